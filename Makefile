@@ -1,0 +1,58 @@
+# Two commands from a fresh clone: `make run` (the default study and its report) and `make test`.
+PY ?= python3
+BIN := .venv/bin
+# Several processes share the cores: threads that spin while they wait cost more than they compute.
+export OMP_WAIT_POLICY := PASSIVE
+
+.PHONY: help run test test-slow check format why unlock clean
+
+help:
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+run: .venv/.done  ## build the environment, run the default study, write results/report.html
+	$(BIN)/python workflow/run.py $(RUN_ARGS)
+
+test: .venv/.done-dev  ## build the same environment and run the tests
+	@echo "== running the tests (slow ones: make test-slow)"
+	$(BIN)/python -m pytest -q -n 2 -m "not slow" $(PYTEST_ARGS)
+
+test-slow: .venv/.done-dev  ## the tests that take minutes
+	$(BIN)/python -m pytest -q -m slow $(PYTEST_ARGS)
+
+check: .venv/.done-dev  ## style: ruff, snakefmt, snakemake --lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/snakemake --lint
+
+format: .venv/.done-dev  ## write the style
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/snakefmt Snakefile workflow/rules
+
+why: .venv/.done  ## what would run now, and why
+	$(BIN)/snakemake -n --quiet all reason
+
+unlock: .venv/.done  ## after a kill: end orphaned workers and unlock, without running anything
+	$(BIN)/python workflow/run.py --unlock-only
+
+clean:  ## remove the environment (results stay)
+	rm -rf .venv
+
+# uv takes local wheels only from UV_FIND_LINKS; without uv, pip installs the same pins.
+.venv/.done: requirements.lock pyproject.toml
+	@echo "== building the environment in .venv (1.4 GB; 20 s to 5 min, depending on the network)"
+	$(PY) -m venv .venv
+	$(BIN)/python -m pip install -q uv==0.13.9 || echo "uv is not to be had: falling back to pip"
+	@if $(BIN)/python -c "import uv" 2>/dev/null; then \
+	  UV_FIND_LINKS="$(PIP_FIND_LINKS)" $(BIN)/uv pip install -q --python $(BIN)/python --no-deps -r requirements.lock $(UV_ARGS); \
+	else $(BIN)/python -m pip install -q --no-deps -r requirements.lock; fi
+	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/.done-dev: .venv/.done requirements-dev.lock
+	@echo "== adding the test tools"
+	@if $(BIN)/python -c "import uv" 2>/dev/null; then \
+	  UV_FIND_LINKS="$(PIP_FIND_LINKS)" $(BIN)/uv pip install -q --python $(BIN)/python --no-deps -r requirements-dev.lock; \
+	else $(BIN)/python -m pip install -q --no-deps -r requirements-dev.lock; fi
+	@touch $@

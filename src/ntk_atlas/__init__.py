@@ -1,0 +1,1 @@
+"""NTK Atlas: where do finite networks leave neural tangent kernel theory?"""

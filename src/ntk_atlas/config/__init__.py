@@ -1,0 +1,1 @@
+"""Typed, frozen settings: one file a section of the config, `study` joins them."""

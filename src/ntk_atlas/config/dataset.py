@@ -1,0 +1,94 @@
+"""Settings of the data: where they come from, what is predicted, how they are normalized and split."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+
+from ntk_atlas.config.base import Settings
+
+Normalization = Literal["none", "standardize", "unit_norm", "center_unit_norm"]
+
+
+class DatasetBase(Settings):
+    """What every source of data has."""
+
+    normalization: Normalization = "center_unit_norm"
+    """How inputs are scaled: `none`; `standardize` (each feature to mean 0, variance 1 over the training
+    pool); `unit_norm` (each sample to ‖x‖² = number of features); `center_unit_norm` (the training pool's
+    mean subtracted, then `unit_norm`)."""
+    n_validation: PositiveInt = 256
+    """Validation samples: they choose ridges, length scales and checkpoints, and are never reported."""
+    n_test: PositiveInt = 512
+    """Test samples: every reported error is measured on them."""
+    seed: NonNegativeInt = 0
+    """Seed of the permutations that define the draws."""
+
+
+class DigitsSettings(DatasetBase):
+    """Scikit-learn's 1,797 handwritten digits, 8 × 8 pixels."""
+
+    source: Literal["digits"] = "digits"
+    """scikit-learn's digits."""
+    task: Literal["classes", "binary"] = "classes"
+    """`classes`: centred one-hot targets, one output a class; `binary`: one output, ±1."""
+    positive_classes: tuple[int, ...] = (1, 3, 5, 7, 9)
+    """Binary task: the classes with target +1."""
+
+
+class DiabetesSettings(DatasetBase):
+    """Scikit-learn's diabetes data: 442 patients, 10 features, a standardized real target."""
+
+    source: Literal["diabetes"] = "diabetes"
+    """scikit-learn's diabetes."""
+    normalization: Normalization = "standardize"
+    """See the other sources; tables are standardized by default."""
+    n_validation: PositiveInt = 64
+    """Validation samples."""
+    n_test: PositiveInt = 122
+    """Test samples."""
+
+
+class TeacherSettings(DatasetBase):
+    """Gaussian inputs labelled by a known function, so that what can be learned is known."""
+
+    source: Literal["teacher"] = "teacher"
+    """A synthetic teacher."""
+    teacher: Literal["single_index", "two_layer"] = "single_index"
+    """`single_index`: y = g(w·x), g the third Hermite polynomial plus the identity; `two_layer`: a ReLU network."""
+    dimension: PositiveInt = 20
+    """Number of input features."""
+    n_samples: Annotated[int, Field(ge=8)] = 4096
+    """How many samples are drawn in all (validation and test included)."""
+    hidden_units: PositiveInt = 8
+    """Hidden units of the two-layer teacher."""
+    noise: NonNegativeFloat = 0.0
+    """Standard deviation of the Gaussian noise on y, in units of the noiseless target's own."""
+    teacher_seed: NonNegativeInt = 0
+    """Seed of the teacher's weights, inputs and noise."""
+    normalization: Normalization = "none"
+    """See the other sources; Gaussian inputs need none."""
+
+
+class FileSettings(DatasetBase):
+    """A user's own arrays, in an `.npz` or NetCDF file."""
+
+    source: Literal["file"] = "file"
+    """Your own file."""
+    path: str
+    """The `.npz` or `.nc` file, relative to the working directory."""
+    x: str = "X"
+    """Name of the input array, (n_samples, ...); more than two dimensions are kept for a network of yours."""
+    y: str = "y"
+    """Name of the target array: (n_samples,) class labels or real values, or (n_samples, n_outputs)."""
+    split: str | None = None
+    """Name of an optional array of 0 (training pool), 1 (validation), 2 (test) that fixes the split;
+    draws then permute the training pool only."""
+    task: Literal["classes", "binary", "regression"] = "classes"
+    """What y means: class labels, class labels of which some are +1, or real values (standardized)."""
+    positive_classes: tuple[int, ...] = (1,)
+    """Binary task: the classes with target +1."""
+
+
+DatasetSettings = Annotated[
+    DigitsSettings | DiabetesSettings | TeacherSettings | FileSettings, Field(discriminator="source")
+]

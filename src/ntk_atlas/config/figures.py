@@ -1,0 +1,18 @@
+"""Settings of the figures; they change what is drawn, never what is computed."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ntk_atlas.config.base import Settings
+
+
+class FigureSettings(Settings):
+    """How figures look."""
+
+    palette: Literal["colorblind", "deep", "viridis", "cividis"] = "colorblind"
+    """Seaborn palette of the predictors."""
+    dpi: Annotated[int, Field(ge=50, le=600)] = 150
+    """Resolution of the PNG twins of the SVG figures."""
+    context: Literal["paper", "notebook", "talk"] = "notebook"
+    """Seaborn context: the size of letters and lines."""

@@ -1,0 +1,41 @@
+"""Settings of the network: the built-in fully connected family, or a factory of the user's own."""
+
+from typing import Literal
+
+from pydantic import NonNegativeFloat, PositiveFloat, model_validator
+
+from ntk_atlas.config.base import Settings
+
+Activation = Literal["relu", "erf", "tanh", "sigmoid", "gelu"]
+Parameterization = Literal["standard", "ntk"]
+
+
+class NetworkSettings(Settings):
+    """Everything about the network that is not an axis of the grid."""
+
+    factory: str | None = None
+    """A network of your own, `my_net.py:build`: a function of (depth, width, init_scale, input_shape,
+    n_outputs, generator) that returns a `torch.nn.Module`. The keys below but `output_scale` then do not apply."""
+    activation: Activation = "relu"
+    """Activation of the hidden layers."""
+    parameterization: Parameterization = "standard"
+    """`standard`: W ~ N(0, σ_w²/fan_in), b ~ N(0, σ_b²); `ntk`: the same network with W, b ~ N(0, 1) and
+    the factors in the forward pass."""
+    bias_variance: NonNegativeFloat = 0.0
+    """σ_b²."""
+    trainable_biases: bool = True
+    """Whether biases are trained and counted in the kernel, also at σ_b² = 0."""
+    output_scale: PositiveFloat = 1.0
+    """α: the network is α times its raw output; large α is lazy."""
+
+    @model_validator(mode="after")
+    def _factory_alone(self) -> "NetworkSettings":
+        given = self.model_fields_set - {"factory", "output_scale"}
+        if self.factory is not None and given:
+            raise ValueError(
+                f"{', '.join(sorted(given))} do not apply to a network of your own: "
+                "remove them, or remove `factory`"
+            )
+        if self.factory is not None and ":" not in self.factory:
+            raise ValueError(f"factory {self.factory!r} has no function: write `my_net.py:build`")
+        return self

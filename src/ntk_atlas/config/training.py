@@ -1,0 +1,92 @@
+"""Settings of the training and of what is kept of it."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from ntk_atlas.config.base import Settings
+
+
+class LearningRateSettings(Settings):
+    """Either a number, or a share of the stability limit of gradient descent."""
+
+    relative: PositiveFloat | None = None
+    """η₀: the learning rate is η₀ · 2n/λ_max(Θ₀) of each network's own initial NTK; below 1 is stable."""
+    absolute: PositiveFloat | None = None
+    """The learning rate itself (divided by output_scale²)."""
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> "LearningRateSettings":
+        if (self.relative is None) == (self.absolute is None):
+            raise ValueError("give exactly one of `relative` and `absolute`")
+        return self
+
+
+class CheckpointSettings(Settings):
+    """Which epochs are checkpointed and what a checkpoint holds."""
+
+    epochs: Literal["every", "log"] | Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = "log"
+    """`every` epoch, `log`-spaced epochs, or a list. 0 (initialization) and the last are always among them."""
+    n_log: Annotated[int, Field(ge=2)] = 10
+    """How many log-spaced epochs (0 apart)."""
+    n_probe: Annotated[int, Field(ge=2)] = 40
+    """Probe samples: the first of the test set, sorted by class; their kernel is kept at every checkpoint."""
+    weights: Literal["scheduled", "ends"] = "ends"
+    """Keep the weights of every `scheduled` epoch, or of the first and the last only."""
+
+
+class TrainingSettings(Settings):
+    """How networks are trained."""
+
+    loss: Literal["mse", "cross_entropy"] = "mse"
+    """`mse` is 1/(2n) Σ‖f(x_i) − y_i‖², summed over outputs; kernels cannot predict under `cross_entropy`."""
+    optimizer: Literal["sgd", "momentum", "adam"] = "momentum"
+    """`sgd` is gradient descent, with `batch_size: full` that of the theory; `momentum` is heavy ball."""
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
+    """Heavy ball's β."""
+    learning_rate: LearningRateSettings = LearningRateSettings(relative=0.5)
+    """`{relative: η₀}` of the stability limit, or `{absolute: η}`; `adam` needs the latter."""
+    batch_size: Literal["full"] | PositiveInt = "full"
+    """Samples a step."""
+    max_epochs: PositiveInt = 300
+    """Epoch budget; with a full batch, an epoch is a step."""
+    min_steps: NonNegativeInt = 0
+    """Small n_train get more epochs until they have this many steps."""
+    stop_loss: PositiveFloat | None = None
+    """A network whose training MSE is at or below this at the end of an epoch stops there."""
+    target_mse: PositiveFloat = 1e-2
+    """The training MSE a network should reach; those that do not are flagged and their share is reported."""
+    divergence_factor: Annotated[float, Field(gt=1.0)] = 1e4
+    """A network diverged when its loss is not finite or this many times its first one."""
+    initial_output: Literal["keep", "subtract"] = "keep"
+    """`subtract`: the network's initial output is subtracted from it, as theory about f − f₀ has it."""
+    target_scale: Literal["unit", "initial_output"] = "unit"
+    """`initial_output`: targets are multiplied by √K(x,x), the size of f₀ at infinite width."""
+    selection: Literal["final", "best_validation"] = "final"
+    """Which checkpoint is the predictor `network`: the last, or the best on the validation samples."""
+    dtype: Literal["float32", "float64"] = "float32"
+    """Precision of the training."""
+    seed: NonNegativeInt = 0
+    """Seed of all networks of this experiment."""
+    seeds_per_unit: PositiveInt = 4
+    """How many seeds are trained as one stacked ensemble."""
+    threads: PositiveInt = 1
+    """Threads of a training job; fixed here, so that numbers do not depend on `--cores`."""
+    checkpoints: CheckpointSettings = CheckpointSettings()
+    """When kernel and weights are checkpointed."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "TrainingSettings":
+        if self.optimizer == "adam" and self.learning_rate.relative is not None:
+            raise ValueError(
+                "learning_rate.relative is a share of gradient descent's stability limit, which adam does not "
+                "have: give learning_rate.absolute"
+            )
+        if isinstance(self.checkpoints.epochs, tuple):
+            beyond = [epoch for epoch in self.checkpoints.epochs if epoch > self.max_epochs]
+            if beyond:
+                raise ValueError(
+                    f"checkpoints.epochs has {', '.join(map(str, beyond))} beyond the end of training: "
+                    f"remove them or raise max_epochs ({self.max_epochs})"
+                )
+        return self

@@ -1,0 +1,133 @@
+r"""Fully connected networks in the standard and the NTK parameterization.
+
+Layer l maps x^{l−1} to z^l = W^l x^{l−1} + b^l, x^l = φ(z^l), with `depth` hidden layers and a linear output.
+
+* standard: W ~ N(0, σ_w²/fan_in), b ~ N(0, σ_b²);
+* ntk: z = (σ_w/√fan_in) W x + σ_b b with W, b ~ N(0, 1).
+
+Both draw the same standard normals, so that one stream gives the same function in both (Jacot et al. 2018; Lee
+et al. 2019, section 2). Biases are parameters also at σ_b = 0; under the NTK parameterization their gradient is
+then zero.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.networks.activations import activation
+from ntk_atlas.networks.stacked import StackedLinear, StackedNetwork
+
+
+class StackedFullyConnected(StackedNetwork):
+    """A stack of fully connected networks; inputs of more than one dimension are flattened.
+
+    Attributes:
+        layers: the affine layers, `depth + 1` of them.
+    """
+
+    def __init__(self, layers: Sequence[StackedLinear], phi: nn.Module, output_scale: float = 1.0):
+        super().__init__()
+        self.layers, self.phi, self.output_scale = nn.ModuleList(layers), phi, output_scale
+        self.n_members = layers[0].weight.shape[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See `StackedNetwork.forward`."""
+        fan_in = self.layers[0].weight.shape[1]
+        per_member = x.shape[0] == self.n_members and x[0, 0].numel() == fan_in and x[0].numel() != fan_in
+        x = x.reshape(self.n_members, x.shape[1], fan_in) if per_member else x.reshape(x.shape[0], fan_in)
+        for layer in self.layers[:-1]:
+            x = self.phi(layer(x))
+        return self.output_scale * self.layers[-1](x)
+
+    def member(self, index: int) -> "StackedFullyConnected":
+        """See `StackedNetwork.member`; the result is a stack of one, squeezed by `SingleMember`."""
+        return SingleMember(self.select([index]))
+
+    def select(self, members: Sequence[int]) -> "StackedFullyConnected":
+        """A stack of copies of the given members."""
+        picked = [
+            StackedLinear(
+                layer.weight.detach()[list(members)].clone(),
+                None if layer.bias is None else layer.bias.detach()[list(members)].clone(),
+                layer.weight_factor,
+                layer.bias_factor,
+            )
+            for layer in self.layers
+        ]
+        return StackedFullyConnected(picked, self.phi, self.output_scale)
+
+    def weights(self) -> Tensor:
+        """See `StackedNetwork.weights`."""
+        return torch.cat([p.detach().flatten(1) for p in self.parameters()], dim=1)
+
+    def load_weights(self, weights: Tensor) -> None:
+        """See `StackedNetwork.load_weights`."""
+        start = 0
+        with torch.no_grad():
+            for p in self.parameters():
+                size = p[0].numel()
+                p.copy_(weights[:, start : start + size].reshape(p.shape))
+                start += size
+
+
+class SingleMember(nn.Module):
+    """A stack of one, seen as one network."""
+
+    def __init__(self, stack: StackedNetwork):
+        super().__init__()
+        self.stack = stack
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps `(n, *input_shape)` to `(n, n_outputs)`."""
+        return self.stack(x.unsqueeze(0)).squeeze(0)
+
+
+def fully_connected(
+    settings: NetworkSettings,
+    *,
+    depth: int,
+    width: int,
+    init_scale: float,
+    fan_in: int,
+    n_outputs: int,
+    generators: Sequence[torch.Generator],
+    dtype: torch.dtype = torch.float32,
+) -> StackedFullyConnected:
+    """Draws one fully connected network a generator.
+
+    Normals are drawn in float64, layer by layer, weights before biases, and do not depend on `init_scale`, the
+    parameterization or `dtype`: networks of one stream are the same up to scale.
+
+    Args:
+        settings: activation, parameterization, σ_b², biases and output scale.
+        depth: hidden layers; 0 gives a linear model.
+        width: units of each hidden layer.
+        init_scale: σ_w².
+        fan_in: number of input features.
+        n_outputs: number of outputs.
+        generators: the random streams of the members.
+        dtype: precision of the parameters.
+
+    Returns:
+        The stack, one member a generator.
+    """
+    sizes = [fan_in, *[width] * depth, n_outputs]
+    sigma_w, sigma_b = math.sqrt(init_scale), math.sqrt(settings.bias_variance)
+    layers = []
+    for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+        draw = {"dtype": torch.float64}
+        weight = torch.stack([torch.randn(n_in, n_out, generator=g, **draw) for g in generators])
+        bias = torch.stack([torch.randn(n_out, generator=g, **draw) for g in generators])
+        weight_scale, bias_scale = sigma_w / math.sqrt(n_in), sigma_b
+        if settings.parameterization == "ntk":
+            factors, scales = (weight_scale, bias_scale), (1.0, 1.0)
+        else:
+            factors, scales = (1.0, 1.0), (weight_scale, bias_scale)
+        layer = StackedLinear((scales[0] * weight).to(dtype), (scales[1] * bias).to(dtype), *factors)
+        if not settings.trainable_biases:
+            layer.bias.requires_grad_(False)
+        layers.append(layer)
+    return StackedFullyConnected(layers, activation(settings.activation), settings.output_scale)

@@ -1,0 +1,71 @@
+"""What a stack of networks is: members of one architecture, evaluated together.
+
+Everything downstream (training, kernels, checkpoints) knows networks only through this interface.
+"""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+
+class StackedNetwork(nn.Module, ABC):
+    """`n_members` networks of one architecture; no operation mixes members or samples.
+
+    Attributes:
+        n_members: number of networks S.
+        output_scale: α of f = α f̃, the factor `forward` applies to the raw output.
+    """
+
+    n_members: int
+    output_scale: float
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Outputs of all members.
+
+        Args:
+            x: inputs, `(n, *input_shape)` shared by all members or `(n_members, n, *input_shape)`.
+
+        Returns:
+            Outputs f(x) = α f̃(x), `(n_members, n, n_outputs)`.
+        """
+
+    @abstractmethod
+    def member(self, index: int) -> nn.Module:
+        """One member as a network of its own, `(n, *input_shape)` → `(n, n_outputs)`, with a copy of its weights."""
+
+    @abstractmethod
+    def weights(self) -> Tensor:
+        """A copy of all parameters, `(n_members, n_parameters)`, each row flattened in a fixed order."""
+
+    @abstractmethod
+    def load_weights(self, weights: Tensor) -> None:
+        """Overwrites the parameters with what `weights()` returned."""
+
+
+class StackedLinear(nn.Module):
+    r"""One affine layer of every member: z = weight_factor · x W + bias_factor · b.
+
+    Attributes:
+        weight: `(n_members, fan_in, fan_out)`.
+        bias: `(n_members, fan_out)` or None.
+        weight_factor: 1 in the standard parameterization, σ_w/√fan_in in the NTK parameterization.
+        bias_factor: 1 in the standard parameterization, σ_b in the NTK parameterization.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, weight_factor: float = 1.0, bias_factor: float = 1.0):
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+        self.bias = None if bias is None else nn.Parameter(bias)
+        self.weight_factor, self.bias_factor = weight_factor, bias_factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps `(n_members, n, fan_in)`, or `(n, fan_in)` shared by all members, to `(n_members, n, fan_out)`."""
+        if x.dim() == 2:
+            x = x.expand(self.weight.shape[0], *x.shape)
+        if self.bias is None:
+            return self.weight_factor * torch.bmm(x, self.weight)
+        return torch.baddbmm(
+            self.bias.unsqueeze(1), x, self.weight, beta=self.bias_factor, alpha=self.weight_factor
+        )

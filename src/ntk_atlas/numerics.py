@@ -1,0 +1,30 @@
+"""Precision and threads: set for a block of code, restored after it, never left to chance."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def precise_math(*, threads: int | None = None) -> Iterator[None]:
+    """Full-precision matrix products (TF32 and bfloat16 off) and a fixed number of threads inside the block.
+
+    Args:
+        threads: threads of torch's CPU kernels; None leaves them as they are.
+
+    Yields:
+        Nothing; the former settings come back at the end of the block.
+    """
+    precision, former_threads = torch.get_float32_matmul_precision(), torch.get_num_threads()
+    cudnn_tf32 = torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+        torch.backends.cudnn.allow_tf32 = cudnn_tf32
+        torch.set_num_threads(former_threads)
