@@ -28,22 +28,27 @@ class StackedFullyConnected(StackedNetwork):
         layers: the affine layers, `depth + 1` of them.
     """
 
-    def __init__(self, layers: Sequence[StackedLinear], phi: nn.Module, output_scale: float = 1.0):
+    def __init__(
+        self,
+        layers: Sequence[StackedLinear],
+        phi: nn.Module,
+        output_scale: float = 1.0,
+        input_shape: tuple[int, ...] | None = None,
+    ):
         super().__init__()
         self.layers, self.phi, self.output_scale = nn.ModuleList(layers), phi, output_scale
+        self.input_shape = input_shape or (layers[0].weight.shape[1],)
         self.n_members = layers[0].weight.shape[0]
 
     def forward(self, x: Tensor) -> Tensor:
         """See `StackedNetwork.forward`."""
-        fan_in = self.layers[0].weight.shape[1]
-        per_member = x.shape[0] == self.n_members and x[0, 0].numel() == fan_in and x[0].numel() != fan_in
-        x = x.reshape(self.n_members, x.shape[1], fan_in) if per_member else x.reshape(x.shape[0], fan_in)
+        x = x.flatten(2 if self.is_per_member(x) else 1)
         for layer in self.layers[:-1]:
             x = self.phi(layer(x))
         return self.output_scale * self.layers[-1](x)
 
-    def member(self, index: int) -> "StackedFullyConnected":
-        """See `StackedNetwork.member`; the result is a stack of one, squeezed by `SingleMember`."""
+    def member(self, index: int) -> nn.Module:
+        """See `StackedNetwork.member`."""
         return SingleMember(self.select([index]))
 
     def select(self, members: Sequence[int]) -> "StackedFullyConnected":
@@ -57,7 +62,7 @@ class StackedFullyConnected(StackedNetwork):
             )
             for layer in self.layers
         ]
-        return StackedFullyConnected(picked, self.phi, self.output_scale)
+        return StackedFullyConnected(picked, self.phi, self.output_scale, self.input_shape)
 
     def weights(self) -> Tensor:
         """See `StackedNetwork.weights`."""
@@ -91,7 +96,7 @@ def fully_connected(
     depth: int,
     width: int,
     init_scale: float,
-    fan_in: int,
+    input_shape: Sequence[int],
     n_outputs: int,
     generators: Sequence[torch.Generator],
     dtype: torch.dtype = torch.float32,
@@ -106,7 +111,7 @@ def fully_connected(
         depth: hidden layers; 0 gives a linear model.
         width: units of each hidden layer.
         init_scale: σ_w².
-        fan_in: number of input features.
+        input_shape: shape of one sample; samples are flattened.
         n_outputs: number of outputs.
         generators: the random streams of the members.
         dtype: precision of the parameters.
@@ -114,7 +119,7 @@ def fully_connected(
     Returns:
         The stack, one member a generator.
     """
-    sizes = [fan_in, *[width] * depth, n_outputs]
+    sizes = [math.prod(input_shape), *[width] * depth, n_outputs]
     sigma_w, sigma_b = math.sqrt(init_scale), math.sqrt(settings.bias_variance)
     layers = []
     for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
@@ -130,4 +135,6 @@ def fully_connected(
         if not settings.trainable_biases:
             layer.bias.requires_grad_(False)
         layers.append(layer)
-    return StackedFullyConnected(layers, activation(settings.activation), settings.output_scale)
+    return StackedFullyConnected(
+        layers, activation(settings.activation), settings.output_scale, tuple(input_shape)
+    )

@@ -14,10 +14,12 @@ class StackedNetwork(nn.Module, ABC):
 
     Attributes:
         n_members: number of networks S.
+        input_shape: shape of one sample.
         output_scale: α of f = α f̃, the factor `forward` applies to the raw output.
     """
 
     n_members: int
+    input_shape: tuple[int, ...]
     output_scale: float
 
     @abstractmethod
@@ -30,6 +32,10 @@ class StackedNetwork(nn.Module, ABC):
         Returns:
             Outputs f(x) = α f̃(x), `(n_members, n, n_outputs)`.
         """
+
+    def is_per_member(self, x: Tensor) -> bool:
+        """Whether `x` has a leading member axis, rather than being shared by all members."""
+        return x.dim() == len(self.input_shape) + 2
 
     @abstractmethod
     def member(self, index: int) -> nn.Module:
