@@ -1,0 +1,120 @@
+"""Checks across sections of the config, and of the config against the data it names."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from ntk_atlas.study.problems import Problem
+from ntk_atlas.config.study import ExperimentSettings, StudySettings
+from ntk_atlas.datasets.errors import DataError
+from ntk_atlas.datasets.inspect import DatasetSize, inspect_dataset
+from ntk_atlas.training.schedule import scheduled_epochs
+
+INFINITE = ("infinite_ntk", "nngp")
+EXACT_INFINITE_ACTIVATIONS = ("relu", "erf")
+
+
+def consistency_problems(study: StudySettings) -> list[Problem]:
+    """What the sections of a valid config do not agree on, and what the data cannot give.
+
+    Args:
+        study: settings that passed validation one by one.
+
+    Returns:
+        All problems found; empty when there are none.
+    """
+    problems = []
+    for name, experiment in study.active().items():
+        for section, message in _experiment(experiment):
+            problems.append(Problem(("experiments", name, *section.split(".")), message))
+    if not study.active():
+        problems.append(Problem(("experiments",), "all experiments are switched off: nothing to do"))
+    return problems
+
+
+def _experiment(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
+    yield from _kernels(experiment)
+    yield from _checkpoints(experiment)
+    yield from _factory(experiment)
+    try:
+        size = inspect_dataset(experiment.dataset)
+    except DataError as error:
+        yield "dataset", str(error)
+    else:
+        yield from _data(experiment, size)
+
+
+def _kernels(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
+    predictors, network = experiment.regression.predictors, experiment.network
+    if experiment.training.loss == "cross_entropy" and predictors:
+        yield (
+            "regression.predictors",
+            "kernel regression predicts networks trained on squared error; under cross_entropy there is no "
+            "linear solve that it equals: set predictors to [] or training.loss to mse",
+        )
+    infinite = [name for name in predictors if name in INFINITE]
+    if infinite and network.factory is not None:
+        yield (
+            "regression.predictors",
+            f"{', '.join(infinite)}: the infinite-width limit of a network of your own is not known; remove them",
+        )
+    elif infinite and network.activation not in EXACT_INFINITE_ACTIVATIONS:
+        yield (
+            "regression.predictors",
+            f"{', '.join(infinite)}: closed forms exist for {' and '.join(EXACT_INFINITE_ACTIVATIONS)}, "
+            f"not for {network.activation}; remove them or change network.activation",
+        )
+
+
+def _checkpoints(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
+    training = experiment.training
+    epochs = scheduled_epochs(training.checkpoints, training.max_epochs)
+    for name in experiment.regression.predictors:
+        if not name.startswith("ntk_epoch_"):
+            continue
+        epoch = int(name.removeprefix("ntk_epoch_"))
+        if epoch > training.max_epochs:
+            yield (
+                "regression.predictors",
+                f"{name} is a checkpoint epoch beyond training, which ends at max_epochs = {training.max_epochs}",
+            )
+        elif epoch not in epochs:
+            yield "regression.predictors", f"{name} is not among the checkpointed epochs {list(epochs)}"
+        elif training.checkpoints.weights != "scheduled":
+            yield "regression.predictors", f"{name} needs training.checkpoints.weights: scheduled"
+        elif training.min_steps:
+            yield "regression.predictors", f"{name} needs the same epochs at every n_train: set min_steps to 0"
+
+
+def _factory(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
+    factory = experiment.network.factory
+    if factory is None:
+        return
+    file = Path(factory.rpartition(":")[0])
+    if not file.is_file():
+        yield "network.factory", f"there is no file {file} (relative to {Path.cwd()}): correct the path"
+    if experiment.training.target_scale == "initial_output":
+        yield (
+            "training.target_scale",
+            "initial_output needs the infinite-width output variance, which is not known for a network of "
+            "your own: use unit",
+        )
+
+
+def _data(experiment: ExperimentSettings, size: DatasetSize) -> Iterator[tuple[str, str]]:
+    largest = max(experiment.grid.n_train)
+    if largest > size.n_pool:
+        yield (
+            "grid.n_train",
+            f"{largest} is larger than the training pool: {size.n_samples} samples less validation and test "
+            f"leave {size.n_pool}; lower n_train, dataset.n_validation or dataset.n_test",
+        )
+    n_probe, n_test = experiment.training.checkpoints.n_probe, experiment.dataset.n_test
+    if n_probe > n_test:
+        yield "training.checkpoints.n_probe", f"{n_probe} probe samples, but only {n_test} test samples: lower it"
+    if size.task == "regression":
+        if experiment.training.loss == "cross_entropy":
+            yield "training.loss", "cross_entropy needs classes, and these data are a regression task: use mse"
+        if experiment.scaling.metric == "error":
+            yield "scaling.metric", "`error` counts wrong classes, and these data are a regression task: use mse"
+    elif experiment.training.loss == "cross_entropy" and size.task == "binary":
+        yield "training.loss", "cross_entropy needs one output a class: use dataset.task: classes"

@@ -1,0 +1,33 @@
+"""From a raw config to validated settings, or to one message that lists everything wrong with it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from ntk_atlas.study.consistency import consistency_problems
+from ntk_atlas.study.problems import ConfigError, render, validation_problems
+from ntk_atlas.config.study import StudySettings
+
+
+def load_study(config: Mapping, files: Sequence[Path] = ()) -> StudySettings:
+    """Validates a merged config.
+
+    Args:
+        config: the config as read from YAML, overlays merged.
+        files: the files it came from, in the order of merging; messages name them.
+
+    Returns:
+        The settings of the study.
+
+    Raises:
+        ConfigError: with all problems at once, each with file, line, key and what to do.
+    """
+    try:
+        study = StudySettings.model_validate(dict(config))
+    except ValidationError as error:
+        raise ConfigError(render(validation_problems(error, dict(config), StudySettings), files)) from None
+    problems = consistency_problems(study)
+    if problems:
+        raise ConfigError(render(problems, files))
+    return study
