@@ -14,7 +14,7 @@ class DatasetBase(Settings):
 
     normalization: Normalization = "center_unit_norm"
     """How inputs are scaled: `none`; `standardize` (each feature to mean 0, variance 1 over the training
-    pool); `unit_norm` (each sample to ‖x‖² = number of features); `center_unit_norm` (the training pool's
+    pool; one that is constant there to 0); `unit_norm` (each sample to ‖x‖² = number of features); `center_unit_norm` (the training pool's
     mean subtracted, then `unit_norm`)."""
     n_validation: PositiveInt = 256
     """Validation samples: they choose ridges, length scales and checkpoints, and are never reported."""
@@ -54,7 +54,8 @@ class TeacherSettings(DatasetBase):
     source: Literal["teacher"] = "teacher"
     """A synthetic teacher."""
     teacher: Literal["single_index", "two_layer"] = "single_index"
-    """`single_index`: y = g(w·x), g the third Hermite polynomial plus the identity; `two_layer`: a ReLU network."""
+    """`single_index`: y = g(w·x), g the third Hermite polynomial plus the identity; `two_layer`: a ReLU
+    network. Either is scaled to mean 0 and variance 1 over the inputs' distribution."""
     dimension: PositiveInt = 20
     """Number of input features."""
     n_samples: Annotated[int, Field(ge=8)] = 4096
@@ -75,16 +76,18 @@ class FileSettings(DatasetBase):
     source: Literal["file"] = "file"
     """Your own file."""
     path: str
-    """The `.npz` or `.nc` file, relative to the working directory."""
+    """The `.npz` or NetCDF (`.nc`) file, relative to the working directory."""
     x: str = "X"
     """Name of the input array, (n_samples, ...); more than two dimensions are kept for a network of yours."""
     y: str = "y"
-    """Name of the target array: (n_samples,) class labels or real values, or (n_samples, n_outputs)."""
+    """Name of the target array: (n_samples,) integer class labels or real values, or real values of
+    (n_samples, n_outputs)."""
     split: str | None = None
-    """Name of an optional array of 0 (training pool), 1 (validation), 2 (test) that fixes the split;
-    draws then permute the training pool only."""
+    """Name of an optional array of 0 (training pool), 1 (validation), 2 (test) that fixes the split; draws
+    then permute the training pool only, and `n_validation` and `n_test` do not apply."""
     task: Literal["classes", "binary", "regression"] = "classes"
-    """What y means: class labels, class labels of which some are +1, or real values (standardized)."""
+    """What y means: class labels, class labels of which some are +1, or real values (standardized with the
+    training pool's mean and standard deviation)."""
     positive_classes: tuple[int, ...] = (1,)
     """Binary task: the classes with target +1."""
 

@@ -1,0 +1,27 @@
+"""Data sets: sources, encoded targets, seeded draws, normalization and storage."""
+
+_PUBLIC = {
+    "DataError": "errors",
+    "Dataset": "dataset",
+    "DatasetSize": "inspect",
+    "Draw": "draws",
+    "dataset_digest": "store",
+    "inspect_dataset": "inspect",
+    "load_dataset": "store",
+    "make_draw": "draws",
+    "probe_indices": "draws",
+    "read_dataset": "read",
+    "save_dataset": "store",
+}
+
+
+def __getattr__(name: str):
+    from importlib import import_module
+
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])

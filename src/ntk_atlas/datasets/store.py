@@ -1,0 +1,119 @@
+"""A prepared data set as one self-describing NetCDF file."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from ntk_atlas.datasets.dataset import Dataset
+from ntk_atlas.datasets.errors import DataError
+
+SPLIT_FLAGS = {"flag_values": np.array([0, 1, 2], np.int8), "flag_meanings": "training_pool validation test"}
+
+
+def dataset_digest(dataset: Dataset) -> str:
+    """SHA-256 of what the data are: inputs, targets, labels, split and encoding, but not the name.
+
+    Args:
+        dataset: the samples.
+
+    Returns:
+        64 hexadecimal digits, the same on every machine.
+    """
+    digest = hashlib.sha256(json.dumps([dataset.target_encoding, list(dataset.class_names)]).encode())
+    for name, dtype in (("x", "<f8"), ("y", "<f8"), ("labels", "<i8"), ("split", "i1")):
+        values = getattr(dataset, name)
+        digest.update(json.dumps([name, None if values is None else list(values.shape)]).encode())
+        if values is not None:
+            digest.update(np.ascontiguousarray(values, dtype=dtype))
+    return digest.hexdigest()
+
+
+def save_dataset(dataset: Dataset, path: str | Path) -> None:
+    """Writes a data set, whole or not at all: under a temporary name first, then renamed.
+
+    Args:
+        dataset: the samples.
+        path: the NetCDF file; its folder is made where it is missing.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        _to_xarray(dataset).to_netcdf(temporary, engine="netcdf4")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_dataset(path: str | Path) -> Dataset:
+    """Reads a data set that `save_dataset` wrote, and checks its digest.
+
+    Args:
+        path: the NetCDF file.
+
+    Returns:
+        The data set, equal bit by bit to the saved one.
+
+    Raises:
+        DataError: when the file is missing, is not a prepared data set, or does not match its digest.
+    """
+    import xarray as xr
+
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"there is no prepared data set {path}: run the rule that prepares it")
+    try:
+        with xr.open_dataset(path, engine="netcdf4", decode_cf=False) as stored:
+            dataset, digest = _from_xarray(stored.load()), stored.attrs["digest"]
+    except (OSError, KeyError, RuntimeError, ValueError) as error:
+        raise DataError(
+            f"{path} cannot be read as a prepared data set ({error}): delete it and prepare the data again"
+        ) from error
+    if dataset_digest(dataset) != digest:
+        raise DataError(
+            f"{path} does not match the digest stored in it, so it was changed or damaged: delete it and "
+            "prepare the data again"
+        )
+    return dataset
+
+
+def _to_xarray(dataset: Dataset):
+    import xarray as xr
+
+    features = ("feature",) if dataset.x.ndim == 2 else tuple(f"input_{i}" for i in range(dataset.x.ndim - 1))
+    variables = {
+        "x": (("sample", *features), dataset.x, {"long_name": "inputs, not normalized", "units": "1"}),
+        "y": (("sample", "output"), dataset.y, {"long_name": "encoded targets", "units": "1"}),
+    }
+    if dataset.labels is not None:
+        attrs = {"long_name": "class index, position in class_names", "units": "1"}
+        variables["labels"] = (("sample",), dataset.labels.astype(np.int64), attrs)
+    if dataset.split is not None:
+        attrs = {"long_name": "part of the split the sample belongs to", "units": "1", **SPLIT_FLAGS}
+        variables["split"] = (("sample",), dataset.split.astype(np.int8), attrs)
+    stored = xr.Dataset(variables)
+    for variable in stored.variables.values():
+        variable.encoding["_FillValue"] = None
+    stored.attrs = {
+        "title": f"NTK Atlas data set: {dataset.name}",
+        "name": dataset.name,
+        "target_encoding": dataset.target_encoding,
+        "class_names": json.dumps(list(dataset.class_names)),
+        "digest": dataset_digest(dataset),
+    }
+    return stored
+
+
+def _from_xarray(stored) -> Dataset:
+    return Dataset(
+        name=stored.attrs["name"],
+        x=stored["x"].values,
+        y=stored["y"].values,
+        labels=stored["labels"].values if "labels" in stored else None,
+        split=stored["split"].values if "split" in stored else None,
+        target_encoding=stored.attrs["target_encoding"],
+        class_names=tuple(json.loads(stored.attrs["class_names"])),
+    )

@@ -1,0 +1,110 @@
+"""Encodings of targets: centred one-hot, ±1, standardized real values."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ntk_atlas.datasets.checks import check_label_shape, check_positive_classes, check_several_classes
+from ntk_atlas.datasets.dataset import TargetEncoding
+from ntk_atlas.datasets.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """Encoded targets `y` `(n, n_outputs)` with class indices `labels` `(n,)` or None; see `Dataset`."""
+
+    y: np.ndarray
+    labels: np.ndarray | None
+    encoding: TargetEncoding
+    class_names: tuple[str, ...] = ()
+
+
+def encode_targets(
+    values: np.ndarray, *, task: str, positive_classes: tuple[int, ...] = (), where: str
+) -> Targets:
+    """Encodes raw targets for a task.
+
+    Args:
+        values: class labels or real values, `(n,)` or `(n, n_outputs)`.
+        task: `classes`, `binary` or `regression`.
+        positive_classes: classes with target +1; binary task only.
+        where: source, array and key, for error messages.
+
+    Returns:
+        The targets in the task's encoding.
+    """
+    if task == "classes":
+        return centred_one_hot(values, where=where)
+    if task == "binary":
+        return plus_minus_one(values, positive_classes=positive_classes, where=where)
+    return standardized(values, where=where)
+
+
+def centred_one_hot(values: np.ndarray, *, where: str) -> Targets:
+    """Returns one output a class: 1 − 1/K for the sample's own class, −1/K for the other K − 1."""
+    indices, classes = _class_indices(values, where=where)
+    y = np.eye(len(classes))[indices] - 1.0 / len(classes)
+    return Targets(y, indices, "centred_one_hot", tuple(str(c) for c in classes))
+
+
+def plus_minus_one(values: np.ndarray, *, positive_classes: tuple[int, ...], where: str) -> Targets:
+    """Returns one output: +1 for the positive classes (label 1), −1 for all others (label 0)."""
+    indices, classes = _class_indices(values, where=where)
+    check_positive_classes(classes, positive_classes, where=where)
+    positive = np.isin(classes, positive_classes)
+    labels = positive[indices].astype(np.int64)
+    names = tuple(" ".join(str(c) for c in classes[side]) for side in (~positive, positive))
+    return Targets(2.0 * labels[:, None] - 1.0, labels, "plus_minus_one", names)
+
+
+def standardized(values: np.ndarray, *, where: str) -> Targets:
+    """Real outputs with mean 0 and variance 1 over all samples; draws standardize again over their pool.
+
+    Args:
+        values: `(n,)` or `(n, n_outputs)`.
+        where: source, array and key, for error messages.
+
+    Returns:
+        The targets `(n, n_outputs)`.
+
+    Raises:
+        DataError: when an output is constant.
+    """
+    y = np.asarray(values, dtype=np.float64).reshape(len(values), -1)
+    constant = np.flatnonzero(y.max(axis=0) == y.min(axis=0))
+    if constant.size:
+        raise DataError(
+            f"{where}: output {int(constant[0])} is constant ({y[0, constant[0]]:g}), there is nothing to "
+            "learn: remove that output, or is dataset.y the right array?"
+        )
+    return Targets(standardize_over(y, y), None, "standardized")
+
+
+def standardize_over(y: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Returns targets `(n, n_outputs)` in units of each output's mean and deviation in `reference`.
+
+    An output that is constant in `reference` is only centred.
+    """
+    mean, deviation = reference.mean(axis=0), reference.std(axis=0)
+    constant = reference.max(axis=0) == reference.min(axis=0)
+    return (y - mean) / np.where(constant, 1.0, deviation)
+
+
+def _class_indices(values: np.ndarray, *, where: str) -> tuple[np.ndarray, np.ndarray]:
+    """Returns class indices 0..K−1 `(n,)` and the sorted classes `(K,)` of raw labels `(n,)` or `(n, 1)`.
+
+    Raises:
+        DataError: when labels are not integers, not one a sample, or all the same.
+    """
+    check_label_shape(values.shape, where=where)
+    values = values.reshape(-1)
+    wrong = values != np.rint(values) if values.dtype.kind == "f" else np.zeros(len(values), bool)
+    if wrong.any():
+        first = int(np.argmax(wrong))
+        raise DataError(
+            f"{where} has {int(wrong.sum())} class labels that are not integers, the first at index "
+            f"[{first}]: {values[first]:g}; write integer classes, or set dataset.task: regression"
+        )
+    classes, indices = np.unique(values.astype(np.int64), return_inverse=True)
+    check_several_classes(classes, where=where)
+    return indices.astype(np.int64), classes

@@ -1,0 +1,79 @@
+r"""Synthetic teachers: Gaussian inputs x ~ N(0, 1_d) labelled by a known function.
+
+* single index: y = g(w·x), ‖w‖ = 1, g(z) = h₃(z) + z with the normalized probabilists' Hermite polynomial
+  h₃(z) = (z³ − 3z)/√6; h₃ and z are orthonormal under the Gaussian, so E y = 0 and Var y = 2;
+* two layers: y = Σ_j a_j max(0, w_j·x), ‖w_j‖ = 1, a_j ~ N(0, 1).
+
+Both are put in units of their exact Gaussian mean and standard deviation, not the sample's: the first k
+samples are the same at every `n_samples`, and a noise of 0.1 is 0.1 of the noiseless target's deviation.
+"""
+
+import math
+
+import numpy as np
+
+from ntk_atlas.config.dataset import TeacherSettings
+from ntk_atlas.datasets.dataset import Dataset
+from ntk_atlas.streams import numpy_stream
+
+
+def read_teacher(settings: TeacherSettings) -> Dataset:
+    """Draws inputs, teacher and noise, each from a stream of its own.
+
+    The first k samples depend neither on `n_samples` nor, inputs and noiseless targets, on `noise`.
+
+    Args:
+        settings: kind of teacher, dimension, number of samples, noise, seed.
+
+    Returns:
+        All samples; y has mean 0 and variance 1 + noise² over the input distribution.
+    """
+    x = _stream(settings, "inputs").standard_normal((settings.n_samples, settings.dimension))
+    y = single_index(x, settings) if settings.teacher == "single_index" else two_layer(x, settings)
+    noise = _stream(settings, "noise").standard_normal(settings.n_samples)
+    return Dataset(
+        name="teacher",
+        x=x,
+        y=(y + settings.noise * noise)[:, None],
+        labels=None,
+        split=None,
+        target_encoding="teacher_standardized",
+    )
+
+
+def single_index(x: np.ndarray, settings: TeacherSettings) -> np.ndarray:
+    """Returns noiseless single-index targets `(n,)` of inputs `(n, dimension)`; mean 0, variance 1."""
+    w = _unit_rows(_stream(settings, "weights").standard_normal((1, settings.dimension)))[0]
+    z = _project(x, w)
+    return ((z**3 - 3.0 * z) / math.sqrt(6.0) + z) / math.sqrt(2.0)
+
+
+def two_layer(x: np.ndarray, settings: TeacherSettings) -> np.ndarray:
+    """Returns noiseless two-layer ReLU targets `(n,)` of inputs `(n, dimension)`; mean 0, variance 1."""
+    stream = _stream(settings, "weights")
+    w = _unit_rows(stream.standard_normal((settings.hidden_units, settings.dimension)))
+    a = stream.standard_normal(settings.hidden_units)
+    y = np.zeros(len(x))
+    for a_j, w_j in zip(a, w, strict=True):
+        y += a_j * np.maximum(_project(x, w_j), 0.0)
+    mean = a.sum() / math.sqrt(2.0 * math.pi)
+    return (y - mean) / math.sqrt(a @ _relu_second_moments(w) @ a - mean**2)
+
+
+def _relu_second_moments(w: np.ndarray) -> np.ndarray:
+    """Returns E[relu(w_i·x) relu(w_j·x)] for unit rows: half the arc-cosine kernel of Cho and Saul (2009)."""
+    cosine = np.clip(w @ w.T, -1.0, 1.0)
+    return (np.sqrt(1.0 - cosine**2) + cosine * (math.pi - np.arccos(cosine))) / (2.0 * math.pi)
+
+
+def _project(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """Returns w·x row by row; a matrix product may round differently at other row or thread counts."""
+    return (x * w).sum(axis=1)
+
+
+def _unit_rows(w: np.ndarray) -> np.ndarray:
+    return w / np.linalg.norm(w, axis=1, keepdims=True)
+
+
+def _stream(settings: TeacherSettings, part: str) -> np.random.Generator:
+    return numpy_stream("teacher", settings.teacher, part, settings.teacher_seed)
