@@ -14,8 +14,8 @@ class DatasetBase(Settings):
 
     normalization: Normalization = "center_unit_norm"
     """How inputs are scaled: `none`; `standardize` (each feature to mean 0, variance 1 over the training
-    pool; one that is constant there to 0); `unit_norm` (each sample to ‖x‖² = number of features); `center_unit_norm` (the training pool's
-    mean subtracted, then `unit_norm`)."""
+    pool; one that is constant there to 0); `unit_norm` (each sample to ‖x‖² = number of features);
+    `center_unit_norm` (the training pool's mean subtracted, then `unit_norm`)."""
     n_validation: PositiveInt = 256
     """Validation samples: they choose ridges, length scales and checkpoints, and are never reported."""
     n_test: PositiveInt = 512

@@ -89,8 +89,7 @@ def check_split_values(split: np.ndarray, *, where: str) -> None:
     found = np.unique(split)
     if not np.isin(found, (POOL, VALIDATION, TEST)).all():
         raise DataError(
-            f"{where} holds the values {found[:8].tolist()}: use only 0 (training pool), 1 (validation) and "
-            "2 (test)"
+            f"{where} holds the values {found[:8].tolist()}: use only 0 (training pool), 1 (validation) and 2 (test)"
         )
     for value, part in ((POOL, "training pool"), (VALIDATION, "validation"), (TEST, "test")):
         if value not in found:

@@ -19,9 +19,7 @@ class Targets:
     class_names: tuple[str, ...] = ()
 
 
-def encode_targets(
-    values: np.ndarray, *, task: str, positive_classes: tuple[int, ...] = (), where: str
-) -> Targets:
+def encode_targets(values: np.ndarray, *, task: str, positive_classes: tuple[int, ...] = (), where: str) -> Targets:
     """Encodes raw targets for a task.
 
     Args:

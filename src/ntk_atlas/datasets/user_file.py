@@ -18,6 +18,8 @@ from ntk_atlas.datasets.targets import encode_targets
 
 logger = logging.getLogger(__name__)
 
+MISSING_ATTRIBUTES = ("_FillValue", "missing_value", "valid_min", "valid_max", "valid_range")
+
 
 def read_user_file(settings: FileSettings) -> Dataset:
     """Reads and checks a user's arrays, and encodes their targets.
@@ -94,7 +96,11 @@ def _read_netcdf(path: Path, name: str) -> np.ndarray:
     import netCDF4
 
     with netCDF4.Dataset(path) as file:
-        values = file.variables[name][...]
+        variable = file.variables[name]
+        # 255 is white in a byte image; it is missing only if the file says so, not by netCDF's default.
+        if variable.dtype.itemsize == 1 and not set(MISSING_ATTRIBUTES) & set(variable.ncattrs()):
+            variable.set_auto_mask(False)
+        values = variable[...]
     if np.ma.is_masked(values):
         return values.astype(np.float64).filled(np.nan)
     return np.asarray(values)

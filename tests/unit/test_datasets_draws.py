@@ -1,0 +1,241 @@
+"""Draws: disjoint, nested, reproducible; normalization with the training pool's statistics only."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from ntk_atlas.config.dataset import DiabetesSettings, DigitsSettings, FileSettings, TeacherSettings
+from ntk_atlas.datasets import DataError, Dataset, make_draw, probe_indices, read_dataset
+from ntk_atlas.datasets.draws import split_indices
+from ntk_atlas.datasets.normalization import fit_normalizer
+
+quick = hypothesis_settings(max_examples=40, deadline=None, derandomize=True)
+ARRAYS = ("x_pool", "y_pool", "x_validation", "y_validation", "x_test", "y_test")
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return read_dataset(DigitsSettings())
+
+
+def numbered(n_samples, split=None):
+    """A regression data set whose samples are their own numbers."""
+    x = np.arange(n_samples, dtype=float)[:, None]
+    return Dataset("numbered", x, x.copy(), None, split, "standardized")
+
+
+def drawn(n_validation, n_test, **keys):
+    return TeacherSettings(n_validation=n_validation, n_test=n_test, **keys)
+
+
+@quick
+@given(
+    n_validation=st.integers(1, 30),
+    n_test=st.integers(1, 30),
+    n_pool=st.integers(1, 60),
+    draw=st.integers(0, 10**6),
+)
+def test_splits_are_disjoint_and_complete(n_validation, n_test, n_pool, draw):
+    n_samples = n_validation + n_test + n_pool
+    indices = split_indices(numbered(n_samples), drawn(n_validation, n_test), draw)
+    assert (len(indices.pool), len(indices.validation), len(indices.test)) == (n_pool, n_validation, n_test)
+    together = np.concatenate([indices.pool, indices.validation, indices.test])
+    np.testing.assert_array_equal(np.sort(together), np.arange(n_samples))
+
+
+@quick
+@given(split=arrays(np.int8, st.integers(3, 60), elements=st.integers(0, 2)), draw=st.integers(0, 99))
+def test_own_split_fixes_all_but_the_order_of_the_pool(split, draw):
+    split[:3] = 0, 1, 2
+    dataset = numbered(len(split), split)
+    indices, other = (split_indices(dataset, drawn(1, 1), d) for d in (draw, draw + 1))
+    for value, part in enumerate((indices.pool, indices.validation, indices.test)):
+        np.testing.assert_array_equal(np.sort(part), np.flatnonzero(split == value))
+    np.testing.assert_array_equal(indices.validation, other.validation)
+    np.testing.assert_array_equal(indices.test, other.test)
+
+
+def test_own_split_draws_permute_the_pool():
+    dataset = numbered(60, np.repeat([0, 1, 2], 20))
+    first, second = (split_indices(dataset, drawn(1, 1), d).pool for d in (0, 1))
+    assert not np.array_equal(first, second)
+
+
+def test_test_set_of_a_sorted_file_is_not_in_file_order():
+    split = np.repeat([0, 1, 2], 50)
+    dataset = replace(numbered(150, split), labels=np.tile(np.repeat([0, 1], 25), 3))
+    draw = make_draw(dataset, FileSettings(path="sorted.npz", normalization="none"), 0)
+    assert set(draw.labels_test[:20]) == {0, 1}
+
+
+def test_training_sets_are_nested(digits):
+    draw = make_draw(digits, DigitsSettings(), 0)
+    x_large, y_large = draw.training_set(500)
+    for n in (1, 7, 499):
+        x, y = draw.training_set(n)
+        np.testing.assert_array_equal(x, x_large[:n])
+        np.testing.assert_array_equal(y, y_large[:n])
+    assert len(draw.training_set(len(draw.x_pool))[0]) == 1797 - 256 - 512
+
+
+@pytest.mark.parametrize("n_train", [0, 1030])
+def test_training_set_beyond_the_pool_is_refused(digits, n_train):
+    with pytest.raises(DataError, match=rf"grid.n_train: {n_train} .* pool of 1029: choose 1 to 1029"):
+        make_draw(digits, DigitsSettings(), 0).training_set(n_train)
+
+
+def test_a_draw_is_reproducible_and_independent_of_others(digits):
+    settings = DigitsSettings()
+    alone = make_draw(digits, settings, 3)
+    for index in range(3):
+        make_draw(digits, settings, index)
+    np.random.default_rng(0).random()
+    again = make_draw(digits, settings, 3)
+    for name in (*ARRAYS, "labels_pool", "labels_validation", "labels_test"):
+        np.testing.assert_array_equal(getattr(alone, name), getattr(again, name))
+
+
+def test_draws_and_seeds_differ():
+    dataset = numbered(200)
+    orders = [tuple(split_indices(dataset, drawn(50, 50, seed=seed), draw).pool) for seed in (0, 1) for draw in (0, 1)]
+    assert len(set(orders)) == 4
+
+
+def test_each_sample_is_tested_equally_often():
+    dataset, n_draws = numbered(20), 2000
+    counts = np.zeros(20)
+    for draw in range(n_draws):
+        counts[split_indices(dataset, drawn(5, 5), draw).test] += 1
+    expected, deviation = n_draws / 4, np.sqrt(n_draws * 0.25 * 0.75)
+    assert np.abs(counts - expected).max() < 5 * deviation
+
+
+def test_more_validation_moves_neither_test_set_nor_first_training_samples():
+    few, many = (split_indices(numbered(100), drawn(n, 20), 0) for n in (10, 40))
+    np.testing.assert_array_equal(few.test, many.test)
+    np.testing.assert_array_equal(few.pool[: len(many.pool)], many.pool)
+
+
+def test_labels_and_targets_stay_with_their_samples(digits):
+    draw = make_draw(digits, DigitsSettings(normalization="none"), 1)
+    label_of = {x.tobytes(): label for x, label in zip(digits.x, digits.labels, strict=True)}
+    for part in ("pool", "validation", "test"):
+        x, y, labels = (getattr(draw, f"{name}_{part}") for name in ("x", "y", "labels"))
+        assert [label_of[row.tobytes()] for row in x] == labels.tolist() == y.argmax(axis=1).tolist()
+
+
+def test_targets_are_standardized_by_the_pool():
+    draw = make_draw(read_dataset(DiabetesSettings()), DiabetesSettings(), 0)
+    np.testing.assert_allclose(draw.y_pool.mean(axis=0), 0.0, atol=1e-13)
+    np.testing.assert_allclose(draw.y_pool.std(axis=0), 1.0, rtol=1e-13)
+    assert abs(draw.y_test.mean()) > 1e-3
+
+
+def test_teacher_targets_keep_their_exact_units():
+    settings = TeacherSettings(noise=0.1)
+    dataset = read_dataset(settings)
+    draw = make_draw(dataset, settings, 0)
+    np.testing.assert_array_equal(draw.y_pool, dataset.y[split_indices(dataset, settings, 0).pool])
+
+
+@pytest.mark.parametrize("normalization", ["none", "standardize", "unit_norm", "center_unit_norm"])
+@pytest.mark.parametrize("source", [DigitsSettings, DiabetesSettings])
+def test_held_out_samples_do_not_leak_into_training(source, normalization):
+    settings = source(normalization=normalization)
+    dataset = read_dataset(settings)
+    indices = split_indices(dataset, settings, 2)
+    x, y = dataset.x.copy(), dataset.y.copy()
+    for part in (indices.validation, indices.test):
+        x[part] = 100.0 + 50.0 * np.random.default_rng(0).random(x[part].shape)
+        y[part] += 3.0
+    before, after = make_draw(dataset, settings, 2), make_draw(replace(dataset, x=x, y=y), settings, 2)
+    np.testing.assert_array_equal(before.x_pool, after.x_pool)
+    np.testing.assert_array_equal(before.y_pool, after.y_pool)
+    assert not np.array_equal(before.x_test, after.x_test)
+    assert before.normalization == normalization
+
+
+def test_digits_have_unit_norm_about_the_pool_mean(digits):
+    settings = DigitsSettings()
+    draw = make_draw(digits, settings, 0)
+    for x in (draw.x_pool, draw.x_validation, draw.x_test):
+        np.testing.assert_allclose((x**2).sum(axis=1), 64.0, rtol=1e-12)
+    pool = digits.x[split_indices(digits, settings, 0).pool]
+    direction = pool[5] - pool.mean(axis=0)
+    np.testing.assert_allclose(draw.x_pool[5], 8.0 * direction / np.linalg.norm(direction), atol=1e-12)
+
+
+def test_standardize_gives_mean_0_variance_1_and_constant_features_0(digits):
+    draw = make_draw(digits, DigitsSettings(normalization="standardize"), 0)
+    constant = np.ptp(digits.x, axis=0) == 0
+    assert constant.sum() >= 3  # corner pixels that are never inked
+    np.testing.assert_allclose(draw.x_pool.mean(axis=0), 0.0, atol=1e-12)
+    variance = draw.x_pool.var(axis=0)
+    assert np.all(variance[constant] == 0)
+    np.testing.assert_allclose(variance[variance > 0], 1.0, rtol=1e-12)
+
+
+def test_constant_feature_that_is_no_binary_fraction_becomes_exactly_0():
+    x = np.column_stack([np.full(1000, 0.1), np.arange(1000.0)])
+    normalizer = fit_normalizer("standardize", x)
+    np.testing.assert_array_equal(normalizer(x)[:, 0], 0.0)
+    assert normalizer(np.array([[255.0, 0.0]]))[0, 0] == 0.0
+
+
+@quick
+@given(x=arrays(np.float64, (6, 2, 3), elements=st.floats(-1e200, 1e200)))
+def test_unit_norm_keeps_directions_and_zero_samples(x):
+    x[2] = 0.0
+    normalized = fit_normalizer("unit_norm", x)(x)
+    assert normalized.shape == x.shape
+    for before, after in zip(x, normalized, strict=True):
+        if not before.any():
+            assert not after.any()
+            continue
+        assert (after**2).sum() == pytest.approx(6.0, rel=1e-12)
+        largest = np.unravel_index(np.abs(before).argmax(), before.shape)
+        cosine = before / before[largest] * after[largest]
+        np.testing.assert_allclose(after, cosine, rtol=1e-12, atol=1e-300)
+
+
+def test_sample_at_the_mean_stays_zero():
+    x = np.full((7, 3), 0.1)
+    np.testing.assert_array_equal(fit_normalizer("center_unit_norm", x)(x), 0.0)
+
+
+def test_unknown_normalization_is_refused():
+    with pytest.raises(ValueError, match="unknown normalization 'whiten': choose one of none, standardize"):
+        fit_normalizer("whiten", np.ones((2, 2)))
+
+
+def test_too_few_samples_for_a_draw_are_refused():
+    with pytest.raises(DataError, match="numbered has 20 samples, too few for 10 validation samples, 10 test"):
+        make_draw(numbered(20), drawn(10, 10), 0)
+
+
+def test_probe_samples_are_the_first_of_the_test_set_sorted_by_class(digits):
+    draw = make_draw(digits, DigitsSettings(), 0)
+    probe = probe_indices(draw, 40)
+    np.testing.assert_array_equal(np.sort(probe), np.arange(40))
+    labels = draw.labels_test[probe]
+    assert np.all(np.diff(labels) >= 0)
+    for label in np.unique(labels):
+        assert np.all(np.diff(probe[labels == label]) > 0)  # stable
+
+
+def test_probe_samples_of_a_regression_are_sorted_by_target():
+    draw = make_draw(read_dataset(DiabetesSettings()), DiabetesSettings(), 0)
+    probe = probe_indices(draw, 30)
+    np.testing.assert_array_equal(np.sort(probe), np.arange(30))
+    assert np.all(np.diff(draw.y_test[probe, 0]) >= 0)
+
+
+@pytest.mark.parametrize("n_probe", [0, 513])
+def test_probe_beyond_the_test_set_is_refused(digits, n_probe):
+    with pytest.raises(DataError, match=rf"n_probe: {n_probe} probe samples asked of a test set of 512"):
+        probe_indices(make_draw(digits, DigitsSettings(), 0), n_probe)
