@@ -1,0 +1,37 @@
+"""Kernels: empirical and infinite-width NTK and NNGP, stationary rivals, and what is measured on them."""
+
+from importlib import import_module
+
+_PUBLIC = {
+    "empirical_ntk": "empirical",
+    "InfiniteKernels": "infinite",
+    "UnsupportedActivationError": "dual_activations",
+    "infinite_kernels": "infinite",
+    "infinite_nngp": "infinite",
+    "infinite_ntk": "infinite",
+    "output_variance": "infinite",
+    "largest_eigenvalue": "stability",
+    "distances": "stationary",
+    "median_distance": "stationary",
+    "stationary_kernel": "stationary",
+    "ClassBlockRatios": "measures",
+    "class_block_ratios": "measures",
+    "effective_rank": "measures",
+    "kernel_distance": "measures",
+    "kernel_velocity": "measures",
+    "relative_drift": "measures",
+    "spectrum": "measures",
+    "target_alignment": "measures",
+}
+
+__all__ = list(_PUBLIC)
+
+
+def __getattr__(name: str):
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])

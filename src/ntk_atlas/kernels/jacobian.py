@@ -1,0 +1,146 @@
+r"""The general path: Gram matrices from per-sample Jacobians, for parameters of any `torch.nn.Module`.
+
+The Jacobian of n samples, C outputs and P parameters has n·C·P entries, which no machine has room for at P in
+the millions. It is taken for a group of parameters at a time, and, where one parameter alone is too large,
+for a block of samples at a time; the Gram matrices of the groups add up.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, jacrev, vmap
+
+from ntk_atlas.kernels.gram import add_gram
+from ntk_atlas.kernels.layer_factors import LayerFactors
+
+log = logging.getLogger(__name__)
+
+# One call of the vectorized Jacobian keeps the activations of so many (sample, output) pairs.
+_PAIRS_A_CALL = 512
+
+
+def add_jacobian_gram(
+    kernel: Tensor,
+    network: nn.Module,
+    x1: Tensor,
+    x2: Tensor | None,
+    parameters: Mapping[str, Tensor],
+    *,
+    n_outputs: int,
+    memory_budget: int,
+    sum_outputs: bool = False,
+    scale: float = 1.0,
+) -> None:
+    """Adds the part of the NTK that belongs to `parameters` to `kernel`, in place.
+
+    Args:
+        kernel: `(1, n1, n2)` or `(1, n1, C, n2, C)`, see `gram.add_gram`; with `x2` None at least its upper
+            triangle is filled.
+        network: in evaluation mode.
+        x1: inputs `(n1, *shape)`.
+        x2: inputs `(n2, *shape)`; None stands for `x1`.
+        parameters: parameters by name, each name once.
+        n_outputs: C, or 1 with `sum_outputs`.
+        memory_budget: bytes that the Jacobians held at one time may take.
+        sum_outputs: whether Σ_c f_c stands for the outputs.
+        scale: factor of what is added.
+    """
+    full = kernel.dim() == 5
+    n2 = len(x1) if x2 is None else len(x2)
+    for group, rows in _groups(parameters, n_outputs, memory_budget, len(x1) + (0 if x2 is None else n2)):
+        for i in range(0, len(x1), rows):
+            left = _factors(network, x1[i : i + rows], group, n_outputs, sum_outputs)
+            for j in range(i if x2 is None else 0, n2, rows):
+                if x2 is None and i == j:
+                    right = left
+                else:
+                    block = (x1 if x2 is None else x2)[j : j + rows]
+                    right = _factors(network, block, group, n_outputs, sum_outputs)
+                tile = kernel[:, i : i + rows]
+                tile = tile[:, :, :, j : j + rows] if full else tile[:, :, j : j + rows]
+                add_gram(tile, [left], [right], upper=x2 is None and i == j, scale=scale)
+
+
+def per_sample_jacobian(
+    network: nn.Module, x: Tensor, names: Sequence[str], *, sum_outputs: bool = False, n_outputs: int = 1
+) -> Tensor:
+    """∂f_c(x_i)/∂θ for the named parameters, `(n, C, P)`.
+
+    Modules that `torch.func.vmap` cannot batch (data-dependent control flow, operators without a batching
+    rule) are differentiated one sample at a time: slower, the same numbers.
+
+    Args:
+        network: in evaluation mode.
+        x: inputs `(n, *shape)`.
+        names: names of parameters.
+        sum_outputs: whether Σ_c f_c stands for the outputs, so that C = 1.
+        n_outputs: C; sets how many samples are batched.
+
+    Returns:
+        The Jacobian, parameters flattened in the order of `names`.
+
+    Raises:
+        ValueError: if the network draws random numbers.
+        OutOfMemoryError: if a block of samples does not fit on the device.
+    """
+    own = dict(network.named_parameters())
+    chosen = {name: own[name].detach() for name in names}
+
+    def outputs(parameters: dict[str, Tensor], sample: Tensor) -> Tensor:
+        output = functional_call(network, parameters, (sample.unsqueeze(0),)).squeeze(0)
+        return output.sum(-1, keepdim=True) if sum_outputs else output
+
+    batched = vmap(jacrev(outputs), (None, 0), chunk_size=max(1, _PAIRS_A_CALL // n_outputs))
+    try:
+        jacobian = batched(chosen, x)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        if "randomness" in str(error):
+            raise ValueError("the network draws random numbers in evaluation mode: its NTK is random") from error
+        log.warning("one sample at a time, because vmap cannot batch the network: %s", error)
+        return torch.stack([_one_sample(outputs, chosen, sample) for sample in x])
+    return torch.cat([jacobian[name].flatten(2) for name in names], dim=2).detach()
+
+
+def _one_sample(outputs: Callable, parameters: dict[str, Tensor], sample: Tensor) -> Tensor:
+    """Returns the Jacobian `(C, P)` by one backward pass an output."""
+    parameters = {name: p.requires_grad_() for name, p in parameters.items()}
+    output = outputs(parameters, sample)
+    rows = []
+    for component in output:
+        gradients = torch.autograd.grad(
+            component, list(parameters.values()), retain_graph=True, allow_unused=True, materialize_grads=True
+        )
+        rows.append(torch.cat([g.flatten() for g in gradients]))
+    return torch.stack(rows)
+
+
+def _factors(network: nn.Module, x: Tensor, names: Sequence[str], n_outputs: int, sum_outputs: bool) -> LayerFactors:
+    jacobian = per_sample_jacobian(network, x, names, sum_outputs=sum_outputs, n_outputs=n_outputs)
+    return LayerFactors(jacobian.new_ones(1, len(x), 1), jacobian.unsqueeze(0))
+
+
+def _groups(
+    parameters: Mapping[str, Tensor], n_outputs: int, memory_budget: int, n_samples: int
+) -> Iterator[tuple[list[str], int]]:
+    """Groups of names whose Jacobian of all samples fits, each with the samples a block may have.
+
+    Half of the budget is for the Jacobian, half for the copies on the way to it.
+    """
+    group: list[str] = []
+    used = 0
+    for name, p in parameters.items():
+        size = 2 * n_outputs * p.numel() * p.element_size()
+        if group and (used + size) * n_samples > memory_budget:
+            yield group, n_samples
+            group, used = [], 0
+        if size * n_samples > memory_budget:
+            yield [name], max(1, memory_budget // (2 * size))
+        else:
+            group.append(name)
+            used += size
+    if group:
+        yield group, n_samples

@@ -1,0 +1,117 @@
+"""What a kernel asks of a network and its inputs, checked before any work."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from ntk_atlas.networks.stacked import StackedNetwork
+
+
+@contextmanager
+def evaluation_mode(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside the block: dropout off, batch normalization with its running statistics.
+
+    Args:
+        network: any module; the training flag of each of its submodules comes back at the end of the block.
+
+    Yields:
+        Nothing.
+    """
+    flags = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in flags:
+            module.training = training
+
+
+def sample_axis(network: nn.Module, x: Tensor) -> int:
+    """Returns the axis of `x` that counts samples: 1 for a stack with inputs of each member's own, else 0."""
+    return int(isinstance(network, StackedNetwork) and network.is_per_member(x))
+
+
+def n_samples(network: nn.Module, x: Tensor) -> int:
+    """Returns the number of samples in `x`."""
+    return x.shape[sample_axis(network, x)]
+
+
+def trainable_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
+    """Returns parameters that require a gradient, by name, each once."""
+    return {name: p for name, p in network.named_parameters() if p.requires_grad}
+
+
+def check_network_and_inputs(network: nn.Module, x: Tensor, name: str) -> None:
+    """Checks what would otherwise end in a kernel of NaNs or an obscure error far below.
+
+    Args:
+        network: the network of the kernel.
+        x: its inputs.
+        name: what to call `x` in messages.
+
+    Raises:
+        ValueError: if there is nothing to train, nothing to evaluate, an input that is not finite, or inputs
+            and parameters of different precision or device.
+    """
+    trainable = trainable_parameters(network)
+    if not trainable:
+        raise ValueError("the network has no trainable parameter, so its NTK is zero: unfreeze some of them")
+    if x.dim() < 1 or x.numel() == 0:
+        raise ValueError(f"{name} is empty (shape {tuple(x.shape)}): a kernel needs at least one sample")
+    if isinstance(network, StackedNetwork):
+        shape, stack = tuple(network.input_shape), (network.n_members,)
+        if tuple(x.shape[-len(shape) :]) != shape or tuple(x.shape[: -len(shape) - 1]) not in ((), stack):
+            raise ValueError(
+                f"{name} has shape {tuple(x.shape)}, the networks want (n, *{shape}), or {stack[0]} members in front"
+            )
+    parameter = next(iter(trainable.values()))
+    if x.device != parameter.device:
+        raise ValueError(f"{name} is on {x.device}, the network on {parameter.device}: move one to the other")
+    if x.is_floating_point():
+        precisions = {p.dtype for p in network.parameters()}
+        if x.dtype not in precisions:
+            have = " and ".join(sorted(map(str, precisions)))
+            raise ValueError(f"{name} is {x.dtype}, the network's parameters are {have}: convert one to the other")
+        finite = torch.isfinite(x)
+        if not finite.all():
+            where = tuple((~finite).nonzero()[0].tolist())
+            raise ValueError(f"{name} has a NaN or infinite entry, the first at index {where}: clean the inputs")
+
+
+def check_same_kind(network: nn.Module, x1: Tensor, x2: Tensor) -> None:
+    """Checks that two sets of inputs can meet in one kernel.
+
+    Raises:
+        ValueError: if they differ in precision, device or shape of one sample.
+    """
+    if x1.dtype != x2.dtype or x1.device != x2.device:
+        raise ValueError(f"x1 is {x1.dtype} on {x1.device}, x2 is {x2.dtype} on {x2.device}: convert one to the other")
+    one, other = (tuple(x.shape[sample_axis(network, x) + 1 :]) for x in (x1, x2))
+    if one != other:
+        raise ValueError(f"a sample of x1 has shape {one}, a sample of x2 {other}: they must be equal")
+
+
+def check_samples_apart(output: Tensor, x: Tensor, axis: int) -> None:
+    """Checks that the first sample's output has no gradient with respect to the other samples.
+
+    Args:
+        output: `(..., n, C)`, with the graph that leads from `x` to it.
+        x: the inputs, of which `axis` counts samples.
+        axis: see `sample_axis`.
+
+    Raises:
+        ValueError: if there is one: the network mixes samples.
+    """
+    if not (x.requires_grad and output.requires_grad):
+        return
+    (gradient,) = torch.autograd.grad(output[..., 0, :].sum(), x, retain_graph=True, allow_unused=True)
+    if gradient is None:
+        return
+    others = gradient.narrow(axis, 1, gradient.shape[axis] - 1)
+    if (torch.isfinite(others) & (others != 0)).any():
+        raise ValueError(
+            "the network's output for a sample depends on the rest of the batch, also in evaluation mode, so "
+            "a kernel between samples is not defined (batch normalization without running statistics?)"
+        )

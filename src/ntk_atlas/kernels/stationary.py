@@ -1,0 +1,101 @@
+"""Stationary kernels, the rivals of the NTK: functions of the distance between two samples."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+# Below this share of ‖x‖² + ‖x'‖² a squared distance from the expanded square has lost too many digits.
+_CANCELLED = 1e-6
+
+
+def distances(x1: Tensor, x2: Tensor | None = None) -> Tensor:
+    """Euclidean distances, accurate for near and equal samples too.
+
+    Args:
+        x1: inputs `(n1, *shape)`.
+        x2: inputs `(n2, *shape)`; None stands for `x1`.
+
+    Returns:
+        `(n1, n2)`, float64; symmetric with a diagonal of exact zeros if `x2` is None.
+    """
+    a = x1.to(torch.float64).flatten(1)
+    b = a if x2 is None else x2.to(torch.float64).flatten(1)
+    centre = a.mean(0)
+    a, b = a - centre, b - centre
+    scale = (a**2).sum(1)[:, None] + (b**2).sum(1)
+    squared = torch.addmm(scale, a, b.T, alpha=-2.0)
+    i, j = (squared < _CANCELLED * scale).nonzero(as_tuple=True)
+    for pairs in torch.arange(len(i), device=a.device).split(2**16):
+        squared[i[pairs], j[pairs]] = ((a[i[pairs]] - b[j[pairs]]) ** 2).sum(1)
+    distance = squared.clamp_(min=0.0).sqrt_()
+    return distance if x2 is not None else distance.triu(1) + distance.triu(1).T
+
+
+def median_distance(x: Tensor) -> float:
+    """Median distance between two different samples, the usual unit of length scales.
+
+    Args:
+        x: inputs `(n, *shape)`.
+
+    Returns:
+        The (lower) median over pairs.
+
+    Raises:
+        ValueError: if there are fewer than two samples.
+    """
+    if len(x) < 2:
+        raise ValueError(f"a median distance needs at least two samples, got {len(x)}")
+    i, j = torch.triu_indices(len(x), len(x), offset=1, device=x.device)
+    return float(distances(x)[i, j].median())
+
+
+def _laplace(r: Tensor) -> Tensor:
+    return torch.exp(-r)
+
+
+def _matern_3_2(r: Tensor) -> Tensor:
+    s = math.sqrt(3.0) * r
+    return (1.0 + s) * torch.exp(-s)
+
+
+def _matern_5_2(r: Tensor) -> Tensor:
+    s = math.sqrt(5.0) * r
+    return (1.0 + s + s**2 / 3.0) * torch.exp(-s)
+
+
+def _rbf(r: Tensor) -> Tensor:
+    return torch.exp(-0.5 * r**2)
+
+
+_KERNELS: dict[str, Callable[[Tensor], Tensor]] = {
+    "laplace": _laplace,
+    "matern_3_2": _matern_3_2,
+    "matern_5_2": _matern_5_2,
+    "rbf": _rbf,
+}
+
+
+def stationary_kernel(name: str, distance: Tensor, length_scale: float) -> Tensor:
+    r"""A stationary kernel k(r/ℓ) with k(0) = 1 (Rasmussen & Williams 2006, section 4.2.1).
+
+    laplace: e^{−r}; matern_3_2: (1 + √3 r) e^{−√3 r}; matern_5_2: (1 + √5 r + 5r²/3) e^{−√5 r}; rbf:
+    e^{−r²/2}.
+
+    Args:
+        name: one of the four.
+        distance: any shape, e.g. from `distances`.
+        length_scale: ℓ.
+
+    Returns:
+        Kernel values, the shape of `distance`.
+
+    Raises:
+        ValueError: if the name is unknown or the length scale is not positive.
+    """
+    if name not in _KERNELS:
+        raise ValueError(f"unknown stationary kernel {name!r}: choose one of {', '.join(_KERNELS)}")
+    if not 0 < length_scale < math.inf:
+        raise ValueError(f"the length scale must be positive and finite, got {length_scale}")
+    return _KERNELS[name](distance / length_scale)
