@@ -1,0 +1,28 @@
+"""Kernel regression: nested sample counts, ridge paths, length scales and finite training times."""
+
+from importlib import import_module
+
+_HOMES = {
+    "FiniteTimeMean": "finite_time",
+    "NestedRegression": "regress",
+    "StationaryRegression": "length_scale",
+    "classification_error": "metrics",
+    "finite_time_mean": "finite_time",
+    "mean_squared_error": "metrics",
+    "regress_nested": "regress",
+    "regress_stationary": "length_scale",
+    "ridge_path": "leave_one_out",
+    "safe_cholesky": "cholesky",
+    "solve_nested": "nested",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,102 @@
+"""Kernel regression with a stationary kernel: length scale and ridge chosen together at each size."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ntk_atlas.config.regression import RegressionSettings
+from ntk_atlas.kernels.stationary import distances, median_distance, stationary_kernel
+from ntk_atlas.regression.regress import NestedRegression
+from ntk_atlas.regression.report import extreme_eigenvalues
+from ntk_atlas.regression.selection import checked_data, choose, chosen_arrays, solve_table, stack_tables
+from ntk_atlas.regression.system import checked_sizes, kernel_system
+from ntk_atlas.status import Status
+
+
+@dataclass(frozen=True)
+class StationaryRegression(NestedRegression):
+    """As `NestedRegression`, with the length scales that were chosen.
+
+    Attributes:
+        length_scale: `(2, n_sizes)`, in median distances of the training inputs, i.e. one of
+            `settings.length_scales`; NaN where no length scale could be solved.
+    """
+
+    length_scale: np.ndarray
+
+
+def regress_stationary(
+    name: str,
+    x_train: Tensor,
+    x_validation: Tensor,
+    x_test: Tensor,
+    *,
+    y_train: Tensor,
+    y_validation: Tensor,
+    y_test: Tensor,
+    sizes: Sequence[int],
+    settings: RegressionSettings,
+    test_labels: Tensor | None = None,
+) -> StationaryRegression:
+    """Regression with k(‖x − x'‖/ℓ) at all nested sizes, ℓ and ridge chosen by the rule of the settings.
+
+    Under the policy `zero` the best ℓ at ridge zero is chosen, under `tuned` the best pair (ℓ, ridge) of the
+    two grids, both at each size and by validation or leave-one-out MSE. ℓ is a multiple of the median
+    distance within the largest training set. Distances are computed once.
+
+    Args:
+        name: laplace, matern_3_2, matern_5_2 or rbf.
+        x_train: inputs, `(n_train, *shape)`.
+        x_validation: `(n_validation, *shape)`.
+        x_test: `(n_test, *shape)`.
+        y_train: encoded targets, `(n_train, n_outputs)`.
+        y_validation: `(n_validation, n_outputs)`.
+        y_test: `(n_test, n_outputs)`.
+        sizes: strictly increasing sample counts, the last at least 2.
+        settings: both grids, rule of choice and jitter.
+        test_labels: class indices, `(n_test,)`; None for regression data.
+
+    Returns:
+        Errors and reports of both policies, and the length scales.
+
+    Raises:
+        ValueError: a shape, the name or `sizes` does not fit, a target is NaN, or most inputs are equal.
+    """
+    x_train, x_validation, x_test = (torch.as_tensor(x) for x in (x_train, x_validation, x_test))
+    targets = checked_data(
+        y_train,
+        y_validation,
+        y_test,
+        test_labels=test_labels,
+        offset=None,
+        n_samples=(len(x_train), len(x_validation), len(x_test)),
+        select_ridge=settings.select_ridge,
+        device=x_train.device,
+    )
+    sizes = checked_sizes(sizes, len(x_train))
+    x_train, y = x_train[: sizes[-1]], targets.train[: sizes[-1]]
+    between_train = distances(x_train)
+    to_evaluation = distances(torch.cat([x_validation, x_test]), x_train)
+    median = median_distance(x_train)
+    if median == 0:
+        raise ValueError(f"x_train, of shape {tuple(x_train.shape)}, has median distance 0: most samples are equal")
+
+    tables = []
+    for factor in settings.length_scales:
+        gram, rows = (stationary_kernel(name, distance, factor * median) for distance in (between_train, to_evaluation))
+        tables.append(solve_table(kernel_system(gram, y, rows, sizes=sizes), targets, settings))
+    table, chosen = stack_tables(tables), choose(stack_tables(tables))
+    factors = np.repeat(settings.length_scales, len(tables[0].diag_reg))
+
+    @cache
+    def extremes(factor: float, position: int) -> tuple[float, float]:
+        n = sizes[position]
+        return extreme_eigenvalues(stationary_kernel(name, between_train[:n, :n], factor * median))
+
+    arrays = chosen_arrays(table, chosen, lambda candidate, position: extremes(factors[candidate], position), scale=1.0)
+    length_scale = np.where(arrays["status"] == Status.SINGULAR, np.nan, factors[chosen])
+    return StationaryRegression(**arrays, length_scale=length_scale)

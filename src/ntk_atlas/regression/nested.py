@@ -1,0 +1,131 @@
+"""Kernel regression at many nested sample counts from one Cholesky factorization."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ntk_atlas.regression.cholesky import jitter_ladder, leading_factor
+from ntk_atlas.regression.report import SolveReport
+from ntk_atlas.regression.system import KernelSystem, kernel_system
+from ntk_atlas.status import Status
+
+
+@dataclass(frozen=True)
+class NestedSolution:
+    """Predictions at all sizes, with one report each.
+
+    Attributes:
+        predictions: `(n_sizes, n_eval, n_outputs)`, NaN where a size could not be solved.
+        reports: one a size; eigenvalues are left out (`SolveReport.with_extremes` adds them).
+    """
+
+    predictions: Tensor
+    reports: tuple[SolveReport, ...]
+
+
+def solve_nested(
+    k_train_train: Tensor,
+    y_train: Tensor,
+    k_eval_train: Tensor,
+    *,
+    sizes: Sequence[int],
+    diag_reg: float = 0.0,
+    jitter: float | None = None,
+    residuals: bool = True,
+) -> NestedSolution:
+    r"""Predicts f_n(x) = K(x, X_n) (K_n + λI)⁻¹ y_n at every size n, X_n being the first n samples.
+
+    The leading block of the Cholesky factor L of K + λI is the factor of the leading block, so one
+    factorization serves all sizes. With z = L⁻¹y and V = L⁻¹K(X, x) the prediction is the running sum V[:n]ᵀ
+    z[:n]. Where residuals are wanted the coefficients α_n = L_n⁻ᵀ z_n are needed anyhow, and predictions
+    come from them.
+
+    Args:
+        k_train_train: Gram matrix, `(n_train, n_train)`.
+        y_train: targets, `(n_train, n_outputs)`.
+        k_eval_train: kernel of the evaluation points with the training points, `(n_eval, n_train)`.
+        sizes: strictly increasing sample counts.
+        diag_reg: λ relative to the mean diagonal of the largest Gram matrix.
+        jitter: smallest jitter tried, relative likewise; None or 0 takes the default of the dtype. A size
+            gets the smallest jitter that makes its own block positive definite, and none if it needs none.
+        residuals: False leaves them NaN and takes the running sum: for learning curves with dozens of sizes.
+
+    Returns:
+        Predictions and reports; a size that cannot be solved is SINGULAR, with NaN predictions.
+
+    Raises:
+        ValueError: a shape does not fit.
+    """
+    system = kernel_system(k_train_train, y_train, k_eval_train, sizes=sizes)
+    return solve_system(system, diag_reg=diag_reg, jitter=jitter, residuals=residuals)
+
+
+def solve_system(
+    system: KernelSystem, *, diag_reg: float, jitter: float | None = None, residuals: bool = True
+) -> NestedSolution:
+    """`solve_nested` for a system that was checked and normalized before, e.g. for the ridges of a path.
+
+    Args:
+        system: kernels and targets.
+        diag_reg: relative ridge.
+        jitter: smallest relative jitter.
+        residuals: whether to compute them.
+
+    Returns:
+        Predictions and reports.
+    """
+    shape = (len(system.sizes), system.evaluation.shape[0], system.targets.shape[1])
+    predictions = system.evaluation.new_full(shape, math.nan)
+    reports = [SolveReport(diag_reg, math.nan, math.nan, Status.SINGULAR) for _ in system.sizes]
+    for positions, lower, used in _factors(system, diag_reg, jitter):
+        whitened = torch.linalg.solve_triangular(lower, system.targets[: lower.shape[0]], upper=False)
+        predict = _by_coefficients if residuals else _by_running_sum
+        solved = predict(system, lower, whitened, [system.sizes[p] for p in positions], diag_reg + used)
+        for position, (prediction, residual) in zip(positions, solved, strict=True):
+            if bool(torch.isfinite(prediction).all()):
+                status = Status.JITTERED if used else Status.CONVERGED
+                reports[position] = SolveReport(diag_reg, used, residual, status)
+            predictions[position] = prediction
+    return NestedSolution(predictions, tuple(reports))
+
+
+def _factors(system: KernelSystem, diag_reg: float, jitter: float | None) -> Iterator[tuple[list[int], Tensor, float]]:
+    """Yields positions of sizes, the factor that serves them and its jitter, until no more can be served."""
+    remaining = list(range(len(system.sizes))) if system.solvable else []
+    for used in (0.0, *jitter_ladder(jitter, system.dtype)):
+        if not remaining:
+            return
+        largest = system.sizes[remaining[-1]]
+        lower = leading_factor(system.gram[:largest, :largest], shift=diag_reg + used)
+        served = [position for position in remaining if system.sizes[position] <= lower.shape[0]]
+        if served:
+            yield served, lower, used
+        remaining = remaining[len(served) :]
+
+
+def _by_coefficients(
+    system: KernelSystem, lower: Tensor, whitened: Tensor, sizes: list[int], shift: float
+) -> Iterator[tuple[Tensor, float]]:
+    """Prediction and relative residual at each size, by one back-substitution a size."""
+    for n in sizes:
+        alpha = torch.linalg.solve_triangular(lower[:n, :n].mT, whitened[:n], upper=True)
+        targets = system.targets[:n]
+        misfit = system.gram[:n, :n] @ alpha + shift * alpha - targets
+        norm = float(torch.linalg.norm(targets))
+        residual = float(torch.linalg.norm(misfit)) / norm if norm > 0 else 0.0
+        yield system.evaluation[:, :n] @ alpha, residual
+
+
+def _by_running_sum(
+    system: KernelSystem, lower: Tensor, whitened: Tensor, sizes: list[int], shift: float
+) -> Iterator[tuple[Tensor, float]]:
+    """Prediction at each size as a running sum over blocks of samples; residuals are NaN."""
+    largest = sizes[-1]
+    values = torch.linalg.solve_triangular(lower[:largest, :largest], system.evaluation[:, :largest].mT, upper=False)
+    prediction = system.evaluation.new_zeros(system.evaluation.shape[0], whitened.shape[1])
+    for start, stop in zip([0, *sizes], sizes, strict=False):
+        prediction = prediction + values[start:stop].mT @ whitened[start:stop]
+        yield prediction, math.nan

@@ -1,0 +1,134 @@
+"""Kernel regression at all nested sample counts, under both ridge policies."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ntk_atlas.config.regression import RegressionSettings
+from ntk_atlas.regression.report import extreme_eigenvalues
+from ntk_atlas.regression.selection import checked_data, choose, chosen_arrays, solve_table
+from ntk_atlas.regression.system import checked_matrix, kernel_system
+from ntk_atlas.status import Status
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class NestedRegression:
+    """What kernel regression gives at each sample count; every array is `(2, n_sizes)`.
+
+    The first axis is the ridge policy: `zero` is ridge → 0, with jitter only where the Gram matrix is
+    singular; `tuned` is the ridge chosen for each size by validation or leave-one-out. Where a status is
+    SINGULAR, the values are NaN (eigenvalues are kept where the kernel is finite).
+
+    Attributes:
+        test_mse: mean over test samples and outputs of (f − y)².
+        test_error: share of test samples in the wrong class; NaN for regression data.
+        validation_mse: as `test_mse`.
+        diag_reg: ridge, relative to the mean diagonal of the largest Gram matrix.
+        jitter: what a singular matrix needed besides, relative likewise.
+        lambda_min: smallest eigenvalue of the matrix solved (ridge and jitter included), absolute.
+        condition_number: of the matrix solved.
+        residual: ‖(K + shift) α − y‖_F / ‖y‖_F.
+        status: codes of `Status`, int8: CONVERGED, JITTERED or SINGULAR.
+    """
+
+    RIDGE_POLICIES: ClassVar[tuple[str, str]] = ("zero", "tuned")
+
+    test_mse: np.ndarray
+    test_error: np.ndarray
+    validation_mse: np.ndarray
+    diag_reg: np.ndarray
+    jitter: np.ndarray
+    lambda_min: np.ndarray
+    condition_number: np.ndarray
+    residual: np.ndarray
+    status: np.ndarray
+
+
+def regress_nested(
+    k_train_train: Tensor,
+    k_validation_train: Tensor,
+    k_test_train: Tensor,
+    *,
+    y_train: Tensor,
+    y_validation: Tensor,
+    y_test: Tensor,
+    sizes: Sequence[int],
+    settings: RegressionSettings,
+    test_labels: Tensor | None = None,
+    offset: tuple[Tensor, Tensor, Tensor] | None = None,
+) -> NestedRegression:
+    r"""Kernel regression with the first n samples, for all n, under both ridge policies.
+
+    f_n(x) = f₀(x) + K(x, X_n)(K_n + λI)⁻¹(y_n − f₀(X_n)) with λ = diag_reg × mean diagonal of the largest
+    Gram matrix (that of `sizes[-1]`). Each ridge costs one Cholesky factorization for all sizes. The tuned
+    ridge of a size has the lowest validation MSE, or leave-one-out MSE on the n samples; test data never
+    enter the choice.
+
+    Args:
+        k_train_train: Gram matrix, `(n_train, n_train)`, any floating dtype; symmetrized and solved in
+            float64.
+        k_validation_train: `(n_validation, n_train)`.
+        k_test_train: `(n_test, n_train)`.
+        y_train: encoded targets, `(n_train, n_outputs)`.
+        y_validation: `(n_validation, n_outputs)`.
+        y_test: `(n_test, n_outputs)`.
+        sizes: strictly increasing sample counts.
+        settings: ridge grid, rule of choice and jitter.
+        test_labels: class indices, `(n_test,)`; None for regression data.
+        offset: f₀ at the training, validation and test samples (the network's outputs, for
+            `predictor_center: network`), or None for zero.
+
+    Returns:
+        Errors and reports of both policies. Kernels that are not finite or not positive semi-definite give
+        the status SINGULAR, they never raise.
+
+    Raises:
+        ValueError: a shape or `sizes` does not fit, or a target is NaN.
+    """
+    k_train_train = torch.as_tensor(k_train_train)
+    device, n_train = k_train_train.device, k_train_train.shape[-1]
+    rows = [
+        checked_matrix(name, value, ((axis, None), ("n_train", n_train)), device)
+        for name, value, axis in (
+            ("k_validation_train", k_validation_train, "n_validation"),
+            ("k_test_train", k_test_train, "n_test"),
+        )
+    ]
+    targets = checked_data(
+        y_train,
+        y_validation,
+        y_test,
+        test_labels=test_labels,
+        offset=offset,
+        n_samples=(n_train, len(rows[0]), len(rows[1])),
+        select_ridge=settings.select_ridge,
+        device=device,
+    )
+    system = kernel_system(k_train_train, targets.train - targets.offset_train, torch.cat(rows), sizes=sizes)
+
+    table = solve_table(system, targets, settings)
+
+    @cache
+    def unit_extremes(position: int) -> tuple[float, float]:
+        n = system.sizes[position]
+        return extreme_eigenvalues(system.gram[:n, :n])
+
+    unit = system.scale if system.solvable else 1.0
+    arrays = chosen_arrays(
+        table,
+        choose(table),
+        lambda candidate, position: tuple(unit * value for value in unit_extremes(position)),
+        scale=system.scale,
+    )
+    n_singular = int((arrays["status"] == Status.SINGULAR).sum())
+    if n_singular:
+        logger.info("%d of %d solves were singular (sizes %s)", n_singular, arrays["status"].size, system.sizes)
+    return NestedRegression(**arrays)

@@ -1,0 +1,58 @@
+"""What a solve reports about itself."""
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ntk_atlas.status import Status
+
+
+@dataclass(frozen=True)
+class SolveReport:
+    """How a kernel system (K + (diag_reg + jitter) m I) α = y, m the mean diagonal, was solved.
+
+    Attributes:
+        diag_reg: ridge, relative to the mean diagonal of the largest Gram matrix.
+        jitter: what had to be added to it, relative likewise; NaN where the status is SINGULAR.
+        residual: ‖(K + shift) α − y‖_F / ‖y‖_F, NaN where it was not asked for.
+        status: CONVERGED, JITTERED or SINGULAR.
+        lambda_min: smallest eigenvalue of the matrix that was solved (shift included), absolute.
+        condition_number: its largest eigenvalue over its smallest; inf where the smallest is not positive.
+    """
+
+    diag_reg: float
+    jitter: float
+    residual: float
+    status: Status
+    lambda_min: float = math.nan
+    condition_number: float = math.nan
+
+    def with_extremes(self, smallest: float, largest: float, *, scale: float) -> "SolveReport":
+        """The report with the eigenvalues of the shifted matrix filled in.
+
+        Args:
+            smallest: smallest eigenvalue of the Gram matrix K, without any shift.
+            largest: largest eigenvalue of K.
+            scale: mean diagonal m that `diag_reg` and `jitter` are relative to.
+
+        Returns:
+            A new report.
+        """
+        jitter = 0.0 if math.isnan(self.jitter) else self.jitter
+        shift = (0.0 if math.isnan(self.diag_reg) else self.diag_reg) + jitter
+        low, high = smallest + shift * scale, largest + shift * scale
+        condition = math.nan if math.isnan(low + high) else high / low if low > 0 else math.inf
+        return replace(self, lambda_min=low, condition_number=condition)
+
+
+def extreme_eigenvalues(matrix: Tensor) -> tuple[float, float]:
+    """Returns the smallest and largest eigenvalue of a symmetric matrix; NaN if it is not finite."""
+    if not bool(torch.isfinite(matrix).all()):
+        return math.nan, math.nan
+    try:
+        eigenvalues = torch.linalg.eigvalsh(matrix)
+    except torch.linalg.LinAlgError:
+        return math.nan, math.nan
+    return float(eigenvalues[0]), float(eigenvalues[-1])

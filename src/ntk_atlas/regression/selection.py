@@ -1,0 +1,230 @@
+"""Candidate solves side by side, and the choice among them, which never sees test data."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ntk_atlas.config.regression import RegressionSettings
+from ntk_atlas.regression.leave_one_out import ridge_path
+from ntk_atlas.regression.metrics import classification_error, mean_squared_error
+from ntk_atlas.regression.nested import NestedSolution, solve_system
+from ntk_atlas.regression.report import SolveReport
+from ntk_atlas.regression.system import KernelSystem, checked_matrix, checked_targets
+from ntk_atlas.status import Status
+
+Extremes = Callable[[int, int], tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What predictions are compared with, on one device, with the network's outputs they are centred on.
+
+    Attributes:
+        train: `(n_train, n_outputs)`; regressed is `train − offset_train`.
+        validation: `(n_validation, n_outputs)`.
+        test: `(n_test, n_outputs)`.
+        test_labels: `(n_test,)` or None.
+        offset_train: like `train`.
+        offset_evaluation: `(n_validation + n_test, n_outputs)`, added to the predictions.
+    """
+
+    train: Tensor
+    validation: Tensor
+    test: Tensor
+    test_labels: Tensor | None
+    offset_train: Tensor
+    offset_evaluation: Tensor
+
+
+def checked_data(
+    y_train: Tensor,
+    y_validation: Tensor,
+    y_test: Tensor,
+    *,
+    test_labels: Tensor | None,
+    offset: tuple[Tensor, Tensor, Tensor] | None,
+    n_samples: tuple[int, int, int],
+    select_ridge: str,
+    device: torch.device,
+) -> Targets:
+    """Checks the targets of the three sets, the labels and the offsets.
+
+    Args:
+        y_train: `(n_train, n_outputs)`.
+        y_validation: `(n_validation, n_outputs)`.
+        y_test: `(n_test, n_outputs)`.
+        test_labels: `(n_test,)`, or None for regression data.
+        offset: outputs of the network on the three sets, or None.
+        n_samples: rows that the kernels have for the three sets.
+        select_ridge: rule of the settings; validation needs validation samples.
+        device: where everything goes.
+
+    Returns:
+        The targets.
+
+    Raises:
+        ValueError: a shape does not fit, a target is not finite, or there is nothing to validate on.
+    """
+    axes = ("n_train", "n_validation", "n_test")
+    train = checked_targets("y_train", y_train, ((axes[0], n_samples[0]), ("n_outputs", None)), device)
+    n_outputs = train.shape[1]
+    validation, test = (
+        checked_targets(name, value, ((axis, size), ("n_outputs", n_outputs)), device)
+        for name, value, axis, size in zip(
+            ("y_validation", "y_test"), (y_validation, y_test), axes[1:], n_samples[1:], strict=True
+        )
+    )
+    if select_ridge == "validation" and len(validation) == 0:
+        raise ValueError(
+            f"y_validation has shape {tuple(validation.shape)}, but `select_ridge: validation` needs samples "
+            "to validate on: give some, or set `select_ridge: leave_one_out`"
+        )
+    if test_labels is not None:
+        test_labels = torch.as_tensor(test_labels, device=device)
+        if test_labels.shape != (n_samples[2],):
+            raise ValueError(f"test_labels has shape {tuple(test_labels.shape)}, expected (n_test = {n_samples[2]})")
+    if offset is None:
+        offset = tuple(torch.zeros_like(values) for values in (train, validation, test))
+    elif len(offset) != 3:
+        raise ValueError(f"offset has {len(offset)} parts, expected three: on the train, validation, test samples")
+    at_train, at_validation, at_test = (
+        checked_matrix(f"offset on {axis[2:]} samples", value, ((axis, size), ("n_outputs", n_outputs)), device)
+        for value, axis, size in zip(offset, axes, n_samples, strict=True)
+    )
+    return Targets(train, validation, test, test_labels, at_train, torch.cat([at_validation, at_test]))
+
+
+@dataclass(frozen=True)
+class SolveTable:
+    """Candidates (ridges, or ridges × length scales) × sizes; every array `(n_candidates, n_sizes)`.
+
+    Attributes:
+        diag_reg: relative ridge.
+        score: what the choice minimizes; NaN excludes.
+        validation_mse: on the validation samples.
+        test_mse: on the test samples.
+        test_error: likewise; NaN for regression data.
+        jitter: relative.
+        residual: relative.
+        status: codes of `Status`.
+    """
+
+    diag_reg: np.ndarray
+    score: np.ndarray
+    validation_mse: np.ndarray
+    test_mse: np.ndarray
+    test_error: np.ndarray
+    jitter: np.ndarray
+    residual: np.ndarray
+    status: np.ndarray
+
+
+def solve_table(system: KernelSystem, targets: Targets, settings: RegressionSettings) -> SolveTable:
+    """Solves at ridge zero (first row) and at each ridge of the grid, at all sizes.
+
+    Args:
+        system: kernels, and targets with the offset taken off; evaluation rows are validation, then test
+            samples.
+        targets: of the evaluation samples.
+        settings: the ridge grid, the rule of choice, the jitter.
+
+    Returns:
+        The table, `1 + len(ridge_grid)` candidates.
+    """
+    solutions = [
+        solve_system(system, diag_reg=diag_reg, jitter=settings.jitter) for diag_reg in (0.0, *settings.ridge_grid)
+    ]
+    n_validation = len(targets.validation)
+    rows = []
+    for solution in solutions:
+        predictions = solution.predictions + targets.offset_evaluation
+        at_test = predictions[:, n_validation:]
+        error = torch.full((len(system.sizes),), math.nan)
+        if targets.test_labels is not None:
+            error = classification_error(at_test, targets.test, targets.test_labels)
+        values = {
+            "validation_mse": mean_squared_error(predictions[:, :n_validation], targets.validation),
+            "test_mse": mean_squared_error(at_test, targets.test),
+            "test_error": error,
+        }
+        row = {name: value.cpu().numpy().astype(np.float64) for name, value in values.items()}
+        for name in ("diag_reg", "jitter", "residual", "status"):
+            row[name] = np.array([getattr(report, name) for report in solution.reports])
+        rows.append(row)
+    columns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    by_validation = settings.select_ridge == "validation"
+    score = columns["validation_mse"] if by_validation else _leave_one_out_scores(system, solutions)
+    return SolveTable(score=score.copy(), **columns)
+
+
+def _leave_one_out_scores(system: KernelSystem, solutions: list[NestedSolution]) -> np.ndarray:
+    """Returns the leave-one-out MSE of every solution, jitter included, `(n_candidates, n_sizes)`."""
+    scores = []
+    for position, n in enumerate(system.sizes):
+        shifts = [s.reports[position].diag_reg + s.reports[position].jitter for s in solutions]
+        path = ridge_path(system.gram[:n, :n], system.targets[:n], diag_reg=shifts, scale=1.0)
+        scores.append(path.leave_one_out_mse.cpu().numpy())
+    return np.stack(scores, axis=1)
+
+
+def stack_tables(tables: list[SolveTable]) -> SolveTable:
+    """Returns one table of the candidates of all tables, in order."""
+    names = [field.name for field in fields(SolveTable)]
+    return SolveTable(**{name: np.concatenate([getattr(table, name) for table in tables]) for name in names})
+
+
+def choose(table: SolveTable) -> np.ndarray:
+    """Candidates of the two policies at each size.
+
+    Args:
+        table: all candidates.
+
+    Returns:
+        Rows of the table, `(2, n_sizes)`: the lowest score among those of ridge zero, and among the others
+        (ties go to the first). Where no candidate has a score, the policy's first one.
+    """
+    zero = table.diag_reg[:, 0] == 0
+    policies = []
+    for member in (zero, ~zero):
+        eligible = np.where(member[:, None] & np.isfinite(table.score), table.score, math.inf)
+        best = eligible.argmin(axis=0)
+        none = ~np.isfinite(eligible.min(axis=0))
+        policies.append(np.where(none, int(np.flatnonzero(member)[0]), best))
+    return np.stack(policies)
+
+
+def chosen_arrays(table: SolveTable, chosen: np.ndarray, extremes: Extremes, *, scale: float) -> dict:
+    """The table at the chosen candidates, with the eigenvalues of the matrices solved.
+
+    Args:
+        table: all candidates.
+        chosen: rows, `(2, n_sizes)`.
+        extremes: (candidate, position of the size) → smallest and largest eigenvalue of the unshifted Gram
+            matrix.
+        scale: mean diagonal that ridges are relative to.
+
+    Returns:
+        Arrays `(2, n_sizes)` by name; where the status is SINGULAR all but eigenvalues and the zero ridge
+        are NaN.
+    """
+    positions = np.arange(chosen.shape[1])
+    names = ("test_mse", "test_error", "validation_mse", "diag_reg", "jitter", "residual", "status")
+    arrays = {name: getattr(table, name)[chosen, positions] for name in names}
+    arrays["status"] = arrays["status"].astype(np.int8)
+    singular = arrays["status"] == Status.SINGULAR
+    for name in ("test_mse", "test_error", "validation_mse", "jitter", "residual"):
+        arrays[name] = np.where(singular, math.nan, arrays[name])
+    arrays["diag_reg"] = np.where(singular & (arrays["diag_reg"] > 0), math.nan, arrays["diag_reg"])
+    arrays["lambda_min"], arrays["condition_number"] = (np.full(chosen.shape, math.nan) for _ in range(2))
+    for index in np.ndindex(chosen.shape):
+        report = SolveReport(
+            *(float(arrays[name][index]) for name in ("diag_reg", "jitter", "residual")),
+            arrays["status"][index],
+        ).with_extremes(*extremes(int(chosen[index]), index[1]), scale=scale)
+        arrays["lambda_min"][index] = report.lambda_min
+        arrays["condition_number"][index] = report.condition_number
+    return arrays
