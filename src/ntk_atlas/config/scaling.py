@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt
+from pydantic import Field, NonNegativeInt, PositiveFloat
 
 from ntk_atlas.config.base import Settings
 
@@ -18,3 +18,7 @@ class ScalingSettings(Settings):
     """The fit range rule, stated beforehand: only n_train from here on are fitted."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
     """Coverage that the intervals promise."""
+    floor_exponent_max: PositiveFloat = 5.0
+    """Largest exponent tried in the law with an irreducible error; an interval that reaches it is unbounded."""
+    floor_width_max: Annotated[float, Field(gt=1.0)] = 10.0
+    """High over low end of that exponent's interval beyond which the irreducible error is not identifiable."""

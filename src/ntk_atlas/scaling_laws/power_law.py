@@ -1,0 +1,63 @@
+"""The pure law, err = A n^−α: a straight line of log error on log n."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+MIN_SIZES = 3
+"""Fewest sizes that a line with a residual needs."""
+
+
+@dataclass(frozen=True, eq=False)
+class PowerLaw:
+    """Least-squares lines of a stack of learning curves; every array has the leading shape of the curves."""
+
+    exponent: np.ndarray
+    """α; NaN where fewer than three sizes are usable."""
+    log_amplitude: np.ndarray
+    """log A, the natural logarithm of the law at n = 1."""
+    n_used: np.ndarray
+    """Sizes with a finite, positive error, which are the ones that were fitted."""
+
+    def log_error(self, n_train: float) -> np.ndarray:
+        """Returns the law's log error at `n_train`."""
+        return self.log_amplitude - self.exponent * np.log(n_train)
+
+
+def usable(errors: np.ndarray) -> np.ndarray:
+    """Returns which errors have a logarithm: finite and above zero."""
+    return np.isfinite(errors) & (np.where(np.isfinite(errors), errors, 0.0) > 0.0)
+
+
+def log_errors(errors: np.ndarray) -> np.ndarray:
+    """Returns log errors, NaN where an error is missing, not finite or not above zero."""
+    mask = usable(errors)
+    return np.where(mask, np.log(np.where(mask, errors, 1.0)), np.nan)
+
+
+def fit_power_law(n_train: np.ndarray, errors: np.ndarray) -> PowerLaw:
+    """Fits log err = log A − α log n by least squares, one fit a learning curve.
+
+    Args:
+        n_train: training sizes `(n_sizes,)`, positive.
+        errors: `(..., n_sizes)`; errors that are not finite or not above zero are left out.
+
+    Returns:
+        Exponents and log amplitudes of shape `(...)`.
+    """
+    y = log_errors(np.asarray(errors, dtype=np.float64))
+    mask = np.isfinite(y)
+    y = np.where(mask, y, 0.0)
+    x = np.where(mask, np.log(np.asarray(n_train, dtype=np.float64)), 0.0)
+    n_used = mask.sum(-1)
+    count = np.maximum(n_used, 1)
+    x_mean, y_mean = x.sum(-1) / count, y.sum(-1) / count
+    x_centred = np.where(mask, x - x_mean[..., None], 0.0)
+    spread = (x_centred**2).sum(-1)
+    enough = n_used >= MIN_SIZES
+    slope = (x_centred * (y - y_mean[..., None])).sum(-1) / np.where(enough, spread, 1.0)
+    return PowerLaw(
+        exponent=np.where(enough, -slope, np.nan),
+        log_amplitude=np.where(enough, y_mean - slope * x_mean, np.nan),
+        n_used=n_used,
+    )
