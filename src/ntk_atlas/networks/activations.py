@@ -8,7 +8,7 @@ class Erf(nn.Module):
     """φ(z) = erf(z)."""
 
     def forward(self, z: Tensor) -> Tensor:
-        """Applies erf to every entry of z."""
+        """Returns erf of every entry of z."""
         return torch.erf(z)
 
 

@@ -5,13 +5,14 @@ Layer l maps x^{l−1} to z^l = W^l x^{l−1} + b^l, x^l = φ(z^l), with `depth`
 * standard: W ~ N(0, σ_w²/fan_in), b ~ N(0, σ_b²);
 * ntk: z = (σ_w/√fan_in) W x + σ_b b with W, b ~ N(0, 1).
 
-Both draw the same standard normals, so that one stream gives the same function in both (Jacot et al. 2018; Lee
-et al. 2019, section 2). Biases are parameters also at σ_b = 0; under the NTK parameterization their gradient is
-then zero.
+Both draw the same standard normals, so that one stream gives the same function in both (Jacot et al. 2018;
+Lee et al. 2019, section 2). Biases are parameters also at σ_b = 0; under the NTK parameterization their
+gradient is then zero.
 """
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -41,18 +42,18 @@ class StackedFullyConnected(StackedNetwork):
         self.n_members = layers[0].weight.shape[0]
 
     def forward(self, x: Tensor) -> Tensor:
-        """See `StackedNetwork.forward`."""
+        """Returns the outputs, see `StackedNetwork.forward`."""
         x = x.flatten(2 if self.is_per_member(x) else 1)
         for layer in self.layers[:-1]:
             x = self.phi(layer(x))
         return self.output_scale * self.layers[-1](x)
 
     def member(self, index: int) -> nn.Module:
-        """See `StackedNetwork.member`."""
+        """Returns one member, see `StackedNetwork.member`."""
         return SingleMember(self.select([index]))
 
     def select(self, members: Sequence[int]) -> "StackedFullyConnected":
-        """A stack of copies of the given members."""
+        """Returns some members, see `StackedNetwork.select`."""
         picked = [
             StackedLinear(
                 layer.weight.detach()[list(members)].clone(),
@@ -64,19 +65,6 @@ class StackedFullyConnected(StackedNetwork):
         ]
         return StackedFullyConnected(picked, self.phi, self.output_scale, self.input_shape)
 
-    def weights(self) -> Tensor:
-        """See `StackedNetwork.weights`."""
-        return torch.cat([p.detach().flatten(1) for p in self.parameters()], dim=1)
-
-    def load_weights(self, weights: Tensor) -> None:
-        """See `StackedNetwork.load_weights`."""
-        start = 0
-        with torch.no_grad():
-            for p in self.parameters():
-                size = p[0].numel()
-                p.copy_(weights[:, start : start + size].reshape(p.shape))
-                start += size
-
 
 class SingleMember(nn.Module):
     """A stack of one, seen as one network."""
@@ -86,7 +74,7 @@ class SingleMember(nn.Module):
         self.stack = stack
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps `(n, *input_shape)` to `(n, n_outputs)`."""
+        """Returns the outputs `(n, n_outputs)` at `(n, *input_shape)`."""
         return self.stack(x.unsqueeze(0)).squeeze(0)
 
 
@@ -103,8 +91,8 @@ def fully_connected(
 ) -> StackedFullyConnected:
     """Draws one fully connected network a generator.
 
-    Normals are drawn in float64, layer by layer, weights before biases, and do not depend on `init_scale`, the
-    parameterization or `dtype`: networks of one stream are the same up to scale.
+    Normals are drawn in float64, layer by layer, weights before biases, and do not depend on `init_scale`,
+    the parameterization or `dtype`: networks of one stream are the same up to scale.
 
     Args:
         settings: activation, parameterization, σ_b², biases and output scale.
@@ -122,7 +110,7 @@ def fully_connected(
     sizes = [math.prod(input_shape), *[width] * depth, n_outputs]
     sigma_w, sigma_b = math.sqrt(init_scale), math.sqrt(settings.bias_variance)
     layers = []
-    for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for n_in, n_out in pairwise(sizes):
         draw = {"dtype": torch.float64}
         weight = torch.stack([torch.randn(n_in, n_out, generator=g, **draw) for g in generators])
         bias = torch.stack([torch.randn(n_out, generator=g, **draw) for g in generators])

@@ -4,6 +4,7 @@ Everything downstream (training, kernels, checkpoints) knows networks only throu
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -34,20 +35,29 @@ class StackedNetwork(nn.Module, ABC):
         """
 
     def is_per_member(self, x: Tensor) -> bool:
-        """Whether `x` has a leading member axis, rather than being shared by all members."""
+        """Returns whether `x` has a leading member axis, rather than being shared by all members."""
         return x.dim() == len(self.input_shape) + 2
 
     @abstractmethod
     def member(self, index: int) -> nn.Module:
-        """One member as a network of its own, `(n, *input_shape)` → `(n, n_outputs)`, with a copy of its weights."""
+        """Returns one member, `(n, *input_shape)` → `(n, n_outputs)`, with a copy of its weights."""
 
     @abstractmethod
+    def select(self, members: Sequence[int]) -> "StackedNetwork":
+        """Returns a stack of copies of the given members."""
+
     def weights(self) -> Tensor:
-        """A copy of all parameters, `(n_members, n_parameters)`, each row flattened in a fixed order."""
+        """Returns a copy of all parameters, `(n_members, n_parameters)`, in the order of `parameters()`."""
+        return torch.cat([p.detach().flatten(1) for p in self.parameters()], dim=1)
 
-    @abstractmethod
     def load_weights(self, weights: Tensor) -> None:
         """Overwrites the parameters with what `weights()` returned."""
+        start = 0
+        with torch.no_grad():
+            for p in self.parameters():
+                size = p[0].numel()
+                p.copy_(weights[:, start : start + size].reshape(p.shape))
+                start += size
 
 
 class StackedLinear(nn.Module):
@@ -60,14 +70,16 @@ class StackedLinear(nn.Module):
         bias_factor: 1 in the standard parameterization, σ_b in the NTK parameterization.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, weight_factor: float = 1.0, bias_factor: float = 1.0):
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, weight_factor: float = 1.0, bias_factor: float = 1.0
+    ):
         super().__init__()
         self.weight = nn.Parameter(weight)
         self.bias = None if bias is None else nn.Parameter(bias)
         self.weight_factor, self.bias_factor = weight_factor, bias_factor
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps `(n_members, n, fan_in)`, or `(n, fan_in)` shared by all members, to `(n_members, n, fan_out)`."""
+        """Returns z, `(n_members, n, fan_out)`, at x `(n_members, n, fan_in)`, or `(n, fan_in)` for all."""
         if x.dim() == 2:
             x = x.expand(self.weight.shape[0], *x.shape)
         if self.bias is None:

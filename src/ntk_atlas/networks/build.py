@@ -1,0 +1,53 @@
+"""The networks of a cell: the built-in family or the user's own, behind one function."""
+
+from collections.abc import Sequence
+
+import torch
+
+from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.networks.fully_connected import fully_connected
+from ntk_atlas.networks.stacked import StackedNetwork
+
+
+def build_networks(
+    settings: NetworkSettings,
+    *,
+    depth: int,
+    width: int,
+    init_scale: float,
+    input_shape: Sequence[int],
+    n_outputs: int,
+    generators: Sequence[torch.Generator],
+    dtype: torch.dtype = torch.float32,
+) -> StackedNetwork:
+    """Draws one network a generator.
+
+    Args:
+        settings: the family: built-in fully connected, or a factory of the user's own.
+        depth: hidden layers.
+        width: units (or channels) of each hidden layer.
+        init_scale: σ_w².
+        input_shape: shape of one sample.
+        n_outputs: number of outputs.
+        generators: the random streams of the members, each at its start.
+        dtype: precision of the parameters.
+
+    Returns:
+        The stack, one member a generator.
+    """
+    shape = tuple(int(size) for size in input_shape)
+    sizes = {"depth": depth, "width": width, "init_scale": init_scale, "n_outputs": n_outputs}
+    if settings.factory is None:
+        return fully_connected(settings, **sizes, input_shape=shape, generators=generators, dtype=dtype)
+    from ntk_atlas.networks.user import StackedModules, load_factory
+
+    factory = load_factory(settings.factory)
+    modules = []
+    for generator in generators:
+        # Layers of torch.nn draw their default weights from the global stream: seeded here by the member's
+        # own, so that a factory that ignores `generator` still gives the same network every time.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(generator.initial_seed())
+            modules.append(factory(**sizes, input_shape=shape, generator=generator).to(dtype))
+    name = f"network factory {settings.factory!r}"
+    return StackedModules(modules, shape, n_outputs, settings.output_scale, name=name)
