@@ -80,7 +80,8 @@ def regress_stationary(
     sizes = checked_sizes(sizes, len(x_train))
     x_train, y = x_train[: sizes[-1]], targets.train[: sizes[-1]]
     between_train = distances(x_train)
-    to_evaluation = distances(torch.cat([x_validation, x_test]), x_train)
+    # One after the other: rounding in `distances` depends on all samples of an argument.
+    to_evaluation = torch.cat([distances(x_validation, x_train), distances(x_test, x_train)])
     median = median_distance(x_train)
     if median == 0:
         raise ValueError(f"x_train, of shape {tuple(x_train.shape)}, has median distance 0: most samples are equal")

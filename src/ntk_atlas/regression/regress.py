@@ -73,8 +73,8 @@ def regress_nested(
     enter the choice.
 
     Args:
-        k_train_train: Gram matrix, `(n_train, n_train)`, any floating dtype; symmetrized and solved in
-            float64.
+        k_train_train: Gram matrix, `(n_train, n_train)`, any floating dtype; solved in float64, from its lower
+            triangle.
         k_validation_train: `(n_validation, n_train)`.
         k_test_train: `(n_test, n_train)`.
         y_train: encoded targets, `(n_train, n_outputs)`.

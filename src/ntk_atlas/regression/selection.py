@@ -154,6 +154,9 @@ def solve_table(system: KernelSystem, targets: Targets, settings: RegressionSett
         row = {name: value.cpu().numpy().astype(np.float64) for name, value in values.items()}
         for name in ("diag_reg", "jitter", "residual", "status"):
             row[name] = np.array([getattr(report, name) for report in solution.reports])
+        # A solve can be fine and the network's output, which is added to it, not finite.
+        finite = torch.isfinite(predictions).all(-1).all(-1).cpu().numpy()
+        row["status"] = np.where(finite, row["status"], Status.SINGULAR)
         rows.append(row)
     columns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
     by_validation = settings.select_ridge == "validation"

@@ -90,7 +90,7 @@ class KernelSystem:
     """Gram matrix, evaluation rows and targets; kernels are divided by the mean diagonal `scale`.
 
     Attributes:
-        gram: K/m of the largest size, symmetrized, `(n, n)` float64.
+        gram: K/m of the largest size, `(n, n)` float64; solvers read its lower triangle.
         evaluation: K(x, X)/m of the points predicted at, `(n_eval, n)` float64.
         targets: what is regressed, `(n, n_outputs)` float64.
         sizes: nested sample counts, the last is n.
@@ -135,9 +135,9 @@ def kernel_system(
     largest = sizes[-1]
     gram, rows, targets = gram[:largest, :largest], rows[:, :largest], targets[:largest]
     scale = float(gram.diagonal().mean())
-    solvable = bool(torch.isfinite(gram).all()) and math.isfinite(scale) and scale > 0
+    # The extremes are NaN or infinite if any entry is, without an array of flags as large as the kernel.
+    finite = all(math.isfinite(float(extreme)) for extreme in gram.aminmax())
+    solvable = finite and math.isfinite(scale) and scale > 0
     if solvable:
-        # Division first: the sum of two large entries may overflow.
         gram, rows = gram / scale, rows / scale
-        gram = (gram + gram.mT) / 2
     return KernelSystem(gram, rows, targets, sizes, scale, solvable, dtype)
