@@ -28,3 +28,10 @@ def precise_math(*, threads: int | None = None) -> Iterator[None]:
         torch.set_float32_matmul_precision(precision)
         torch.backends.cudnn.allow_tf32 = cudnn_tf32
         torch.set_num_threads(former_threads)
+
+
+def compute_device() -> torch.device:
+    """The accelerator that has double precision, if there is one; else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("cpu")

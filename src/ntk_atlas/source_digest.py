@@ -87,8 +87,8 @@ def _normalized(file: Path, mtime: int) -> str:
     tree = ast.parse(file.read_text())
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
-        if isinstance(body, list) and body and _is_docstring(body[0]):
-            body[:1] = []
+        if isinstance(body, list):
+            body[:] = [statement for statement in body if not _is_docstring(statement)]
     return ast.dump(tree)
 
 

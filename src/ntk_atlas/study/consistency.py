@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from ntk_atlas.study.problems import Problem
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.datasets.errors import DataError
 from ntk_atlas.datasets.inspect import DatasetSize, inspect_dataset
+from ntk_atlas.study.problems import Problem
 from ntk_atlas.training.schedule import scheduled_epochs
 
 INFINITE = ("infinite_ntk", "nngp")
@@ -82,7 +82,10 @@ def _checkpoints(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
         elif training.checkpoints.weights != "scheduled":
             yield "regression.predictors", f"{name} needs training.checkpoints.weights: scheduled"
         elif training.min_steps:
-            yield "regression.predictors", f"{name} needs the same epochs at every n_train: set min_steps to 0"
+            yield (
+                "regression.predictors",
+                f"{name} needs the same epochs at every n_train: set min_steps to 0",
+            )
 
 
 def _factory(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
@@ -108,13 +111,22 @@ def _data(experiment: ExperimentSettings, size: DatasetSize) -> Iterator[tuple[s
             f"{largest} is larger than the training pool: {size.n_samples} samples less validation and test "
             f"leave {size.n_pool}; lower n_train, dataset.n_validation or dataset.n_test",
         )
-    n_probe, n_test = experiment.training.checkpoints.n_probe, experiment.dataset.n_test
+    n_probe, n_test = experiment.training.checkpoints.n_probe, size.n_test
     if n_probe > n_test:
-        yield "training.checkpoints.n_probe", f"{n_probe} probe samples, but only {n_test} test samples: lower it"
+        yield (
+            "training.checkpoints.n_probe",
+            f"{n_probe} probe samples, but only {n_test} test samples: lower it",
+        )
     if size.task == "regression":
         if experiment.training.loss == "cross_entropy":
-            yield "training.loss", "cross_entropy needs classes, and these data are a regression task: use mse"
+            yield (
+                "training.loss",
+                "cross_entropy needs classes, and these data are a regression task: use mse",
+            )
         if experiment.scaling.metric == "error":
-            yield "scaling.metric", "`error` counts wrong classes, and these data are a regression task: use mse"
+            yield (
+                "scaling.metric",
+                "`error` counts wrong classes, and these data are a regression task: use mse",
+            )
     elif experiment.training.loss == "cross_entropy" and size.task == "binary":
         yield "training.loss", "cross_entropy needs one output a class: use dataset.task: classes"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from ntk_atlas.config.study import StudySettings
 from ntk_atlas.study.consistency import consistency_problems
 from ntk_atlas.study.problems import ConfigError, render, validation_problems
-from ntk_atlas.config.study import StudySettings
 
 
 def load_study(config: Mapping, files: Sequence[Path] = ()) -> StudySettings:

@@ -57,7 +57,10 @@ def _values(field: dict[str, Any]) -> str:
     bounds = [
         f"{sign} {field[name]:g}"
         for name, sign in (
-            ("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<"),
+            ("minimum", "≥"),
+            ("exclusiveMinimum", ">"),
+            ("maximum", "≤"),
+            ("exclusiveMaximum", "<"),
         )  # fmt: skip
         if name in field
     ]

@@ -9,10 +9,8 @@ from typing import Literal
 from ntk_atlas.config.base import Settings
 from ntk_atlas.config.dataset import DatasetSettings
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.config.regression import RegressionSettings
 from ntk_atlas.config.training import TrainingSettings
-
-NetworkKernel = Literal["initial", "trained"]
+from ntk_atlas.study.cells import Row
 
 
 class PrepareSpec(Settings):
@@ -21,46 +19,50 @@ class PrepareSpec(Settings):
     dataset: DatasetSettings
 
 
-class TrainSpec(Settings):
-    """Spec of `train_networks`: one row with all its units."""
+class DataSpec(Settings):
+    """What every job on a grid depends on: the data, and how much of them."""
 
     dataset: DatasetSettings
+    n_train: tuple[int, ...]
+    draws: int
+
+
+class NetworksSpec(DataSpec):
+    """One row of networks at initialization."""
+
     network: NetworkSettings
-    training: TrainingSettings
     factory_digest: str
+    """Digest of the user's factory file; empty for built-in networks."""
+    network_seed: int
+    dtype: Literal["float32", "float64"]
     depth: int
     width: int
     init_scale: float
-    n_train: tuple[int, ...]
-    draws: int
     seeds: int
+    seeds_per_unit: int
+
+    @property
+    def row(self) -> Row:
+        """The row of the grid."""
+        return Row(self.depth, self.width, self.init_scale)
+
+    def cell_settings(self) -> dict:
+        """The settings that the numbers of a single unit depend on, as JSON values.
+
+        The lists of units (n_train, draws, seeds) and their grouping are left out: a unit is the same whatever
+        others there are.
+        """
+        grouping = {"n_train", "draws", "seeds", "seeds_per_unit"}
+        return self.model_dump(mode="json", exclude=grouping)
 
 
-class EmpiricalSpec(Settings):
-    """Spec of `regress_empirical`: one row's networks as kernels, before or after training."""
+class TrainSpec(NetworksSpec):
+    """Spec of `train_networks`: one row with all its units."""
 
-    networks: TrainSpec
-    regression: RegressionSettings
+    training: TrainingSettings
 
-
-class InfiniteSpec(Settings):
-    """Spec of `regress_infinite`: all depths (and widths, where the kernel depends on them) at one init_scale."""
-
-    dataset: DatasetSettings
-    network: NetworkSettings
-    regression: RegressionSettings
-    init_scale: float
-    depth: tuple[int, ...]
-    width: tuple[int, ...]
-    n_train: tuple[int, ...]
-    draws: int
-
-
-class StationarySpec(Settings):
-    """Spec of `regress_stationary`: one stationary kernel."""
-
-    dataset: DatasetSettings
-    regression: RegressionSettings
-    kernel: str
-    n_train: tuple[int, ...]
-    draws: int
+    def cell_settings(self) -> dict:
+        """See `NetworksSpec.cell_settings`."""
+        settings = super().cell_settings()
+        del settings["training"]["seeds_per_unit"]
+        return settings

@@ -1,0 +1,38 @@
+# NTK Atlas: for which finite networks is training kernel regression with the NTK, and where does that break?
+#
+#   snakemake --cores 2                                   the study in config/config.yaml
+#   snakemake --cores 2 --configfile config/config.yaml my_overlay.yaml
+#   snakemake --report results/report.html                figures and tables as one page
+from snakemake.utils import min_version
+
+min_version("9.20")
+
+
+configfile: "config/config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/datasets.smk"
+include: "workflow/rules/training.smk"
+include: "workflow/rules/regression.smk"
+include: "workflow/rules/cubes.smk"
+include: "workflow/rules/figures.smk"
+
+
+localrules:
+    all,
+
+
+rule all:
+    default_target: True
+    input:
+        [target for name in EXPERIMENTS for target in experiment_targets(name)],
+        "results/cost.csv",
+
+
+onstart:
+    for line in plan_of_the_study():
+        logger.info(line)

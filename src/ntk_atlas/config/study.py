@@ -1,0 +1,46 @@
+"""The whole config: figures, and experiments by name."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from ntk_atlas.config.base import Settings
+from ntk_atlas.config.dataset import DatasetSettings, DigitsSettings
+from ntk_atlas.config.figures import FigureSettings
+from ntk_atlas.config.grid import GridSettings
+from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.config.regression import RegressionSettings
+from ntk_atlas.config.scaling import ScalingSettings
+from ntk_atlas.config.training import TrainingSettings
+
+ExperimentName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+
+
+class ExperimentSettings(Settings):
+    """One data set and one family of networks, over one grid; it becomes one cube."""
+
+    dataset: DatasetSettings = DigitsSettings()
+    """The data; `source` names where they come from."""
+    grid: GridSettings
+    """The axes of the cube."""
+    network: NetworkSettings = NetworkSettings()
+    """The networks."""
+    training: TrainingSettings = TrainingSettings()
+    """How they are trained."""
+    regression: RegressionSettings = RegressionSettings()
+    """Which kernels predict beside them, and how."""
+    scaling: ScalingSettings = ScalingSettings()
+    """How learning curves are fitted."""
+
+
+class StudySettings(Settings):
+    """The root of the config."""
+
+    experiments: Annotated[dict[ExperimentName, ExperimentSettings | None], Field(min_length=1)]
+    """Experiments by name; the name is the folder under `results/`. `null` switches one off in an overlay."""
+    figures: FigureSettings = FigureSettings()
+    """How figures look."""
+
+    def active(self) -> dict[str, ExperimentSettings]:
+        """The experiments that are not switched off, by name."""
+        return {name: settings for name, settings in sorted(self.experiments.items()) if settings is not None}

@@ -1,0 +1,172 @@
+"""Joins rows and predictions into the cube of an experiment, by position on the configured grid."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.cubes.kernel_measures import row_measures
+from ntk_atlas.cubes.netcdf import filled, read_netcdf
+from ntk_atlas.cubes.schema import (
+    CELL,
+    COORDINATES,
+    KERNEL_MEASURES,
+    NETWORK_STATUS,
+    PREDICTION_VARIABLES,
+    SOLVE_STATUS,
+    TRAINING_CURVES,
+    TRAINING_SCALARS,
+    Variable,
+    status_attributes,
+)
+from ntk_atlas.phases import phase_of
+from ntk_atlas.status import Status
+from ntk_atlas.study.cells import Row
+
+log = logging.getLogger(__name__)
+
+ROW_NAMES = {"selected_test_mse": "test_mse_network", "selected_test_error": "test_error_network"}
+"""Variables of a row file that have another name in the cube."""
+
+
+def assemble_cube(
+    experiment: ExperimentSettings,
+    *,
+    network_rows: Mapping[Row, Path],
+    row_predictions: Mapping[Row, Sequence[Path]],
+    infinite_predictions: Mapping[float, Path],
+    stationary_predictions: Sequence[Path],
+    targets: np.ndarray,
+    provenance: Mapping[str, str],
+) -> xr.Dataset:
+    """The cube of an experiment.
+
+    Args:
+        experiment: the configured grid and settings; they are stored in the cube as JSON text.
+        network_rows: file of each row of networks.
+        row_predictions: files of each row's empirical kernels.
+        infinite_predictions: file of the infinite kernels at each init_scale.
+        stationary_predictions: files of the stationary kernels.
+        targets: targets of the probe samples in every draw, `(n_draws, n_probe, n_outputs)`.
+        provenance: attributes that say where the cube comes from.
+
+    Returns:
+        The cube; variables have the dimensions they depend on and no others, what is missing is NaN or `missing`.
+    """
+    grid = experiment.grid
+    place = {
+        Row(d, w, s): (i, j, k)
+        for i, d in enumerate(grid.depth)
+        for j, w in enumerate(grid.width)
+        for k, s in enumerate(grid.init_scale)
+    }
+    cube = xr.Dataset(coords=_coordinates(experiment))
+    pieces: dict[str, dict[tuple[int, ...], xr.DataArray]] = {}
+    for row, file in network_rows.items():
+        dataset = read_netcdf(file, drop=("test_predictions",))
+        dataset = dataset.merge(row_measures(dataset, targets)).drop_vars(["probe_kernels", "unit_digest"])
+        _collect(pieces, dataset.rename(ROW_NAMES), place[row])
+    for row, files in row_predictions.items():
+        for file in files:
+            _collect(pieces, read_netcdf(file), place[row])
+    for name, values in pieces.items():
+        cube[name] = _on_grid(values, tuple(cube.sizes[dim] for dim in CELL[:3]))
+    scales = {scale: read_netcdf(file) for scale, file in infinite_predictions.items()}
+    if scales:
+        cube = cube.merge(_join_scales(scales, grid.init_scale))
+    for file in stationary_predictions:
+        cube = cube.merge(read_netcdf(file).drop_attrs(deep=False))
+    cube["status"] = _status(cube, experiment.training.target_mse)
+    return _described(cube, experiment, provenance)
+
+
+def _coordinates(experiment: ExperimentSettings) -> dict:
+    grid, network = experiment.grid, experiment.network
+    depth, width = np.array(grid.depth), np.array(grid.width)
+    phases = [phase_of(network, scale) for scale in grid.init_scale]
+    return {
+        "depth": depth,
+        "width": width,
+        "init_scale": np.array(grid.init_scale),
+        "n_train": np.array(grid.n_train),
+        "draw": np.arange(grid.draws),
+        "seed": np.arange(grid.seeds),
+        "sigma_w": ("init_scale", np.sqrt(grid.init_scale)),
+        "lambda": (("depth", "width"), (depth[:, None] + 1) / width[None, :]),
+        "chi_1": ("init_scale", [phase.chi_1 for phase in phases]),
+        "phase": ("init_scale", [phase.name for phase in phases]),
+        "predictor": ["network", *experiment.regression.predictors],
+    }
+
+
+def _collect(pieces: dict, dataset: xr.Dataset, position: tuple[int, ...]) -> None:
+    for name, array in dataset.data_vars.items():
+        pieces.setdefault(str(name), {})[position] = array
+
+
+def _on_grid(values: Mapping[tuple[int, ...], xr.DataArray], shape: tuple[int, ...]) -> xr.DataArray:
+    """Puts row arrays at their places; epochs are joined as labels, they are integers."""
+    arrays = list(values.values())
+    if "epoch" in arrays[0].dims:
+        epochs = sorted({int(e) for array in arrays for e in array["epoch"].values})
+        values = {place: array.reindex(epoch=epochs) for place, array in values.items()}
+    first = next(iter(values.values()))
+    joined = filled((*shape, *first.shape), first.dtype)
+    for place, array in values.items():
+        joined[place] = array.values
+    coordinates = {name: first[name] for name in first.dims if name in first.coords}
+    return xr.DataArray(joined, coordinates, (*CELL[:3], *first.dims))
+
+
+def _join_scales(scales: Mapping[float, xr.Dataset], configured: Sequence[float]) -> xr.Dataset:
+    ordered = [scales[scale].drop_attrs(deep=False) for scale in configured]
+    joined = xr.concat(ordered, dim="init_scale", join="exact", coords="minimal", compat="equals")
+    joined = joined.assign_coords(init_scale=np.array(configured))
+    order = ("depth", "width", "init_scale", "n_train", "draw", "ridge")
+    return joined.transpose(*[dim for dim in order if dim in joined.dims])
+
+
+def _status(cube: xr.Dataset, target_mse: float) -> xr.DataArray:
+    """Converged or not is judged here, so that another `target_mse` does not train anything again."""
+    status = cube["status"].copy()
+    finished = status.isin([int(Status.CONVERGED), int(Status.BUDGET_SPENT)])
+    reached = cube["final_train_mse"] <= target_mse
+    return status.where(~finished, xr.where(reached, int(Status.CONVERGED), int(Status.BUDGET_SPENT))).astype(
+        np.int8
+    )
+
+
+def _described(cube: xr.Dataset, experiment: ExperimentSettings, provenance: Mapping[str, str]) -> xr.Dataset:
+    predictors = [str(name) for name in cube["predictor"].values]
+    for variable in (*COORDINATES, *TRAINING_CURVES, *KERNEL_MEASURES, *TRAINING_SCALARS):
+        if variable.name in cube.variables:
+            cube[variable.name].attrs = variable.attributes()
+    for variable in PREDICTION_VARIABLES:
+        for predictor in predictors:
+            _describe_prediction(cube, variable, predictor)
+    for name in cube.data_vars:
+        if name == "status":
+            cube[name].attrs |= status_attributes(NETWORK_STATUS)
+        elif str(name).startswith("solve_status_"):
+            cube[name].attrs |= status_attributes(SOLVE_STATUS)
+    missing = int((cube["status"] == int(Status.MISSING)).sum())
+    cube.attrs = {
+        "title": "NTK Atlas cube: finite networks beside their kernels",
+        "Conventions": "CF-1.11",
+        "config": experiment.canonical_json(),
+        "n_cells": cube["status"].size,
+        "n_missing": missing,
+        **provenance,
+    }
+    log.info("%d networks, %d of them missing", cube["status"].size, missing)
+    return cube
+
+
+def _describe_prediction(cube: xr.Dataset, variable: Variable, predictor: str) -> None:
+    name = variable.name.replace("*", predictor)
+    if name in cube.data_vars and predictor != "network":
+        attributes = variable.attributes()
+        cube[name].attrs = attributes | {"long_name": variable.long_name.replace("*", predictor)}

@@ -1,0 +1,131 @@
+"""The data dictionary of the cube: every variable, its dimensions, unit and meaning.
+
+`docs/cube.md` is generated from these tables, and assembly takes attributes from them, so that the document, the
+file and the code cannot differ.
+"""
+
+from dataclasses import dataclass
+
+from ntk_atlas.status import Status
+
+CELL = ("depth", "width", "init_scale", "n_train", "draw", "seed")
+"""Dimensions of one network."""
+
+NETWORK_STATUS = (Status.MISSING, Status.CONVERGED, Status.BUDGET_SPENT, Status.DIVERGED)
+SOLVE_STATUS = (Status.MISSING, Status.CONVERGED, Status.JITTERED, Status.SINGULAR)
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One row of the data dictionary.
+
+    Attributes:
+        name: name in the file; `*` stands for the name of a predictor.
+        dims: its dimensions.
+        long_name: what it is.
+        units: its unit; `1` for pure numbers.
+        valid_min: smallest possible value, if there is one.
+        valid_max: largest possible value, if there is one.
+        missing: what NaN (or −1) says.
+    """
+
+    name: str
+    dims: tuple[str, ...]
+    long_name: str
+    units: str = "1"
+    valid_min: float | None = None
+    valid_max: float | None = None
+    missing: str = "cell missing, or network diverged"
+
+    def attributes(self) -> dict[str, str | float]:
+        """The attributes that the variable carries in the file."""
+        attributes: dict[str, str | float] = {"long_name": self.long_name, "units": self.units}
+        if self.valid_min is not None:
+            attributes["valid_min"] = self.valid_min
+        if self.valid_max is not None:
+            attributes["valid_max"] = self.valid_max
+        return attributes
+
+
+COORDINATES = (
+    Variable("depth", ("depth",), "hidden layers; 0 is a linear model", valid_min=0),
+    Variable("width", ("width",), "units of each hidden layer", valid_min=1),
+    Variable("init_scale", ("init_scale",), "σ_w²: weight variance times fan-in", valid_min=0.0),
+    Variable("n_train", ("n_train",), "training samples", valid_min=1),
+    Variable("draw", ("draw",), "permutation of the data: split, nested subsets, and the networks' streams"),
+    Variable("seed", ("seed",), "network: initial weights and batch order, independent in every draw"),
+    Variable("epoch", ("epoch",), "checkpoint: Trainer epochs done; 0 is initialization", valid_min=0),
+    Variable("mode", ("mode",), "rank of an eigenvalue of the probe kernel, largest first", valid_min=0),
+    Variable("ridge", ("ridge",), "`zero`: ridge → 0; `tuned`: chosen on validation or by leave-one-out"),
+    Variable("predictor", ("predictor",), "names of all predictors in this cube"),
+    Variable("sigma_w", ("init_scale",), "σ_w, the square root of init_scale", valid_min=0.0),
+    Variable("lambda", ("depth", "width"), "weight layers over width, (depth + 1)/width", valid_min=0.0),
+    Variable("chi_1", ("init_scale",), "χ₁: factor by which squared gradients grow a layer", valid_min=0.0),
+    Variable("phase", ("init_scale",), "ordered (χ₁ < 1), critical (χ₁ = 1) or chaotic (χ₁ > 1)"),
+)
+
+TRAINING_CURVES = (
+    Variable("train_mse", (*CELL, "epoch"), "training error of the network, mean over samples and outputs", "target²", 0.0),
+    Variable("validation_mse", (*CELL, "epoch"), "validation error of the network", "target²", 0.0),
+    Variable("test_mse", (*CELL, "epoch"), "test error of the network", "target²", 0.0),
+    Variable("train_error", (*CELL, "epoch"), "share of training samples classified wrongly", "1", 0.0, 1.0,
+             "as above, or not a classification task"),
+    Variable("test_error", (*CELL, "epoch"), "share of test samples classified wrongly", "1", 0.0, 1.0,
+             "as above, or not a classification task"),
+)  # fmt: skip
+
+KERNEL_MEASURES = (
+    Variable("kernel_drift", (*CELL, "epoch"), "relative drift ‖Θ_t − Θ_0‖_F / ‖Θ_0‖_F of the probe kernel", "1", 0.0),
+    Variable("kernel_distance", (*CELL, "epoch"), "1 − cosine of Θ_t and Θ_0 (probe kernel)", "1", 0.0, 2.0),
+    Variable("kernel_alignment", (*CELL, "epoch"), "kernel-target alignment Σ_c y_cᵀΘ_t y_c / (‖y‖² Tr Θ_t) on the probe samples",
+             "1", 0.0, 1.0),
+    Variable("kernel_spectrum", (*CELL, "epoch", "mode"), "eigenvalues of the probe kernel, divided by the number of probe samples",
+             "kernel"),
+)  # fmt: skip
+
+TRAINING_SCALARS = (
+    Variable("status", CELL, "what became of the network"),
+    Variable("stop_epoch", CELL, "last epoch in which the network was trained", "epoch", 0),
+    Variable("selected_epoch", CELL, "checkpoint that is the predictor `network`", "epoch", 0),
+    Variable("learning_rate", CELL, "learning rate", "1", 0.0),
+    Variable("lambda_max", CELL, "largest eigenvalue of the full initial empirical NTK on the training set", "kernel", 0.0,
+             missing="learning rate given as a number"),
+    Variable("final_train_mse", CELL, "training error at the end of training", "target²", 0.0),
+    Variable("test_mse_network", CELL, "test error of the network at its selected checkpoint", "target²", 0.0),
+    Variable("test_error_network", CELL, "share of test samples the network gets wrong at its selected checkpoint", "1",
+             0.0, 1.0, "as above, or not a classification task"),
+)  # fmt: skip
+
+PREDICTION_VARIABLES = (
+    Variable("test_mse_*", ("…", "ridge"), "test error of kernel regression with *", "target²", 0.0,
+             missing="cell missing, or singular kernel"),
+    Variable("test_error_*", ("…", "ridge"), "share of test samples that * gets wrong", "1", 0.0, 1.0,
+             "as above, or not a classification task"),
+    Variable("validation_mse_*", ("…", "ridge"), "validation error of kernel regression with *", "target²", 0.0),
+    Variable("diag_reg_*", ("…", "ridge"), "ridge relative to the mean diagonal of the largest Gram matrix", "1", 0.0),
+    Variable("jitter_*", ("…", "ridge"), "relative diagonal added because the factorization failed without", "1", 0.0),
+    Variable("lambda_min_*", ("…", "ridge"), "smallest eigenvalue of the matrix solved", "kernel"),
+    Variable("condition_number_*", ("…", "ridge"), "condition number of the matrix solved", "1", 1.0),
+    Variable("residual_*", ("…", "ridge"), "relative residual ‖(K + λI)a − y‖ / ‖y‖ of the solve", "1", 0.0),
+    Variable("solve_status_*", ("…", "ridge"), "what became of the solve with *"),
+    Variable("length_scale_*", ("…", "ridge"), "length scale chosen for * (stationary kernels only), in median distances", "1", 0.0),
+)  # fmt: skip
+
+PREDICTOR_DIMS = {
+    "network": CELL,
+    "ntk_init": CELL,
+    "ntk_final": CELL,
+    "infinite_ntk": ("depth", "width", "init_scale", "n_train", "draw"),
+    "nngp": ("depth", "init_scale", "n_train", "draw"),
+}
+"""Dimensions of each predictor, `ridge` apart; the infinite NTK has a width in the standard parameterization only."""
+
+
+def status_attributes(flags: tuple[Status, ...]) -> dict[str, object]:
+    """CF's description of an integer flag."""
+    import numpy as np
+
+    return {
+        "flag_values": np.array([int(flag) for flag in flags], dtype=np.int8),
+        "flag_meanings": " ".join(flag.meaning for flag in flags),
+    }

@@ -1,0 +1,45 @@
+"""The log of one job: progress, warnings and, if it fails, the traceback under the name of its cell."""
+
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def job_log(path: str | Path, job: str) -> Iterator[None]:
+    """Sends all logging and warnings of the block to a file.
+
+    Args:
+        path: the log file; its folder is made.
+        job: what is done, cell included; a failure is logged under this name.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        SystemExit: with status 1 after a failure; its traceback is in the log.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, mode="w", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    warnings.simplefilter("default")
+    try:
+        root.info("%s: started", job)
+        yield
+        root.info("%s: done", job)
+    except Exception as error:
+        root.exception("%s: failed", job)
+        sys.stderr.write(f"{job} failed: {error}\n(the traceback is in {path})\n")
+        raise SystemExit(1) from error
+    finally:
+        logging.captureWarnings(False)
+        root.removeHandler(handler)
+        handler.close()

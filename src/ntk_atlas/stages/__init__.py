@@ -1,0 +1,1 @@
+"""The heavy stages of the workflow, as functions of a spec, data and a store of finished units."""

@@ -1,0 +1,91 @@
+"""Kernel regression with the infinite-width NTK and NNGP at one init_scale, all depths in one pass."""
+
+import logging
+
+import numpy as np
+import torch
+
+from ntk_atlas.datasets.dataset import Dataset
+from ntk_atlas.datasets.draws import Draw, make_draw
+from ntk_atlas.kernels.infinite import infinite_kernels
+from ntk_atlas.regression.regress import NestedRegression, regress_nested
+from ntk_atlas.stages.regress_row import regression_arrays
+from ntk_atlas.stages.row_networks import as_tensor
+from ntk_atlas.study.prediction_specs import InfiniteSpec
+from ntk_atlas.unit_store import Arrays
+
+log = logging.getLogger(__name__)
+
+
+def regress_infinite(spec: InfiniteSpec, dataset: Dataset) -> dict[str, Arrays]:
+    """Regression at every depth (and width, where the NTK depends on it), n_train and draw.
+
+    Args:
+        spec: the grid at one init_scale.
+        dataset: the data.
+
+    Returns:
+        Arrays a predictor: `nngp` `(n_depths, n_sizes, n_draws, 2)`; `infinite_ntk` likewise, with a width axis
+        after the depths in the standard parameterization.
+    """
+    widths: tuple[int | None, ...] = spec.width or (None,)
+    results: dict[str, list[NestedRegression]] = {"nngp": [], "infinite_ntk": []}
+    for number in range(spec.draws):
+        draw = make_draw(dataset, spec.dataset, number)
+        for width in widths:
+            log.info("infinite kernels at init_scale %s, draw %d, width %s", spec.init_scale, number, width)
+            wanted = [n for n in spec.predictors if n == "infinite_ntk" or width == widths[0]]
+            for name, per_depth in _regress(spec, draw, width, wanted).items():
+                results[name].extend(per_depth)
+    shape = (spec.draws, len(widths), len(spec.depth))
+    return {
+        name: _arrays(results[name], shape, name == "infinite_ntk" and bool(spec.width))
+        for name in spec.predictors
+    }
+
+
+def _regress(
+    spec: InfiniteSpec, draw: Draw, width: int | None, wanted: list[str]
+) -> dict[str, list[NestedRegression]]:
+    x_train, y_train = draw.training_set(max(spec.n_train))
+    x_train = as_tensor(x_train).flatten(1)
+    x_rest = torch.cat([as_tensor(draw.x_validation), as_tensor(draw.x_test)]).flatten(1)
+    n_validation = len(draw.x_validation)
+    choice = {
+        "depths": spec.depth,
+        "settings": spec.network,
+        "init_scale": spec.init_scale,
+        "width": width,
+    }
+    train, rest = infinite_kernels(x_train, **choice), infinite_kernels(x_rest, x_train, **choice)
+    kernels = {"nngp": (train.nngp, rest.nngp), "infinite_ntk": (train.ntk, rest.ntk)}
+    labels = None if draw.labels_test is None else torch.as_tensor(draw.labels_test)
+    return {
+        name: [
+            regress_nested(
+                kernels[name][0][depth],
+                kernels[name][1][depth, :n_validation],
+                kernels[name][1][depth, n_validation:],
+                y_train=as_tensor(y_train),
+                y_validation=as_tensor(draw.y_validation),
+                y_test=as_tensor(draw.y_test),
+                test_labels=labels,
+                sizes=spec.n_train,
+                settings=spec.solve,
+            )
+            for depth in range(len(spec.depth))
+        ]
+        for name in wanted
+    }
+
+
+def _arrays(results: list[NestedRegression], shape: tuple[int, int, int], has_width: bool) -> Arrays:
+    """Reorders (draw, width, depth) results of `(2, n_sizes)` to (depth, [width,] n_train, draw, ridge)."""
+    draws, _, depths = shape
+    width_count = len(results) // (draws * depths)
+    arrays = {}
+    for field, values in regression_arrays(results).items():
+        values = values.reshape(draws, width_count, depths, *values.shape[1:])
+        values = np.transpose(values, (2, 1, 4, 0, 3))
+        arrays[field] = values if has_width else values[:, 0]
+    return arrays

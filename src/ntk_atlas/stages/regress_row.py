@@ -1,0 +1,180 @@
+"""Kernel regression with the empirical NTKs of one row, before and after training."""
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ntk_atlas.datasets.dataset import Dataset
+from ntk_atlas.datasets.draws import Draw, make_draw
+from ntk_atlas.kernels.empirical import empirical_ntk
+from ntk_atlas.networks.stacked import StackedNetwork
+from ntk_atlas.numerics import compute_device
+from ntk_atlas.regression.regress import NestedRegression, regress_nested
+from ntk_atlas.stages.row_networks import as_tensor, row_networks, target_scale
+from ntk_atlas.study.cells import Unit, seed_blocks, units
+from ntk_atlas.study.prediction_specs import EmpiricalSpec
+from ntk_atlas.unit_store import Arrays, UnitStore, unit_digest
+
+log = logging.getLogger(__name__)
+
+REGRESSION_FIELDS = (
+    "test_mse", "test_error", "validation_mse", "diag_reg", "jitter",
+    "lambda_min", "condition_number", "residual", "solve_status",
+)  # fmt: skip
+"""What is kept of a regression; the name in the cube is `<field>_<predictor>`."""
+
+
+def regression_arrays(results: Sequence[NestedRegression]) -> Arrays:
+    """Stacks regressions to `(n_results, 2, n_sizes)` arrays, one a field."""
+    return {
+        field: np.stack(
+            [getattr(result, "status" if field == "solve_status" else field) for result in results]
+        )
+        for field in REGRESSION_FIELDS
+    }
+
+
+def regress_initial(
+    spec: EmpiricalSpec, dataset: Dataset, dataset_digest: str, store: UnitStore, source: str
+) -> dict[int, str]:
+    """Regression with the NTK at initialization; no training is needed, one kernel serves all n_train.
+
+    Args:
+        spec: the row and its settings.
+        dataset: the data.
+        dataset_digest: digest of the data's contents.
+        store: where finished units lie; a unit is a draw.
+        source: digest of the code that computes.
+
+    Returns:
+        The digest of each draw's units.
+    """
+    digests = {}
+    for number in range(spec.draws):
+        digest = unit_digest("initial", spec.cell_settings(), spec.n_train, number, dataset_digest, source)
+        digests[number] = digest
+        for block in seed_blocks(spec.seeds, spec.seeds_per_unit):
+            seeds = store.missing(f"draw-{number}", digest, block)
+            if not seeds:
+                continue
+            log.info("initial NTK of %s, draw %d, seeds %s", spec.row.name, number, seeds)
+            draw = make_draw(dataset, spec.dataset, number)
+            network = row_networks(spec, dataset, number, seeds)
+            center = spec.predictor_center == "network" and spec.initial_output == "keep"
+            results = _regress(spec, network, draw, spec.n_train, center_on=network if center else None)
+            store.save(f"draw-{number}", digest, seeds, regression_arrays(results))
+    return digests
+
+
+def regress_trained(
+    spec: EmpiricalSpec,
+    dataset: Dataset,
+    dataset_digest: str,
+    store: UnitStore,
+    source: str,
+    *,
+    training_store: UnitStore,
+    training_digests: dict[Unit, str],
+) -> dict[Unit, str]:
+    """Regression with the NTKs of trained networks: trained on n samples, regressed on the same n.
+
+    Args:
+        spec: the row, its settings, and the predictors wanted (`ntk_final`, `ntk_epoch_<t>`).
+        dataset: the data.
+        dataset_digest: digest of the data's contents.
+        store: where finished units lie.
+        source: digest of the code that computes.
+        training_store: where the weights lie.
+        training_digests: digest of each unit's training.
+
+    Returns:
+        The digest of each unit; its arrays are named `<field>_<predictor>`, `(n_seeds, 2, 1)`.
+    """
+    digests = {}
+    for unit in units(spec.n_train, spec.draws):
+        trained = training_digests[unit]
+        digest = unit_digest("trained", spec.cell_settings(), trained, dataset_digest, source)
+        digests[unit] = digest
+        for block in seed_blocks(spec.seeds, spec.seeds_per_unit):
+            seeds = store.missing(unit.name, digest, block)
+            if not seeds:
+                continue
+            log.info("trained NTK of %s, %s, seeds %s", spec.row.name, unit.name, seeds)
+            draw = make_draw(dataset, spec.dataset, unit.draw)
+            saved = training_store.load(unit.name, trained, seeds, ("weights", "weight_epochs"))
+            arrays: Arrays = {}
+            for predictor in spec.predictors:
+                results = _regress_checkpoint(spec, dataset, draw, unit, seeds, saved, predictor)
+                arrays |= {f"{name}_{predictor}": a for name, a in regression_arrays(results).items()}
+            store.save(unit.name, digest, seeds, arrays)
+    return digests
+
+
+def _regress_checkpoint(
+    spec: EmpiricalSpec,
+    dataset: Dataset,
+    draw: Draw,
+    unit: Unit,
+    seeds: Sequence[int],
+    saved: Arrays,
+    predictor: str,
+) -> list[NestedRegression]:
+    epochs = saved["weight_epochs"][0].tolist()
+    index = -1 if predictor == "ntk_final" else epochs.index(int(predictor.removeprefix("ntk_epoch_")))
+    network = row_networks(spec, dataset, unit.draw, seeds)
+    subtract = row_networks(spec, dataset, unit.draw, seeds) if spec.initial_output == "subtract" else None
+    network.load_weights(torch.as_tensor(saved["weights"][:, index]))
+    center_on = network if spec.predictor_center == "network" else None
+    return _regress(spec, network, draw, (unit.n_train,), center_on=center_on, subtract=subtract)
+
+
+def _regress(
+    spec: EmpiricalSpec,
+    network: StackedNetwork,
+    draw: Draw,
+    sizes: Sequence[int],
+    *,
+    center_on: StackedNetwork | None,
+    subtract: StackedNetwork | None = None,
+) -> list[NestedRegression]:
+    """One regression a member, at all sizes, with the kernel in float64."""
+    x_train, y_train = draw.training_set(max(sizes))
+    device = compute_device()
+    inputs = [as_tensor(x).to(device) for x in (x_train, draw.x_validation, draw.x_test)]
+    network = network.double().to(device)
+    k_train_train = empirical_ntk(network, inputs[0]).cpu()
+    k_rest_train = empirical_ntk(network, torch.cat(inputs[1:]), inputs[0]).cpu()
+    n_validation = len(inputs[1])
+    scale = target_scale(spec, spec.target_scale, draw)
+    offsets = None if center_on is None else _outputs(center_on, subtract, inputs, scale)
+    labels = None if draw.labels_test is None else torch.as_tensor(draw.labels_test)
+    return [
+        regress_nested(
+            k_train_train[member],
+            k_rest_train[member, :n_validation],
+            k_rest_train[member, n_validation:],
+            y_train=as_tensor(y_train),
+            y_validation=as_tensor(draw.y_validation),
+            y_test=as_tensor(draw.y_test),
+            test_labels=labels,
+            sizes=sizes,
+            settings=spec.solve,
+            offset=None if offsets is None else tuple(f[member] for f in offsets),
+        )
+        for member in range(network.n_members)
+    ]
+
+
+@torch.no_grad()
+def _outputs(
+    network: StackedNetwork, subtract: StackedNetwork | None, inputs: Sequence[Tensor], scale: float
+) -> list[Tensor]:
+    """What the networks say on each set of inputs, `(n_members, n, n_outputs)`, in units of the target."""
+    outputs = [network(x) for x in inputs]
+    if subtract is not None:
+        initial = subtract.double().to(inputs[0].device)
+        outputs = [f - initial(x) for f, x in zip(outputs, inputs, strict=True)]
+    return [f.cpu() / scale for f in outputs]

@@ -1,0 +1,99 @@
+"""Train all networks of one row: unit by unit, and only the units that are not finished yet."""
+
+import logging
+
+import numpy as np
+import torch
+
+from ntk_atlas.datasets.dataset import Dataset
+from ntk_atlas.datasets.draws import Draw, make_draw, probe_indices
+from ntk_atlas.stages.row_networks import as_tensor, batch_stream_labels, row_networks, target_scale
+from ntk_atlas.study.cells import Unit, seed_blocks, units
+from ntk_atlas.study.specs import TrainSpec
+from ntk_atlas.training.schedule import epoch_budget
+from ntk_atlas.training.train import UnitData, train_unit
+from ntk_atlas.unit_store import Arrays, UnitStore, unit_digest
+
+log = logging.getLogger(__name__)
+
+MEMBER_ARRAYS = (
+    "train_mse", "validation_mse", "test_mse", "train_error", "test_error",
+    "probe_kernels", "status", "stop_epoch", "selected_epoch", "learning_rate", "lambda_max",
+    "selected_test_mse", "selected_test_error", "test_predictions",
+)  # fmt: skip
+"""Arrays of a finished unit with the members on their first axis, weights apart."""
+
+
+def training_digest(spec: TrainSpec, unit: Unit, dataset_digest: str, source: str) -> str:
+    """Digest of everything that the numbers of a unit depend on."""
+    return unit_digest("train", spec.cell_settings(), unit.n_train, unit.draw, dataset_digest, source)
+
+
+def train_row(
+    spec: TrainSpec, dataset: Dataset, dataset_digest: str, store: UnitStore, source: str
+) -> dict[Unit, str]:
+    """Trains what is missing of a row; each finished unit is in the store at once.
+
+    Args:
+        spec: the row and its settings.
+        dataset: the data.
+        dataset_digest: digest of the data's contents.
+        store: where finished units lie.
+        source: digest of the code that trains.
+
+    Returns:
+        The digest of each unit.
+    """
+    todo, digests = [], {}
+    for unit in units(spec.n_train, spec.draws):
+        digest = digests[unit] = training_digest(spec, unit, dataset_digest, source)
+        for block in seed_blocks(spec.seeds, spec.seeds_per_unit):
+            missing = store.missing(unit.name, digest, block)
+            if missing:
+                todo.append((unit, digest, missing))
+    log.info("row %s: %d blocks of networks to train, the others are finished", spec.row.name, len(todo))
+    draws: dict[int, Draw] = {}
+    for number, (unit, digest, seeds) in enumerate(todo, start=1):
+        if unit.draw not in draws:
+            draws[unit.draw] = make_draw(dataset, spec.dataset, unit.draw)
+        log.info("training %d of %d: %s, %s, seeds %s", number, len(todo), spec.row.name, unit.name, seeds)
+        arrays = _train(spec, dataset, draws[unit.draw], unit, seeds)
+        store.save(unit.name, digest, seeds, arrays)
+    return digests
+
+
+def _train(spec: TrainSpec, dataset: Dataset, draw: Draw, unit: Unit, seeds: tuple[int, ...]) -> Arrays:
+    trained = train_unit(
+        row_networks(spec, dataset, unit.draw, seeds),
+        unit_data(spec, draw, unit.n_train),
+        settings=spec.training,
+        target_scale=target_scale(spec, spec.training.target_scale, draw),
+        n_epochs=epoch_budget(spec.training, unit.n_train),
+        batch_labels=[batch_stream_labels(spec, unit.n_train, unit.draw, seed) for seed in seeds],
+    )
+    arrays = {name: getattr(trained, name) for name in (*MEMBER_ARRAYS, "epochs", "weights", "weight_epochs")}
+    arrays["weight_epochs"] = np.broadcast_to(trained.weight_epochs, (len(seeds), len(trained.weight_epochs)))
+    arrays["epochs"] = np.broadcast_to(trained.epochs, (len(seeds), len(trained.epochs)))
+    return arrays
+
+
+def unit_data(spec: TrainSpec, draw: Draw, n_train: int) -> UnitData:
+    """The tensors that a unit trains and is measured on, in the precision of the training."""
+    x_train, y_train = draw.training_set(n_train)
+    dtype = spec.training.dtype
+    probe = draw.x_test[probe_indices(draw, spec.training.checkpoints.n_probe)]
+    labels = {
+        "labels_train": None if draw.labels_pool is None else torch.as_tensor(draw.labels_pool[:n_train]),
+        "labels_validation": None if draw.labels_pool is None else torch.as_tensor(draw.labels_validation),
+        "labels_test": None if draw.labels_pool is None else torch.as_tensor(draw.labels_test),
+    }
+    return UnitData(
+        x_train=as_tensor(x_train, dtype),
+        y_train=as_tensor(y_train, dtype),
+        x_validation=as_tensor(draw.x_validation, dtype),
+        y_validation=as_tensor(draw.y_validation, dtype),
+        x_test=as_tensor(draw.x_test, dtype),
+        y_test=as_tensor(draw.y_test, dtype),
+        x_probe=as_tensor(probe, dtype),
+        **labels,
+    )

@@ -1,0 +1,49 @@
+"""How much disk an experiment will fill, known before it runs."""
+
+from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.datasets.inspect import inspect_dataset
+from ntk_atlas.study.cells import rows
+from ntk_atlas.training.schedule import epoch_budget, scheduled_epochs
+
+BYTES = {"float32": 4, "float64": 8}
+
+
+def probe_kernel_bytes(experiment: ExperimentSettings) -> int:
+    """Bytes of all probe kernels: once in the store of units and once, before compression, in the rows' files."""
+    training, grid = experiment.training, experiment.grid
+    checkpoints = sum(
+        len(scheduled_epochs(training.checkpoints, epoch_budget(training, n_train))) for n_train in grid.n_train
+    )
+    networks = len(rows(grid)) * grid.draws * grid.seeds
+    return 2 * networks * checkpoints * training.checkpoints.n_probe**2 * BYTES[training.dtype]
+
+
+def weight_bytes(experiment: ExperimentSettings) -> int | None:
+    """Bytes of all weights kept; None for a network of the user's own, whose size is not known beforehand."""
+    if experiment.network.factory is not None:
+        return None
+    training, grid = experiment.training, experiment.grid
+    size = inspect_dataset(experiment.dataset)
+    fan_in, n_outputs = 1, size.n_outputs or 10
+    for length in size.input_shape:
+        fan_in *= length
+    total = 0
+    for row in rows(grid):
+        sizes = [fan_in, *[row.width] * row.depth, n_outputs]
+        parameters = sum((n_in + 1) * n_out for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True))
+        for n_train in grid.n_train:
+            epochs = scheduled_epochs(training.checkpoints, epoch_budget(training, n_train))
+            kept = len(epochs) if training.checkpoints.weights == "scheduled" else 2
+            total += parameters * kept
+    return total * grid.draws * grid.seeds * BYTES[training.dtype]
+
+
+def disk_estimate(experiment: ExperimentSettings) -> str:
+    """The estimate in words."""
+    kernels, weights = probe_kernel_bytes(experiment), weight_bytes(experiment)
+    said = "weights of unknown size" if weights is None else f"weights {_readable(weights)}"
+    return f"disk: probe kernels {_readable(kernels)}, {said}"
+
+
+def _readable(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"

@@ -1,0 +1,91 @@
+"""The jobs of an experiment: which there are, and the spec of each."""
+
+from pathlib import Path
+
+from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.provenance import file_digest
+from ntk_atlas.study.cells import Row
+from ntk_atlas.study.prediction_specs import EmpiricalSpec, InfiniteSpec, StationarySpec
+from ntk_atlas.study.specs import PrepareSpec, TrainSpec
+
+INITIAL = ("ntk_init",)
+INFINITE = ("infinite_ntk", "nngp")
+STATIONARY = ("laplace", "matern_3_2", "matern_5_2", "rbf")
+
+
+def predictors(experiment: ExperimentSettings, kind: str) -> tuple[str, ...]:
+    """The configured kernels of one kind: `initial`, `trained`, `infinite` or `stationary`."""
+    kinds = {"initial": INITIAL, "infinite": INFINITE, "stationary": STATIONARY}
+    others = {name for names in kinds.values() for name in names}
+    return tuple(
+        name
+        for name in experiment.regression.predictors
+        if (name in kinds[kind] if kind in kinds else name not in others)
+    )
+
+
+def prepare_spec(experiment: ExperimentSettings) -> PrepareSpec:
+    """Spec of `prepare_dataset`."""
+    return PrepareSpec(dataset=experiment.dataset)
+
+
+def train_spec(experiment: ExperimentSettings, row: Row) -> TrainSpec:
+    """Spec of `train_networks`."""
+    return TrainSpec(**_networks(experiment, row), training=experiment.training)
+
+
+def empirical_spec(experiment: ExperimentSettings, row: Row, kind: str) -> EmpiricalSpec:
+    """Spec of `regress_initial_ntk` and `regress_trained_ntk`; `kind` is `initial` or `trained`."""
+    regression, training = experiment.regression, experiment.training
+    around = {}
+    if regression.predictor_center == "network":
+        around = {"initial_output": training.initial_output, "target_scale": training.target_scale}
+    return EmpiricalSpec(
+        **_networks(experiment, row),
+        **around,
+        predictors=predictors(experiment, kind),
+        predictor_center=regression.predictor_center,
+        solve=regression.solve(),
+    )
+
+
+def infinite_spec(experiment: ExperimentSettings, init_scale: float) -> InfiniteSpec:
+    """Spec of `regress_infinite`; under the NTK parameterization no kernel depends on the width."""
+    depends_on_width = experiment.network.parameterization == "standard"
+    return InfiniteSpec(
+        **_data(experiment),
+        network=experiment.network,
+        predictors=predictors(experiment, "infinite"),
+        init_scale=init_scale,
+        depth=experiment.grid.depth,
+        width=experiment.grid.width if depends_on_width else (),
+        solve=experiment.regression.solve(),
+    )
+
+
+def stationary_spec(experiment: ExperimentSettings, kernel: str) -> StationarySpec:
+    """Spec of `regress_stationary`."""
+    return StationarySpec(**_data(experiment), kernel=kernel, solve=experiment.regression.stationary())
+
+
+def _data(experiment: ExperimentSettings) -> dict:
+    return {
+        "dataset": experiment.dataset,
+        "n_train": experiment.grid.n_train,
+        "draws": experiment.grid.draws,
+    }
+
+
+def _networks(experiment: ExperimentSettings, row: Row) -> dict:
+    factory = experiment.network.factory
+    return _data(experiment) | {
+        "network": experiment.network,
+        "factory_digest": "" if factory is None else file_digest(Path(factory.rpartition(":")[0])),
+        "network_seed": experiment.training.seed,
+        "dtype": experiment.training.dtype,
+        "depth": row.depth,
+        "width": row.width,
+        "init_scale": row.init_scale,
+        "seeds": experiment.grid.seeds,
+        "seeds_per_unit": experiment.training.seeds_per_unit,
+    }

@@ -1,0 +1,30 @@
+# Figures are drawn from the cube and the laws alone: they redraw in seconds and never train anything.
+
+
+rule plot_figure:
+    input:
+        cube=RESULT + "cube.nc",
+        laws=RESULT + "scaling_laws.nc",
+    output:
+        svg=report(
+            RESULT + "figures/{figure}.svg",
+            caption="../report/{figure}.rst",
+            category="{experiment}",
+            subcategory="figures",
+            labels=lambda wildcards: {"figure": wildcards.figure.replace("_", " ")},
+        ),
+        png=RESULT + "figures/{figure}.png",
+    log:
+        LOGS + "plot_figure/{figure}.log",
+    params:
+        spec=STUDY.figures.canonical_json(),
+        source=lambda wildcards: module_source(f"plotting/{wildcards.figure}.py"),
+    threads: 1
+    resources:
+        mem_mb=1000,
+    conda:
+        CONDA
+    message:
+        "{wildcards.experiment}: drawing {wildcards.figure}"
+    script:
+        "../scripts/plot_figure.py"

@@ -1,0 +1,49 @@
+"""Joins rows and predictions into the cube of an experiment."""
+
+from pathlib import Path
+
+import numpy as np
+
+from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.cubes.assemble import assemble_cube
+from ntk_atlas.cubes.netcdf import write_netcdf
+from ntk_atlas.datasets.draws import make_draw, probe_indices
+from ntk_atlas.datasets.store import dataset_digest, load_dataset
+from ntk_atlas.job_log import job_log
+from ntk_atlas.provenance import provenance_attributes
+from ntk_atlas.study.cells import Row
+
+
+def main(
+    files: dict[str, list[Path]], output: Path, experiment: ExperimentSettings, repository: Path
+) -> None:
+    dataset = load_dataset(files["dataset"][0])
+    draws = [make_draw(dataset, experiment.dataset, number) for number in range(experiment.grid.draws)]
+    n_probe = experiment.training.checkpoints.n_probe
+    predictions: dict[Row, list[Path]] = {}
+    for file in files["initial"] + files["trained"]:
+        predictions.setdefault(Row.parse(file.stem), []).append(file)
+    cube = assemble_cube(
+        experiment,
+        network_rows={Row.parse(file.stem): file for file in files["networks"]},
+        row_predictions=predictions,
+        infinite_predictions={
+            float(file.stem.removeprefix("init_scale-")): file for file in files["infinite"]
+        },
+        stationary_predictions=files["stationary"],
+        targets=np.stack([draw.y_test[probe_indices(draw, n_probe)] for draw in draws]),
+        provenance=provenance_attributes(repository) | {"data_digest": dataset_digest(dataset)},
+    )
+    write_netcdf(cube, output)
+
+
+if "snakemake" in globals():
+    with job_log(snakemake.log[0], f"assemble_cube {snakemake.wildcards.experiment}"):
+        kinds = ("dataset", "networks", "initial", "trained", "infinite", "stationary")
+        named = {kind: snakemake.input.get(kind, []) for kind in kinds}
+        main(
+            {kind: [Path(f) for f in ([v] if isinstance(v, str) else v)] for kind, v in named.items()},
+            Path(snakemake.output.cube),
+            ExperimentSettings.model_validate_json(snakemake.params.spec),
+            Path(snakemake.params.repository),
+        )

@@ -1,0 +1,28 @@
+"""Draws one figure from the cube and the scaling laws, as SVG and PNG."""
+
+import importlib
+from pathlib import Path
+
+from ntk_atlas.config.figures import FigureSettings
+from ntk_atlas.cubes.netcdf import read_netcdf
+from ntk_atlas.job_log import job_log
+from ntk_atlas.plotting.style import save_figure
+
+
+def main(name: str, cube: Path, laws: Path, svg: Path, png: Path, settings: FigureSettings) -> None:
+    module = importlib.import_module(f"ntk_atlas.plotting.{name}")
+    figure = module.draw(read_netcdf(cube), read_netcdf(laws), settings)
+    save_figure(figure, svg, png, settings.dpi)
+
+
+if "snakemake" in globals():
+    job = f"plot_figure {snakemake.wildcards.experiment} {snakemake.wildcards.figure}"
+    with job_log(snakemake.log[0], job):
+        main(
+            snakemake.wildcards.figure,
+            Path(snakemake.input.cube),
+            Path(snakemake.input.laws),
+            Path(snakemake.output.svg),
+            Path(snakemake.output.png),
+            FigureSettings.model_validate_json(snakemake.params.spec),
+        )

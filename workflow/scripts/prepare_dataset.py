@@ -1,0 +1,28 @@
+"""Reads a data set, checks it, and stores it with the encoding of its targets."""
+
+import logging
+from pathlib import Path
+
+from ntk_atlas.datasets.draws import make_draw
+from ntk_atlas.datasets.read import read_dataset
+from ntk_atlas.datasets.store import save_dataset
+from ntk_atlas.job_log import job_log
+from ntk_atlas.study.specs import PrepareSpec
+
+
+def main(output: Path, spec: PrepareSpec) -> None:
+    dataset = read_dataset(spec.dataset)
+    pool = len(make_draw(dataset, spec.dataset, 0).x_pool)
+    logging.getLogger(__name__).info(
+        "%s: %d samples of shape %s, %d outputs, pool of %d",
+        dataset.name, len(dataset.x), dataset.x.shape[1:], dataset.y.shape[1], pool,
+    )  # fmt: skip
+    save_dataset(dataset, output)
+
+
+if "snakemake" in globals():
+    with job_log(snakemake.log[0], f"prepare_dataset {snakemake.wildcards.experiment}"):
+        main(
+            Path(snakemake.output.dataset),
+            PrepareSpec.model_validate_json(snakemake.params.spec),
+        )

@@ -1,0 +1,37 @@
+"""Adds up seconds and memory of all jobs, by experiment and rule."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from ntk_atlas.job_log import job_log
+
+
+def main(folders: dict[str, Path], output: Path) -> None:
+    rows = []
+    for experiment, folder in folders.items():
+        for rule in sorted(path for path in folder.glob("*") if path.is_dir()):
+            jobs = pd.concat(
+                [pd.read_csv(file, sep="\t", na_values="-") for file in sorted(rule.glob("*.tsv"))]
+            )
+            rows.append(
+                {
+                    "experiment": experiment,
+                    "rule": rule.name,
+                    "jobs": len(jobs),
+                    "wall seconds, sum": round(jobs["s"].sum(), 1),
+                    "wall seconds, longest": round(jobs["s"].max(), 1),
+                    "CPU seconds, sum": round(jobs["cpu_time"].sum(), 1),
+                    "peak memory of a job, MiB": round(jobs["max_rss"].max(), 0),
+                }
+            )
+    pd.DataFrame(rows).to_csv(output, index=False)
+
+
+if "snakemake" in globals():
+    with job_log(snakemake.log[0], "tabulate_costs"):
+        names = snakemake.params.experiments
+        main(
+            {name: Path("results") / name / "costs" for name in names},
+            Path(snakemake.output.table),
+        )

@@ -1,0 +1,31 @@
+"""Trains the networks of a row, unit by unit, and joins the finished units."""
+
+from pathlib import Path
+
+from ntk_atlas.cubes.netcdf import write_netcdf
+from ntk_atlas.cubes.network_row import network_row
+from ntk_atlas.datasets.store import dataset_digest, load_dataset
+from ntk_atlas.job_log import job_log
+from ntk_atlas.numerics import precise_math
+from ntk_atlas.stages.train_row import train_row
+from ntk_atlas.study.specs import TrainSpec
+from ntk_atlas.unit_store import UnitStore
+
+
+def main(dataset_file: Path, output: Path, spec: TrainSpec, store: UnitStore, unit_source: str) -> None:
+    dataset = load_dataset(dataset_file)
+    with precise_math(threads=spec.training.threads):
+        digests = train_row(spec, dataset, dataset_digest(dataset), store, unit_source)
+    write_netcdf(network_row(spec, store, digests), output)
+
+
+if "snakemake" in globals():
+    job = f"train_networks {snakemake.wildcards.experiment} {snakemake.wildcards.row}"
+    with job_log(snakemake.log[0], job):
+        main(
+            Path(snakemake.input.dataset),
+            Path(snakemake.output.networks),
+            TrainSpec.model_validate_json(snakemake.params.spec),
+            UnitStore(Path(snakemake.params.units)),
+            snakemake.params.unit_source,
+        )
