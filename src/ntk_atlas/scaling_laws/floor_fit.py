@@ -50,10 +50,11 @@ def balanced_curves(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def fit_with_floor(n_train: np.ndarray, errors: np.ndarray, *, settings: ScalingSettings) -> FloorFit:
     """Fits err = E + A n^−α to the mean log-error curve over draws, with intervals over draws.
 
-    It counts as identifiable if there are five sizes, the search converged to 0 < E < the smallest error and to
-    an exponent within the bounds, and the draws exclude E = 0 and bound the exponent on both sides within a
-    factor of `settings.floor_width_max`. The intervals are given even where it does not: their coverage
-    holds over all studies, and not over those only that were selected for a significant E.
+    It counts as identifiable if there are five sizes, the search converged to E > 0 and to an exponent within the
+    bounds, the draws exclude E = 0 and bound E and the exponent, the latter within a factor of
+    `settings.floor_width_max`, and the measured errors do not fall below E's interval. The intervals are given
+    even where it does not: their coverage holds over all studies, and not over those only that were selected
+    for a significant E.
 
     Args:
         n_train: sizes in ascending order, `(n_sizes,)`.
@@ -75,7 +76,7 @@ def fit_with_floor(n_train: np.ndarray, errors: np.ndarray, *, settings: Scaling
         return _nothing(len(curves), "the error does not fall with n")
     law = fit_floor_law(sizes, mean)
     estimate, floor = float(law.exponent), float(law.irreducible_error)
-    interval, irreducible, bends = _NO_INTERVAL, _NO_INTERVAL, False
+    interval, irreducible = _NO_INTERVAL, _NO_INTERVAL
     if whole.sum() >= 2 and law.converged and estimate <= settings.floor_exponent_max:
         confidence = settings.confidence
         bends = bool(zero_floor_t(x, curves[whole]) > t_critical(int(whole.sum()), confidence))
@@ -92,7 +93,8 @@ def fit_with_floor(n_train: np.ndarray, errors: np.ndarray, *, settings: Scaling
         exponent_interval=interval,
         aicc_difference=_aicc_difference(sizes, mean, law),
         draw_exponents=draw_exponents(law, x, curves),
-        reason=_reason(law, mean, interval, bends=bends, n_draws=int(whole.sum()), settings=settings),
+        reason=_fault_of_estimate(law, n_draws=int(whole.sum()), settings=settings)
+        or _fault_of_intervals(interval, irreducible, smallest=float(np.exp(mean.min())), settings=settings),
     )
 
 
@@ -108,21 +110,27 @@ def _nothing(n_draws: int, reason: str) -> FloorFit:
     )
 
 
-def _reason(law: FloorLaw, mean, interval, *, bends: bool, n_draws: int, settings: ScalingSettings) -> str:
-    floor, estimate = float(law.irreducible_error), float(law.exponent)
+def _fault_of_estimate(law: FloorLaw, *, n_draws: int, settings: ScalingSettings) -> str:
     if not law.converged:
         return "the search did not converge"
-    if floor <= 0.0:
+    if law.irreducible_error <= 0.0:
         return "the best fit has E = 0"
-    if floor >= np.exp(mean.min()):
-        return "E is not below the smallest error"
-    if estimate > settings.floor_exponent_max:
+    if law.exponent > settings.floor_exponent_max:
         return f"the exponent is beyond floor_exponent_max = {settings.floor_exponent_max:g}"
     if n_draws < 2:
         return "one draw gives no interval"
-    if not bends:
+    return ""
+
+
+def _fault_of_intervals(exponent, irreducible, *, smallest: float, settings: ScalingSettings) -> str:
+    """E may lie above the smallest error by noise where the curve is flat, but not its whole interval."""
+    if irreducible[0] <= 0.0:
         return "the draws do not exclude E = 0"
-    low, high = interval
+    if not np.isfinite(irreducible[1]):
+        return "the draws do not bound E"
+    if irreducible[0] >= smallest:
+        return "the error falls below E, even below the low end of its interval"
+    low, high = exponent
     if low <= 0.0 or not np.isfinite(high):
         return "the draws do not bound the exponent"
     if high > settings.floor_width_max * low:
