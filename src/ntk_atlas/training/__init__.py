@@ -1,0 +1,1 @@
+"""Training of stacked networks under Lightning, with the empirical NTK at scheduled epochs."""

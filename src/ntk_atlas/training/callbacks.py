@@ -1,0 +1,173 @@
+"""Callbacks for any LightningModule: the empirical NTK at scheduled epochs, and progress lines."""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from ntk_atlas.kernels.empirical import empirical_ntk
+from ntk_atlas.networks.stacked import StackedNetwork
+
+log = logging.getLogger(__name__)
+
+
+class EmpiricalNTKCheckpoint(pl.Callback):
+    """Records the empirical NTK on fixed samples before the first step and at the end of scheduled epochs.
+
+    It only looks: gradients, training or evaluation mode and random streams are as before. The kernel is
+    that of the network in evaluation mode, as `empirical_ntk` has it. If training ends before the last
+    epoch of a schedule, the final network is recorded too, at the epoch at which it ended.
+
+    Example:
+        ntk = EmpiricalNTKCheckpoint(x_test[:100], epochs=[0, 1, 10, 100])
+        pl.Trainer(max_epochs=100, callbacks=[ntk]).fit(model, loader)
+        drift = relative_drift(torch.from_numpy(ntk.kernels), torch.from_numpy(ntk.kernels[0]))
+
+    Attributes:
+        epochs: the epochs recorded so far; epoch t is after t epochs of training.
+    """
+
+    def __init__(
+        self,
+        x: Tensor,
+        *,
+        epochs: Sequence[int] | None = None,
+        output_reduction: str = "mean",
+        network: Callable[[pl.LightningModule], nn.Module] | None = None,
+        keep_weights: bool = False,
+        path: str | Path | None = None,
+    ):
+        """Sets up the callback.
+
+        Args:
+            x: probe samples, `(P, *input_shape)`, in the network's precision.
+            epochs: epochs to record, 0 being initialization; None for every one.
+            output_reduction: see `empirical_ntk`.
+            network: picks the network `(n, *input_shape)` → `(n, C)` out of the LightningModule; by default
+            the
+                module itself, whose `forward` is then the network.
+            keep_weights: whether to keep the parameters of these epochs too.
+            path: an .npz file to write when training ends, with `epochs`, `kernels` and, if kept, `weights`.
+        """
+        super().__init__()
+        self.x, self.output_reduction, self.keep_weights = x, output_reduction, keep_weights
+        self.schedule = None if epochs is None else frozenset(int(epoch) for epoch in epochs)
+        self.network = network or (lambda module: module)
+        self.path = None if path is None else Path(path)
+        self._clear()
+
+    @property
+    def kernels(self) -> np.ndarray:
+        """The kernels, `(E, P, P)`; `(S, E, P, P)` for a stack; `full` ones have two more axes `(C, C)`."""
+        return _stack(self._kernels, self._member_axis)
+
+    @property
+    def weights(self) -> np.ndarray:
+        """The parameters, `(E, n_params)`, `(S, E, n_params)` for a stack, in the order of `parameters()`."""
+        return _stack(self._weights, self._member_axis)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Records the untrained network."""
+        if trainer.current_epoch == 0:
+            self._clear()
+        if self._is_scheduled(trainer.current_epoch):
+            self._record(pl_module, trainer.current_epoch)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Records the network if the epoch is scheduled."""
+        if self._is_scheduled(trainer.current_epoch + 1):
+            self._record(pl_module, trainer.current_epoch + 1)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Records the last network if training ended early, and writes the file."""
+        if self.schedule and trainer.current_epoch < max(self.schedule):
+            self._record(pl_module, trainer.current_epoch)
+        if self.path is not None:
+            self._write()
+
+    def _clear(self) -> None:
+        self.epochs: list[int] = []
+        self._kernels: list[np.ndarray] = []
+        self._weights: list[np.ndarray] = []
+        self._member_axis = False
+
+    def _is_scheduled(self, epoch: int) -> bool:
+        return self.schedule is None or epoch in self.schedule
+
+    def _record(self, pl_module: pl.LightningModule, epoch: int) -> None:
+        if epoch in self.epochs:
+            return
+        network = self.network(pl_module)
+        x = self.x.to(pl_module.device)
+        devices = [x.device] if x.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            kernel = empirical_ntk(network, x, output_reduction=self.output_reduction)
+        self._member_axis = isinstance(network, StackedNetwork)
+        self.epochs.append(epoch)
+        self._kernels.append(kernel.detach().cpu().numpy())
+        if self.keep_weights:
+            self._weights.append(_flat_weights(network).cpu().numpy())
+
+    def _write(self) -> None:
+        arrays = {"epochs": np.asarray(self.epochs), "kernels": self.kernels}
+        if self.keep_weights:
+            arrays["weights"] = self.weights
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = self.path.with_name(f".{self.path.name}.{os.getpid()}.unfinished")
+        with unfinished.open("wb") as file:
+            np.savez(file, **arrays)
+        unfinished.replace(self.path)
+
+
+class ProgressLog(pl.Callback):
+    """Logs epoch, losses and the seconds left at most every `every` seconds: a progress bar for log files."""
+
+    def __init__(self, *, every: float = 30.0, describe: Callable[[pl.LightningModule], str] | None = None):
+        """Sets up the callback.
+
+        Args:
+            every: seconds between two lines, at least.
+            describe: text about the module at the end of a line; by default its logged metrics.
+        """
+        super().__init__()
+        self.every, self.describe = every, describe
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Starts the clock."""
+        self._started = self._last_line = time.monotonic()
+        self._first_epoch = trainer.current_epoch
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Logs a line if it is time."""
+        now = time.monotonic()
+        if now - self._last_line < self.every:
+            return
+        self._last_line = now
+        epoch = trainer.current_epoch + 1
+        text = self.describe(pl_module) if self.describe else _logged_metrics(trainer)
+        per_epoch = (now - self._started) / (epoch - self._first_epoch)
+        if trainer.max_epochs is None or trainer.max_epochs < 0:
+            log.info("epoch %d: %s", epoch, text)
+        else:
+            left = per_epoch * (trainer.max_epochs - epoch)
+            log.info("epoch %d of %d: %s; at most %.0f s left", epoch, trainer.max_epochs, text, left)
+
+
+def _stack(records: list[np.ndarray], member_axis: bool) -> np.ndarray:
+    return np.stack(records, axis=1 if member_axis else 0) if records else np.empty(0)
+
+
+def _flat_weights(network: nn.Module) -> Tensor:
+    if isinstance(network, StackedNetwork):
+        return network.weights()
+    return torch.cat([p.detach().flatten() for p in network.parameters()])
+
+
+def _logged_metrics(trainer: pl.Trainer) -> str:
+    return ", ".join(f"{name} {float(value):.4g}" for name, value in trainer.callback_metrics.items())

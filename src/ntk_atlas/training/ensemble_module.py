@@ -1,0 +1,211 @@
+"""The Lightning module that trains a stack of networks, each as if it were alone."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from ntk_atlas.config.training import TrainingSettings
+from ntk_atlas.networks.stacked import StackedNetwork
+from ntk_atlas.streams import Label
+from ntk_atlas.training.batches import FullBatches, MemberBatches
+from ntk_atlas.training.history import History
+from ntk_atlas.training.learning_rates import learning_rates
+from ntk_atlas.training.losses import (
+    classification_error,
+    cross_entropy_loss,
+    mean_squared_error,
+    squared_loss,
+)
+from ntk_atlas.training.members import Members
+from ntk_atlas.training.unit import UnitData
+
+EVALUATION_CHUNK = 1024
+"""Samples a forward pass when networks are evaluated, which bounds its memory."""
+
+
+class EnsembleTraining(pl.LightningModule):
+    """Trains the members of a stack side by side and records their errors at scheduled epochs.
+
+    The sum of the members' losses, each times its own learning rate, is descended at rate 1: no gradient
+    mixes members. A member that diverges or reaches the stopping loss gets weight 0 in that sum and an
+    optimizer state of zeros, so it stands still while the others go on exactly as before; the weights of a
+    diverged member become NaN. With a full batch, a step's loss belongs to the weights before it, so
+    watching costs no forward pass.
+
+    Attributes:
+        network: the members.
+        members: which of them still train.
+        history: errors at the recorded epochs, in units of the original targets.
+        learning_rate: η of each member, `(S,)`, known once training starts.
+        lambda_max: see `learning_rates`.
+        selected_predictions: test outputs `(S, n_test, C)` of the checkpoint that `settings.selection`
+        selects.
+    """
+
+    def __init__(
+        self,
+        network: StackedNetwork,
+        data: UnitData,
+        *,
+        settings: TrainingSettings,
+        target_scale: float,
+        epochs: Sequence[int],
+        member_labels: Sequence[Sequence[Label]],
+    ):
+        super().__init__()
+        self.automatic_optimization = False  # one plain step a batch; a third of the Trainer's cost of a step
+        self.network, self.settings, self.target_scale = network, settings, target_scale
+        self.epochs, self.member_labels = tuple(epochs), tuple(member_labels)
+        self._scheduled = frozenset(epochs)
+        self._full_batch = settings.batch_size == "full"
+        for split in ("train", "validation", "test"):
+            labels = getattr(data, f"labels_{split}")
+            self._keep(f"x_{split}", getattr(data, f"x_{split}"))
+            self._keep(f"y_{split}", target_scale * getattr(data, f"y_{split}"))
+            self._keep(f"labels_{split}", None if labels is None else labels.long())
+            self._keep(f"offset_{split}", None)
+        self._loss = squared_loss if settings.loss == "mse" else cross_entropy_loss
+        self.members = Members(
+            network.n_members,
+            self.epochs[-1],
+            stop_mse=settings.stop_loss,
+            divergence_factor=settings.divergence_factor,
+        )
+        self.history = History()
+        self.selected_predictions: Tensor | None = None
+        self.losses: list[float] = []
+
+    def _keep(self, name: str, tensor: Tensor | None) -> None:
+        self.register_buffer(name, tensor, persistent=False)
+
+    def train_dataloader(self) -> FullBatches | MemberBatches:
+        """Returns the batches, as indices: the data themselves are where the network is."""
+        if self._full_batch:
+            return FullBatches()
+        return MemberBatches(self.x_train.shape[0], self.settings.batch_size, self.member_labels)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Returns gradient descent or heavy ball at rate 1 (rates are in the losses), or Adam at its rate."""
+        parameters = [p for p in self.network.parameters() if p.requires_grad]
+        fused = self.device.type in ("cpu", "cuda")  # one pass over the weights; not every accelerator has it
+        if self.settings.optimizer == "adam":
+            rate = self.settings.learning_rate.absolute / self.network.output_scale**2
+            return torch.optim.Adam(parameters, lr=rate, fused=fused)
+        momentum = self.settings.momentum if self.settings.optimizer == "momentum" else 0.0
+        return torch.optim.SGD(parameters, lr=1.0, momentum=momentum, fused=fused)
+
+    def on_train_start(self) -> None:
+        """Measures what depends on the initial network, and records epoch 0."""
+        if self.settings.initial_output == "subtract":
+            for split in ("train", "validation", "test"):
+                setattr(self, f"offset_{split}", self._outputs(split))
+        self.learning_rate, self.lambda_max = learning_rates(self.network, self.x_train, self.settings.learning_rate)
+        adam = self.settings.optimizer == "adam"
+        self._loss_weights = torch.ones_like(self.learning_rate) if adam else self.learning_rate.clone()
+        self._optimizer = self.optimizers(use_pl_optimizer=False)
+        self._best_validation = torch.full_like(self.learning_rate, torch.inf)
+        self._record(0)
+
+    def training_step(self, batch: int | Tensor, batch_idx: int) -> None:
+        """One step of every active member; `batch` is FULL_BATCH or indices `(S, batch)`."""
+        if self._full_batch:
+            outputs, targets = self.network(self.x_train), self._targets("train")
+            if self.offset_train is not None:
+                outputs = outputs - self.offset_train
+        else:
+            outputs, targets = self.network(self.x_train[batch]), self._targets("train")[batch]
+            if self.offset_train is not None:
+                outputs = outputs - self.offset_train.gather(1, batch[..., None].expand_as(outputs))
+        losses = self._loss(outputs, targets)
+        if self._full_batch:
+            self._watch(losses, partial(self._mse, outputs, "train"), self.current_epoch)
+        else:
+            self._watch(losses, None, self.current_epoch + 1)
+        if not any(self.members.active):
+            self.trainer.should_stop = True
+            return
+        self._optimizer.zero_grad()
+        torch.dot(self._loss_weights, losses).backward()
+        self._optimizer.step()
+
+    def on_train_epoch_end(self) -> None:
+        """Records scheduled epochs, and ends the training when no member is left."""
+        epoch = self.current_epoch + 1
+        if epoch in self._scheduled:
+            self._record(epoch)
+        elif not self._full_batch and self.settings.stop_loss is not None:
+            outputs = self._outputs("train")
+            losses = self._loss(outputs, self._targets("train"))
+            self._watch(losses, partial(self._mse, outputs, "train"), epoch)
+        if not any(self.members.active):
+            self.trainer.should_stop = True
+
+    def on_train_end(self) -> None:
+        """Records the state that stopped members keep, if training ended before its last epoch."""
+        if self.history.epochs[-1] < self.epochs[-1]:
+            self._record(self.trainer.current_epoch)
+
+    def progress(self) -> str:
+        """Returns the losses as text for a log line."""
+        losses = ", ".join(f"{loss:.3g}" for loss in self.losses)
+        return f"losses {losses} ({sum(self.members.active)} of {self.network.n_members} in training)"
+
+    def _targets(self, split: str) -> Tensor:
+        return getattr(self, f"y_{split}" if self.settings.loss == "mse" else f"labels_{split}")
+
+    @torch.no_grad()
+    def _outputs(self, split: str) -> Tensor:
+        """Returns outputs `(S, n, C)`, less the initial ones if they are subtracted."""
+        x, offset = getattr(self, f"x_{split}"), getattr(self, f"offset_{split}")
+        # The training set in one piece, as in a full-batch step: then both have the same loss to the bit.
+        chunk = len(x) if split == "train" and self._full_batch else EVALUATION_CHUNK
+        outputs = torch.cat([self.network(part) for part in x.split(max(chunk, 1))], dim=1)
+        return outputs if offset is None else outputs - offset
+
+    def _mse(self, outputs: Tensor, split: str) -> Tensor:
+        return mean_squared_error(outputs.detach(), getattr(self, f"y_{split}")) / self.target_scale**2
+
+    def _watch(self, losses: Tensor, train_mse, epoch: int) -> None:
+        """Freezes members that diverged, or whose `train_mse()` is low enough; None cannot be low enough."""
+        self.losses = losses.tolist()
+        may_stop = train_mse is not None and self.settings.stop_loss is not None
+        stopped = self.members.update(self.losses, train_mse().tolist() if may_stop else None, epoch)
+        if stopped:
+            self._freeze(stopped)
+
+    @torch.no_grad()
+    def _freeze(self, stopped: list[int]) -> None:
+        diverged = [index for index in stopped if self.members.diverged[index]]
+        self._loss_weights[stopped] = 0.0
+        for parameter in self.network.parameters():
+            parameter.data[diverged] = torch.nan  # .data: between a step's forward and backward pass, too
+            for state in self._optimizer.state[parameter].values() if parameter.requires_grad else ():
+                if isinstance(state, Tensor) and state.shape == parameter.shape:
+                    state[stopped] = 0.0
+
+    @torch.no_grad()
+    def _record(self, epoch: int) -> None:
+        metrics = {}
+        for split in ("train", "validation", "test"):
+            outputs = self._outputs(split)
+            y, labels = getattr(self, f"y_{split}"), getattr(self, f"labels_{split}")
+            metrics[f"{split}_mse"] = self._mse(outputs, split)
+            metrics[f"{split}_error"] = classification_error(outputs, y, labels)
+            if split == "train":
+                losses = self._loss(outputs, self._targets(split))
+                unit = self.target_scale**2 if self.settings.loss == "mse" else 1.0
+                metrics["train_loss"] = losses / unit
+                self._watch(losses, lambda: metrics["train_mse"], epoch)
+        lost = torch.tensor(self.members.diverged, device=outputs.device)
+        metrics = {name: value.masked_fill(lost, torch.nan) for name, value in metrics.items()}
+        self.history.append(epoch, metrics)
+        better = metrics["validation_mse"] < self._best_validation
+        if self.settings.selection == "final":
+            better = torch.ones_like(better)
+        self._best_validation = torch.where(better, metrics["validation_mse"], self._best_validation)
+        outputs = (outputs / self.target_scale).masked_fill(lost[:, None, None], torch.nan)
+        former = torch.full_like(outputs, torch.nan) if self.selected_predictions is None else self.selected_predictions
+        self.selected_predictions = torch.where(better[:, None, None], outputs, former)

@@ -1,0 +1,39 @@
+"""How long networks train, and after which epochs they are checkpointed."""
+
+import math
+
+import numpy as np
+
+from ntk_atlas.config.training import CheckpointSettings, TrainingSettings
+
+
+def scheduled_epochs(settings: CheckpointSettings, n_epochs: int) -> tuple[int, ...]:
+    """Epochs after which networks are checkpointed; epoch 0 is initialization.
+
+    `log` gives `n_log` epochs spaced evenly in log from 1 to `n_epochs`, rounded; those that round to the
+    same epoch are one, so short trainings have fewer.
+
+    Args:
+        settings: the schedule.
+        n_epochs: epochs of the training.
+
+    Returns:
+        Increasing epochs, 0 and `n_epochs` always among them.
+    """
+    if settings.epochs == "every":
+        return tuple(range(n_epochs + 1))
+    if settings.epochs == "log":
+        chosen = {round(float(epoch)) for epoch in np.geomspace(1, max(n_epochs, 1), settings.n_log)}
+    else:
+        chosen = set(settings.epochs)
+    return tuple(sorted({epoch for epoch in chosen if epoch < n_epochs} | {0, n_epochs}))
+
+
+def steps_per_epoch(settings: TrainingSettings, n_train: int) -> int:
+    """Returns the optimizer steps of one epoch; a last, smaller batch counts."""
+    return 1 if settings.batch_size == "full" else math.ceil(n_train / settings.batch_size)
+
+
+def epoch_budget(settings: TrainingSettings, n_train: int) -> int:
+    """Returns `max_epochs`, or as many as `min_steps` optimizer steps need, whichever is more."""
+    return max(settings.max_epochs, math.ceil(settings.min_steps / steps_per_epoch(settings, n_train)))

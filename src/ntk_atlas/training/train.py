@@ -1,0 +1,197 @@
+"""Train one unit: a stack of networks on one training set, with everything that is recorded of it."""
+
+import dataclasses
+import logging
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from operator import attrgetter, methodcaller
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.plugins.environments import LightningEnvironment
+from torch import Tensor
+
+from ntk_atlas.config.training import TrainingSettings
+from ntk_atlas.networks.stacked import StackedNetwork
+from ntk_atlas.numerics import precise_math
+from ntk_atlas.status import Status
+from ntk_atlas.streams import Label
+from ntk_atlas.training.callbacks import EmpiricalNTKCheckpoint, ProgressLog
+from ntk_atlas.training.ensemble_module import EnsembleTraining
+from ntk_atlas.training.history import latest_record
+from ntk_atlas.training.schedule import scheduled_epochs
+from ntk_atlas.training.unit import TrainedUnit, UnitData
+
+log = logging.getLogger(__name__)
+
+
+def train_unit(
+    network: StackedNetwork,
+    data: UnitData,
+    *,
+    settings: TrainingSettings,
+    target_scale: float = 1.0,
+    n_epochs: int,
+    batch_labels: Sequence[Sequence[Label]],
+) -> TrainedUnit:
+    """Trains the members of a stack on one training set.
+
+    A member's result does not depend on the others, beyond rounding. A member that diverges is a status,
+    not an error.
+
+    Args:
+        network: the untrained members; they are trained in place.
+        data: inputs, targets, probe samples; brought to the precision of the settings.
+        settings: how to train and what to keep.
+        target_scale: targets are multiplied by it for the training, and everything reported is divided back.
+        n_epochs: epochs, see `epoch_budget`.
+        batch_labels: the labels of each member's stream of batch orders.
+
+    Returns:
+        Errors, kernels and weights at the scheduled epochs, and what became of each member.
+
+    Raises:
+        ValueError: if the labels are not one a member, or cross-entropy has no classes.
+    """
+    started = time.perf_counter()
+    _check(network, data, settings, batch_labels)
+    dtype = getattr(torch, settings.dtype)
+    network.to(dtype)
+    data = dataclasses.replace(
+        data, **{name: t.to(dtype) for name, t in vars(data).items() if t is not None and name[0] in "xy"}
+    )
+    epochs = scheduled_epochs(settings.checkpoints, n_epochs)
+    module = EnsembleTraining(
+        network, data, settings=settings, target_scale=target_scale, epochs=epochs, member_labels=batch_labels
+    )
+    ntk = EmpiricalNTKCheckpoint(
+        data.x_probe,
+        epochs=epochs,
+        network=attrgetter("network"),
+        keep_weights=settings.checkpoints.weights == "scheduled",
+    )
+    first_weights = network.weights().cpu().numpy()
+    with precise_math(threads=settings.threads), quiet_lightning():
+        callbacks = [ntk, ProgressLog(describe=methodcaller("progress"))]
+        lean_trainer(n_epochs, callbacks).fit(module)
+    if ntk.keep_weights:
+        weights, weight_epochs = ntk.weights[:, latest_record(ntk.epochs, epochs)], np.asarray(epochs)
+    else:
+        weights = np.stack([first_weights, network.weights().cpu().numpy()], axis=1)
+        weight_epochs = np.array([0, n_epochs])
+    kernels = ntk.kernels[:, latest_record(ntk.epochs, epochs)]
+    return _result(module, kernels, weights, weight_epochs, time.perf_counter() - started)
+
+
+def lean_trainer(n_epochs: int, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
+    """A Trainer for one small single-device job: nothing written, nothing printed.
+
+    The plain environment keeps Lightning from taking over a cluster's signals and from counting its tasks.
+
+    Args:
+        n_epochs: epochs.
+        callbacks: its only callbacks.
+
+    Returns:
+        The Trainer, on whatever device there is.
+    """
+    return pl.Trainer(
+        accelerator="auto",
+        devices=1,
+        max_epochs=n_epochs,
+        plugins=[LightningEnvironment()],
+        callbacks=list(callbacks),
+        deterministic="warn",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        default_root_dir=tempfile.gettempdir(),
+    )
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Inside the block, Lightning neither advertises nor warns of what is meant, and keeps no global state.
+
+    Yields:
+        Nothing; log levels, warnings and determinism flags come back at the end of the block.
+    """
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    fill, benchmark = torch.utils.deterministic.fill_uninitialized_memory, torch.backends.cudnn.benchmark
+    logger.setLevel(logging.WARNING)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs time
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+            warnings.filterwarnings("ignore", message=".*eval mode at the start of training.*")
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            yield
+    finally:
+        logger.setLevel(level)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        torch.utils.deterministic.fill_uninitialized_memory = fill
+        torch.backends.cudnn.benchmark = benchmark
+
+
+def _check(network: StackedNetwork, data: UnitData, settings: TrainingSettings, batch_labels: Sequence) -> None:
+    if len(batch_labels) != network.n_members:
+        raise ValueError(f"{len(batch_labels)} batch_labels for {network.n_members} members: give one a member")
+    if settings.loss == "cross_entropy" and (data.labels_train is None or data.y_train.shape[1] < 2):
+        raise ValueError("cross_entropy needs class labels and one output a class: use loss: mse")
+
+
+def _result(
+    module: EnsembleTraining,
+    kernels: np.ndarray,
+    weights: np.ndarray,
+    weight_epochs: np.ndarray,
+    seconds: float,
+) -> TrainedUnit:
+    settings, members = module.settings, module.members
+    epochs, metrics = np.asarray(module.epochs), module.history.at(module.epochs)
+    stop_epoch, diverged = np.asarray(members.stop_epoch), np.asarray(members.diverged)
+    kernels[diverged[:, None] & (epochs >= stop_epoch[:, None])] = np.nan
+    weights[diverged[:, None] & (weight_epochs >= stop_epoch[:, None])] = np.nan
+    reached = metrics["train_mse"][:, -1] <= settings.target_mse
+    status = np.where(diverged, Status.DIVERGED, np.where(reached, Status.CONVERGED, Status.BUDGET_SPENT))
+    selected = _selected(metrics["validation_mse"], settings.selection)
+    rows = np.arange(len(selected))
+    for index in np.flatnonzero(diverged):
+        log.warning("member %d diverged at epoch %d", index, stop_epoch[index])
+    return TrainedUnit(
+        epochs=epochs,
+        **metrics,
+        probe_kernels=kernels,
+        weights=weights,
+        weight_epochs=weight_epochs,
+        status=status.astype(np.int8),
+        stop_epoch=stop_epoch,
+        learning_rate=_numpy(module.learning_rate),
+        lambda_max=_numpy(module.lambda_max),
+        target_scale=float(module.target_scale),
+        selected_epoch=epochs[selected],
+        test_predictions=_numpy(module.selected_predictions),
+        selected_test_mse=metrics["test_mse"][rows, selected],
+        selected_test_error=metrics["test_error"][rows, selected],
+        seconds=seconds,
+    )
+
+
+def _selected(validation_mse: np.ndarray, selection: str) -> np.ndarray:
+    """Returns the index of the selected epoch of each member: the last, or the best on validation."""
+    if selection == "final":
+        return np.full(len(validation_mse), validation_mse.shape[1] - 1)
+    return np.where(np.isnan(validation_mse), np.inf, validation_mse).argmin(axis=1)
+
+
+def _numpy(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().cpu().numpy()

@@ -1,0 +1,71 @@
+"""What a unit of training gets and gives: networks of one (cell, draw), trained together."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class UnitData:
+    """Inputs `(n, *input_shape)`, targets `(n, C)` in original units, class indices `(n,)` if there are."""
+
+    x_train: Tensor
+    y_train: Tensor
+    x_validation: Tensor
+    y_validation: Tensor
+    x_test: Tensor
+    y_test: Tensor
+    x_probe: Tensor
+    """Samples whose kernel is recorded."""
+    labels_train: Tensor | None = None
+    labels_validation: Tensor | None = None
+    labels_test: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class TrainedUnit:
+    """S trained members at E scheduled epochs, as NumPy arrays.
+
+    Errors and predictions are in units of the original targets. A member that stopped keeps its state, so
+    later epochs repeat it; one that diverged is NaN from its divergence on.
+    """
+
+    epochs: np.ndarray
+    """`(E,)` scheduled epochs, 0 first."""
+    train_loss: np.ndarray
+    """`(S, E)` training loss, divided by target_scale² if it is a squared one."""
+    train_mse: np.ndarray
+    """`(S, E)` mean squared error over samples and outputs; so the next two."""
+    validation_mse: np.ndarray
+    test_mse: np.ndarray
+    train_error: np.ndarray
+    """`(S, E)` share of wrong classes, NaN for regression; so the next two."""
+    validation_error: np.ndarray
+    test_error: np.ndarray
+    probe_kernels: np.ndarray
+    """`(S, E, P, P)` empirical NTK of the probe samples, mean over outputs, in the training's precision."""
+    weights: np.ndarray
+    """`(S, W, n_params)` weights at `weight_epochs`."""
+    weight_epochs: np.ndarray
+    """`(W,)`."""
+    status: np.ndarray
+    """`(S,)` `ntk_atlas.status.Status` codes."""
+    stop_epoch: np.ndarray
+    """`(S,)` epoch at which a member stopped or diverged, else the last."""
+    learning_rate: np.ndarray
+    """`(S,)` η, for the loss 1/(2n) Σ‖f − target_scale·y‖²."""
+    lambda_max: np.ndarray
+    """`(S,)` largest eigenvalue of the full initial NTK Gram; NaN for an absolute learning rate."""
+    target_scale: float
+    """What targets were multiplied by for training."""
+    selected_epoch: np.ndarray
+    """`(S,)` epoch whose network is the predictor `network`."""
+    test_predictions: np.ndarray
+    """`(S, n_test, C)` its outputs."""
+    selected_test_mse: np.ndarray
+    """`(S,)`."""
+    selected_test_error: np.ndarray
+    """`(S,)`."""
+    seconds: float
+    """Wall time."""
