@@ -134,9 +134,7 @@ def _status(cube: xr.Dataset, target_mse: float) -> xr.DataArray:
     status = cube["status"].copy()
     finished = status.isin([int(Status.CONVERGED), int(Status.BUDGET_SPENT)])
     reached = cube["final_train_mse"] <= target_mse
-    return status.where(~finished, xr.where(reached, int(Status.CONVERGED), int(Status.BUDGET_SPENT))).astype(
-        np.int8
-    )
+    return status.where(~finished, xr.where(reached, int(Status.CONVERGED), int(Status.BUDGET_SPENT))).astype(np.int8)
 
 
 def _described(cube: xr.Dataset, experiment: ExperimentSettings, provenance: Mapping[str, str]) -> xr.Dataset:

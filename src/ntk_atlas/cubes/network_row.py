@@ -54,9 +54,7 @@ def network_row(spec: TrainSpec, store: UnitStore, digests: Mapping[Unit, str]) 
     variables = {name: (_dims(name), values) for name, values in joined.items()}
     variables["unit_digest"] = (
         ("n_train", "draw"),
-        np.array(
-            [[digests[Unit(n, draw)] for draw in range(spec.draws)] for n in spec.n_train], dtype=object
-        ),
+        np.array([[digests[Unit(n, draw)] for draw in range(spec.draws)] for n in spec.n_train], dtype=object),
     )
     coordinates = {
         "n_train": list(spec.n_train),

@@ -39,8 +39,7 @@ def trained_predictions(spec: EmpiricalSpec, store: UnitStore, digests: Mapping[
             joined[name].append(arrays[name][..., 0])
     shape = (len(spec.n_train), spec.draws, spec.seeds, len(NestedRegression.RIDGE_POLICIES))
     variables = {
-        name: (("n_train", "draw", "seed", "ridge"), np.stack(values).reshape(shape))
-        for name, values in joined.items()
+        name: (("n_train", "draw", "seed", "ridge"), np.stack(values).reshape(shape)) for name, values in joined.items()
     }
     return _dataset(spec, variables, seed=list(seeds))
 
@@ -63,5 +62,9 @@ def stationary_predictions(spec: StationarySpec, arrays: Arrays) -> xr.Dataset:
 
 
 def _dataset(spec: DataSpec, variables: dict, **coordinates: Sequence) -> xr.Dataset:
-    shared = {"n_train": list(spec.n_train), "draw": list(range(spec.draws)), "ridge": list(NestedRegression.RIDGE_POLICIES)}
+    shared = {
+        "n_train": list(spec.n_train),
+        "draw": list(range(spec.draws)),
+        "ridge": list(NestedRegression.RIDGE_POLICIES),
+    }
     return xr.Dataset(variables, {**shared, **coordinates}, {"spec": spec.canonical_json()})

@@ -65,42 +65,94 @@ COORDINATES = (
 )
 
 TRAINING_CURVES = (
-    Variable("train_mse", (*CELL, "epoch"), "training error of the network, mean over samples and outputs", "target²", 0.0),
+    Variable(
+        "train_mse", (*CELL, "epoch"), "training error of the network, mean over samples and outputs", "target²", 0.0
+    ),
     Variable("validation_mse", (*CELL, "epoch"), "validation error of the network", "target²", 0.0),
     Variable("test_mse", (*CELL, "epoch"), "test error of the network", "target²", 0.0),
-    Variable("train_error", (*CELL, "epoch"), "share of training samples classified wrongly", "1", 0.0, 1.0,
-             "as above, or not a classification task"),
-    Variable("test_error", (*CELL, "epoch"), "share of test samples classified wrongly", "1", 0.0, 1.0,
-             "as above, or not a classification task"),
-)  # fmt: skip
+    Variable(
+        "train_error",
+        (*CELL, "epoch"),
+        "share of training samples classified wrongly",
+        "1",
+        0.0,
+        1.0,
+        "as above, or not a classification task",
+    ),
+    Variable(
+        "test_error",
+        (*CELL, "epoch"),
+        "share of test samples classified wrongly",
+        "1",
+        0.0,
+        1.0,
+        "as above, or not a classification task",
+    ),
+)
 
 KERNEL_MEASURES = (
     Variable("kernel_drift", (*CELL, "epoch"), "relative drift ‖Θ_t − Θ_0‖_F / ‖Θ_0‖_F of the probe kernel", "1", 0.0),
     Variable("kernel_distance", (*CELL, "epoch"), "1 − cosine of Θ_t and Θ_0 (probe kernel)", "1", 0.0, 2.0),
-    Variable("kernel_alignment", (*CELL, "epoch"), "kernel-target alignment Σ_c y_cᵀΘ_t y_c / (‖y‖² Tr Θ_t) on the probe samples",
-             "1", 0.0, 1.0),
-    Variable("kernel_spectrum", (*CELL, "epoch", "mode"), "eigenvalues of the probe kernel, divided by the number of probe samples",
-             "kernel"),
-)  # fmt: skip
+    Variable(
+        "kernel_alignment",
+        (*CELL, "epoch"),
+        "kernel-target alignment Σ_c y_cᵀΘ_t y_c / (‖y‖² Tr Θ_t), probe samples",
+        "1",
+        0.0,
+        1.0,
+    ),
+    Variable(
+        "kernel_spectrum",
+        (*CELL, "epoch", "mode"),
+        "eigenvalues of the probe kernel over the number of probe samples",
+        "kernel",
+    ),
+)
 
 TRAINING_SCALARS = (
     Variable("status", CELL, "what became of the network"),
     Variable("stop_epoch", CELL, "last epoch in which the network was trained", "epoch", 0),
     Variable("selected_epoch", CELL, "checkpoint that is the predictor `network`", "epoch", 0),
     Variable("learning_rate", CELL, "learning rate", "1", 0.0),
-    Variable("lambda_max", CELL, "largest eigenvalue of the full initial empirical NTK on the training set", "kernel", 0.0,
-             missing="learning rate given as a number"),
+    Variable(
+        "lambda_max",
+        CELL,
+        "largest eigenvalue of the full initial empirical NTK on the training set",
+        "kernel",
+        0.0,
+        missing="learning rate given as a number",
+    ),
     Variable("final_train_mse", CELL, "training error at the end of training", "target²", 0.0),
     Variable("test_mse_network", CELL, "test error of the network at its selected checkpoint", "target²", 0.0),
-    Variable("test_error_network", CELL, "share of test samples the network gets wrong at its selected checkpoint", "1",
-             0.0, 1.0, "as above, or not a classification task"),
-)  # fmt: skip
+    Variable(
+        "test_error_network",
+        CELL,
+        "share of test samples the network gets wrong at its selected checkpoint",
+        "1",
+        0.0,
+        1.0,
+        "as above, or not a classification task",
+    ),
+)
 
 PREDICTION_VARIABLES = (
-    Variable("test_mse_*", ("…", "ridge"), "test error of kernel regression with *", "target²", 0.0,
-             missing="cell missing, or singular kernel"),
-    Variable("test_error_*", ("…", "ridge"), "share of test samples that * gets wrong", "1", 0.0, 1.0,
-             "as above, or not a classification task"),
+    Variable(
+        "test_mse_*",
+        ("…", "ridge"),
+        "test error of kernel regression with *",
+        "target²",
+        0.0,
+        missing="cell missing, or singular kernel",
+    ),
+    Variable(
+        "test_error_*",
+        ("…", "ridge"),
+        "share of test samples that * gets wrong",
+        "1",
+        0.0,
+        1.0,
+        "as above, or not a classification task",
+    ),
     Variable("validation_mse_*", ("…", "ridge"), "validation error of kernel regression with *", "target²", 0.0),
     Variable("diag_reg_*", ("…", "ridge"), "ridge relative to the mean diagonal of the largest Gram matrix", "1", 0.0),
     Variable("jitter_*", ("…", "ridge"), "relative diagonal added because the factorization failed without", "1", 0.0),
@@ -108,8 +160,10 @@ PREDICTION_VARIABLES = (
     Variable("condition_number_*", ("…", "ridge"), "condition number of the matrix solved", "1", 1.0),
     Variable("residual_*", ("…", "ridge"), "relative residual ‖(K + λI)a − y‖ / ‖y‖ of the solve", "1", 0.0),
     Variable("solve_status_*", ("…", "ridge"), "what became of the solve with *"),
-    Variable("length_scale_*", ("…", "ridge"), "length scale chosen for * (stationary kernels only), in median distances", "1", 0.0),
-)  # fmt: skip
+    Variable(
+        "length_scale_*", ("…", "ridge"), "length scale of * in median distances; stationary kernels only", "1", 0.0
+    ),
+)
 
 PREDICTOR_DIMS = {
     "network": CELL,
@@ -129,3 +183,27 @@ def status_attributes(flags: tuple[Status, ...]) -> dict[str, object]:
         "flag_values": np.array([int(flag) for flag in flags], dtype=np.int8),
         "flag_meanings": " ".join(flag.meaning for flag in flags),
     }
+
+
+def dictionary_markdown() -> str:
+    """The data dictionary as Markdown tables; `docs/cube.md` holds it between its markers."""
+    parts = (
+        ("Coordinates", COORDINATES),
+        ("Training curves of the networks", TRAINING_CURVES),
+        ("Kernel of the probe samples along training", KERNEL_MEASURES),
+        ("One number a network", TRAINING_SCALARS),
+        ("Kernel regression, one variable a predictor", PREDICTION_VARIABLES),
+    )
+    lines = []
+    for title, variables in parts:
+        lines += [
+            f"### {title}",
+            "",
+            "| variable | dimensions | meaning | unit | NaN (or −1) means |",
+            "|---|---|---|---|---|",
+        ]
+        for v in variables:
+            gap = "–" if v in COORDINATES else v.missing
+            lines.append(f"| `{v.name}` | {', '.join(v.dims)} | {v.long_name} | {v.units} | {gap} |")
+        lines.append("")
+    return "\n".join(lines)

@@ -39,14 +39,11 @@ def regress_infinite(spec: InfiniteSpec, dataset: Dataset) -> dict[str, Arrays]:
                 results[name].extend(per_depth)
     shape = (spec.draws, len(widths), len(spec.depth))
     return {
-        name: _arrays(results[name], shape, name == "infinite_ntk" and bool(spec.width))
-        for name in spec.predictors
+        name: _arrays(results[name], shape, name == "infinite_ntk" and bool(spec.width)) for name in spec.predictors
     }
 
 
-def _regress(
-    spec: InfiniteSpec, draw: Draw, width: int | None, wanted: list[str]
-) -> dict[str, list[NestedRegression]]:
+def _regress(spec: InfiniteSpec, draw: Draw, width: int | None, wanted: list[str]) -> dict[str, list[NestedRegression]]:
     x_train, y_train = draw.training_set(max(spec.n_train))
     x_train = as_tensor(x_train).flatten(1)
     x_rest = torch.cat([as_tensor(draw.x_validation), as_tensor(draw.x_test)]).flatten(1)

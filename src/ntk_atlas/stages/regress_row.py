@@ -30,9 +30,7 @@ REGRESSION_FIELDS = (
 def regression_arrays(results: Sequence[NestedRegression]) -> Arrays:
     """Stacks regressions to `(n_results, 2, n_sizes)` arrays, one a field."""
     return {
-        field: np.stack(
-            [getattr(result, "status" if field == "solve_status" else field) for result in results]
-        )
+        field: np.stack([getattr(result, "status" if field == "solve_status" else field) for result in results])
         for field in REGRESSION_FIELDS
     }
 

@@ -37,9 +37,7 @@ def row_networks(spec: NetworksSpec, dataset: Dataset, draw: int, seeds: Sequenc
         init_scale=spec.init_scale,
         input_shape=dataset.x.shape[1:],
         n_outputs=dataset.y.shape[1],
-        generators=[
-            torch_stream("weights", spec.network_seed, spec.depth, spec.width, draw, seed) for seed in seeds
-        ],
+        generators=[torch_stream("weights", spec.network_seed, spec.depth, spec.width, draw, seed) for seed in seeds],
         dtype=getattr(torch, spec.dtype),
     )
 

@@ -29,9 +29,7 @@ def training_digest(spec: TrainSpec, unit: Unit, dataset_digest: str, source: st
     return unit_digest("train", spec.cell_settings(), unit.n_train, unit.draw, dataset_digest, source)
 
 
-def train_row(
-    spec: TrainSpec, dataset: Dataset, dataset_digest: str, store: UnitStore, source: str
-) -> dict[Unit, str]:
+def train_row(spec: TrainSpec, dataset: Dataset, dataset_digest: str, store: UnitStore, source: str) -> dict[Unit, str]:
     """Trains what is missing of a row; each finished unit is in the store at once.
 
     Args:

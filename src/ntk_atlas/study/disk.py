@@ -1,5 +1,7 @@
 """How much disk an experiment will fill, known before it runs."""
 
+from itertools import pairwise
+
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.datasets.inspect import inspect_dataset
 from ntk_atlas.study.cells import rows
@@ -30,7 +32,7 @@ def weight_bytes(experiment: ExperimentSettings) -> int | None:
     total = 0
     for row in rows(grid):
         sizes = [fan_in, *[row.width] * row.depth, n_outputs]
-        parameters = sum((n_in + 1) * n_out for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True))
+        parameters = sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes))
         for n_train in grid.n_train:
             epochs = scheduled_epochs(training.checkpoints, epoch_budget(training, n_train))
             kept = len(epochs) if training.checkpoints.weights == "scheduled" else 2

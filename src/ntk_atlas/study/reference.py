@@ -54,16 +54,8 @@ def _values(field: dict[str, Any]) -> str:
         return f"list of {_values(field['items'])}"
     if field.get("type") == "object":
         return "section by name"
-    bounds = [
-        f"{sign} {field[name]:g}"
-        for name, sign in (
-            ("minimum", "≥"),
-            ("exclusiveMinimum", ">"),
-            ("maximum", "≤"),
-            ("exclusiveMaximum", "<"),
-        )  # fmt: skip
-        if name in field
-    ]
+    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    bounds = [f"{sign} {field[name]:g}" for name, sign in signs.items() if name in field]
     kind = {"string": "text", "boolean": "true, false"}.get(field["type"], field["type"])
     return " ".join([kind, ", ".join(bounds)]).strip()
 

@@ -64,5 +64,6 @@ class TrainSpec(NetworksSpec):
     def cell_settings(self) -> dict:
         """See `NetworksSpec.cell_settings`."""
         settings = super().cell_settings()
-        del settings["training"]["seeds_per_unit"]
+        for judged_later in ("seeds_per_unit", "target_mse"):
+            del settings["training"][judged_later]
         return settings

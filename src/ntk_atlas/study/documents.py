@@ -1,0 +1,37 @@
+"""The files that are generated from the code: `python -m ntk_atlas.study.documents` writes them anew."""
+
+import sys
+from pathlib import Path
+
+from ntk_atlas.cubes.schema import dictionary_markdown
+from ntk_atlas.study.reference import json_schema, keys_markdown
+
+BEGIN, END = "<!-- generated: begin -->", "<!-- generated: end -->"
+
+
+def generated_documents(repository: Path) -> dict[Path, str]:
+    """What each generated file should contain.
+
+    Args:
+        repository: folder of the repository, whose documents have hand-written parts around the markers.
+
+    Returns:
+        File → text.
+    """
+    keys, cube = repository / "config" / "README.md", repository / "docs" / "cube.md"
+    return {
+        repository / "config" / "schema.json": json_schema(),
+        keys: _between_markers(keys, keys_markdown()),
+        cube: _between_markers(cube, dictionary_markdown()),
+    }
+
+
+def _between_markers(file: Path, text: str) -> str:
+    before, _, rest = file.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n\n{text.strip()}\n\n{END}{after}"
+
+
+if __name__ == "__main__":
+    for path, content in generated_documents(Path(sys.argv[1] if len(sys.argv) > 1 else ".")).items():
+        path.write_text(content)

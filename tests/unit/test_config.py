@@ -1,0 +1,125 @@
+"""The config's contract: every problem named with file, line, key and fix, all at once, before any work."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ntk_atlas.study.load import load_study
+from ntk_atlas.study.problems import ConfigError
+
+REPOSITORY = Path(__file__).parents[2]
+BASE = {
+    "experiments": {
+        "small": {
+            "dataset": {"source": "digits"},
+            "grid": {"depth": [1], "width": [8], "init_scale": [2.0], "n_train": [16]},
+        }
+    }
+}
+
+
+def changed(path: str, value) -> dict:
+    config = copy.deepcopy(BASE)
+    section = config["experiments"]["small"]
+    *parents, last = path.split(".")
+    for part in parents:
+        section = section.setdefault(part, {})
+    section[last] = value
+    return config
+
+
+def message(config: dict, files=()) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_study(config, files)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("file", sorted((REPOSITORY / "config").rglob("*.yaml")), ids=lambda f: f.stem)
+def test_shipped_configs_are_valid(file):
+    default = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())
+    own = yaml.safe_load(file.read_text())
+    study = load_study({**default, **own, "experiments": default["experiments"] | own["experiments"]}, [file])
+    assert study.active()
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("training.max_epoch", 3, "training.max_epoch: unknown key; did you mean `max_epochs`?"),
+        ("dataset.n_tset", 3, "dataset.n_tset: unknown key; did you mean `n_test`?"),
+        ("grid.widht", [3], "grid.widht: unknown key; did you mean `width`?"),
+        ("training.max_epochs", "many", "training.max_epochs: input should be a valid integer"),
+        ("grid.depth", [], "grid.depth: is empty: give at least one value"),
+        ("grid.depth", [-1], "grid.depth.0: input should be greater than or equal to 0"),
+        ("grid.n_train", [16, 4096], "grid.n_train: 4096 is larger than the training pool"),
+        ("dataset.source", "mnits", "dataset: source is 'mnits': it must be one of"),
+        ("network.activation", "swish", "network.activation: input should be 'relu', 'erf'"),
+        ("training.learning_rate", {}, "give exactly one of `relative` and `absolute`"),
+        ("training.optimizer", "adam", "give learning_rate.absolute"),
+        ("training.checkpoints.epochs", [0, 400], "beyond the end of training"),
+        ("training.loss", "cross_entropy", "set predictors to [] or training.loss to mse"),
+        ("regression.predictors", ["ntk_epoch_250"], "ntk_epoch_250 is not among the checkpointed epochs"),
+        ("regression.predictors", ["ntk_epoch_999"], "checkpoint epoch beyond training"),
+        ("regression.predictors", ["laplac"], "'laplac' is not one of the names"),
+        ("network", {"activation": "tanh"}, "closed forms exist for relu and erf, not for tanh"),
+        ("network", {"factory": "nowhere.py:build"}, "there is no file nowhere.py"),
+        ("network", {"factory": "net.py:build", "activation": "relu"}, "do not apply to a network of your own"),
+        ("network", {"factory": "net.py"}, "has no function"),
+        ("dataset", {"source": "file", "path": "nowhere.npz"}, "nowhere.npz"),
+        ("dataset", {"n_test": 100}, "has no `source`"),
+        ("training.checkpoints.n_probe", 600, "600 probe samples, but only 512 test samples"),
+        ("dataset.normalization", "whiten", "dataset.normalization: input should be 'none'"),
+    ],
+)
+def test_each_problem_is_one_clear_sentence(path, value, expected):
+    text = message(changed(path, value))
+    assert expected in text
+    assert "nothing was run" in text
+
+
+def test_regression_data_refuse_what_needs_classes():
+    config = changed("dataset", {"source": "diabetes"})
+    config["experiments"]["small"]["scaling"] = {"metric": "error"}
+    assert "these data are a regression task" in message(config)
+
+
+def test_all_problems_come_at_once_with_file_and_line(tmp_path):
+    file = tmp_path / "study.yaml"
+    file.write_text(
+        "experiments:\n  small:\n    grid:\n      depth: [1]\n      width: []\n      init_scale: [2.0]\n"
+        "      n_train: [16]\n    training:\n      max_epoch: 3\n"
+    )
+    text = message(yaml.safe_load(file.read_text()), [file])
+    assert "2 problems" in text
+    assert f"{file}, line 5: experiments.small.grid.width" in text
+    assert f"{file}, line 9: experiments.small.training.max_epoch" in text
+
+
+def test_a_key_is_attributed_to_the_overlay_that_set_it(tmp_path):
+    base, overlay = tmp_path / "base.yaml", tmp_path / "overlay.yaml"
+    base.write_text("experiments:\n  small:\n    training: {max_epochs: 5}\n")
+    overlay.write_text("experiments:\n  small:\n    training: {max_epochs: none}\n")
+    text = message(changed("training.max_epochs", "none"), [base, overlay])
+    assert f"{overlay}, line 3: experiments.small.training.max_epochs" in text
+
+
+def test_missing_sections_and_no_experiments_are_named():
+    assert "experiments: is required" in message({})
+    assert "switched off" in message({"experiments": {"small": None}})
+    config = copy.deepcopy(BASE)
+    del config["experiments"]["small"]["grid"]["width"]
+    assert "grid.width: is required: add it" in message(config)
+
+
+def test_canonical_values_do_not_depend_on_how_they_are_written():
+    written = [[1, 2], [1.0, "2.00"], ["2", "1.00", 1]]
+    texts = {load_study(changed("grid.init_scale", scales)).canonical_json() for scales in written}
+    assert len(texts) == 1
+
+
+def test_settings_are_frozen():
+    study = load_study(BASE)
+    with pytest.raises(ValueError, match="frozen"):
+        study.active()["small"].training.max_epochs = 3

@@ -1,0 +1,80 @@
+"""The digest of a script sees edits that can change numbers, in all code the script runs, and no others."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ntk_atlas.source_digest import source_digest, source_files
+
+REPOSITORY = Path(__file__).parents[2]
+PACKAGE = REPOSITORY / "src" / "ntk_atlas"
+SCRIPTS = sorted((REPOSITORY / "workflow" / "scripts").glob("*.py"))
+
+
+@pytest.fixture
+def copied(tmp_path):
+    shutil.copytree(PACKAGE, tmp_path / "ntk_atlas", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(REPOSITORY / "workflow" / "scripts", tmp_path / "scripts")
+    return tmp_path
+
+
+def digest(copied, script):
+    return source_digest(copied / "scripts" / script, copied / "ntk_atlas")
+
+
+def edit(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new, 1))
+    stamp = file.stat().st_mtime_ns + 10**9
+    os.utime(file, ns=(stamp, stamp))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda s: s.stem)
+def test_every_module_a_script_loads_is_in_its_digest(script):
+    code = (
+        "import sys, runpy; runpy.run_path(sys.argv[1]);"
+        "print('\\n'.join(m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'ntk_atlas'))"
+    )
+    result = subprocess.run([sys.executable, "-c", code, str(script)], capture_output=True, text=True, check=True)
+    loaded = {Path(line) for line in result.stdout.split()}
+    assert loaded
+    assert loaded <= set(source_files(script, PACKAGE))
+
+
+def test_an_edit_of_an_imported_module_changes_the_digest(copied):
+    before = digest(copied, "train_networks.py")
+    edit(copied / "ntk_atlas" / "streams.py", ">> 1", ">> 2")
+    assert digest(copied, "train_networks.py") != before
+
+
+def test_comments_docstrings_and_formatting_do_not_count(copied):
+    before = digest(copied, "train_networks.py")
+    file = copied / "ntk_atlas" / "streams.py"
+    edit(file, '"""Explicit random', '"""Very explicit random')
+    edit(file, "import hashlib", "# a remark\n\n\nimport hashlib")
+    edit(file, '"""Returns the 63-bit', '"""Gives the 63-bit')
+    assert digest(copied, "train_networks.py") == before
+
+
+@pytest.mark.parametrize(
+    ("module", "same", "other"),
+    [
+        ("plotting/style.py", "train_networks.py", "plot_figure.py"),
+        ("scaling_laws/power_law.py", "assemble_cube.py", "fit_scaling_laws.py"),
+        ("kernels/stationary.py", "train_networks.py", "regress_stationary.py"),
+        ("regression/nested.py", "train_networks.py", "regress_initial_ntk.py"),
+        ("training/losses.py", "regress_stationary.py", "train_networks.py"),
+    ],
+)
+def test_an_edit_reaches_the_scripts_that_import_it_only(copied, module, same, other):
+    before = digest(copied, same), digest(copied, other)
+    edit(copied / "ntk_atlas" / module, "\nimport ", "\nEXTRA = 1\nimport ") if "\nimport " in (
+        copied / "ntk_atlas" / module
+    ).read_text() else edit(copied / "ntk_atlas" / module, "\nfrom ", "\nEXTRA = 1\nfrom ")
+    assert digest(copied, same) == before[0]
+    assert digest(copied, other) != before[1]
