@@ -123,6 +123,4 @@ def fully_connected(
         if not settings.trainable_biases:
             layer.bias.requires_grad_(False)
         layers.append(layer)
-    return StackedFullyConnected(
-        layers, activation(settings.activation), settings.output_scale, tuple(input_shape)
-    )
+    return StackedFullyConnected(layers, activation(settings.activation), settings.output_scale, tuple(input_shape))

@@ -70,9 +70,7 @@ class StackedLinear(nn.Module):
         bias_factor: 1 in the standard parameterization, σ_b in the NTK parameterization.
     """
 
-    def __init__(
-        self, weight: Tensor, bias: Tensor | None, weight_factor: float = 1.0, bias_factor: float = 1.0
-    ):
+    def __init__(self, weight: Tensor, bias: Tensor | None, weight_factor: float = 1.0, bias_factor: float = 1.0):
         super().__init__()
         self.weight = nn.Parameter(weight)
         self.bias = None if bias is None else nn.Parameter(bias)
@@ -84,6 +82,4 @@ class StackedLinear(nn.Module):
             x = x.expand(self.weight.shape[0], *x.shape)
         if self.bias is None:
             return self.weight_factor * torch.bmm(x, self.weight)
-        return torch.baddbmm(
-            self.bias.unsqueeze(1), x, self.weight, beta=self.bias_factor, alpha=self.weight_factor
-        )
+        return torch.baddbmm(self.bias.unsqueeze(1), x, self.weight, beta=self.bias_factor, alpha=self.weight_factor)

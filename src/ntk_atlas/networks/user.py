@@ -38,9 +38,7 @@ def load_factory(spec: str) -> Factory:
     file_name, _, function_name = spec.rpartition(":")
     path = Path(file_name)
     if not file_name or not path.is_file():
-        raise FactoryError(
-            f"network factory {spec!r}: no file {str(path.absolute())!r}; write `my_net.py:build`"
-        )
+        raise FactoryError(f"network factory {spec!r}: no file {str(path.absolute())!r}; write `my_net.py:build`")
     function = getattr(_import_file(path, spec), function_name, None)
     if not callable(function):
         raise FactoryError(f"network factory {spec!r}: {file_name} has no function {function_name!r}")
@@ -135,9 +133,7 @@ class StackedModules(StackedNetwork):
             members = {key: tensor.unbind(0) for key, tensor in state.items()}
             outputs = torch.stack(
                 [
-                    self._evaluate(
-                        {key: tensors[i] for key, tensors in members.items()}, x[i] if per_member else x
-                    )
+                    self._evaluate({key: tensors[i] for key, tensors in members.items()}, x[i] if per_member else x)
                     for i in range(self.n_members)
                 ]
             )
@@ -173,9 +169,7 @@ class StackedModules(StackedNetwork):
 
     def _probe(self) -> Tensor:
         parameter = next(self.parameters())
-        samples = torch.randn(
-            2, *self.input_shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64
-        )
+        samples = torch.randn(2, *self.input_shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         return samples.to(parameter)
 
     def _check_output(self, name: str) -> None:
