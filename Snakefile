@@ -33,6 +33,12 @@ rule all:
         "results/cost.csv",
 
 
+onerror:
+    logger.info(
+        "finished work is kept: run the same command again to go on; each failed job's log is in logs/"
+    )
+
+
 onstart:
     for line in plan_of_the_study():
         logger.info(line)

@@ -1,10 +1,16 @@
 # The validated study, the names of its files, and the two parameters that every rule has: spec and source.
+import os
 import sys
 from pathlib import Path
 
 WORKFLOW = Path(workflow.basedir)
 PACKAGE = WORKFLOW / "src" / "ntk_atlas"
+# Jobs run the package beside this workflow, whose digest they carry, whatever else is installed.
 sys.path.insert(0, str(PACKAGE.parent))
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from ntk_atlas.source_digest import source_digest
 from ntk_atlas.study.cells import Row, canonical_text, rows
@@ -85,12 +91,19 @@ def row_names(name):
 def experiment_targets(name):
     """Everything that is made of one experiment."""
     folder = f"results/{name}"
-    tables = [f"{folder}/{table}.csv" for table in ("summary", "scaling_laws", "exponent_differences")]
+    tables = [
+        f"{folder}/{table}.csv"
+        for table in ("summary", "scaling_laws", "exponent_differences")
+    ]
     return [
         f"{folder}/cube.nc",
         f"{folder}/scaling_laws.nc",
         *tables,
-        *[f"{folder}/figures/{figure}.{kind}" for figure in FIGURES for kind in ("svg", "png")],
+        *[
+            f"{folder}/figures/{figure}.{kind}"
+            for figure in FIGURES
+            for kind in ("svg", "png")
+        ],
     ]
 
 
@@ -103,3 +116,38 @@ def plan_of_the_study():
             f"{name}: {cells} cells (depth × width × init_scale × n_train), {grid.draws} draws × {grid.seeds} seeds "
             f"= {cells * grid.draws * grid.seeds} networks; {disk_estimate(experiment)}"
         )
+
+
+def hint_after_a_kill():
+    """What to do when a killed run left its lock: Snakemake itself only says how to remove it."""
+    import psutil
+
+    locks = Path(".snakemake/locks")
+    if (
+        not workflow.is_main_process
+        or not locks.is_dir()
+        or not any(locks.iterdir())
+        or "--unlock" in sys.argv
+    ):
+        return
+    here, mine = str(Path.cwd()), {
+        os.getpid(),
+        *[parent.pid for parent in psutil.Process().parents()],
+    }
+    others = [
+        process
+        for process in psutil.process_iter(["pid", "cwd", "cmdline"])
+        if process.info["cwd"] == here
+        and process.info["pid"] not in mine
+        and any(
+            Path(word).name == "snakemake" for word in process.info["cmdline"] or []
+        )
+    ]
+    if not others:
+        logger.info(
+            "A run before this one was killed and left its lock. `make run` ends workers it may have left, "
+            "unlocks and goes on; `make unlock` does so without running anything (then run snakemake again)."
+        )
+
+
+hint_after_a_kill()

@@ -13,10 +13,20 @@ def cube_inputs(wildcards):
     return {
         "dataset": f"{folder}/dataset.nc",
         "networks": [f"{folder}/networks/{row}.nc" for row in row_names(name)],
-        "initial": [f"{predictions}/initial_ntk/{row}.nc" for row in row_names(name) if initial],
-        "trained": [f"{predictions}/trained_ntk/{row}.nc" for row in row_names(name) if trained],
-        "infinite": [f"{predictions}/infinite/init_scale-{canonical_text(scale)}.nc" for scale in scales],
-        "stationary": [f"{predictions}/stationary/{k}.nc" for k in predictors(experiment, "stationary")],
+        "initial": [
+            f"{predictions}/initial_ntk/{row}.nc" for row in row_names(name) if initial
+        ],
+        "trained": [
+            f"{predictions}/trained_ntk/{row}.nc" for row in row_names(name) if trained
+        ],
+        "infinite": [
+            f"{predictions}/infinite/init_scale-{canonical_text(scale)}.nc"
+            for scale in scales
+        ],
+        "stationary": [
+            f"{predictions}/stationary/{k}.nc"
+            for k in predictors(experiment, "stationary")
+        ],
     }
 
 
@@ -29,15 +39,15 @@ rule assemble_cube:
         LOGS + "assemble_cube.log",
     benchmark:
         COSTS + "assemble_cube/all.tsv"
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=2000,
     params:
         spec=lambda wildcards: EXPERIMENTS[wildcards.experiment].canonical_json(),
         source=source("assemble_cube.py"),
         repository=str(WORKFLOW),
-    threads: 1
-    resources:
-        mem_mb=2000,
-    conda:
-        CONDA
     message:
         "{wildcards.experiment}: assembling the cube"
     script:
@@ -67,14 +77,16 @@ rule fit_scaling_laws:
         LOGS + "fit_scaling_laws.log",
     benchmark:
         COSTS + "fit_scaling_laws/all.tsv"
-    params:
-        spec=lambda wildcards: EXPERIMENTS[wildcards.experiment].scaling.canonical_json(),
-        source=source("fit_scaling_laws.py"),
+    conda:
+        CONDA
     threads: 1
     resources:
         mem_mb=1000,
-    conda:
-        CONDA
+    params:
+        spec=lambda wildcards: EXPERIMENTS[
+            wildcards.experiment
+        ].scaling.canonical_json(),
+        source=source("fit_scaling_laws.py"),
     message:
         "{wildcards.experiment}: fitting scaling laws"
     script:
@@ -94,14 +106,16 @@ rule summarize_cube:
         ),
     log:
         LOGS + "summarize_cube.log",
-    params:
-        spec=lambda wildcards: EXPERIMENTS[wildcards.experiment].training.canonical_json(),
-        source=source("summarize_cube.py"),
+    conda:
+        CONDA
     threads: 1
     resources:
         mem_mb=1000,
-    conda:
-        CONDA
+    params:
+        spec=lambda wildcards: EXPERIMENTS[
+            wildcards.experiment
+        ].training.canonical_json(),
+        source=source("summarize_cube.py"),
     message:
         "{wildcards.experiment}: what became of the networks"
     script:
@@ -120,14 +134,14 @@ rule tabulate_costs:
         ),
     log:
         "logs/tabulate_costs.log",
-    params:
-        experiments=sorted(EXPERIMENTS),
-        source=source("tabulate_costs.py"),
+    conda:
+        CONDA
     threads: 1
     resources:
         mem_mb=500,
-    conda:
-        CONDA
+    params:
+        experiments=sorted(EXPERIMENTS),
+        source=source("tabulate_costs.py"),
     message:
         "adding up what the study cost"
     script:

@@ -13,14 +13,14 @@ rule prepare_dataset:
         dataset=RESULT + "dataset.nc",
     log:
         LOGS + "prepare_dataset.log",
-    params:
-        spec=spec(prepare_spec),
-        source=source("prepare_dataset.py"),
+    conda:
+        CONDA
     threads: 1
     resources:
         mem_mb=1000,
-    conda:
-        CONDA
+    params:
+        spec=spec(prepare_spec),
+        source=source("prepare_dataset.py"),
     message:
         "{wildcards.experiment}: reading and checking the data"
     script:

@@ -16,14 +16,14 @@ rule plot_figure:
         png=RESULT + "figures/{figure}.png",
     log:
         LOGS + "plot_figure/{figure}.log",
-    params:
-        spec=STUDY.figures.canonical_json(),
-        source=lambda wildcards: module_source(f"plotting/{wildcards.figure}.py"),
+    conda:
+        CONDA
     threads: 1
     resources:
         mem_mb=1000,
-    conda:
-        CONDA
+    params:
+        spec=STUDY.figures.canonical_json(),
+        source=lambda wildcards: module_source(f"plotting/{wildcards.figure}.py"),
     message:
         "{wildcards.experiment}: drawing {wildcards.figure}"
     script:

@@ -10,16 +10,18 @@ rule regress_initial_ntk:
         LOGS + "regress_initial_ntk/" + ROW + ".log",
     benchmark:
         COSTS + "regress_initial_ntk/" + ROW + ".tsv"
-    params:
-        spec=spec(lambda experiment, row: empirical_spec(experiment, row, "initial"), "row"),
-        source=source("regress_initial_ntk.py"),
-        unit_source=module_source("stages/regress_row.py"),
-        units=RESULT + "units/initial_ntk/" + ROW,
+    conda:
+        CONDA
     threads: 1
     resources:
         mem_mb=2000,
-    conda:
-        CONDA
+    params:
+        spec=spec(
+            lambda experiment, row: empirical_spec(experiment, row, "initial"), "row"
+        ),
+        source=source("regress_initial_ntk.py"),
+        unit_source=module_source("stages/regress_row.py"),
+        units=RESULT + "units/initial_ntk/" + ROW,
     message:
         "{wildcards.experiment}: regression with the NTK at initialization, {wildcards.row}"
     script:
@@ -36,17 +38,19 @@ rule regress_trained_ntk:
         LOGS + "regress_trained_ntk/" + ROW + ".log",
     benchmark:
         COSTS + "regress_trained_ntk/" + ROW + ".tsv"
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=2000,
     params:
-        spec=spec(lambda experiment, row: empirical_spec(experiment, row, "trained"), "row"),
+        spec=spec(
+            lambda experiment, row: empirical_spec(experiment, row, "trained"), "row"
+        ),
         source=source("regress_trained_ntk.py"),
         unit_source=module_source("stages/regress_row.py"),
         units=RESULT + "units/trained_ntk/" + ROW,
         weights=RESULT + "units/networks/" + ROW,
-    threads: 1
-    resources:
-        mem_mb=2000,
-    conda:
-        CONDA
     message:
         "{wildcards.experiment}: regression with the NTK of trained networks, {wildcards.row}"
     script:
@@ -62,14 +66,14 @@ rule regress_infinite:
         LOGS + "regress_infinite/init_scale-{init_scale}.log",
     benchmark:
         COSTS + "regress_infinite/init_scale-{init_scale}.tsv"
-    params:
-        spec=spec(infinite_spec, "init_scale"),
-        source=source("regress_infinite.py"),
+    conda:
+        CONDA
     threads: 1
     resources:
         mem_mb=2000,
-    conda:
-        CONDA
+    params:
+        spec=spec(infinite_spec, "init_scale"),
+        source=source("regress_infinite.py"),
     message:
         "{wildcards.experiment}: regression with the infinite kernels, init_scale {wildcards.init_scale}"
     script:
@@ -85,14 +89,14 @@ rule regress_stationary:
         LOGS + "regress_stationary/{kernel}.log",
     benchmark:
         COSTS + "regress_stationary/{kernel}.tsv"
-    params:
-        spec=spec(stationary_spec, "kernel"),
-        source=source("regress_stationary.py"),
+    conda:
+        CONDA
     threads: 1
     resources:
         mem_mb=2000,
-    conda:
-        CONDA
+    params:
+        spec=spec(stationary_spec, "kernel"),
+        source=source("regress_stationary.py"),
     message:
         "{wildcards.experiment}: regression with {wildcards.kernel}"
     script:

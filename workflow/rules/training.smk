@@ -10,16 +10,16 @@ rule train_networks:
         LOGS + "train_networks/" + ROW + ".log",
     benchmark:
         COSTS + "train_networks/" + ROW + ".tsv"
+    conda:
+        CONDA
+    threads: lambda wildcards: EXPERIMENTS[wildcards.experiment].training.threads
+    resources:
+        mem_mb=2000,
     params:
         spec=spec(train_spec, "row"),
         source=source("train_networks.py"),
         unit_source=module_source("stages/train_row.py"),
         units=RESULT + "units/networks/" + ROW,
-    threads: lambda wildcards: EXPERIMENTS[wildcards.experiment].training.threads
-    resources:
-        mem_mb=2000,
-    conda:
-        CONDA
     message:
         "{wildcards.experiment}: training {wildcards.row} (progress in {log})"
     script:

@@ -14,9 +14,7 @@ from ntk_atlas.provenance import provenance_attributes
 from ntk_atlas.study.cells import Row
 
 
-def main(
-    files: dict[str, list[Path]], output: Path, experiment: ExperimentSettings, repository: Path
-) -> None:
+def main(files: dict[str, list[Path]], output: Path, experiment: ExperimentSettings, repository: Path) -> None:
     dataset = load_dataset(files["dataset"][0])
     draws = [make_draw(dataset, experiment.dataset, number) for number in range(experiment.grid.draws)]
     n_probe = experiment.training.checkpoints.n_probe
@@ -27,9 +25,7 @@ def main(
         experiment,
         network_rows={Row.parse(file.stem): file for file in files["networks"]},
         row_predictions=predictions,
-        infinite_predictions={
-            float(file.stem.removeprefix("init_scale-")): file for file in files["infinite"]
-        },
+        infinite_predictions={float(file.stem.removeprefix("init_scale-")): file for file in files["infinite"]},
         stationary_predictions=files["stationary"],
         targets=np.stack([draw.y_test[probe_indices(draw, n_probe)] for draw in draws]),
         provenance=provenance_attributes(repository) | {"data_digest": dataset_digest(dataset)},

@@ -11,9 +11,7 @@ def main(folders: dict[str, Path], output: Path) -> None:
     rows = []
     for experiment, folder in folders.items():
         for rule in sorted(path for path in folder.glob("*") if path.is_dir()):
-            jobs = pd.concat(
-                [pd.read_csv(file, sep="\t", na_values="-") for file in sorted(rule.glob("*.tsv"))]
-            )
+            jobs = pd.concat([pd.read_csv(file, sep="\t", na_values="-") for file in sorted(rule.glob("*.tsv"))])
             rows.append(
                 {
                     "experiment": experiment,

@@ -1,0 +1,105 @@
+"""The same numbers on any number of cores, and after a kill in the middle."""
+
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import psutil
+import pytest
+import xarray as xr
+
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
+CUBES = ("results/one/cube.nc", "results/two/cube.nc")
+
+
+def assert_same_numbers(first, second):
+    for name in CUBES:
+        a, b = (xr.open_dataset(project.folder / name).load() for project in (first, second))
+        xr.testing.assert_identical(a.drop_attrs(deep=False), b.drop_attrs(deep=False))
+        assert a.attrs["data_digest"] == b.attrs["data_digest"]
+
+
+def test_one_core_gives_what_two_cores_give(finished_once, fresh):
+    fresh.snakemake("--cores", "1", "--quiet", "all", "--", *CUBES)
+    assert_same_numbers(finished_once, fresh)
+
+
+def workers(folder):
+    return [
+        process
+        for process in psutil.process_iter(["cwd", "cmdline"])
+        if process.info["cwd"] == str(folder) and ".snakemake/scripts/" in " ".join(process.info["cmdline"] or [])
+    ]
+
+
+def start(project):
+    return subprocess.Popen(
+        [sys.executable, "workflow/run.py", "--cores", "2"],
+        cwd=project.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+def kill_head_when(project, run, ready, timeout=240):
+    """kill -9 of the launcher and of Snakemake, not of their workers, as soon as `ready()`."""
+    deadline = time.monotonic() + timeout
+    while not ready():
+        assert run.poll() is None, run.stdout.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    heads = [psutil.Process(run.pid), *psutil.Process(run.pid).children(recursive=True)]
+    scripts = {worker.pid for worker in workers(project.folder)}
+    for process in heads:
+        command = " ".join(process.cmdline()) if process.is_running() else ""
+        if process.pid not in scripts and "/bin/bash" not in command:
+            process.send_signal(signal.SIGKILL)
+    run.wait(timeout=30)
+
+
+def test_a_killed_run_goes_on_where_it_was(finished_once, fresh):
+    run = start(fresh)
+    kill_head_when(fresh, run, lambda: len(fresh.units()) >= 3)
+    done = fresh.units()
+    assert not (fresh.folder / "results/one/cube.nc").exists()
+
+    plain = fresh.snakemake("--cores", "2", check=False)
+    assert "make run" in plain
+    assert "--unlock" in plain
+
+    again = start(fresh)
+    output, _ = again.communicate(timeout=600)
+    assert again.returncode == 0, output
+    assert "unlocking the folder" in output
+    assert not workers(fresh.folder)
+    after = fresh.units()
+    assert {name: after[name] for name in done} == done
+    assert (fresh.folder / "results/report.html").stat().st_size > 100_000
+    assert_same_numbers(finished_once, fresh)
+
+
+def test_a_second_run_in_the_same_folder_is_refused(fresh):
+    (fresh.folder / ".snakemake").mkdir()
+    import fcntl
+
+    with (fresh.folder / ".snakemake" / "ntk-atlas.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        output, _ = start(fresh).communicate(timeout=60)
+    assert "another run is under way" in output
+
+
+def test_a_damaged_unit_is_named_and_trained_again(finished):
+    name = next(iter(finished.units()))
+    path = finished.folder / name
+    good = np.load(path)["weights"]
+    path.write_bytes(path.read_bytes()[:1000])
+    row = path.parents[2].name
+    (finished.folder / "results/one/networks" / f"{row}.nc").unlink()
+    finished.snakemake("--cores", "2", "--quiet", "all", "--", f"results/one/networks/{row}.nc")
+    assert (
+        "is damaged: it is removed and computed again"
+        in (finished.folder / f"logs/one/train_networks/{row}.log").read_text()
+    )
+    assert np.array_equal(np.load(path)["weights"], good)
+    assert pathlib.Path(path).stat().st_mtime > 0

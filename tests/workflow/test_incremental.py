@@ -1,0 +1,147 @@
+"""Only what depends on a change is computed: jobs that a dry run plans, and units that a run trains."""
+
+import os
+import time
+
+import pytest
+
+pytestmark = pytest.mark.workflow
+AFTER_CUBE = {"fit_scaling_laws": 1, "summarize_cube": 1, "plot_figure": 6, "tabulate_costs": 1, "all": 1}
+
+
+def change(project, experiment, section, key, value):
+    config = project.config
+    config["experiments"][experiment].setdefault(section, {})[key] = value
+    project.config = config
+
+
+def test_nothing_changed_nothing_runs(finished):
+    assert finished.plan() == {}
+
+
+@pytest.mark.parametrize(
+    "alter",
+    [
+        pytest.param(lambda grid: grid | {"n_train": [32, 8, 16]}, id="order of a list"),
+        pytest.param(lambda grid: grid | {"init_scale": [2]}, id="2.0 written as 2"),
+        pytest.param(lambda grid: grid | {"init_scale": ["2.00"]}, id="2.0 written as text"),
+        pytest.param(lambda grid: dict(reversed(grid.items())), id="order of keys"),
+    ],
+)
+def test_another_way_to_write_the_same_config_runs_nothing(finished, alter):
+    config = finished.config
+    config["experiments"]["one"]["grid"] = alter(config["experiments"]["one"]["grid"])
+    finished.config = config
+    assert finished.plan() == {}
+
+
+def test_a_new_sample_count_trains_only_its_units(finished):
+    before = finished.units()
+    change(finished, "one", "grid", "n_train", [8, 16, 24, 32])
+    assert finished.plan() == {
+        "train_networks": 2, "regress_initial_ntk": 2, "regress_trained_ntk": 2, "regress_infinite": 1,
+        "regress_stationary": 1, "assemble_cube": 1, **AFTER_CUBE,
+    }  # fmt: skip
+    finished.snakemake("--cores", "2", "--quiet", "all", "--", "results/one/cube.nc")
+    after = finished.units()
+    assert {name: after[name] for name in before} == before
+    new = set(after) - set(before)
+    assert len(new) == 2 * 2
+    assert all("n_train-24_" in name for name in new)
+
+
+def test_a_new_width_trains_its_row_only(finished):
+    before = finished.units()
+    change(finished, "one", "grid", "width", [4, 6, 8])
+    assert finished.plan() == {
+        "train_networks": 1, "regress_initial_ntk": 1, "regress_trained_ntk": 1, "assemble_cube": 1, **AFTER_CUBE,
+    }  # fmt: skip
+    finished.snakemake("--cores", "2", "--quiet", "all", "--", "results/one/cube.nc")
+    new = set(finished.units()) - set(before)
+    assert len(new) == 3 * 2
+    assert all("width-6_" in name for name in new)
+
+
+def test_a_new_seed_trains_only_that_seed(finished):
+    before = finished.units()
+    change(finished, "one", "grid", "seeds", 3)
+    assert finished.plan()["train_networks"] == 2
+    finished.snakemake("--cores", "2", "--quiet", "all", "--", "results/one/cube.nc")
+    new = set(finished.units()) - set(before)
+    assert len(new) == 2 * 3 * 2
+    assert all(name.endswith("seeds-2.npz") for name in new)
+
+
+def test_a_learning_rate_trains_its_own_experiment_only(finished):
+    change(finished, "two", "training", "learning_rate", {"relative": 0.4})
+    assert finished.plan() == {"train_networks": 1, "assemble_cube": 1, **AFTER_CUBE}
+
+
+def test_two_settings_swapped_are_a_change(finished):
+    config = finished.config
+    rates = [config["experiments"][name]["training"]["learning_rate"] for name in ("one", "two")]
+    for name, rate in zip(("two", "one"), rates, strict=True):
+        config["experiments"][name]["training"]["learning_rate"] = rate
+    finished.config = config
+    assert finished.plan()["train_networks"] == 3
+
+
+def test_two_settings_of_one_experiment_swapped_are_a_change(finished):
+    config = finished.config
+    dataset = config["experiments"]["one"]["dataset"]
+    dataset["n_validation"], dataset["n_test"] = dataset["n_test"], dataset["n_validation"]
+    finished.config = config
+    assert finished.plan()["train_networks"] == 2
+
+
+def test_a_figure_option_redraws_and_nothing_else(finished):
+    config = finished.config
+    config["figures"]["dpi"] = 60
+    finished.config = config
+    assert finished.plan() == {"plot_figure": 12, "all": 1}
+
+
+def test_a_ridge_regresses_again_and_trains_nothing(finished):
+    change(finished, "one", "regression", "ridge_grid", [0.01, 0.1, 1.0])
+    plan = finished.plan()
+    assert "train_networks" not in plan
+    assert plan["regress_initial_ntk"] == 2
+    assert plan["regress_stationary"] == 1
+
+
+def test_a_predictor_added_is_the_only_one_computed(finished):
+    change(finished, "one", "regression", "predictors", ["ntk_init", "ntk_final", "infinite_ntk", "laplace", "rbf"])
+    assert finished.plan() == {"regress_stationary": 1, "assemble_cube": 1, **AFTER_CUBE}
+
+
+def test_another_way_to_group_seeds_trains_nothing(finished):
+    before = finished.units()
+    change(finished, "one", "training", "seeds_per_unit", 1)
+    change(finished, "one", "training", "target_mse", 0.5)
+    finished.snakemake("--cores", "2", "--quiet", "all", "--", "results/one/cube.nc")
+    assert finished.units() == before
+
+
+def test_an_edit_in_plotting_redraws_only(finished):
+    finished.edit("src/ntk_atlas/plotting/kernel_drift.py", "\nimport ", "\nEXTRA = 1\nimport ")
+    assert finished.plan() == {"plot_figure": 2, "all": 1}
+    finished.edit("src/ntk_atlas/plotting/style.py", "\nimport ", "\nEXTRA = 1\nimport ")
+    assert finished.plan() == {"plot_figure": 12, "all": 1}
+
+
+def test_an_edit_in_the_kernel_module_reaches_what_computes_kernels(finished):
+    finished.edit("src/ntk_atlas/kernels/empirical.py", "\nfrom ", "\nEXTRA = 1\nfrom ")
+    plan = finished.plan()
+    assert (plan["train_networks"], plan["regress_initial_ntk"], plan["regress_trained_ntk"]) == (3, 3, 2)
+    assert "regress_stationary" not in plan
+    assert "prepare_dataset" not in plan
+
+
+def test_comments_docstrings_and_touched_files_run_nothing(finished):
+    finished.edit("src/ntk_atlas/kernels/empirical.py", "\nfrom ", "\n# a remark\nfrom ")
+    finished.edit("src/ntk_atlas/streams.py", '"""Explicit random', '"""Very explicit random')
+    stamp = time.time() + 5
+    for pattern in ("config/config.yaml", "workflow/scripts/*.py", "results/*/dataset.nc", "results/*/networks/*.nc"):
+        for file in finished.folder.glob(pattern):
+            os.utime(file, (stamp, stamp))
+    assert finished.plan() == {}
