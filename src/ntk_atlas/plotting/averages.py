@@ -1,0 +1,45 @@
+"""What a point and its whisker are: seeds are averaged first, the interval is over draws."""
+
+import numpy as np
+import xarray as xr
+
+from ntk_atlas.scaling_laws.intervals import finite_mean, t_interval
+
+
+def draw_interval(
+    values: xr.DataArray, *, logarithmic: bool, confidence: float = 0.95
+) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
+    """Mean over networks with its t interval over draws.
+
+    A draw has its own data and networks, so it brings one number: the mean of its seeds. Where an axis is
+    logarithmic, both the mean and the interval are of the logarithms, m = exp(mean log v); that is the mean which
+    a power law fitted to log errors goes through.
+
+    Args:
+        values: any dimensions, among them `draw` and perhaps `seed`.
+        logarithmic: geometric instead of arithmetic means; values that are not above zero are left out.
+        confidence: coverage that the interval promises.
+
+    Returns:
+        Mean, low and high end without `draw` and `seed`; values that are not finite are left out, low and high are
+        NaN where fewer than two draws are left.
+    """
+    array = values.astype(np.float64)
+    usable = np.isfinite(array) & ((array > 0.0) | (not logarithmic))
+    array = array.where(usable)
+    if logarithmic:
+        array = np.log(array)
+    kept = [dim for dim in array.dims if dim not in {"draw", "seed"}]
+    array = array.transpose(*kept, "draw", *(["seed"] if "seed" in array.dims else []))
+    by_draw = finite_mean(array.values) if "seed" in array.dims else array.values
+    interval = t_interval(by_draw, confidence)
+    template = array.isel({dim: 0 for dim in array.dims if dim not in kept}, drop=True)
+    ends = (interval.mean, interval.low, interval.high)
+    mean, low, high = (template.copy(data=np.exp(end) if logarithmic else end) for end in ends)
+    return mean, low, high
+
+
+def networks_left_out(values: xr.DataArray) -> xr.DataArray:
+    """Returns how many networks (or solves) of each cell have no finite value."""
+    dims = [dim for dim in ("draw", "seed") if dim in values.dims]
+    return (~np.isfinite(values)).sum(dims)

@@ -1,0 +1,118 @@
+"""A measure of the probe kernel along training: colour is the init scale, dash the width, a column the depth."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from ntk_atlas.config.figures import FigureSettings
+from ntk_atlas.plotting.averages import draw_interval
+from ntk_atlas.plotting.panels import (
+    EPOCH_LABEL,
+    finish,
+    label_outer_axes,
+    log_ticks,
+    log_y_axis,
+    mark_empty_panels,
+    number_label,
+    outside_legend,
+    panel_grid,
+    readable_subset,
+    scale_label,
+    select,
+)
+from ntk_atlas.plotting.style import DASHES, INK, MARKERS, sequential_colors, themed
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is drawn along training."""
+
+    variable: str
+    """Name in the cube, with the dimensions of a network and `epoch`."""
+    title: str
+    label: str
+    """Label of its axis."""
+    logarithmic: bool
+    """A log axis for it, and epochs on a log axis from the first one on; else epoch 0 is shown too."""
+    note: str = ""
+    """What the reader has to know about it."""
+
+
+def plot_epoch_curves(cube: xr.Dataset, measure: Measure, style: FigureSettings, *, confidence: float) -> Figure:
+    """Draws `measure` against the epoch at the largest n_train; bands are t intervals over draws."""
+    selection = readable_subset(cube.isel(n_train=-1), {"depth": 3, "width": 3, "init_scale": 3})
+    shown = selection.cube
+    values = shown[measure.variable]
+    if measure.logarithmic:
+        values = values.sel(epoch=shown["epoch"].values > 0)
+    interval = draw_interval(values, logarithmic=measure.logarithmic, confidence=confidence)
+    colors = sequential_colors(shown.sizes["init_scale"], style)
+    with themed(style):
+        figure, axes = panel_grid(1, shown.sizes["depth"], panel=(4.4, 3.9))
+        for ax, depth in zip(axes[0], shown["depth"].values, strict=True):
+            ax.set_title(f"depth {depth}")
+            for j, init_scale in enumerate(shown["init_scale"].values):
+                for k, width in enumerate(shown["width"].values):
+                    place = {"depth": depth, "init_scale": init_scale, "width": width}
+                    curve = [select(part, place) for part in interval]
+                    _draw_curve(
+                        ax, curve, color=colors[j], marker=MARKERS[j], dash=DASHES[k], gid=f"{init_scale} {width}"
+                    )
+        _set_scales(axes, values["epoch"].values, measure)
+        mark_empty_panels(axes)
+        label_outer_axes(axes, x=EPOCH_LABEL, y=measure.label)
+        outside_legend(figure, *_handles(shown, colors))
+        return finish(
+            figure,
+            f"{measure.title} during training, n = {cube['n_train'].values[-1]}",
+            f"Lines: {'geometric ' if measure.logarithmic else ''}mean over draws; bands: {confidence:.0%} t "
+            f"interval over draws. {measure.note}".rstrip(),
+            selection.note,
+        )
+
+
+def _draw_curve(ax: Axes, interval: list[xr.DataArray], *, color: str, marker: str, dash: object, gid: str) -> None:
+    mean, low, high = (part.values for part in interval)
+    epoch = interval[0]["epoch"].values
+    there = np.isfinite(mean)
+    ax.plot(
+        epoch[there], mean[there], color=color, marker=marker, linestyle=dash, gid=gid,
+        markeredgecolor="white", markeredgewidth=0.5,
+    )  # fmt: skip
+    there = np.isfinite(low) & np.isfinite(high)
+    if there.any():
+        ax.fill_between(epoch[there], low[there], high[there], color=color, alpha=0.13, linewidth=0)
+
+
+def _set_scales(axes: np.ndarray, epochs: np.ndarray, measure: Measure) -> None:
+    ax = axes[0, 0]
+    later = epochs[epochs > 0]
+    first, last = (later[0], later[-1]) if len(later) else (1, 1)
+    decades = 10.0 ** np.arange(np.ceil(np.log10(first)), np.floor(np.log10(last)) + 1)
+    if measure.logarithmic:
+        ax.set_xscale("log")
+        ax.set_xlim(first / 1.3, last * 1.3)
+        log_ticks(ax.xaxis, ax.get_xlim())
+        log_y_axis(axes)
+    else:
+        ax.set_xscale("symlog", linthresh=first, linscale=0.5)
+        ax.set_xlim(-0.2 * first, last * 1.3)
+        ticks = np.unique([0.0, *(decades if len(decades) > 1 else (first, last))])
+        ax.set_xticks(ticks, [number_label(tick) for tick in ticks])
+        ax.set_xticks([], minor=True)
+
+
+def _handles(shown: xr.Dataset, colors: list[str]) -> tuple[list[Line2D], list[Line2D]]:
+    scales = [
+        Line2D([], [], color=color, marker=marker, linewidth=2.0, label=scale_label(shown, init_scale))
+        for init_scale, color, marker in zip(shown["init_scale"].values, colors, MARKERS, strict=False)
+    ]
+    widths = [
+        Line2D([], [], color=INK, linestyle=dash, label=f"width {width}")
+        for width, dash in zip(shown["width"].values, DASHES, strict=False)
+    ]
+    return scales, widths

@@ -1,0 +1,37 @@
+"""How well the empirical NTK fits the targets."""
+
+import xarray as xr
+from matplotlib.figure import Figure
+
+from ntk_atlas.config.figures import FigureSettings
+from ntk_atlas.plotting.epoch_curves import Measure, plot_epoch_curves
+
+ALIGNMENT = Measure(
+    variable="kernel_alignment",
+    title="Kernel-target alignment",
+    label="kernel-target alignment\n(pure number)",
+    logarithmic=False,
+    note=r"Alignment: $\Sigma_c\,y_c^\top\Theta_ty_c\,/\,(\Vert{}y\Vert^2\,\mathrm{tr}\,\Theta_t)$.",
+)
+
+
+def plot_kernel_alignment(cube: xr.Dataset, style: FigureSettings, *, confidence: float = 0.95) -> Figure:
+    """Alignment Σ_c y_cᵀΘ_t y_c / (‖y‖² Tr Θ_t) of the probe kernel against the epoch, epoch 0 included.
+
+    Columns are depths, colours init scales, dashes widths; n_train is the largest. A kernel that does not learn
+    keeps its alignment; feature learning raises it.
+
+    Args:
+        cube: a cube.
+        style: look.
+        confidence: coverage of the bands.
+
+    Returns:
+        The figure.
+    """
+    return plot_epoch_curves(cube, ALIGNMENT, style, confidence=confidence)
+
+
+def draw(cube: xr.Dataset, laws: xr.Dataset, style: FigureSettings) -> Figure:
+    """The same figure with one signature for all: what the laws were fitted to is what is drawn."""
+    return plot_kernel_alignment(cube, style, confidence=laws.attrs.get("confidence", 0.95))

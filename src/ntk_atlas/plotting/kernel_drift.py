@@ -1,0 +1,36 @@
+"""How far the empirical NTK moves from where it started."""
+
+import xarray as xr
+from matplotlib.figure import Figure
+
+from ntk_atlas.config.figures import FigureSettings
+from ntk_atlas.plotting.epoch_curves import Measure, plot_epoch_curves
+
+DRIFT = Measure(
+    variable="kernel_drift",
+    title="Relative drift of the empirical NTK",
+    label=r"$\Vert\Theta_t - \Theta_0\Vert_F\ /\ \Vert\Theta_0\Vert_F$" + "\n(pure number)",
+    logarithmic=True,
+)
+
+
+def plot_kernel_drift(cube: xr.Dataset, style: FigureSettings, *, confidence: float = 0.95) -> Figure:
+    """Relative drift ‖Θ_t − Θ_0‖_F / ‖Θ_0‖_F of the probe kernel against the epoch, from the first one on.
+
+    Columns are depths, colours init scales, dashes widths; n_train is the largest. Both axes are logarithmic: in
+    the kernel regime the drift falls as a power of the width, which shows as a constant gap between dashes.
+
+    Args:
+        cube: a cube.
+        style: look.
+        confidence: coverage of the bands.
+
+    Returns:
+        The figure.
+    """
+    return plot_epoch_curves(cube, DRIFT, style, confidence=confidence)
+
+
+def draw(cube: xr.Dataset, laws: xr.Dataset, style: FigureSettings) -> Figure:
+    """The same figure with one signature for all: what the laws were fitted to is what is drawn."""
+    return plot_kernel_drift(cube, style, confidence=laws.attrs.get("confidence", 0.95))

@@ -1,0 +1,136 @@
+"""Test error against training samples, networks beside kernels, with the fitted power laws."""
+
+import numpy as np
+import xarray as xr
+from matplotlib import rcParams
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from ntk_atlas.config.figures import FigureSettings
+from ntk_atlas.cubes.predictors import predictor_label, predictor_values
+from ntk_atlas.plotting.averages import draw_interval
+from ntk_atlas.plotting.panels import (
+    METRIC_LABELS,
+    N_TRAIN_LABEL,
+    cell_panels,
+    finish,
+    label_outer_axes,
+    log_y_axis,
+    mark_empty_panels,
+    outside_legend,
+    panel_grid,
+    readable_subset,
+    select,
+    value_ticks,
+)
+from ntk_atlas.plotting.style import PredictorStyle, predictor_styles, themed
+
+
+def plot_learning_curves(
+    cube: xr.Dataset, laws: xr.Dataset, style: FigureSettings, *, confidence: float | None = None
+) -> Figure:
+    """Test error of every predictor against n, at the largest width; panels are depth × init_scale.
+
+    Points are geometric means over draws of the mean over seeds, whiskers t intervals over draws, lines the
+    fitted law A n^−α over the sizes that were fitted.
+
+    Args:
+        cube: a cube.
+        laws: scaling laws of that cube; its attributes name the metric, the ridge, the fit range and the confidence.
+        style: look.
+        confidence: coverage of the whiskers; by default that of the laws.
+
+    Returns:
+        The figure.
+    """
+    metric, ridge = laws.attrs.get("metric", "mse"), laws.attrs.get("ridge", "tuned")
+    confidence = confidence or laws.attrs.get("confidence", 0.95)
+    styles = predictor_styles(present_predictors(cube, f"test_{metric}"), style)
+    selection = readable_subset(cube.isel(width=[-1]), {"depth": 3, "init_scale": 3})
+    shown = selection.cube.squeeze("width")
+    width = shown["width"].item()
+    averages = {
+        name: draw_interval(
+            predictor_values(shown, name, f"test_{metric}", ridge=ridge), logarithmic=True, confidence=confidence
+        )
+        for name in styles
+    }
+    with themed(style):
+        figure, axes = panel_grid(shown.sizes["depth"], shown.sizes["init_scale"], panel=(4.4, 3.3))
+        for ax, place in cell_panels(shown, axes):
+            for name, look in styles.items():
+                _draw_points(ax, [select(values, place) for values in averages[name]], look, name)
+                if name in laws["predictor"].values:
+                    _draw_law(ax, select(laws, {"predictor": name, "width": width} | place), cube, look, name)
+        _set_scales(axes, cube)
+        label_outer_axes(axes, x=N_TRAIN_LABEL, y=METRIC_LABELS[metric])
+        outside_legend(figure, [_handle(name, look) for name, look in styles.items()])
+        return finish(
+            figure,
+            f"Learning curves at width {width}",
+            f"Points: geometric mean over draws; whiskers: {confidence:.0%} t interval over draws; lines: fitted "
+            f"power law over its fit range. Kernels with {ridge} ridge.",
+            selection.note,
+        )
+
+
+def draw(cube: xr.Dataset, laws: xr.Dataset, style: FigureSettings) -> Figure:
+    """The same figure with one signature for all: what the laws were fitted to is what is drawn."""
+    return plot_learning_curves(cube, laws, style)
+
+
+def present_predictors(cube: xr.Dataset, field: str) -> list[str]:
+    """Returns the predictors of the cube that have `field`, in the cube's order."""
+    names = [str(name) for name in cube["predictor"].values]
+    return [name for name in names if f"{field}_{name}" in cube.data_vars]
+
+
+def _draw_points(ax: Axes, interval: list[xr.DataArray], look: PredictorStyle, name: str) -> None:
+    mean, low, high = (values.values for values in interval)
+    n_train = interval[0]["n_train"].values
+    there = np.isfinite(mean)
+    ax.plot(
+        n_train[there], mean[there], look.marker, color=look.color, gid=f"points {name}",
+        markersize=rcParams["lines.markersize"] * look.marker_scale,
+        markeredgecolor="white", markeredgewidth=0.5, zorder=4 if name == "network" else 3,
+    )  # fmt: skip
+    there = np.isfinite(low) & np.isfinite(high)
+    ax.vlines(n_train[there], low[there], high[there], color=look.color, linewidth=1.1, alpha=0.75, zorder=2.5)
+
+
+def _draw_law(ax: Axes, law: xr.Dataset, cube: xr.Dataset, look: PredictorStyle, name: str) -> None:
+    exponent, amplitude = law["exponent"].item(), law["amplitude"].item()
+    n_train = cube["n_train"].values
+    fitted = n_train[n_train >= law.attrs.get("n_train_min", 0)]
+    if np.isfinite(exponent) and np.isfinite(amplitude) and len(fitted) > 1:
+        ends = fitted[[0, -1]].astype(float)
+        ax.plot(
+            ends, amplitude * ends**-exponent, color=look.color, linestyle=look.dash, gid=f"law {name}",
+            linewidth=look.line_width, alpha=0.9,
+        )  # fmt: skip
+
+
+def _set_scales(axes: np.ndarray, cube: xr.Dataset) -> None:
+    ax = axes[0, 0]
+    ax.set_xscale("log")
+    n_train = cube["n_train"].values
+    ax.set_xlim(n_train[0] / 1.25, n_train[-1] * 1.25)
+    value_ticks(ax.xaxis, n_train)
+    log_y_axis(axes)
+    mark_empty_panels(axes)
+
+
+def _handle(name: str, look: PredictorStyle) -> Line2D:
+    return Line2D(
+        [],
+        [],
+        color=look.color,
+        marker=look.marker,
+        markersize=rcParams["lines.markersize"] * look.marker_scale,
+        markeredgecolor="white",
+        markeredgewidth=0.5,
+        linestyle=look.dash,
+        linewidth=look.line_width,
+        label=predictor_label(name),
+    )

@@ -1,0 +1,180 @@
+"""Grids of panels: which cells are shown, and the titles, ticks and legends that say so."""
+
+import re
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from matplotlib import rcParams
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from ntk_atlas.plotting.style import QUIET, freeze_layout
+
+MAX_WIDTH = 14.0
+"""Inches; wider figures have letters too small to read in a report."""
+_PLURALS = {"depth": "depths", "width": "widths", "init_scale": "init scales"}
+_TICK_STEPS = ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0))
+N_TRAIN_LABEL = "training samples $n$"
+EPOCH_LABEL = "training time (epochs)"
+METRIC_LABELS = {"mse": "test MSE (target²)", "error": "test error (share of wrong classes)"}
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The cells that a figure shows, and a sentence on those it leaves out."""
+
+    cube: xr.Dataset
+    note: str
+
+
+def readable_subset(cube: xr.Dataset, limits: Mapping[str, int]) -> Selection:
+    """Returns the cube at no more than `limits[dim]` values of each dimension, first and last among them."""
+    chosen, notes = {}, []
+    for dim, limit in limits.items():
+        size = cube.sizes[dim]
+        if size > limit:
+            chosen[dim] = np.unique(np.round(np.linspace(0, size - 1, limit)).astype(int))
+            notes.append(f"{len(chosen[dim])} of {size} {_PLURALS[dim]}")
+    note = f"Shown: {', '.join(notes)}, from first to last." if notes else ""
+    return Selection(cube.isel(chosen), note)
+
+
+def select(values: xr.DataArray | xr.Dataset, place: Mapping[str, object]) -> xr.DataArray | xr.Dataset:
+    """Returns the values at `place`, along those of its dimensions that they have."""
+    return values.sel({dim: label for dim, label in place.items() if dim in values.dims})
+
+
+def scale_label(cube: xr.Dataset, init_scale: float) -> str:
+    """Returns an init scale with its phase, where that is known."""
+    phase = str(cube["phase"].sel(init_scale=init_scale).item()) if "phase" in cube.coords else "unknown"
+    return rf"$\sigma_w^2$ = {init_scale:g}" + ("" if phase == "unknown" else f" ({phase})")
+
+
+def panel_grid(
+    n_rows: int, n_columns: int, *, panel: tuple[float, float], **sharing: object
+) -> tuple[Figure, np.ndarray]:
+    """Returns a figure and its axes `(n_rows, n_columns)`.
+
+    Args:
+        n_rows: rows of panels.
+        n_columns: columns of panels.
+        panel: width and height in inches that a panel would like; it gets less if the figure grew too wide.
+        **sharing: `sharex`, `sharey` of `Figure.subplots`; both are shared by default.
+    """
+    width = min(max(panel[0] * n_columns + 1.0, 8.0), MAX_WIDTH)
+    figure = Figure(figsize=(width, panel[1] * n_rows + 1.6), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08)
+    axes = figure.subplots(n_rows, n_columns, squeeze=False, **({"sharex": True, "sharey": True} | sharing))
+    return figure, axes
+
+
+def cell_panels(cube: xr.Dataset, axes: np.ndarray) -> Iterator[tuple[Axes, dict[str, object]]]:
+    """Gives each (depth, init_scale) its titled panel: depths are rows, init scales columns."""
+    for i, depth in enumerate(cube["depth"].values):
+        for j, init_scale in enumerate(cube["init_scale"].values):
+            axes[i, j].set_title(f"depth {depth}, {scale_label(cube, init_scale)}")
+            yield axes[i, j], {"depth": depth, "init_scale": init_scale}
+
+
+def label_outer_axes(axes: np.ndarray, *, x: str, y: str) -> None:
+    """Labels the bottom and left panels, whose scales the others share."""
+    for ax in axes[-1]:
+        ax.set_xlabel(x)
+    for ax in axes[:, 0]:
+        ax.set_ylabel(y)
+
+
+def finish(figure: Figure, title: str, *notes: str) -> Figure:
+    """Sets the title and, in smaller letters under it, what the reader has to know; then fixes the layout."""
+    size = rcParams["font.size"]
+    letters = figure.get_figwidth() * 72.0 / (0.53 * size)
+    lines = [line for note in notes if note for line in textwrap.wrap(note, int(letters), break_on_hyphens=False)]
+    heading = textwrap.fill(title, int(letters * 0.62))
+    suptitle = figure.suptitle(heading + "\n" * len(lines), x=0.012, ha="left", linespacing=1.2)
+    FigureCanvasAgg(figure)  # not before: seaborn draws the whole figure at every heat map if it can
+    freeze_layout(figure)
+    if lines:
+        bottom = suptitle.get_window_extent().transformed(figure.transFigure.inverted()).y0
+        figure.text(0.012, bottom, "\n".join(lines), fontsize=size * 0.95, color=QUIET, va="bottom", linespacing=1.3)
+    return figure
+
+
+def outside_legend(figure: Figure, *groups: Sequence[Artist]) -> None:
+    """Puts one legend under the panels: each group a row of its own, one group in as many rows as it needs."""
+    handles = [handle for group in groups for handle in group]
+    if not handles:
+        return
+    size = rcParams["legend.fontsize"]
+    longest = max(len(re.sub(r"\\[a-z]+|[$_^{}]", "", handle.get_label())) for handle in handles)
+    entry = longest * 0.56 * size + (rcParams["legend.handlelength"] + 2.8) * size
+    fitting = max(1, int(figure.get_figwidth() * 72.0 / entry))
+    columns = max(len(group) for group in groups)
+    if len(groups) > 1 and columns <= fitting:
+        blank = Line2D([], [], linestyle="", label=" ")
+        rows = [[*group, *[blank] * (columns - len(group))] for group in groups]
+        handles = [row[i] for i in range(columns) for row in rows]  # a legend is filled column by column
+    else:
+        columns = -(-len(handles) // -(-len(handles) // fitting))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+
+
+def number_label(value: float, _position: object = None) -> str:
+    """Returns a number as plain digits, or as a power of ten where digits would be many."""
+    if value == 0.0 or 1e-3 <= abs(value) < 1e5:
+        return f"{value:g}"
+    exponent = int(np.floor(np.log10(abs(value)) + 1e-9))
+    digits = value / 10.0**exponent
+    return rf"$10^{{{exponent}}}$" if abs(digits - 1.0) < 1e-6 else rf"${digits:g}\cdot 10^{{{exponent}}}$"
+
+
+def log_ticks(axis: Axis, limits: tuple[float, float], *, most: int = 7) -> None:
+    """Places round ticks on a log axis: decades if there are enough of them, steps between them if not."""
+    low, high = limits
+    decades = np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    for steps in _TICK_STEPS:
+        ticks = np.array([step * 10.0**decade for decade in decades for step in steps])
+        ticks = ticks[(ticks >= low * 0.999) & (ticks <= high * 1.001)]
+        if len(ticks) >= 3:
+            break
+    _fix_ticks(axis, ticks[:: -(-len(ticks) // most)] if len(ticks) else ticks)
+
+
+def log_y_axis(axes: np.ndarray) -> None:
+    """Makes the shared y axis logarithmic, with round ticks."""
+    ax = axes[0, 0]
+    ax.set_yscale("log")
+    if not ax.get_ylim()[0] > 0.0:  # matplotlib's limits when there is nothing at all
+        ax.set_ylim(0.1, 1.0)
+    log_ticks(ax.yaxis, ax.get_ylim())
+
+
+def mark_empty_panels(axes: np.ndarray) -> None:
+    """Says so in panels where not one value is finite."""
+    for ax in axes.ravel():
+        if not any(len(line.get_xdata()) for line in ax.lines):
+            ax.text(0.5, 0.5, "no finite value", transform=ax.transAxes, color=QUIET, ha="center", va="center")
+
+
+def value_ticks(axis: Axis, values: np.ndarray, *, most: int = 6) -> None:
+    """Places ticks of a log axis at values of the grid, leaving out those too close to read."""
+    values = np.asarray(values, dtype=np.float64)
+    gap = np.log(values[-1] / values[0]) / most if len(values) > 1 else 0.0
+    ticks = [values[-1]]
+    for value in values[-2::-1]:
+        if np.log(ticks[-1] / value) >= gap:
+            ticks.append(value)
+    _fix_ticks(axis, np.array(ticks[::-1]))
+
+
+def _fix_ticks(axis: Axis, ticks: np.ndarray) -> None:
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(number_label))

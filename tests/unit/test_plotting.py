@@ -1,0 +1,371 @@
+"""Figures: what is drawn is what the cube holds, edge cases draw without warnings, files are reproducible."""
+
+import sys
+import warnings
+from functools import cache
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.colors import to_hex
+from scipy.stats import t
+
+sys.path.append(str(Path(__file__).parents[1]))
+from synthetic_cube import diverge, synthetic_cube, synthetic_laws
+
+from ntk_atlas.config.figures import FigureSettings
+from ntk_atlas.plotting import (
+    averages,
+    error_map,
+    kernel_alignment,
+    kernel_drift,
+    kernel_spectra,
+    learning_curves,
+    panels,
+    scaling_exponents,
+)
+from ntk_atlas.plotting.style import predictor_styles, save_figure, theme
+
+MODULES = (learning_curves, kernel_drift, error_map, kernel_alignment, kernel_spectra, scaling_exponents)
+STYLE = FigureSettings()
+
+
+@cache
+def plain_cube():
+    return synthetic_cube(np.random.default_rng(1), depth=(1, 3), width=(32, 128), init_scale=(2.0, 3.0), seeds=2)
+
+
+@cache
+def plain_laws():
+    return synthetic_laws(plain_cube())
+
+
+@cache
+def plain_figure(module):
+    """Figures are not changed by reading them, so the tests share them."""
+    return draw(module, plain_cube(), plain_laws())
+
+
+def draw(module, cube, laws, style=STYLE):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return module.draw(cube, laws, style)
+
+
+def one_cell(**changes):
+    settings = {"depth": (2,), "width": (64,), "init_scale": (2.0,), "draws": 1, "seeds": 1, "epoch": (0, 1, 5)}
+    return synthetic_cube(np.random.default_rng(2), **(settings | changes))
+
+
+def lines(ax):
+    return {line.get_gid(): line for line in ax.lines if line.get_gid()}
+
+
+def is_outer(ax, axes, axis):
+    """Whether no other panel stands below (x) or left of (y) `ax`."""
+    box = ax.get_position()
+    for other in (other.get_position() for other in axes if other is not ax):
+        if axis == "x" and other.y1 <= box.y0 and other.x0 < box.x1 and box.x0 < other.x1:
+            return False
+        if axis == "y" and other.x1 <= box.x0 and other.y0 < box.y1 and box.y0 < other.y1:
+            return False
+    return True
+
+
+def check_layout(figure):
+    """Every outer axis has a label, every panel a title, and nothing sticks out of the figure or over a panel."""
+    renderer = figure.canvas.get_renderer()
+    bars = [ax for ax in figure.axes if ax.get_label() == "<colorbar>"]
+    grid = [ax for ax in figure.axes if ax not in bars]
+    assert all(bar.get_ylabel() for bar in bars)
+    for ax in grid:
+        assert ax.get_title(loc="left")
+        assert ax.get_xlabel() or not is_outer(ax, grid, "x")
+        assert ax.get_ylabel() or not is_outer(ax, grid, "y")
+    drawn, size = figure.get_tightbbox(renderer), figure.get_size_inches()
+    assert drawn.x0 >= -0.01 and drawn.y0 >= -0.01 and drawn.x1 <= size[0] + 0.01 and drawn.y1 <= size[1] + 0.01
+    assert figure.get_figwidth() <= panels.MAX_WIDTH
+    titles = [ax._left_title.get_window_extent(renderer) for ax in grid]
+    assert not any(a.overlaps(b) for i, a in enumerate(titles) for b in titles[:i])
+    panel_boxes = [ax.get_tightbbox(renderer) for ax in grid]
+    for outside in (*figure.legends, *figure.texts):
+        extent = outside.get_window_extent(renderer)
+        assert not any(extent.y0 < box.y1 - 1 and box.y0 < extent.y1 - 1 for box in panel_boxes)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.rpartition(".")[2])
+def test_labels_titles_and_layout(module):
+    check_layout(plain_figure(module))
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.rpartition(".")[2])
+def test_a_single_cell_and_draw(module):
+    cube = one_cell(classification=False, predictors=("network", "ntk_init", "laplace"))
+    check_layout(draw(module, cube, synthetic_laws(cube)))
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.rpartition(".")[2])
+def test_a_cube_without_one_finite_network(module):
+    cube = diverge(one_cell(draws=2), depth=2)
+    cube["kernel_spectrum"][:] = np.nan
+    for name in ("infinite_ntk", "nngp", "laplace", "matern_5_2", "rbf"):
+        cube[f"test_mse_{name}"][:] = np.nan
+    figure = draw(module, cube, synthetic_laws(cube))
+    check_layout(figure)
+    said = {"no finite value", "no fit"} & {text.get_text() for text in figure.axes[0].texts}
+    assert said or module in (error_map, kernel_alignment)
+
+
+@pytest.mark.parametrize("module", [error_map, scaling_exponents], ids=["error_map", "scaling_exponents"])
+def test_a_large_cube_in_large_letters(module):
+    names = ("network", "ntk_init", "ntk_epoch_100", "nngp", "laplace", "matern_5_2")
+    cube = synthetic_cube(
+        np.random.default_rng(3), depth=(0, 1, 2, 3, 4, 6), width=(8, 16, 32, 64, 128), predictors=names,
+        init_scale=(1.0, 1.5, 2.0, 2.5, 3.0), draws=2, seeds=1, n_train=(16, 32, 64), epoch=(0, 1), n_probe=3,
+    )  # fmt: skip
+    figure = draw(module, cube, synthetic_laws(cube), FigureSettings(context="talk", palette="cividis"))
+    check_layout(figure)
+    assert "3 of 6 depths" in figure.texts[-1].get_text()
+
+
+def test_learning_curves_draw_the_cube():
+    cube, laws, figure = plain_cube(), plain_laws(), plain_figure(learning_curves)
+    for i, ax in enumerate(figure.axes):
+        depth, scale = divmod(i, 2)
+        drawn = lines(ax)
+        expected = cube["test_mse_network"].values[depth, -1, scale]
+        geometric = np.exp(np.log(expected).mean((-1, -2)))
+        np.testing.assert_allclose(drawn["points network"].get_ydata(), geometric, rtol=1e-12)
+        kernel = cube["test_mse_laplace"].values[..., 1]
+        np.testing.assert_allclose(drawn["points laplace"].get_ydata(), np.exp(np.log(kernel).mean(-1)), rtol=1e-12)
+        law = laws.sel(predictor="laplace").isel(depth=depth, width=-1, init_scale=scale)
+        n = drawn["law laplace"].get_xdata()
+        np.testing.assert_array_equal(n, cube["n_train"].values[[0, -1]])
+        np.testing.assert_allclose(
+            drawn["law laplace"].get_ydata(), law["amplitude"].item() * n ** -law["exponent"].item()
+        )
+        # the planted law goes through the geometric means: the two agree to the noise
+        np.testing.assert_allclose(
+            drawn["law laplace"].get_ydata(), drawn["points laplace"].get_ydata()[[0, -1]], rtol=0.1
+        )
+        assert f"depth {cube['depth'].values[depth]}" in ax.get_title(loc="left")
+    assert ["(critical)" in ax.get_title(loc="left") for ax in figure.axes] == [True, False, True, False]
+
+
+def test_law_covers_the_fit_range_only_and_is_absent_without_a_fit():
+    cube = one_cell()
+    laws = synthetic_laws(cube, n_train_min=100)
+    laws["exponent"].loc[{"predictor": "rbf"}] = np.nan
+    drawn = lines(draw(learning_curves, cube, laws).axes[0])
+    np.testing.assert_array_equal(drawn["law network"].get_xdata(), [128, 512])
+    assert "points rbf" in drawn and "law rbf" not in drawn
+
+
+def test_learning_curves_follow_the_metric_and_ridge_of_the_laws():
+    cube = one_cell()
+    laws = synthetic_laws(cube, metric="error", ridge="zero")
+    figure = draw(learning_curves, cube, laws)
+    drawn = lines(figure.axes[0])["points rbf"].get_ydata()
+    np.testing.assert_allclose(drawn, cube["test_error_rbf"].values[:, 0, 0])
+    assert "wrong classes" in figure.axes[0].get_ylabel() and "zero ridge" in figure.texts[-1].get_text()
+
+
+def test_predictors_differ_by_colour_marker_and_dash_and_agree_between_figures():
+    names = ["network", "ntk_init", "ntk_final", "infinite_ntk", "nngp", "laplace", "matern_3_2", "matern_5_2", "rbf"]
+    for palette in ("colorblind", "deep", "viridis", "cividis"):
+        styles = predictor_styles(names, FigureSettings(palette=palette))
+        for field in ("color", "marker", "dash"):
+            assert len({getattr(style, field) for style in styles.values()}) == len(names)
+        assert predictor_styles(["rbf", "ntk_epoch_3"], FigureSettings(palette=palette))["rbf"] == styles["rbf"]
+    curve = lines(plain_figure(learning_curves).axes[0])["points nngp"]
+    dot = lines(plain_figure(scaling_exponents).axes[0])["exponent nngp"]
+    assert to_hex(curve.get_color()) == to_hex(dot.get_color()) and curve.get_marker() == dot.get_marker()
+
+
+def test_drift_starts_after_epoch_zero_and_alignment_at_it():
+    cube = plain_cube()
+    for module, name, first in ((kernel_drift, "kernel_drift", 1), (kernel_alignment, "kernel_alignment", 0)):
+        figure = plain_figure(module)
+        for depth, ax in enumerate(figure.axes):
+            drawn = lines(ax)["3.0 128"]
+            values = cube[name].values[depth, 1, 1, -1, :, :, first:]
+            mean = np.exp(np.log(values).mean((0, 1))) if first else values.mean((0, 1))
+            np.testing.assert_array_equal(drawn.get_xdata(), cube["epoch"].values[first:])
+            np.testing.assert_allclose(drawn.get_ydata(), mean, rtol=1e-12)
+            assert len(lines(ax)) == 4 and len(ax.collections) == 4  # a band for each line
+            assert len({lines(ax)[f"{s} 32"].get_color() for s in (2.0, 3.0)}) == 2
+            assert lines(ax)["2.0 32"].get_linestyle() != lines(ax)["2.0 128"].get_linestyle()
+
+
+def test_error_map_holds_the_cube_with_one_shared_scale():
+    cube, figure = plain_cube(), plain_figure(error_map)
+    titles = [ax.get_title(loc="left") for ax in figure.axes[:-1]]
+    maps = {title.partition(" (any")[0]: ax for title, ax in zip(titles, figure.axes, strict=False)}
+    network = maps["network"].collections[0].get_array()
+    expected = np.exp(np.log(cube["test_mse_network"].values[:, :, :, -1]).mean((-1, -2)))
+    np.testing.assert_allclose(np.asarray(network).reshape(4, 2), expected.reshape(4, 2), rtol=1e-12)
+    nngp = np.asarray(maps["NNGP"].collections[0].get_array()).reshape(2, 2, 2)
+    expected = np.exp(np.log(cube["test_mse_nngp"].values[:, :, -1, :, 1]).mean(-1))
+    np.testing.assert_allclose(nngp, np.repeat(expected[:, None], 2, axis=1), rtol=1e-12)
+    assert {"infinite NTK (any width)", "RBF (any network)"} <= set(titles)
+    assert [len(maps[name].texts) for name in ("network", "NNGP", "RBF")] == [8, 4, 1]
+    limits = {ax.collections[0].get_clim() for ax in maps.values()}
+    assert len(limits) == 1 and not figure.legends
+
+
+def test_error_map_hatches_what_is_missing_and_says_so():
+    cube = diverge(diverge(plain_cube(), depth=3, width=32), depth=1, width=32, seed=0)
+    figure = draw(error_map, cube, plain_laws())
+    ax = figure.axes[0]
+    mask = np.ma.getmaskarray(ax.collections[0].get_array()).reshape(4, 2)
+    np.testing.assert_array_equal(mask, [[False] * 2, [False] * 2, [True] * 2, [False] * 2])
+    assert ax.patch.get_hatch() and len(ax.texts) == 6
+    corners = [patch for patch in ax.patches if isinstance(patch, matplotlib.patches.Polygon)]
+    assert len(corners) == 2
+    labels = " ".join(text.get_text() for text in figure.legends[0].texts)
+    assert "no value" in labels and "some diverged" in labels
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.3999, "0.40"),
+        (0.0432, "0.043"),
+        (12.3, "12"),
+        (99.7, "100"),
+        (1234.0, "1234"),
+        (3.2e-7, "3e-7"),
+        (1.0, "1.0"),
+    ],
+)
+def test_numbers_in_cells(value, text):
+    assert error_map.short_number(value) == text
+
+
+def test_spectra_are_medians_of_networks_with_their_range():
+    cube, figure = plain_cube(), plain_figure(kernel_spectra)
+    values = cube["kernel_spectrum"].values[1, -1, 0, -1].astype(float)  # (draw, seed, epoch, mode)
+    drawn = lines(figure.axes[2])
+    for name, epoch in (("initialization", 0), ("last checkpoint", -1)):
+        networks = values[:, :, epoch].reshape(-1, values.shape[-1])
+        np.testing.assert_allclose(drawn[name].get_ydata(), np.median(networks, axis=0), rtol=1e-12)
+        np.testing.assert_array_equal(drawn[name].get_xdata(), np.arange(1, values.shape[-1] + 1))
+
+
+def test_last_checkpoint_of_each_network_is_its_own():
+    spectra = np.arange(24.0).reshape(2, 4, 3)
+    spectra[0, 3], spectra[1, 2:] = np.nan, np.nan
+    last = kernel_spectra.last_checkpoint(xr.DataArray(spectra, dims=("network", "epoch", "mode")))
+    np.testing.assert_array_equal(last, [spectra[0, 2], spectra[1, 1]])
+    bands = kernel_spectra.network_quantiles(np.array([[2.0, 0.0], [4.0, -1.0], [np.nan, 1.0]]))
+    np.testing.assert_allclose(bands[:, 0], [2.2, 3.0, 3.8])
+    assert np.isnan(bands[:, 1]).all()
+
+
+def test_exponents_and_differences_with_their_whiskers():
+    laws, figure = plain_laws(), plain_figure(scaling_exponents)
+    exponents, differences = figure.axes[4], figure.axes[6]  # second depth, first init scale
+    here = laws.isel(depth=1, width=-1, init_scale=0)
+    for ax, variable in ((exponents, "exponent"), (differences, "exponent_difference")):
+        law = here.sel(predictor="ntk_init")
+        dot = lines(ax)[f"{variable} ntk_init"]
+        assert dot.get_xdata() == [law[variable].item()]
+        whiskers = [segment[:, 0] for bar in ax.collections for segment in bar.get_segments()]
+        ends = [law[f"{variable}_low"].item(), law[f"{variable}_high"].item()]
+        assert any(np.allclose(whisker, ends) for whisker in whiskers)
+    assert "exponent_difference network" not in lines(differences)
+    assert any(list(line.get_xdata()) == [0.0, 0.0] for line in differences.lines)
+
+
+def test_uncertain_exponents_are_hollow_and_stay_in_the_axes():
+    cube = one_cell(draws=3)
+    laws = synthetic_laws(cube)
+    laws["floor_identifiable"] = xr.where(laws["predictor"] == "network", 1.0, 0.0) * xr.ones_like(laws["exponent"])
+    laws["floor_exponent"].loc[{"predictor": "rbf"}] = 5.0
+    for name in ("exponent", "exponent_low", "exponent_high", "floor_exponent"):
+        laws[name].loc[{"predictor": "nngp"}] = np.nan
+    ax = draw(scaling_exponents, cube, laws).axes[0]
+    drawn = lines(ax)
+    assert drawn["exponent rbf"].get_markerfacecolor() != "white"
+    assert drawn["floor_exponent network"].get_markerfacecolor() != "white"
+    far = drawn["floor_exponent rbf"]
+    assert far.get_markerfacecolor() == "white" and far.get_marker() == ">" and far.get_xdata() == [ax.get_xlim()[1]]
+    assert ax.get_xlim()[1] < 2.0
+    assert [text.get_text() for text in ax.texts] == ["no fit"]
+
+
+def test_interval_is_over_draws_of_the_mean_of_seeds():
+    values = np.random.default_rng(4).lognormal(size=(3, 4, 5))
+    values[0, 1, 2], values[1, 1] = np.nan, np.nan
+    array = xr.DataArray(values, dims=("width", "draw", "seed"))
+    for logarithmic in (False, True):
+        mean, low, high = averages.draw_interval(array, logarithmic=logarithmic, confidence=0.9)
+        numbers = np.log(values) if logarithmic else values
+        for i in range(3):
+            by_draw = [np.nanmean(numbers[i, d]) for d in range(4) if np.isfinite(values[i, d]).any()]
+            ends = t.interval(0.9, len(by_draw) - 1, np.mean(by_draw), np.std(by_draw, ddof=1) / np.sqrt(len(by_draw)))
+            expected = np.array([np.mean(by_draw), *ends])
+            expected = np.exp(expected) if logarithmic else expected
+            np.testing.assert_allclose([mean[i], low[i], high[i]], expected, rtol=1e-10)
+    single = averages.draw_interval(array.isel(draw=[0]), logarithmic=True)
+    assert np.isfinite(single[0]).all() and np.isnan(single[1]).all() and np.isnan(single[2]).all()
+
+
+def test_zero_errors_have_no_logarithm_and_are_left_out():
+    array = xr.DataArray([[0.0, 4.0], [1.0, 4.0], [0.0, 0.0]], dims=("n_train", "draw"))
+    mean, _, _ = averages.draw_interval(array, logarithmic=True)
+    np.testing.assert_allclose(mean, [4.0, 2.0, np.nan])
+
+
+def test_files_are_reproducible_and_whole(tmp_path):
+    names = ("a.svg", "a.png", "b.svg", "b.png")
+    cube = one_cell(draws=2)
+    for svg, png in (names[:2], names[2:]):
+        figure = draw(kernel_spectra, cube, synthetic_laws(cube))
+        save_figure(figure, tmp_path / "new" / svg, tmp_path / "new" / png, 60)
+    a_svg, a_png, b_svg, b_png = ((tmp_path / "new" / name).read_bytes() for name in names)
+    assert a_svg == b_svg and a_png == b_png
+    assert (
+        a_png.startswith(b"\x89PNG")
+        and b"</svg>" in a_svg[-20:]
+        and b"<text" not in a_svg
+        and b"<dc:date>" not in a_svg
+    )
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == sorted(names)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    figure = matplotlib.figure.Figure()
+    target = tmp_path / "figure.svg"
+    target.write_text("old")
+
+    def broken(path, **_):
+        Path(path).write_text("half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(figure, "savefig", broken)
+    with pytest.raises(OSError, match="disk full"):
+        save_figure(figure, target, tmp_path / "figure.png", 60)
+    assert target.read_text() == "old" and [path.name for path in tmp_path.iterdir()] == ["figure.svg"]
+
+
+def test_the_session_keeps_its_own_look():
+    before = dict(matplotlib.rcParams)
+    matplotlib.rcParams["font.size"] = 31.0
+    try:
+        cube = one_cell()
+        figure = draw(kernel_drift, cube, synthetic_laws(cube))
+        assert matplotlib.rcParams["font.size"] == 31.0
+        assert figure.axes[0].xaxis.label.get_fontsize() == theme(STYLE)["axes.labelsize"]
+    finally:
+        matplotlib.rcParams.update(before)
+
+
+@pytest.mark.parametrize(("count", "places"), [(3, [0, 1, 2]), (5, [0, 2, 4]), (6, [0, 2, 5])])
+def test_readable_subset_has_first_and_last(count, places):
+    cube = xr.Dataset(coords={"depth": np.arange(count)})
+    selection = panels.readable_subset(cube, {"depth": 3})
+    np.testing.assert_array_equal(selection.cube["depth"], places)
+    assert selection.note == ("" if count == 3 else f"Shown: 3 of {count} depths, from first to last.")
