@@ -114,7 +114,7 @@ def test_a_cube_without_one_finite_network(module):
         cube[f"test_mse_{name}"][:] = np.nan
     figure = draw(module, cube, synthetic_laws(cube))
     check_layout(figure)
-    said = {"no finite value", "no fit"} & {text.get_text() for text in figure.axes[0].texts}
+    said = any(text.get_text().startswith(("no finite value", "no fit", "no value")) for text in figure.axes[0].texts)
     assert said or module in (error_map, kernel_alignment)
 
 
@@ -255,10 +255,10 @@ def test_spectra_are_medians_of_networks_with_their_range():
 
 
 def test_last_checkpoint_of_each_network_is_its_own():
-    spectra = np.arange(24.0).reshape(2, 4, 3)
-    spectra[0, 3], spectra[1, 2:] = np.nan, np.nan
+    spectra = np.arange(36.0).reshape(3, 4, 3)
+    spectra[0, 3], spectra[1, 2:], spectra[2, 1:] = np.nan, np.nan, np.nan
     last = kernel_spectra.last_checkpoint(xr.DataArray(spectra, dims=("network", "epoch", "mode")))
-    np.testing.assert_array_equal(last, [spectra[0, 2], spectra[1, 1]])
+    np.testing.assert_array_equal(last, [spectra[0, 2], spectra[1, 1], [np.nan] * 3])  # the third never trained
     bands = kernel_spectra.network_quantiles(np.array([[2.0, 0.0], [4.0, -1.0], [np.nan, 1.0]]))
     np.testing.assert_allclose(bands[:, 0], [2.2, 3.0, 3.8])
     assert np.isnan(bands[:, 1]).all()

@@ -118,12 +118,13 @@ def _draw_map(
     ax: Axes, mean: xr.DataArray, left_out: xr.DataArray, shown: xr.Dataset, norm: LogNorm, cmap: str
 ) -> None:
     table, lost = error_table(mean, shown), error_table(left_out, shown)
+    ax.grid(False)
     ax.patch.set(facecolor="#f4f4f4", hatch="////", edgecolor=FAINT)
     seaborn.heatmap(
         table, mask=~np.isfinite(table), norm=norm, vmin=norm.vmin, vmax=norm.vmax, cmap=cmap, cbar=False,
         ax=ax, xticklabels=False, yticklabels=False,
     )  # fmt: skip
-    ax.collections[0].set(edgecolor="face", linewidth=0.4)  # else vector viewers show seams within a block
+    ax.collections[0].set(edgecolor="face", linewidth=0.7)  # else vector viewers show seams within a block
     for row, column, n_rows, n_columns in _blocks(mean, shown):
         edge = Rectangle((column, row), n_columns, n_rows, fill=False, edgecolor="white", linewidth=1.2, clip_on=False)
         ax.add_patch(edge)

@@ -70,10 +70,11 @@ def draw(cube: xr.Dataset, laws: xr.Dataset, style: FigureSettings) -> Figure:
 
 
 def last_checkpoint(networks: xr.DataArray) -> xr.DataArray:
-    """Returns the spectra `(network, mode)` at each network's last epoch that has one."""
+    """Returns the spectra `(network, mode)` at each network's last epoch that has one; NaN if that is the first."""
     there = np.isfinite(networks.values).all(-1)
     last = there.shape[1] - 1 - there[:, ::-1].argmax(1)
-    return networks.isel(epoch=xr.DataArray(last, dims="network"))
+    at = xr.DataArray(last, dims="network")
+    return networks.isel(epoch=at).where(at > 0)
 
 
 def network_quantiles(spectra: np.ndarray) -> np.ndarray:

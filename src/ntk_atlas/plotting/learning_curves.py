@@ -1,5 +1,7 @@
 """Test error against training samples, networks beside kernels, with the fitted power laws."""
 
+import textwrap
+
 import numpy as np
 import xarray as xr
 from matplotlib import rcParams
@@ -17,14 +19,13 @@ from ntk_atlas.plotting.panels import (
     finish,
     label_outer_axes,
     log_y_axis,
-    mark_empty_panels,
     outside_legend,
     panel_grid,
     readable_subset,
     select,
     value_ticks,
 )
-from ntk_atlas.plotting.style import PredictorStyle, predictor_styles, themed
+from ntk_atlas.plotting.style import QUIET, PredictorStyle, predictor_styles, themed
 
 
 def plot_learning_curves(
@@ -63,6 +64,7 @@ def plot_learning_curves(
                 _draw_points(ax, [select(values, place) for values in averages[name]], look, name)
                 if name in laws["predictor"].values:
                     _draw_law(ax, select(laws, {"predictor": name, "width": width} | place), cube, look, name)
+            _name_missing(ax, [name for name in styles if not np.isfinite(select(averages[name][0], place)).any()])
         _set_scales(axes, cube)
         label_outer_axes(axes, x=N_TRAIN_LABEL, y=METRIC_LABELS[metric])
         outside_legend(figure, [_handle(name, look) for name, look in styles.items()])
@@ -111,6 +113,14 @@ def _draw_law(ax: Axes, law: xr.Dataset, cube: xr.Dataset, look: PredictorStyle,
         )  # fmt: skip
 
 
+def _name_missing(ax: Axes, names: list[str]) -> None:
+    """Names the predictors without one finite value, in the corner that falling curves leave free."""
+    if names:
+        text = textwrap.fill("no value: " + "; ".join(predictor_label(name) for name in names), 30)
+        size = rcParams["xtick.labelsize"] * 0.8
+        ax.text(0.03, 0.04, text, transform=ax.transAxes, color=QUIET, fontsize=size, va="bottom")
+
+
 def _set_scales(axes: np.ndarray, cube: xr.Dataset) -> None:
     ax = axes[0, 0]
     ax.set_xscale("log")
@@ -118,7 +128,6 @@ def _set_scales(axes: np.ndarray, cube: xr.Dataset) -> None:
     ax.set_xlim(n_train[0] / 1.25, n_train[-1] * 1.25)
     value_ticks(ax.xaxis, n_train)
     log_y_axis(axes)
-    mark_empty_panels(axes)
 
 
 def _handle(name: str, look: PredictorStyle) -> Line2D:
