@@ -62,13 +62,14 @@ def target_alignment(k: Tensor, y: Tensor) -> Tensor:
 
     Args:
         k: kernels `(..., n, n)`.
-        y: targets `(n, C)` or `(n,)`.
+        y: targets `(n,)` or `(..., n, C)`, leading axes broadcast with those of `k`.
 
     Returns:
         `(...)`: 1 if K ∝ y yᵀ, 1/n for the identity.
     """
-    y = y.to(k).reshape(len(y), -1)
-    return (y * (k @ y)).sum((-2, -1)) / ((y**2).sum() * _trace(k))
+    y = y.to(k)
+    y = y[:, None] if y.dim() == 1 else y
+    return (y * (k @ y)).sum((-2, -1)) / ((y**2).sum((-2, -1)) * _trace(k))
 
 
 def spectrum(k: Tensor) -> Tensor:

@@ -6,11 +6,9 @@ one Jacobian-vector product of the stacked network, for all members at once (Gol
 """
 
 import logging
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, jvp, vjp
 
 from ntk_atlas.kernels.network_checks import (
     check_network_and_inputs,
@@ -41,9 +39,11 @@ def largest_eigenvalue(
     Lanczos with full reorthogonalization from a normal start vector, common to all members. A member is done when
     the residual of its top Ritz pair, ‖Θu − θu‖ = β|s|, is below `relative_tolerance` · θ: then an eigenvalue of Θ
     lies within that distance of θ, and θ ≤ λ_max. It is not always the largest: of a few outputs whose top
-    eigenvalues are close, a start vector may miss the first (one in 900 times by more than 0.1 % at the default
-    tolerance, in the worst case by 7 %). So there are two `runs` from independent vectors by default, and the larger
-    value counts. A member's value is the one of the step at which it was done, whatever the others still need.
+    eigenvalues are close, a start vector may miss the first. So there are `runs` from independent vectors, and the
+    largest value counts. Measured on 1,728 networks (3 and 10 outputs, 40 to 100 samples): by default no relative
+    error above 5e-7, for 22 to 36 products on average, both runs together; a single run at a tolerance of 1e-2
+    needs 7 to 10 products, comes out more than 1 % low for 3 % of the networks, and 8 % low at worst. A member's
+    value is the one of the step at which it was done, whatever the others still need.
 
     Args:
         network: the stack; parameters that require a gradient count.
@@ -51,7 +51,7 @@ def largest_eigenvalue(
         generator: stream of the start vectors.
         relative_tolerance: see above.
         max_products: where to stop a run that is not done, with a warning and the value so far.
-        runs: independent runs; one is enough where 7 % in one of 900 cases does no harm.
+        runs: independent runs.
 
     Returns:
         `(S,)`, float64; NaN for members whose Gram is not finite.
@@ -60,48 +60,67 @@ def largest_eigenvalue(
         ValueError: as `kernels.empirical.empirical_ntk`.
     """
     check_network_and_inputs(network, x, "x")
-    # Saved tensors of the products: neither inference mode nor a caller's no_grad may reach them.
-    with evaluation_mode(network), torch.inference_mode(False), torch.no_grad():
+    # The products are backward passes: neither a caller's inference mode nor its no_grad may reach them.
+    with evaluation_mode(network), torch.inference_mode(False), torch.enable_grad():
         x = x.clone() if x.is_inference() else x.detach()
         product = _GramProduct(network, x)
-        runs = [_lanczos(product, generator, relative_tolerance, max_products) for _ in range(runs)]
-        return torch.stack(runs).amax(0)
+        values = [_lanczos(product, generator, relative_tolerance, max_products) for _ in range(runs)]
+        return torch.stack(values).amax(0)
 
 
 class _GramProduct:
-    """v ↦ J Jᵀ v for v `(S, n, C)`, in passes over blocks of samples."""
+    """v ↦ J Jᵀ v for v `(S, n, C)`, in passes over blocks of samples.
+
+    J t is the derivative of u ↦ Jᵀ u, which is linear in u, in the direction of t: a second backward pass through
+    the graph of the first, for every operator that can be differentiated twice.
+    """
 
     def __init__(self, network: StackedNetwork, x: Tensor):
         self.network = network
-        self.parameters = {name: p.detach() for name, p in trainable_parameters(network).items()}
+        self.parameters = list(trainable_parameters(network).values())
         self.blocks = x.split(_SAMPLES_A_PASS, dim=sample_axis(network, x))
-        self.n, self.device = n_samples(network, x), x.device
-        self.dtype = next(iter(self.parameters.values())).dtype
-        self.n_outputs = network(x.narrow(sample_axis(network, x), 0, 1)).shape[-1]
-        self.shape = (network.n_members, self.n, self.n_outputs)
+        self.graph = self._graph(self.blocks[0])
+        output = self.graph[0]
+        self.dtype, self.device = output.dtype, output.device
+        self.shape = (network.n_members, n_samples(network, x), output.shape[-1])
 
     def __call__(self, v: Tensor) -> Tensor:
-        cotangents = v.split(_SAMPLES_A_PASS, dim=1)
-        tangent = {name: torch.zeros_like(p) for name, p in self.parameters.items()}
-        for block, cotangent in zip(self.blocks, cotangents, strict=True):
-            (gradient,) = vjp(self._outputs_of(block), self.parameters)[1](cotangent)
-            for name, part in gradient.items():
-                tangent[name] += part
-        return torch.cat([self._push_forward(self._outputs_of(block), tangent) for block in self.blocks], 1)
+        """Returns the product, of the shape of `v`."""
+        tangents = [torch.zeros_like(p) for p in self.parameters]
+        for index, cotangent in enumerate(v.split(_SAMPLES_A_PASS, dim=1)):
+            output = self._graph_of(index)[0]
+            parts = self._gradients(output, cotangent)
+            for tangent, part in zip(tangents, parts, strict=True):
+                tangent += part
+        return torch.cat([self._push_forward(index, tangents) for index in range(len(self.blocks))], 1)
 
-    def _push_forward(self, outputs: Callable, tangent: dict[str, Tensor]) -> Tensor:
-        """Returns J t; operators without a forward-mode rule go through the transpose of u ↦ Jᵀ u, linear in u."""
-        try:
-            return jvp(outputs, (self.parameters,), (tangent,))[1]
-        except torch.OutOfMemoryError:
-            raise
-        except (NotImplementedError, RuntimeError) as error:
-            log.debug("no forward-mode derivative, two backward passes instead: %s", error)
-        value, pull_back = vjp(outputs, self.parameters)
-        return vjp(lambda u: pull_back(u)[0], torch.zeros_like(value))[1](tangent)[0]
+    def _push_forward(self, index: int, tangents: list[Tensor]) -> Tensor:
+        output, u, pulled_back = self._graph_of(index)
+        used = [(g, t) for g, t in zip(pulled_back, tangents, strict=True) if g.requires_grad]
+        if not used:
+            return torch.zeros_like(output)
+        gradients, directions = zip(*used, strict=True)
+        return torch.autograd.grad(gradients, u, directions, retain_graph=True, materialize_grads=True)[0]
 
-    def _outputs_of(self, block: Tensor):
-        return lambda parameters: functional_call(self.network, parameters, (block,))
+    def _graph_of(self, index: int) -> tuple[Tensor, Tensor, list[Tensor]]:
+        # The graph of one block stays; those of many would keep the activations of all samples.
+        return self.graph if index == 0 else self._graph(self.blocks[index])
+
+    def _graph(self, block: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Returns outputs, a cotangent u, and Jᵀ u as a function of it."""
+        output = self.network(block)
+        u = torch.zeros_like(output, requires_grad=True)
+        return output, u, self._gradients(output, u, create_graph=True)
+
+    def _gradients(self, output: Tensor, cotangent: Tensor, *, create_graph: bool = False) -> list[Tensor]:
+        return torch.autograd.grad(
+            output,
+            self.parameters,
+            cotangent,
+            retain_graph=True,
+            create_graph=create_graph,
+            materialize_grads=True,
+        )
 
 
 def _lanczos(product: _GramProduct, generator: torch.Generator, relative_tolerance: float, max_products: int) -> Tensor:

@@ -1,0 +1,78 @@
+"""Which parameters the layer factors stand for, and which are left to the Jacobian."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parametrizations
+
+from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.kernels.layer_factors import affine_layers, capture_factors
+from ntk_atlas.networks.fully_connected import fully_connected
+from ntk_atlas.streams import torch_stream
+
+
+class Head(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.twice, self.tied, self.tie = nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 3)
+        self.tie.weight = self.tied.weight
+        self.borrowed, self.frozen = nn.Linear(3, 3), nn.Linear(3, 3).requires_grad_(False)
+        self.unused, self.normed = nn.Linear(3, 3), parametrizations.weight_norm(nn.Linear(3, 3))
+        self.hooked, self.plain = nn.Linear(3, 3), nn.Linear(3, 3, bias=False)
+        self.partly = nn.Linear(3, 3)
+        self.partly.weight.requires_grad_(False)
+        self.hooked.register_forward_pre_hook(lambda module, args: (2 * args[0],))
+
+    def forward(self, x):
+        x = self.tie(self.tied(self.twice(self.twice(x))))
+        x = self.borrowed(x) @ self.borrowed.weight
+        return self.partly(self.plain(input=self.hooked(self.normed(self.frozen(x)))))
+
+
+def test_only_layers_that_own_their_parameters_and_are_called_once():
+    network = Head()
+    layers, n_outputs = affine_layers(network, torch.randn(4, 3, generator=torch_stream("x")))
+    names = {module: name for name, module in network.named_modules()}
+    found = {names[layer.module]: (layer.has_weight, layer.has_bias) for layer in layers}
+    assert n_outputs == 3
+    assert found == {
+        "tied": (False, True),
+        "tie": (False, True),
+        "borrowed": (False, True),
+        "plain": (True, False),
+        "partly": (False, True),
+    }
+
+
+@pytest.mark.parametrize("parameterization", ["standard", "ntk"])
+def test_factors_of_a_stack_multiply_to_the_gradients(parameterization):
+    network = fully_connected(
+        NetworkSettings(parameterization=parameterization, bias_variance=0.2, activation="tanh"),
+        depth=2,
+        width=4,
+        init_scale=1.5,
+        input_shape=(3,),
+        n_outputs=2,
+        generators=[torch_stream("w", i) for i in range(3)],
+        dtype=torch.float64,
+    )
+    x = torch.randn(5, 3, dtype=torch.float64, generator=torch_stream("x"))
+    layers, _ = affine_layers(network, x)
+    factors = capture_factors(network, x, layers)
+    assert [tuple(f.inputs.shape) for f in factors] == [(1, 5, 4), (3, 5, 5), (3, 5, 5)]
+    for layer, factor in zip(network.layers, factors, strict=True):
+        for member, sample, c in [(0, 0, 0), (2, 3, 1)]:
+            gradient = torch.autograd.grad(network(x)[member, sample, c], [layer.weight, layer.bias])
+            a = factor.inputs[member if len(factor.inputs) > 1 else 0, sample]
+            outer = torch.outer(a, factor.signals[member, sample, c])
+            torch.testing.assert_close(outer[:-1], gradient[0][member], rtol=1e-12, atol=1e-14)
+            torch.testing.assert_close(outer[-1], gradient[1][member], rtol=1e-12, atol=1e-14)
+
+
+def test_sum_of_outputs_needs_one_signal():
+    network = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 5))
+    x = torch.randn(6, 3, generator=torch_stream("x"))
+    layers, _ = affine_layers(network, x)
+    one, every = capture_factors(network, x, layers, sum_outputs=True), capture_factors(network, x, layers)
+    for summed, apart in zip(one, every, strict=True):
+        torch.testing.assert_close(summed.signals, apart.signals.sum(2, keepdim=True))

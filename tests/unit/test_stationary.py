@@ -1,0 +1,62 @@
+"""Stationary kernels against scikit-learn, and distances where digits get lost."""
+
+import pytest
+import torch
+from sklearn.gaussian_process.kernels import RBF, Matern
+
+from ntk_atlas.kernels.stationary import distances, median_distance, stationary_kernel
+from ntk_atlas.streams import torch_stream
+
+
+def normal(*shape, name="x"):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch_stream(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "peer"),
+    [
+        ("laplace", lambda scale: Matern(scale, nu=0.5)),
+        ("matern_3_2", lambda scale: Matern(scale, nu=1.5)),
+        ("matern_5_2", lambda scale: Matern(scale, nu=2.5)),
+        ("rbf", RBF),
+    ],
+)
+@pytest.mark.parametrize("length_scale", [0.3, 2.0])
+def test_kernels_agree_with_scikit_learn(name, peer, length_scale):
+    x1, x2 = normal(7, 3), normal(4, 3, name="x2")
+    kernel = stationary_kernel(name, distances(x1, x2), length_scale)
+    expected = torch.as_tensor(peer(length_scale)(x1.numpy(), x2.numpy()))
+    torch.testing.assert_close(kernel, expected, rtol=1e-10, atol=1e-14)
+
+
+def test_distances_of_near_and_equal_samples_keep_their_digits():
+    x = 1e3 + normal(30, 50)
+    near = x.clone()
+    near[0] += 1e-6
+    near[1, 0] += 1e-9
+    expected = (x[:, None] - near[None]).norm(dim=2)
+    torch.testing.assert_close(distances(x, near), expected, rtol=1e-8, atol=1e-12)
+    assert (distances(x, x.clone()).diagonal() == 0).all()
+    square = distances(x)
+    assert (square.diagonal() == 0).all() and torch.equal(square, square.T)
+
+
+def test_distances_flatten_and_take_single_precision():
+    x = normal(5, 2, 3).float()
+    expected = torch.cdist(x.double().flatten(1), x.double().flatten(1))
+    torch.testing.assert_close(distances(x), expected, rtol=1e-10, atol=1e-7)
+
+
+def test_median_distance():
+    x = torch.tensor([[0.0], [1.0], [3.0]])  # distances 1, 2, 3
+    assert median_distance(x) == 2.0
+    with pytest.raises(ValueError, match="at least two samples"):
+        median_distance(x[:1])
+
+
+def test_bad_names_and_scales():
+    with pytest.raises(ValueError, match="choose one of laplace, matern_3_2, matern_5_2, rbf"):
+        stationary_kernel("gauss", torch.zeros(1), 1.0)
+    for scale in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="must be positive and finite"):
+            stationary_kernel("rbf", torch.zeros(1), scale)
