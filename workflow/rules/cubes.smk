@@ -1,44 +1,15 @@
 # The cube joins everything on the configured grid; laws and tables are read off it.
 
 
-def cube_inputs(wildcards):
-    """Files of the cube by what they are; the script finds each one's place by its name."""
-    name = wildcards.experiment
-    experiment, folder = EXPERIMENTS[name], f"results/{name}"
-    initial = predictors(experiment, "initial")
-    trained = predictors(experiment, "trained")
-    infinite = predictors(experiment, "infinite")
-    scales = experiment.grid.init_scale if infinite else ()
-    predictions = f"{folder}/predictions"
-    return {
-        "dataset": f"{folder}/dataset.nc",
-        "networks": [f"{folder}/networks/{row}.nc" for row in row_names(name)],
-        "initial": [
-            f"{predictions}/initial_ntk/{row}.nc" for row in row_names(name) if initial
-        ],
-        "trained": [
-            f"{predictions}/trained_ntk/{row}.nc" for row in row_names(name) if trained
-        ],
-        "infinite": [
-            f"{predictions}/infinite/init_scale-{canonical_text(scale)}.nc"
-            for scale in scales
-        ],
-        "stationary": [
-            f"{predictions}/stationary/{k}.nc"
-            for k in predictors(experiment, "stationary")
-        ],
-    }
-
-
 rule assemble_cube:
     input:
         unpack(cube_inputs),
     output:
-        cube=RESULT + "cube.nc",
+        cube="results/{experiment}/cube.nc",
     log:
-        LOGS + "assemble_cube.log",
+        "logs/{experiment}/assemble_cube.log",
     benchmark:
-        COSTS + "assemble_cube/all.tsv"
+        "results/{experiment}/costs/assemble_cube/all.tsv"
     conda:
         CONDA
     threads: 1
@@ -56,27 +27,27 @@ rule assemble_cube:
 
 rule fit_scaling_laws:
     input:
-        cube=RESULT + "cube.nc",
+        cube="results/{experiment}/cube.nc",
     output:
-        laws=RESULT + "scaling_laws.nc",
+        laws="results/{experiment}/scaling_laws.nc",
         table=report(
-            RESULT + "scaling_laws.csv",
+            "results/{experiment}/scaling_laws.csv",
             caption="../report/scaling_laws.rst",
             category="{experiment}",
             subcategory="tables",
             labels={"table": "scaling laws"},
         ),
         differences=report(
-            RESULT + "exponent_differences.csv",
+            "results/{experiment}/exponent_differences.csv",
             caption="../report/exponent_differences.rst",
             category="{experiment}",
             subcategory="tables",
             labels={"table": "exponent differences, network − kernel"},
         ),
     log:
-        LOGS + "fit_scaling_laws.log",
+        "logs/{experiment}/fit_scaling_laws.log",
     benchmark:
-        COSTS + "fit_scaling_laws/all.tsv"
+        "results/{experiment}/costs/fit_scaling_laws/all.tsv"
     conda:
         CONDA
     threads: 1
@@ -95,17 +66,17 @@ rule fit_scaling_laws:
 
 rule summarize_cube:
     input:
-        cube=RESULT + "cube.nc",
+        cube="results/{experiment}/cube.nc",
     output:
         table=report(
-            RESULT + "summary.csv",
+            "results/{experiment}/summary.csv",
             caption="../report/summary.rst",
             category="{experiment}",
             subcategory="tables",
             labels={"table": "summary"},
         ),
     log:
-        LOGS + "summarize_cube.log",
+        "logs/{experiment}/summarize_cube.log",
     conda:
         CONDA
     threads: 1

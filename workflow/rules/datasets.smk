@@ -1,18 +1,13 @@
 # Data: read, checked and stored once; draws (splits, nested subsets) are pure functions of this file and the spec.
 
 
-def user_file(wildcards):
-    dataset = EXPERIMENTS[wildcards.experiment].dataset
-    return dataset.path if dataset.source == "file" else []
-
-
 rule prepare_dataset:
     input:
         file=user_file,
     output:
-        dataset=RESULT + "dataset.nc",
+        dataset="results/{experiment}/dataset.nc",
     log:
-        LOGS + "prepare_dataset.log",
+        "logs/{experiment}/prepare_dataset.log",
     conda:
         CONDA
     threads: 1

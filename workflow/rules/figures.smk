@@ -3,19 +3,19 @@
 
 rule plot_figure:
     input:
-        cube=RESULT + "cube.nc",
-        laws=RESULT + "scaling_laws.nc",
+        cube="results/{experiment}/cube.nc",
+        laws="results/{experiment}/scaling_laws.nc",
     output:
         svg=report(
-            RESULT + "figures/{figure}.svg",
+            "results/{experiment}/figures/{figure}.svg",
             caption="../report/{figure}.rst",
             category="{experiment}",
             subcategory="figures",
             labels=lambda wildcards: {"figure": wildcards.figure.replace("_", " ")},
         ),
-        png=RESULT + "figures/{figure}.png",
+        png="results/{experiment}/figures/{figure}.png",
     log:
-        LOGS + "plot_figure/{figure}.log",
+        "logs/{experiment}/plot_figure/{figure}.log",
     conda:
         CONDA
     threads: 1

@@ -3,13 +3,13 @@
 
 rule regress_initial_ntk:
     input:
-        dataset=RESULT + "dataset.nc",
+        dataset="results/{experiment}/dataset.nc",
     output:
-        predictions=RESULT + "predictions/initial_ntk/" + ROW + ".nc",
+        predictions="results/{experiment}/predictions/initial_ntk/{row}.nc",
     log:
-        LOGS + "regress_initial_ntk/" + ROW + ".log",
+        "logs/{experiment}/regress_initial_ntk/{row}.log",
     benchmark:
-        COSTS + "regress_initial_ntk/" + ROW + ".tsv"
+        "results/{experiment}/costs/regress_initial_ntk/{row}.tsv"
     conda:
         CONDA
     threads: 1
@@ -21,7 +21,7 @@ rule regress_initial_ntk:
         ),
         source=source("regress_initial_ntk.py"),
         unit_source=module_source("stages/regress_row.py"),
-        units=RESULT + "units/initial_ntk/" + ROW,
+        units="results/{experiment}/units/initial_ntk/{row}",
     message:
         "{wildcards.experiment}: regression with the NTK at initialization, {wildcards.row}"
     script:
@@ -30,14 +30,14 @@ rule regress_initial_ntk:
 
 rule regress_trained_ntk:
     input:
-        dataset=RESULT + "dataset.nc",
-        networks=RESULT + "networks/" + ROW + ".nc",
+        dataset="results/{experiment}/dataset.nc",
+        networks="results/{experiment}/networks/{row}.nc",
     output:
-        predictions=RESULT + "predictions/trained_ntk/" + ROW + ".nc",
+        predictions="results/{experiment}/predictions/trained_ntk/{row}.nc",
     log:
-        LOGS + "regress_trained_ntk/" + ROW + ".log",
+        "logs/{experiment}/regress_trained_ntk/{row}.log",
     benchmark:
-        COSTS + "regress_trained_ntk/" + ROW + ".tsv"
+        "results/{experiment}/costs/regress_trained_ntk/{row}.tsv"
     conda:
         CONDA
     threads: 1
@@ -49,8 +49,8 @@ rule regress_trained_ntk:
         ),
         source=source("regress_trained_ntk.py"),
         unit_source=module_source("stages/regress_row.py"),
-        units=RESULT + "units/trained_ntk/" + ROW,
-        weights=RESULT + "units/networks/" + ROW,
+        units="results/{experiment}/units/trained_ntk/{row}",
+        weights="results/{experiment}/units/networks/{row}",
     message:
         "{wildcards.experiment}: regression with the NTK of trained networks, {wildcards.row}"
     script:
@@ -59,13 +59,13 @@ rule regress_trained_ntk:
 
 rule regress_infinite:
     input:
-        dataset=RESULT + "dataset.nc",
+        dataset="results/{experiment}/dataset.nc",
     output:
-        predictions=RESULT + "predictions/infinite/init_scale-{init_scale}.nc",
+        predictions="results/{experiment}/predictions/infinite/init_scale-{init_scale}.nc",
     log:
-        LOGS + "regress_infinite/init_scale-{init_scale}.log",
+        "logs/{experiment}/regress_infinite/init_scale-{init_scale}.log",
     benchmark:
-        COSTS + "regress_infinite/init_scale-{init_scale}.tsv"
+        "results/{experiment}/costs/regress_infinite/init_scale-{init_scale}.tsv"
     conda:
         CONDA
     threads: 1
@@ -82,13 +82,13 @@ rule regress_infinite:
 
 rule regress_stationary:
     input:
-        dataset=RESULT + "dataset.nc",
+        dataset="results/{experiment}/dataset.nc",
     output:
-        predictions=RESULT + "predictions/stationary/{kernel}.nc",
+        predictions="results/{experiment}/predictions/stationary/{kernel}.nc",
     log:
-        LOGS + "regress_stationary/{kernel}.log",
+        "logs/{experiment}/regress_stationary/{kernel}.log",
     benchmark:
-        COSTS + "regress_stationary/{kernel}.tsv"
+        "results/{experiment}/costs/regress_stationary/{kernel}.tsv"
     conda:
         CONDA
     threads: 1

@@ -3,13 +3,13 @@
 
 rule train_networks:
     input:
-        dataset=RESULT + "dataset.nc",
+        dataset="results/{experiment}/dataset.nc",
     output:
-        networks=RESULT + "networks/" + ROW + ".nc",
+        networks="results/{experiment}/networks/{row}.nc",
     log:
-        LOGS + "train_networks/" + ROW + ".log",
+        "logs/{experiment}/train_networks/{row}.log",
     benchmark:
-        COSTS + "train_networks/" + ROW + ".tsv"
+        "results/{experiment}/costs/train_networks/{row}.tsv"
     conda:
         CONDA
     threads: lambda wildcards: EXPERIMENTS[wildcards.experiment].training.threads
@@ -19,7 +19,7 @@ rule train_networks:
         spec=spec(train_spec, "row"),
         source=source("train_networks.py"),
         unit_source=module_source("stages/train_row.py"),
-        units=RESULT + "units/networks/" + ROW,
+        units="results/{experiment}/units/networks/{row}",
     message:
         "{wildcards.experiment}: training {wildcards.row} (progress in {log})"
     script:

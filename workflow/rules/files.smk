@@ -1,0 +1,75 @@
+# Which files an experiment has: what its cube is made of, and everything that is made of it.
+from ntk_atlas.study.cells import canonical_text, rows
+from ntk_atlas.study.jobs import predictors
+
+FIGURES = (
+    "learning_curves",
+    "kernel_drift",
+    "error_map",
+    "kernel_alignment",
+    "kernel_spectra",
+    "scaling_exponents",
+)
+
+
+wildcard_constraints:
+    figure="|".join(FIGURES),
+
+
+def user_file(wildcards):
+    """The user's own data file, an input whose change reads the data again."""
+    dataset = EXPERIMENTS[wildcards.experiment].dataset
+    return dataset.path if dataset.source == "file" else []
+
+
+def row_names(name):
+    """Names of all rows of an experiment."""
+    return [row.name for row in rows(EXPERIMENTS[name].grid)]
+
+
+def cube_inputs(wildcards):
+    """Files of the cube by what they are; the script finds each one's place by its name."""
+    name = wildcards.experiment
+    experiment, folder = EXPERIMENTS[name], f"results/{name}"
+    initial = predictors(experiment, "initial")
+    trained = predictors(experiment, "trained")
+    infinite = predictors(experiment, "infinite")
+    scales = experiment.grid.init_scale if infinite else ()
+    predictions = f"{folder}/predictions"
+    return {
+        "dataset": f"{folder}/dataset.nc",
+        "networks": [f"{folder}/networks/{row}.nc" for row in row_names(name)],
+        "initial": [
+            f"{predictions}/initial_ntk/{row}.nc" for row in row_names(name) if initial
+        ],
+        "trained": [
+            f"{predictions}/trained_ntk/{row}.nc" for row in row_names(name) if trained
+        ],
+        "infinite": [
+            f"{predictions}/infinite/init_scale-{canonical_text(scale)}.nc"
+            for scale in scales
+        ],
+        "stationary": [
+            f"{predictions}/stationary/{k}.nc"
+            for k in predictors(experiment, "stationary")
+        ],
+    }
+
+
+def experiment_targets(name):
+    """Everything that is made of one experiment."""
+    folder = f"results/{name}"
+    tables = [
+        f"{folder}/{table}.csv"
+        for table in ("summary", "scaling_laws", "exponent_differences")
+    ]
+    return [
+        f"{folder}/cube.nc",
+        f"{folder}/scaling_laws.nc",
+        *tables,
+        *[
+            f"{folder}/figures/{figure}.{kind}"
+            for figure in FIGURES
+            for kind in ("svg", "png")
+        ],
+    ]

@@ -1,0 +1,48 @@
+# What the workflow says: the plan before it starts, and what to do after a kill.
+from ntk_atlas.study.disk import disk_estimate
+
+
+def plan_of_the_study():
+    """What is about to run, in words, disk space included."""
+    for name, experiment in EXPERIMENTS.items():
+        grid = experiment.grid
+        cells = len(rows(grid)) * len(grid.n_train)
+        yield (
+            f"{name}: {cells} cells (depth × width × init_scale × n_train), {grid.draws} draws × {grid.seeds} seeds "
+            f"= {cells * grid.draws * grid.seeds} networks; {disk_estimate(experiment)}"
+        )
+
+
+def hint_after_a_kill():
+    """What to do when a killed run left its lock: Snakemake itself only says how to remove it."""
+    import psutil
+
+    locks = Path(".snakemake/locks")
+    if (
+        not workflow.is_main_process
+        or not locks.is_dir()
+        or not any(locks.iterdir())
+        or "--unlock" in sys.argv
+    ):
+        return
+    here, mine = str(Path.cwd()), {
+        os.getpid(),
+        *[parent.pid for parent in psutil.Process().parents()],
+    }
+    others = [
+        process
+        for process in psutil.process_iter(["pid", "cwd", "cmdline"])
+        if process.info["cwd"] == here
+        and process.info["pid"] not in mine
+        and any(
+            Path(word).name == "snakemake" for word in process.info["cmdline"] or []
+        )
+    ]
+    if not others:
+        logger.info(
+            "A run before this one was killed and left its lock. `make run` ends workers it may have left, "
+            "unlocks and goes on; `make unlock` does so without running anything (then run snakemake again)."
+        )
+
+
+hint_after_a_kill()

@@ -1,0 +1,68 @@
+# The validated study, and the two parameters of every rule - spec and source.
+import os
+import sys
+from pathlib import Path
+
+WORKFLOW = Path(workflow.basedir)
+PACKAGE = WORKFLOW / "src" / "ntk_atlas"
+# Jobs run the package beside this workflow, whose digest they carry, whatever else is installed.
+sys.path.insert(0, str(PACKAGE.parent))
+os.environ.update(
+    PYTHONPATH=os.pathsep.join([str(PACKAGE.parent), os.getenv("PYTHONPATH", "")])
+)
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from ntk_atlas.source_digest import source_digest
+from ntk_atlas.study.cells import Row
+from ntk_atlas.study.jobs import (
+    empirical_spec,
+    infinite_spec,
+    prepare_spec,
+    stationary_spec,
+    train_spec,
+)
+from ntk_atlas.study.load import load_study
+from ntk_atlas.study.problems import ConfigError
+
+CONDA = str(WORKFLOW / "envs" / "environment.yaml")
+
+
+def validated_study():
+    """The study, or an end of this run with one message that lists all problems of the config."""
+    files = [Path(file) for file in workflow.configfiles]
+    try:
+        return load_study(config, files)
+    except ConfigError as error:
+        sys.exit(str(error))
+
+
+STUDY = validated_study()
+EXPERIMENTS = STUDY.active()
+
+
+wildcard_constraints:
+    experiment="|".join(EXPERIMENTS),
+    row=r"depth-\d+_width-\d+_init_scale-[^/]+",
+    init_scale=r"[0-9.e+-]+",
+    kernel=r"laplace|matern_3_2|matern_5_2|rbf",
+
+
+def spec(build, *names):
+    """A params function: the canonical JSON of `build(experiment, ...)` for the wildcards called `names`."""
+    parse = {"row": Row.parse, "init_scale": float, "kernel": str}
+
+    def of_wildcards(wildcards):
+        values = [parse[name](wildcards[name]) for name in names]
+        return build(EXPERIMENTS[wildcards.experiment], *values).canonical_json()
+
+    return of_wildcards
+
+
+def source(script):
+    """Digest of a rule's script and of all package modules that it imports."""
+    return source_digest(WORKFLOW / "workflow" / "scripts" / script, PACKAGE)
+
+
+def module_source(module):
+    """Digest of a package module and of all package modules that it imports: what finished units depend on."""
+    return source_digest(PACKAGE / module, PACKAGE)
