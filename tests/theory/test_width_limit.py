@@ -55,7 +55,7 @@ def test_the_gap_halves_with_four_times_the_width(parameterization, activation, 
 
 @pytest.mark.parametrize("parameterization", ["standard", "ntk"])
 def test_outputs_decouple_at_infinite_width(parameterization):
-    """Θ_cc' → δ_cc' Θ (Jacot et al. 2018, theorem 1): Θ_01/Θ_00 is O(M^−1/2), or, where Θ_00 itself grows, O(M^−3/2)."""
+    """Θ_cc' → δ_cc' Θ (Jacot et al. 2018, theorem 1): Θ_01/Θ_00 is O(M^−1/2), O(M^−3/2) where Θ_00 grows with M."""
     settings = NetworkSettings(parameterization=parameterization)
     off = []
     for width in (32, 512):

@@ -1,6 +1,7 @@
 """Second moments against adaptive quadrature, and by halving the step."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -27,9 +28,7 @@ def moment_by_quad(phi, q):
 
     scale = math.sqrt(q)
     edges = sorted({s * e for s in (-1, 1) for e in (0.0, min(1.0, scale), min(30.0, 12 * scale), 12 * scale)})
-    return sum(
-        quad(integrand, a, b, epsabs=0, epsrel=1e-12, limit=200)[0] for a, b in zip(edges[:-1], edges[1:], strict=True)
-    )
+    return sum(quad(integrand, a, b, epsabs=0, epsrel=1e-12, limit=200)[0] for a, b in pairwise(edges))
 
 
 @pytest.mark.parametrize("activation", list(ACTIVATIONS))

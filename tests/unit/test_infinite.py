@@ -261,7 +261,7 @@ def test_bad_input_gives_one_clear_message(change, message):
 
 def test_unsupported_activation_names_the_available_ones():
     chosen = NetworkSettings(activation="tanh", parameterization="ntk")
-    with pytest.raises(UnsupportedActivationError, match="'tanh'.*available are relu, erf"):
+    with pytest.raises(UnsupportedActivationError, match=r"'tanh'.*available are relu, erf"):
         infinite_kernels(torch.ones(2, 3), depths=[1], settings=chosen, init_scale=2.0)
     linear = infinite_kernels(torch.ones(2, 3), depths=[0], settings=chosen, init_scale=2.0)
     assert linear.ntk.shape == (1, 2, 2)

@@ -98,8 +98,8 @@ def affine_layers(network: nn.Module, x: Tensor) -> tuple[list[AffineLayer], int
     """The layers of `network` that the factors can stand for, found by two trial runs on copies of two
     samples.
 
-    A parameter counts if only one module owns it, the network's graph uses it once, and its layer is called
-    once with one row a sample. Any other parameter needs the Jacobian.
+    A parameter counts if the network's graph uses it once, so that no other layer or operation shares it, and its
+    layer is called once with one row a sample. Any other parameter needs the Jacobian.
 
     Args:
         network: in evaluation mode.
@@ -124,10 +124,9 @@ def affine_layers(network: nn.Module, x: Tensor) -> tuple[list[AffineLayer], int
         fitting.append({m for m, seen in recorder.inputs.items() if _fits(m, seen, rows)})
     check_samples_apart(output, batch, axis)
     fits, uses = fitting[0] & fitting[1], _uses_in_graph(output)
-    owners = Counter(id(p) for m in network.modules() for p in m._parameters.values() if p is not None)
 
     def alone(parameter: Tensor | None) -> bool:
-        return parameter is not None and owners[id(parameter)] == 1 and uses[id(parameter)] == 1
+        return parameter is not None and uses[id(parameter)] == 1
 
     layers = [
         AffineLayer(c.module, c.has_weight and alone(c.module.weight), c.has_bias and alone(c.module.bias))
