@@ -77,3 +77,19 @@ def test_weights_round_trip_members_and_copies(x):
 def test_fixed_biases_stay_out_of_training():
     network = build(trainable_biases=False, bias_variance=0.1)
     assert {name.split(".")[-1] for name, p in network.named_parameters() if p.requires_grad} == {"weight"}
+
+
+def test_frozen_parameters_stay_frozen_in_selected_members():
+    stack = fully_connected(
+        NetworkSettings(trainable_biases=False),
+        depth=1,
+        width=4,
+        init_scale=2.0,
+        input_shape=(3,),
+        n_outputs=2,
+        generators=[torch_stream("frozen", i) for i in range(3)],
+    )
+    expected = [True, False, True, False]
+    assert [p.requires_grad for p in stack.parameters()] == expected
+    assert [p.requires_grad for p in stack.select([2, 0]).parameters()] == expected
+    assert [p.requires_grad for p in stack.member(1).parameters()] == expected

@@ -33,8 +33,7 @@ class NetworkSettings(Settings):
         given = self.model_fields_set - {"factory", "output_scale"}
         if self.factory is not None and given:
             raise ValueError(
-                f"{', '.join(sorted(given))} do not apply to a network of your own: "
-                "remove them, or remove `factory`"
+                f"{', '.join(sorted(given))} do not apply to a network of your own: remove them, or remove `factory`"
             )
         if self.factory is not None and ":" not in self.factory:
             raise ValueError(f"factory {self.factory!r} has no function: write `my_net.py:build`")

@@ -63,7 +63,10 @@ class StackedFullyConnected(StackedNetwork):
             )
             for layer in self.layers
         ]
-        return StackedFullyConnected(picked, self.phi, self.output_scale, self.input_shape)
+        selected = StackedFullyConnected(picked, self.phi, self.output_scale, self.input_shape)
+        for mine, copied in zip(self.parameters(), selected.parameters(), strict=True):
+            copied.requires_grad_(mine.requires_grad)
+        return selected
 
 
 class SingleMember(nn.Module):

@@ -32,7 +32,7 @@ def learning_rates(network: StackedNetwork, x_train: Tensor, settings: LearningR
 
     # The residual bounds the error in λ_max to second order, and a rate needs two digits.
     lambda_max = largest_eigenvalue(
-        network, x_train, generator=torch_stream("largest eigenvalue"), relative_tolerance=1e-2, runs=1
+        network, x_train, generator=torch_stream("largest eigenvalue"), relative_tolerance=1e-2, runs=2
     ).to(**like)
     rate = settings.relative * 2 * x_train.shape[0] / lambda_max
     return torch.where(torch.isfinite(rate) & (lambda_max > 0), rate, 0.0), lambda_max

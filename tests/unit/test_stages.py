@@ -1,0 +1,133 @@
+"""Stages run in one process: units of a row, kernels around zero or around the network, scaled targets."""
+
+import numpy as np
+import pytest
+
+from ntk_atlas.config.dataset import TeacherSettings
+from ntk_atlas.config.grid import GridSettings
+from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.config.regression import RegressionSettings
+from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.config.training import CheckpointSettings, LearningRateSettings, TrainingSettings
+from ntk_atlas.cubes.network_row import network_row, training_digests
+from ntk_atlas.datasets.read import read_dataset
+from ntk_atlas.stages.regress_row import regress_initial, regress_trained
+from ntk_atlas.stages.train_row import train_row
+from ntk_atlas.study.cells import Unit, rows
+from ntk_atlas.study.jobs import empirical_spec, train_spec
+from ntk_atlas.unit_store import UnitStore
+
+HUGE = 1e9
+
+
+def experiment(*, network=None, regression=None, seeds=2, n_train=(6, 12), **training) -> ExperimentSettings:
+    return ExperimentSettings(
+        dataset=TeacherSettings(dimension=4, n_samples=60, n_validation=10, n_test=20),
+        grid=GridSettings(depth=(1,), width=(8,), init_scale=(2.0,), n_train=n_train, draws=1, seeds=seeds),
+        network=NetworkSettings(**(network or {})),
+        training=TrainingSettings(
+            **{
+                "optimizer": "sgd",
+                "learning_rate": LearningRateSettings(relative=0.5),
+                "max_epochs": 5,
+                "dtype": "float64",
+                "seeds_per_unit": 2,
+                "checkpoints": CheckpointSettings(epochs=(0, 2, 5), n_probe=4, weights="scheduled"),
+                **training,
+            }
+        ),
+        regression=RegressionSettings(
+            **{"predictors": ("ntk_init", "ntk_final", "ntk_epoch_2"), "ridge_grid": (HUGE,), **(regression or {})}
+        ),
+    )
+
+
+def trained(settings, folder):
+    (row,) = rows(settings.grid)
+    spec, dataset = train_spec(settings, row), read_dataset(settings.dataset)
+    store = UnitStore(folder / "networks")
+    digests = train_row(spec, dataset, "data", store, "source")
+    return network_row(spec, store, digests), store, digests, dataset, row
+
+
+def regressed(settings, folder):
+    joined, store, digests, dataset, row = trained(settings, folder)
+    kernels = UnitStore(folder / "trained_ntk")
+    kernel_digests = regress_trained(
+        empirical_spec(settings, row, "trained"), dataset, "data", kernels, "source",
+        training_store=store, training_digests=digests,
+    )  # fmt: skip
+    unit = Unit(12, 0)
+    seeds = range(settings.grid.seeds)
+    names = ("test_mse_ntk_final", "test_mse_ntk_epoch_2")
+    return joined, kernels.load(unit.name, kernel_digests[unit], seeds, names)
+
+
+def test_a_row_is_trained_once_and_later_only_what_is_new(tmp_path):
+    joined, _, digests, *_ = trained(experiment(), tmp_path)
+    files = {f: f.stat().st_mtime_ns for f in tmp_path.rglob("*.npz")}
+    more, _, more_digests, *_ = trained(experiment(seeds=3, n_train=(6, 9, 12)), tmp_path)
+    after = {f: f.stat().st_mtime_ns for f in tmp_path.rglob("*.npz")}
+    assert {f: after[f] for f in files} == files
+    assert sorted(f.name for f in set(after) - set(files)) == ["seeds-0-1.npz", *["seeds-2.npz"] * 3]
+    assert digests == {unit: more_digests[unit] for unit in digests}
+    old = more.sel(n_train=[6, 12], seed=[0, 1])
+    assert np.array_equal(old.test_mse.values, joined.test_mse.values)
+    assert training_digests(more) == more_digests
+
+
+def test_grouping_of_seeds_changes_no_number_and_no_digest(tmp_path):
+    together, _, digests, *_ = trained(experiment(), tmp_path / "together")
+    alone, _, other, *_ = trained(experiment(seeds_per_unit=1), tmp_path / "alone")
+    assert digests == other
+    for name in ("train_mse", "test_mse", "probe_kernels"):
+        np.testing.assert_allclose(together[name].values, alone[name].values, rtol=1e-10)
+
+
+@pytest.mark.parametrize("initial_output", ["keep", "subtract"])
+@pytest.mark.parametrize("target_scale", ["unit", "initial_output"])
+def test_around_the_network_an_infinite_ridge_leaves_the_networks_prediction(tmp_path, initial_output, target_scale):
+    settings = experiment(
+        initial_output=initial_output, target_scale=target_scale, regression={"predictor_center": "network"}
+    )
+    joined, kernels = regressed(settings, tmp_path)
+    for name, epoch in (("test_mse_ntk_final", 5), ("test_mse_ntk_epoch_2", 2)):
+        network = joined.test_mse.sel(n_train=12, draw=0, epoch=epoch).values
+        np.testing.assert_allclose(kernels[name][:, 1, 0], network, rtol=1e-6)
+
+
+def test_around_zero_an_infinite_ridge_predicts_zero(tmp_path):
+    settings = experiment()
+    _, kernels = regressed(settings, tmp_path)
+    from ntk_atlas.datasets.draws import make_draw
+
+    draw = make_draw(read_dataset(settings.dataset), settings.dataset, 0)
+    np.testing.assert_allclose(kernels["test_mse_ntk_final"][:, 1, 0], np.mean(draw.y_test**2), rtol=1e-6)
+
+
+def test_the_initial_kernel_does_not_depend_on_training(tmp_path):
+    (row,) = rows(experiment().grid)
+    first = empirical_spec(experiment(), row, "initial")
+    second = empirical_spec(
+        experiment(max_epochs=9, optimizer="momentum", checkpoints=CheckpointSettings(epochs=(0, 2, 9), n_probe=4)),
+        row,
+        "initial",
+    )
+    assert first == second
+    dataset = read_dataset(experiment().dataset)
+    store = UnitStore(tmp_path)
+    digests = regress_initial(first, dataset, "data", store, "source")
+    values = store.load("draw-0", digests[0], (0, 1), ("test_mse", "solve_status"))
+    assert values["test_mse"].shape == (2, 2, 2)
+    assert np.isfinite(values["test_mse"]).all()
+
+
+def test_scaled_targets_are_measured_in_their_own_units(tmp_path):
+    """At initialization the error of f₀/scale is that of a network shrunk by the scale."""
+    unit = trained(experiment(), tmp_path / "unit")[0].test_mse.sel(n_train=12, draw=0, epoch=0).values
+    scaled = trained(experiment(target_scale="initial_output"), tmp_path / "scaled")[0]
+    zero = trained(experiment(initial_output="subtract"), tmp_path / "zero")[0].test_mse.sel(
+        n_train=12, draw=0, epoch=0
+    )
+    assert np.all(np.abs(scaled.test_mse.sel(n_train=12, draw=0, epoch=0).values - unit) > 1e-3)
+    assert np.ptp(zero.values) < 1e-12
