@@ -3,6 +3,7 @@ import torch
 
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.networks.build import build_networks
+from ntk_atlas.networks.fully_connected import fully_connected
 from ntk_atlas.streams import torch_stream
 
 ACTIVATIONS = ["relu", "erf", "tanh", "sigmoid", "gelu"]
