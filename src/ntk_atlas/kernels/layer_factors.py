@@ -170,25 +170,21 @@ def _capture_pass(
     with _Recorder(layers) as recorder:
         output = _run(network, x)
     edges = [recorder.edges[layer.module] for layer in layers]
-    cotangents = [torch.ones_like(output)] if sum_outputs else _unit_cotangents(output)
+    # Sums need no explicit cotangents, with which torch would import sympy (seconds a process) to compare shapes.
+    sums = [output.sum()] if sum_outputs else [output_c.sum() for output_c in output.unbind(-1)]
     n_members, n = output.shape[:-2].numel(), output.shape[-2]
     signals = [
-        output.new_empty(n_members, n, len(cotangents), layer.module.weight.shape[_out_axis(layer.module)])
+        output.new_empty(n_members, n, len(sums), layer.module.weight.shape[_out_axis(layer.module)])
         for layer in layers
     ]
-    for c, cotangent in enumerate(cotangents):
-        keep = c + 1 < len(cotangents)
-        gradients = torch.autograd.grad(output, edges, cotangent, retain_graph=keep, allow_unused=True)
+    for c, output_c in enumerate(sums):
+        keep = c + 1 < len(sums)
+        gradients = torch.autograd.grad(output_c, edges, retain_graph=keep, allow_unused=True)
         for signal, gradient in zip(signals, gradients, strict=True):
             signal[:, :, c] = 0.0 if gradient is None else gradient
     return [
         LayerFactors(recorder.inputs[layer.module][0], signal) for layer, signal in zip(layers, signals, strict=True)
     ]
-
-
-def _unit_cotangents(output: Tensor) -> list[Tensor]:
-    unit = torch.eye(output.shape[-1], dtype=output.dtype, device=output.device)
-    return [row.expand_as(output) for row in unit]
 
 
 def _out_axis(module: nn.Module) -> int:
