@@ -95,7 +95,7 @@ rule summarize_cube:
 
 rule tabulate_costs:
     input:
-        cubes=expand("results/{experiment}/cube.nc", experiment=EXPERIMENTS),
+        targets=[target for name in EXPERIMENTS for target in experiment_targets(name)],
     output:
         table=report(
             "results/cost.csv",

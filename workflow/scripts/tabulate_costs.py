@@ -10,7 +10,7 @@ from ntk_atlas.job_log import job_log
 def main(folders: dict[str, Path], output: Path) -> None:
     rows = []
     for experiment, folder in folders.items():
-        for rule in sorted(path for path in folder.glob("*") if path.is_dir()):
+        for rule in sorted({file.parent for file in folder.glob("*/*.tsv")}):
             jobs = pd.concat([pd.read_csv(file, sep="\t", na_values="-") for file in sorted(rule.glob("*.tsv"))])
             rows.append(
                 {
