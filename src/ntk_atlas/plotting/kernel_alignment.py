@@ -1,4 +1,4 @@
-"""How well the empirical NTK fits the targets."""
+"""Whether the empirical NTK turns towards the targets in training."""
 
 import xarray as xr
 from matplotlib.figure import Figure
@@ -8,18 +8,19 @@ from ntk_atlas.plotting.epoch_curves import Measure, plot_epoch_curves
 
 ALIGNMENT = Measure(
     variable="kernel_alignment",
-    title="Kernel-target alignment",
-    label="kernel-target alignment\n(pure number)",
+    title="Kernel-target alignment relative to initialization",
+    label="alignment / initial alignment\n(pure number)",
     logarithmic=False,
     note=r"Alignment: $\Sigma_c\,y_c^\top\Theta_ty_c\,/\,(\Vert{}y\Vert^2\,\mathrm{tr}\,\Theta_t)$.",
 )
 
 
 def plot_kernel_alignment(cube: xr.Dataset, style: FigureSettings, *, confidence: float = 0.95) -> Figure:
-    """Alignment Σ_c y_cᵀΘ_t y_c / (‖y‖² Tr Θ_t) of the probe kernel against the epoch, epoch 0 included.
+    """Alignment Σ_c y_cᵀΘ_t y_c / (‖y‖² Tr Θ_t) of the probe kernel over that at epoch 0, against the epoch.
 
-    Columns are depths, colours init scales, dashes widths; n_train is the largest. A kernel that does not learn
-    keeps its alignment; feature learning raises it.
+    The ratio is taken network by network: alignments of different draws differ by their probe samples, which says
+    nothing about training. Columns are depths, colours init scales, dashes widths; n_train is the largest. A kernel that does not learn
+    stays at 1; feature learning raises it.
 
     Args:
         cube: a cube.
@@ -29,7 +30,9 @@ def plot_kernel_alignment(cube: xr.Dataset, style: FigureSettings, *, confidence
     Returns:
         The figure.
     """
-    return plot_epoch_curves(cube, ALIGNMENT, style, confidence=confidence)
+    alignment = cube["kernel_alignment"]
+    relative = cube.assign(kernel_alignment=alignment / alignment.sel(epoch=0, drop=True))
+    return plot_epoch_curves(relative, ALIGNMENT, style, confidence=confidence)
 
 
 def draw(cube: xr.Dataset, laws: xr.Dataset, style: FigureSettings) -> Figure:
