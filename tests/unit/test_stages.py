@@ -10,12 +10,12 @@ from ntk_atlas.config.regression import RegressionSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.config.training import CheckpointSettings, LearningRateSettings, TrainingSettings
 from ntk_atlas.cubes.network_row import network_row, training_digests
+from ntk_atlas.cubes.predictions import empirical_predictions
 from ntk_atlas.datasets.read import read_dataset
-from ntk_atlas.stages.regress_row import regress_initial, regress_trained
+from ntk_atlas.stages.regress_row import RowStores, regress_row
 from ntk_atlas.stages.train_row import train_row
-from ntk_atlas.study.cells import Unit, rows
+from ntk_atlas.study.cells import rows
 from ntk_atlas.study.jobs import empirical_spec, train_spec
-from ntk_atlas.unit_store import UnitStore
 
 HUGE = 1e9
 
@@ -45,22 +45,21 @@ def experiment(*, network=None, regression=None, seeds=2, n_train=(6, 12), **tra
 def trained(settings, folder):
     (row,) = rows(settings.grid)
     spec, dataset = train_spec(settings, row), read_dataset(settings.dataset)
-    store = UnitStore(folder / "networks")
-    digests = train_row(spec, dataset, "data", store, "source")
-    return network_row(spec, store, digests), store, digests, dataset, row
+    stores = RowStores.of_row(folder, row.name)
+    digests = train_row(spec, dataset, "data", stores.networks, "source")
+    return network_row(spec, stores.networks, digests), stores, digests, dataset, row
 
 
 def regressed(settings, folder):
-    joined, store, digests, dataset, row = trained(settings, folder)
-    kernels = UnitStore(folder / "trained_ntk")
-    kernel_digests = regress_trained(
-        empirical_spec(settings, row, "trained"), dataset, "data", kernels, "source",
-        training_store=store, training_digests=digests,
-    )  # fmt: skip
-    unit = Unit(12, 0)
-    seeds = range(settings.grid.seeds)
-    names = ("test_mse_ntk_final", "test_mse_ntk_epoch_2")
-    return joined, kernels.load(unit.name, kernel_digests[unit], seeds, names)
+    joined, stores, digests, dataset, row = trained(settings, folder)
+    spec = empirical_spec(settings, row)
+    results = empirical_predictions(spec, stores, regress_row(spec, dataset, "data", stores, "source", digests))
+    return at_12(joined, "test_mse"), {name: results[name][1, 0] for name in results.arrays if "test_mse" in name}
+
+
+def at_12(joined, name):
+    """Values at n_train = 12 and draw 0, (seed, epoch); the epochs are 0, 2, 5."""
+    return joined[name][list(joined["n_train"]).index(12), 0]
 
 
 def test_a_row_is_trained_once_and_later_only_what_is_new(tmp_path):
@@ -71,8 +70,7 @@ def test_a_row_is_trained_once_and_later_only_what_is_new(tmp_path):
     assert {f: after[f] for f in files} == files
     assert sorted(f.name for f in set(after) - set(files)) == ["seeds-0-1.npz", *["seeds-2.npz"] * 3]
     assert digests == {unit: more_digests[unit] for unit in digests}
-    old = more.sel(n_train=[6, 12], seed=[0, 1])
-    assert np.array_equal(old.test_mse.values, joined.test_mse.values)
+    assert np.array_equal(more["test_mse"][[0, 2]][:, :, :2], joined["test_mse"])
     assert training_digests(more) == more_digests
 
 
@@ -81,7 +79,7 @@ def test_grouping_of_seeds_changes_no_number_and_no_digest(tmp_path):
     alone, _, other, *_ = trained(experiment(seeds_per_unit=1), tmp_path / "alone")
     assert digests == other
     for name in ("train_mse", "test_mse", "probe_kernels"):
-        np.testing.assert_allclose(together[name].values, alone[name].values, rtol=1e-10)
+        np.testing.assert_allclose(together[name], alone[name], rtol=1e-10)
 
 
 @pytest.mark.parametrize("initial_output", ["keep", "subtract"])
@@ -90,10 +88,9 @@ def test_around_the_network_an_infinite_ridge_leaves_the_networks_prediction(tmp
     settings = experiment(
         initial_output=initial_output, target_scale=target_scale, regression={"predictor_center": "network"}
     )
-    joined, kernels = regressed(settings, tmp_path)
-    for name, epoch in (("test_mse_ntk_final", 5), ("test_mse_ntk_epoch_2", 2)):
-        network = joined.test_mse.sel(n_train=12, draw=0, epoch=epoch).values
-        np.testing.assert_allclose(kernels[name][:, 1, 0], network, rtol=1e-6)
+    network, kernels = regressed(settings, tmp_path)
+    for name, checkpoint in (("test_mse_ntk_init", 0), ("test_mse_ntk_epoch_2", 1), ("test_mse_ntk_final", 2)):
+        np.testing.assert_allclose(kernels[name][:, 1], network[:, checkpoint], rtol=1e-6)
 
 
 def test_around_zero_an_infinite_ridge_predicts_zero(tmp_path):
@@ -102,32 +99,22 @@ def test_around_zero_an_infinite_ridge_predicts_zero(tmp_path):
     from ntk_atlas.datasets.draws import make_draw
 
     draw = make_draw(read_dataset(settings.dataset), settings.dataset, 0)
-    np.testing.assert_allclose(kernels["test_mse_ntk_final"][:, 1, 0], np.mean(draw.y_test**2), rtol=1e-6)
+    np.testing.assert_allclose(kernels["test_mse_ntk_final"][:, 1], np.mean(draw.y_test**2), rtol=1e-6)
 
 
-def test_the_initial_kernel_does_not_depend_on_training(tmp_path):
-    (row,) = rows(experiment().grid)
-    first = empirical_spec(experiment(), row, "initial")
-    second = empirical_spec(
-        experiment(max_epochs=9, optimizer="momentum", checkpoints=CheckpointSettings(epochs=(0, 2, 9), n_probe=4)),
-        row,
-        "initial",
-    )
-    assert first == second
-    dataset = read_dataset(experiment().dataset)
-    store = UnitStore(tmp_path)
-    digests = regress_initial(first, dataset, "data", store, "source")
-    values = store.load("draw-0", digests[0], (0, 1), ("test_mse", "solve_status"))
-    assert values["test_mse"].shape == (2, 2, 2)
-    assert np.isfinite(values["test_mse"]).all()
+def test_another_training_regresses_with_the_trained_kernels_only(tmp_path):
+    regressed(experiment(), tmp_path)
+    before = {f: f.stat().st_mtime_ns for f in tmp_path.rglob("initial_ntk/**/*.npz")}
+    regressed(experiment(optimizer="momentum", learning_rate=LearningRateSettings(relative=0.3)), tmp_path)
+    after = {f: f.stat().st_mtime_ns for f in tmp_path.rglob("initial_ntk/**/*.npz")}
+    assert before == after
+    assert len(list(tmp_path.rglob("trained_ntk/**/*.npz"))) == 2 * 2
 
 
 def test_scaled_targets_are_measured_in_their_own_units(tmp_path):
     """At initialization the error of f₀/scale is that of a network shrunk by the scale."""
-    unit = trained(experiment(), tmp_path / "unit")[0].test_mse.sel(n_train=12, draw=0, epoch=0).values
-    scaled = trained(experiment(target_scale="initial_output"), tmp_path / "scaled")[0]
-    zero = trained(experiment(initial_output="subtract"), tmp_path / "zero")[0].test_mse.sel(
-        n_train=12, draw=0, epoch=0
-    )
-    assert np.all(np.abs(scaled.test_mse.sel(n_train=12, draw=0, epoch=0).values - unit) > 1e-3)
-    assert np.ptp(zero.values) < 1e-12
+    unit = at_12(trained(experiment(), tmp_path / "unit")[0], "test_mse")[:, 0]
+    scaled = at_12(trained(experiment(target_scale="initial_output"), tmp_path / "scaled")[0], "test_mse")[:, 0]
+    zero = at_12(trained(experiment(initial_output="subtract"), tmp_path / "zero")[0], "test_mse")[:, 0]
+    assert np.all(np.abs(scaled - unit) > 1e-3)
+    assert np.ptp(zero) < 1e-12

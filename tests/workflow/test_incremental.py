@@ -39,7 +39,7 @@ def test_a_new_sample_count_trains_only_its_units(finished):
     before = finished.units()
     change(finished, "one", "grid", "n_train", [8, 16, 24, 32])
     assert finished.plan() == {
-        "train_networks": 2, "regress_initial_ntk": 2, "regress_trained_ntk": 2, "regress_infinite": 1,
+        "train_networks": 2, "regress_empirical": 2, "regress_infinite": 1,
         "regress_stationary": 1, "assemble_cube": 1, **AFTER_CUBE,
     }  # fmt: skip
     finished.snakemake("--cores", "2", "--quiet", "all", "--", "results/one/cube.nc")
@@ -54,7 +54,7 @@ def test_a_new_width_trains_its_row_only(finished):
     before = finished.units()
     change(finished, "one", "grid", "width", [4, 6, 8])
     assert finished.plan() == {
-        "train_networks": 1, "regress_initial_ntk": 1, "regress_trained_ntk": 1, "assemble_cube": 1, **AFTER_CUBE,
+        "train_networks": 1, "regress_empirical": 1, "assemble_cube": 1, **AFTER_CUBE,
     }  # fmt: skip
     finished.snakemake("--cores", "2", "--quiet", "all", "--", "results/one/cube.nc")
     new = set(finished.units()) - set(before)
@@ -74,7 +74,7 @@ def test_a_new_seed_trains_only_that_seed(finished):
 
 def test_a_learning_rate_trains_its_own_experiment_only(finished):
     change(finished, "two", "training", "learning_rate", {"relative": 0.4})
-    assert finished.plan() == {"train_networks": 1, "assemble_cube": 1, **AFTER_CUBE}
+    assert finished.plan() == {"train_networks": 1, "regress_empirical": 1, "assemble_cube": 1, **AFTER_CUBE}
 
 
 def test_two_settings_swapped_are_a_change(finished):
@@ -105,7 +105,7 @@ def test_a_ridge_regresses_again_and_trains_nothing(finished):
     change(finished, "one", "regression", "ridge_grid", [0.01, 0.1, 1.0])
     plan = finished.plan()
     assert "train_networks" not in plan
-    assert plan["regress_initial_ntk"] == 2
+    assert plan["regress_empirical"] == 2
     assert plan["regress_stationary"] == 1
 
 
@@ -132,7 +132,7 @@ def test_an_edit_in_plotting_redraws_only(finished):
 def test_an_edit_in_the_kernel_module_reaches_what_computes_kernels(finished):
     finished.edit("src/ntk_atlas/kernels/empirical.py", "\nfrom ", "\nEXTRA = 1\nfrom ")
     plan = finished.plan()
-    assert (plan["train_networks"], plan["regress_initial_ntk"], plan["regress_trained_ntk"]) == (3, 3, 2)
+    assert (plan["train_networks"], plan["regress_empirical"]) == (3, 3)
     assert "regress_stationary" not in plan
     assert "prepare_dataset" not in plan
 

@@ -31,19 +31,15 @@ def cube_inputs(wildcards):
     """Files of the cube by what they are; the script finds each one's place by its name."""
     name = wildcards.experiment
     experiment, folder = EXPERIMENTS[name], f"results/{name}"
-    initial = predictors(experiment, "initial")
-    trained = predictors(experiment, "trained")
+    empirical = predictors(experiment, "empirical")
     infinite = predictors(experiment, "infinite")
     scales = experiment.grid.init_scale if infinite else ()
     predictions = f"{folder}/predictions"
     return {
         "dataset": f"{folder}/dataset.nc",
         "networks": [f"{folder}/networks/{row}.nc" for row in row_names(name)],
-        "initial": [
-            f"{predictions}/initial_ntk/{row}.nc" for row in row_names(name) if initial
-        ],
-        "trained": [
-            f"{predictions}/trained_ntk/{row}.nc" for row in row_names(name) if trained
+        "empirical": [
+            f"{predictions}/empirical/{row}.nc" for row in row_names(name) if empirical
         ],
         "infinite": [
             f"{predictions}/infinite/init_scale-{canonical_text(scale)}.nc"

@@ -1,60 +1,30 @@
 # Kernel regression: with the empirical NTKs of a row, the infinite kernels of an init_scale, and stationary kernels.
 
 
-rule regress_initial_ntk:
-    input:
-        dataset="results/{experiment}/dataset.nc",
-    output:
-        predictions="results/{experiment}/predictions/initial_ntk/{row}.nc",
-    log:
-        "logs/{experiment}/regress_initial_ntk/{row}.log",
-    benchmark:
-        "results/{experiment}/costs/regress_initial_ntk/{row}.tsv"
-    conda:
-        CONDA
-    threads: 1
-    resources:
-        mem_mb=2000,
-    params:
-        spec=spec(
-            lambda experiment, row: empirical_spec(experiment, row, "initial"), "row"
-        ),
-        source=source("regress_initial_ntk.py"),
-        unit_source=module_source("stages/regress_row.py"),
-        units="results/{experiment}/units/initial_ntk/{row}",
-    message:
-        "{wildcards.experiment}: regression with the NTK at initialization, {wildcards.row}"
-    script:
-        "../scripts/regress_initial_ntk.py"
-
-
-rule regress_trained_ntk:
+rule regress_empirical:
     input:
         dataset="results/{experiment}/dataset.nc",
         networks="results/{experiment}/networks/{row}.nc",
     output:
-        predictions="results/{experiment}/predictions/trained_ntk/{row}.nc",
+        predictions="results/{experiment}/predictions/empirical/{row}.nc",
     log:
-        "logs/{experiment}/regress_trained_ntk/{row}.log",
+        "logs/{experiment}/regress_empirical/{row}.log",
     benchmark:
-        "results/{experiment}/costs/regress_trained_ntk/{row}.tsv"
+        "results/{experiment}/costs/regress_empirical/{row}.tsv"
     conda:
         CONDA
     threads: 1
     resources:
         mem_mb=2000,
     params:
-        spec=spec(
-            lambda experiment, row: empirical_spec(experiment, row, "trained"), "row"
-        ),
-        source=source("regress_trained_ntk.py"),
+        spec=spec(empirical_spec, "row"),
+        source=source("regress_empirical.py"),
         unit_source=module_source("stages/regress_row.py"),
-        units="results/{experiment}/units/trained_ntk/{row}",
-        weights="results/{experiment}/units/networks/{row}",
+        units="results/{experiment}/units",
     message:
-        "{wildcards.experiment}: regression with the NTK of trained networks, {wildcards.row}"
+        "{wildcards.experiment}: regression with the empirical NTKs of {wildcards.row}"
     script:
-        "../scripts/regress_trained_ntk.py"
+        "../scripts/regress_empirical.py"
 
 
 rule regress_infinite:

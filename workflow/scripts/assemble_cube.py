@@ -18,13 +18,10 @@ def main(files: dict[str, list[Path]], output: Path, experiment: ExperimentSetti
     dataset = load_dataset(files["dataset"][0])
     draws = [make_draw(dataset, experiment.dataset, number) for number in range(experiment.grid.draws)]
     n_probe = experiment.training.checkpoints.n_probe
-    predictions: dict[Row, list[Path]] = {}
-    for file in files["initial"] + files["trained"]:
-        predictions.setdefault(Row.parse(file.stem), []).append(file)
     cube = assemble_cube(
         experiment,
         network_rows={Row.parse(file.stem): file for file in files["networks"]},
-        row_predictions=predictions,
+        empirical_predictions={Row.parse(file.stem): file for file in files["empirical"]},
         infinite_predictions={float(file.stem.removeprefix("init_scale-")): file for file in files["infinite"]},
         stationary_predictions=files["stationary"],
         targets=np.stack([draw.y_test[probe_indices(draw, n_probe)] for draw in draws]),
@@ -35,7 +32,7 @@ def main(files: dict[str, list[Path]], output: Path, experiment: ExperimentSetti
 
 if "snakemake" in globals():
     with job_log(snakemake.log[0], f"assemble_cube {snakemake.wildcards.experiment}"):
-        kinds = ("dataset", "networks", "initial", "trained", "infinite", "stationary")
+        kinds = ("dataset", "networks", "empirical", "infinite", "stationary")
         named = {kind: snakemake.input.get(kind, []) for kind in kinds}
         main(
             {kind: [Path(f) for f in ([v] if isinstance(v, str) else v)] for kind, v in named.items()},

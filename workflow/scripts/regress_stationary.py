@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from ntk_atlas.cubes.netcdf import write_netcdf
 from ntk_atlas.cubes.predictions import stationary_predictions
 from ntk_atlas.datasets.store import load_dataset
 from ntk_atlas.job_log import job_log
+from ntk_atlas.labelled import write_labelled
 from ntk_atlas.numerics import precise_math
 from ntk_atlas.stages.regress_stationary import regress_stationary
 from ntk_atlas.study.prediction_specs import StationarySpec
@@ -14,7 +14,7 @@ from ntk_atlas.study.prediction_specs import StationarySpec
 def main(dataset_file: Path, output: Path, spec: StationarySpec) -> None:
     with precise_math(threads=1):
         arrays = regress_stationary(spec, load_dataset(dataset_file))
-    write_netcdf(stationary_predictions(spec, arrays), output)
+    write_labelled(stationary_predictions(spec, arrays), output)
 
 
 if "snakemake" in globals():

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from ntk_atlas.cubes.netcdf import write_netcdf
 from ntk_atlas.cubes.network_row import network_row
 from ntk_atlas.datasets.store import dataset_digest, load_dataset
 from ntk_atlas.job_log import job_log
+from ntk_atlas.labelled import write_labelled
 from ntk_atlas.numerics import precise_math
 from ntk_atlas.stages.train_row import train_row
 from ntk_atlas.study.specs import TrainSpec
@@ -16,7 +16,7 @@ def main(dataset_file: Path, output: Path, spec: TrainSpec, store: UnitStore, un
     dataset = load_dataset(dataset_file)
     with precise_math(threads=spec.training.threads):
         digests = train_row(spec, dataset, dataset_digest(dataset), store, unit_source)
-    write_netcdf(network_row(spec, store, digests), output)
+    write_labelled(network_row(spec, store, digests), output)
 
 
 if "snakemake" in globals():

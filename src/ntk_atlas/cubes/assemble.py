@@ -9,7 +9,8 @@ import xarray as xr
 
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.kernel_measures import row_measures
-from ntk_atlas.cubes.netcdf import filled, read_netcdf
+from ntk_atlas.cubes.netcdf import read_netcdf
+from ntk_atlas.cubes.network_row import filled
 from ntk_atlas.cubes.schema import (
     CELL,
     COORDINATES,
@@ -36,7 +37,7 @@ def assemble_cube(
     experiment: ExperimentSettings,
     *,
     network_rows: Mapping[Row, Path],
-    row_predictions: Mapping[Row, Sequence[Path]],
+    empirical_predictions: Mapping[Row, Path],
     infinite_predictions: Mapping[float, Path],
     stationary_predictions: Sequence[Path],
     targets: np.ndarray,
@@ -47,7 +48,7 @@ def assemble_cube(
     Args:
         experiment: the configured grid and settings; they are stored in the cube as JSON text.
         network_rows: file of each row of networks.
-        row_predictions: files of each row's empirical kernels.
+        empirical_predictions: file of each row's empirical kernels.
         infinite_predictions: file of the infinite kernels at each init_scale.
         stationary_predictions: files of the stationary kernels.
         targets: targets of the probe samples in every draw, `(n_draws, n_probe, n_outputs)`.
@@ -69,9 +70,8 @@ def assemble_cube(
         dataset = read_netcdf(file, drop=("test_predictions",))
         dataset = dataset.merge(row_measures(dataset, targets)).drop_vars(["probe_kernels", "unit_digest"])
         _collect(pieces, dataset.rename(ROW_NAMES), place[row])
-    for row, files in row_predictions.items():
-        for file in files:
-            _collect(pieces, read_netcdf(file), place[row])
+    for row, file in empirical_predictions.items():
+        _collect(pieces, read_netcdf(file), place[row])
     for name, values in pieces.items():
         cube[name] = _on_grid(values, tuple(cube.sizes[dim] for dim in CELL[:3]))
     scales = {scale: read_netcdf(file) for scale, file in infinite_predictions.items()}

@@ -3,7 +3,6 @@
 import os
 from pathlib import Path
 
-import numpy as np
 import xarray as xr
 
 
@@ -37,11 +36,3 @@ def read_netcdf(path: Path, *, drop: tuple[str, ...] = ()) -> xr.Dataset:
     """
     with xr.open_dataset(path, engine="netcdf4", drop_variables=drop) as dataset:
         return dataset.load()
-
-
-def filled(shape: tuple[int, ...], dtype: np.dtype | str) -> np.ndarray:
-    """An array of what stands for "not there": NaN for floats, −1 for integers, "" for text."""
-    kind = np.dtype(dtype).kind
-    if kind in "OU":
-        return np.full(shape, "", dtype=object)
-    return np.full(shape, np.nan if kind == "f" else -1, dtype=dtype)

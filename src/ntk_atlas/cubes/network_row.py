@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 
 import numpy as np
-import xarray as xr
 
-from ntk_atlas.cubes.netcdf import filled
+from ntk_atlas.labelled import LabelledArray, LabelledArrays
 from ntk_atlas.stages.train_row import MEMBER_ARRAYS
 from ntk_atlas.study.cells import Unit, units
 from ntk_atlas.study.specs import TrainSpec
@@ -16,7 +15,7 @@ EPOCH_ARRAYS = ("train_mse", "validation_mse", "test_mse", "train_error", "test_
 EXTRA_DIMS = {"probe_kernels": ("probe", "probe_2"), "test_predictions": ("test_sample", "output")}
 
 
-def network_row(spec: TrainSpec, store: UnitStore, digests: Mapping[Unit, str]) -> xr.Dataset:
+def network_row(spec: TrainSpec, store: UnitStore, digests: Mapping[Unit, str]) -> LabelledArrays:
     """Joins the finished units of a row.
 
     Epochs at which a unit has no checkpoint are NaN: units differ in their last epoch under `min_steps`.
@@ -51,28 +50,26 @@ def network_row(spec: TrainSpec, store: UnitStore, digests: Mapping[Unit, str]) 
                 joined[name] = filled((*shape, *values.shape[1:]), values.dtype)
             joined[name][cell] = values
     joined["final_train_mse"] = _last(loaded, "train_mse", shape, spec)
-    variables = {name: (_dims(name), values) for name, values in joined.items()}
-    variables["unit_digest"] = (
-        ("n_train", "draw"),
-        np.array([[digests[Unit(n, draw)] for draw in range(spec.draws)] for n in spec.n_train], dtype=object),
-    )
-    coordinates = {
-        "n_train": list(spec.n_train),
-        "draw": list(range(spec.draws)),
-        "seed": list(seeds),
-        "epoch": epochs,
-    }
-    attributes = {"row": spec.row.name, "spec": spec.canonical_json()}
-    return xr.Dataset(variables, coordinates, attributes)
+    digest_table = [[digests[Unit(n, draw)] for draw in range(spec.draws)] for n in spec.n_train]
+    coordinates = {"n_train": spec.n_train, "draw": range(spec.draws), "seed": seeds, "epoch": epochs}
+    arrays = {name: LabelledArray((name,), np.array(values)) for name, values in coordinates.items()}
+    arrays |= {name: LabelledArray(_dims(name), values) for name, values in joined.items()}
+    arrays["unit_digest"] = LabelledArray(("n_train", "draw"), np.array(digest_table, dtype=object))
+    return LabelledArrays(arrays, {"row": spec.row.name, "spec": spec.canonical_json()})
 
 
-def training_digests(row: xr.Dataset) -> dict[Unit, str]:
+def training_digests(row: LabelledArrays) -> dict[Unit, str]:
     """The digest of each unit of a row, as `network_row` recorded it."""
     return {
-        Unit(int(n), int(draw)): str(row["unit_digest"].sel(n_train=n, draw=draw).item())
-        for n in row["n_train"].values
-        for draw in row["draw"].values
+        Unit(int(n), int(draw)): str(row["unit_digest"][i, j])
+        for i, n in enumerate(row["n_train"])
+        for j, draw in enumerate(row["draw"])
     }
+
+
+def filled(shape: tuple[int, ...], dtype: np.dtype | str) -> np.ndarray:
+    """An array of what stands for "not there": NaN for floats, −1 for integers."""
+    return np.full(shape, np.nan if np.dtype(dtype).kind == "f" else -1, dtype=dtype)
 
 
 def _dims(name: str) -> tuple[str, ...]:

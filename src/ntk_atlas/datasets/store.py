@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 
 from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.errors import DataError
+from ntk_atlas.labelled import LabelledArray, LabelledArrays, read_labelled, write_labelled
 
 SPLIT_FLAGS = {"flag_values": np.array([0, 1, 2], np.int8), "flag_meanings": "training_pool validation test"}
 
@@ -38,14 +38,7 @@ def save_dataset(dataset: Dataset, path: str | Path) -> None:
         dataset: the samples.
         path: the NetCDF file; its folder is made where it is missing.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        _to_xarray(dataset).to_netcdf(temporary, engine="netcdf4")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_labelled(_to_labelled(dataset), path)
 
 
 def load_dataset(path: str | Path) -> Dataset:
@@ -60,14 +53,12 @@ def load_dataset(path: str | Path) -> Dataset:
     Raises:
         DataError: when the file is missing, is not a prepared data set, or does not match its digest.
     """
-    import xarray as xr
-
     path = Path(path)
     if not path.is_file():
         raise DataError(f"there is no prepared data set {path}: run the rule that prepares it")
     try:
-        with xr.open_dataset(path, engine="netcdf4", decode_cf=False) as stored:
-            dataset, digest = _from_xarray(stored.load()), stored.attrs["digest"]
+        stored = read_labelled(path)
+        dataset, digest = _from_labelled(stored), stored.attributes["digest"]
     except (OSError, KeyError, RuntimeError, ValueError) as error:
         raise DataError(
             f"{path} cannot be read as a prepared data set ({error}): delete it and prepare the data again"
@@ -80,40 +71,36 @@ def load_dataset(path: str | Path) -> Dataset:
     return dataset
 
 
-def _to_xarray(dataset: Dataset):
-    import xarray as xr
-
+def _to_labelled(dataset: Dataset) -> LabelledArrays:
     features = ("feature",) if dataset.x.ndim == 2 else tuple(f"input_{i}" for i in range(dataset.x.ndim - 1))
-    variables = {
-        "x": (("sample", *features), dataset.x, {"long_name": "inputs, not normalized", "units": "1"}),
-        "y": (("sample", "output"), dataset.y, {"long_name": "encoded targets", "units": "1"}),
+    inputs = {"long_name": "inputs, not normalized", "units": "1"}
+    arrays = {
+        "x": LabelledArray(("sample", *features), dataset.x, inputs),
+        "y": LabelledArray(("sample", "output"), dataset.y, {"long_name": "encoded targets", "units": "1"}),
     }
     if dataset.labels is not None:
-        attrs = {"long_name": "class index, position in class_names", "units": "1"}
-        variables["labels"] = (("sample",), dataset.labels.astype(np.int64), attrs)
+        meaning = {"long_name": "class index, position in class_names", "units": "1"}
+        arrays["labels"] = LabelledArray(("sample",), dataset.labels.astype(np.int64), meaning)
     if dataset.split is not None:
-        attrs = {"long_name": "part of the split the sample belongs to", "units": "1", **SPLIT_FLAGS}
-        variables["split"] = (("sample",), dataset.split.astype(np.int8), attrs)
-    stored = xr.Dataset(variables)
-    for variable in stored.variables.values():
-        variable.encoding["_FillValue"] = None
-    stored.attrs = {
+        meaning = {"long_name": "part of the split the sample belongs to", "units": "1", **SPLIT_FLAGS}
+        arrays["split"] = LabelledArray(("sample",), dataset.split.astype(np.int8), meaning)
+    attributes = {
         "title": f"NTK Atlas data set: {dataset.name}",
         "name": dataset.name,
         "target_encoding": dataset.target_encoding,
         "class_names": json.dumps(list(dataset.class_names)),
         "digest": dataset_digest(dataset),
     }
-    return stored
+    return LabelledArrays(arrays, attributes)
 
 
-def _from_xarray(stored) -> Dataset:
+def _from_labelled(stored: LabelledArrays) -> Dataset:
     return Dataset(
-        name=stored.attrs["name"],
-        x=stored["x"].values,
-        y=stored["y"].values,
-        labels=stored["labels"].values if "labels" in stored else None,
-        split=stored["split"].values if "split" in stored else None,
-        target_encoding=stored.attrs["target_encoding"],
-        class_names=tuple(json.loads(stored.attrs["class_names"])),
+        name=stored.attributes["name"],
+        x=stored["x"],
+        y=stored["y"],
+        labels=stored["labels"] if "labels" in stored.arrays else None,
+        split=stored["split"] if "split" in stored.arrays else None,
+        target_encoding=stored.attributes["target_encoding"],
+        class_names=tuple(json.loads(stored.attributes["class_names"])),
     )

@@ -19,8 +19,8 @@ def plot_kernel_alignment(cube: xr.Dataset, style: FigureSettings, *, confidence
     """Alignment Σ_c y_cᵀΘ_t y_c / (‖y‖² Tr Θ_t) of the probe kernel over that at epoch 0, against the epoch.
 
     The ratio is taken network by network: alignments of different draws differ by their probe samples, which says
-    nothing about training. Columns are depths, colours init scales, dashes widths; n_train is the largest. A kernel that does not learn
-    stays at 1; feature learning raises it.
+    nothing about training. Columns are depths, colours init scales, dashes widths; n_train is the largest. A
+    kernel that does not learn stays at 1; feature learning raises it.
 
     Args:
         cube: a cube.

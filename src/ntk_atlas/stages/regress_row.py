@@ -2,6 +2,8 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -35,22 +37,65 @@ def regression_arrays(results: Sequence[NestedRegression]) -> Arrays:
     }
 
 
-def regress_initial(
-    spec: EmpiricalSpec, dataset: Dataset, dataset_digest: str, store: UnitStore, source: str
-) -> dict[int, str]:
-    """Regression with the NTK at initialization; no training is needed, one kernel serves all n_train.
+@dataclass(frozen=True)
+class RowStores:
+    """Where the finished units of one row lie: its networks, and regressions before and after training."""
+
+    networks: UnitStore
+    initial: UnitStore
+    trained: UnitStore
+
+    @classmethod
+    def of_row(cls, folder: Path, row: str) -> "RowStores":
+        """The stores of the row of that name, below the folder of all units."""
+        return cls(*(UnitStore(folder / stage / row) for stage in ("networks", "initial_ntk", "trained_ntk")))
+
+
+@dataclass(frozen=True)
+class RowDigests:
+    """Digests of a row's finished regressions: by draw with the initial kernels, by unit with the trained ones."""
+
+    initial: dict[int, str]
+    trained: dict[Unit, str]
+
+
+def regress_row(
+    spec: EmpiricalSpec,
+    dataset: Dataset,
+    dataset_digest: str,
+    stores: RowStores,
+    source: str,
+    training_digests: dict[Unit, str],
+) -> RowDigests:
+    """Regression with all empirical kernels of a row that are asked for; computes what is not finished yet.
 
     Args:
-        spec: the row and its settings.
+        spec: the row, its settings and the predictors wanted.
         dataset: the data.
         dataset_digest: digest of the data's contents.
-        store: where finished units lie; a unit is a draw.
+        stores: where finished units lie.
         source: digest of the code that computes.
+        training_digests: digest of each unit's training.
+
+    Returns:
+        The digests under which the results lie in `stores`.
+    """
+    work = (spec, dataset, dataset_digest, stores, source)
+    return RowDigests(
+        initial=regress_initial(*work) if spec.has_initial else {},
+        trained=regress_trained(*work, training_digests) if spec.trained_predictors else {},
+    )
+
+
+def regress_initial(
+    spec: EmpiricalSpec, dataset: Dataset, dataset_digest: str, stores: RowStores, source: str
+) -> dict[int, str]:
+    """Regression with the NTK at initialization: a unit is a draw, for one kernel serves all n_train.
 
     Returns:
         The digest of each draw's units.
     """
-    digests = {}
+    digests, store = {}, stores.initial
     for number in range(spec.draws):
         digest = unit_digest("initial", spec.cell_settings(), spec.n_train, number, dataset_digest, source)
         digests[number] = digest
@@ -71,30 +116,19 @@ def regress_trained(
     spec: EmpiricalSpec,
     dataset: Dataset,
     dataset_digest: str,
-    store: UnitStore,
+    stores: RowStores,
     source: str,
-    *,
-    training_store: UnitStore,
     training_digests: dict[Unit, str],
 ) -> dict[Unit, str]:
     """Regression with the NTKs of trained networks: trained on n samples, regressed on the same n.
 
-    Args:
-        spec: the row, its settings, and the predictors wanted (`ntk_final`, `ntk_epoch_<t>`).
-        dataset: the data.
-        dataset_digest: digest of the data's contents.
-        store: where finished units lie.
-        source: digest of the code that computes.
-        training_store: where the weights lie.
-        training_digests: digest of each unit's training.
-
     Returns:
         The digest of each unit; its arrays are named `<field>_<predictor>`, `(n_seeds, 2, 1)`.
     """
-    digests = {}
+    digests, store = {}, stores.trained
     for unit in units(spec.n_train, spec.draws):
         trained = training_digests[unit]
-        digest = unit_digest("trained", spec.cell_settings(), trained, dataset_digest, source)
+        digest = unit_digest("trained", spec.cell_settings(), spec.trained_predictors, trained, dataset_digest, source)
         digests[unit] = digest
         for block in seed_blocks(spec.seeds, spec.seeds_per_unit):
             seeds = store.missing(unit.name, digest, block)
@@ -102,9 +136,9 @@ def regress_trained(
                 continue
             log.info("trained NTK of %s, %s, seeds %s", spec.row.name, unit.name, seeds)
             draw = make_draw(dataset, spec.dataset, unit.draw)
-            saved = training_store.load(unit.name, trained, seeds, ("weights", "weight_epochs"))
+            saved = stores.networks.load(unit.name, trained, seeds, ("weights", "weight_epochs"))
             arrays: Arrays = {}
-            for predictor in spec.predictors:
+            for predictor in spec.trained_predictors:
                 results = _regress_checkpoint(spec, dataset, draw, unit, seeds, saved, predictor)
                 arrays |= {f"{name}_{predictor}": a for name, a in regression_arrays(results).items()}
             store.save(unit.name, digest, seeds, arrays)

@@ -8,14 +8,13 @@ from ntk_atlas.study.cells import Row
 from ntk_atlas.study.prediction_specs import EmpiricalSpec, InfiniteSpec, StationarySpec
 from ntk_atlas.study.specs import PrepareSpec, TrainSpec
 
-INITIAL = ("ntk_init",)
 INFINITE = ("infinite_ntk", "nngp")
 STATIONARY = ("laplace", "matern_3_2", "matern_5_2", "rbf")
 
 
 def predictors(experiment: ExperimentSettings, kind: str) -> tuple[str, ...]:
-    """The configured kernels of one kind: `initial`, `trained`, `infinite` or `stationary`."""
-    kinds = {"initial": INITIAL, "infinite": INFINITE, "stationary": STATIONARY}
+    """The configured kernels of one kind: `empirical`, `infinite` or `stationary`."""
+    kinds = {"infinite": INFINITE, "stationary": STATIONARY}
     others = {name for names in kinds.values() for name in names}
     return tuple(
         name
@@ -34,8 +33,8 @@ def train_spec(experiment: ExperimentSettings, row: Row) -> TrainSpec:
     return TrainSpec(**_networks(experiment, row), training=experiment.training)
 
 
-def empirical_spec(experiment: ExperimentSettings, row: Row, kind: str) -> EmpiricalSpec:
-    """Spec of `regress_initial_ntk` and `regress_trained_ntk`; `kind` is `initial` or `trained`."""
+def empirical_spec(experiment: ExperimentSettings, row: Row) -> EmpiricalSpec:
+    """Spec of `regress_empirical`."""
     regression, training = experiment.regression, experiment.training
     around = {}
     if regression.predictor_center == "network":
@@ -43,7 +42,7 @@ def empirical_spec(experiment: ExperimentSettings, row: Row, kind: str) -> Empir
     return EmpiricalSpec(
         **_networks(experiment, row),
         **around,
-        predictors=predictors(experiment, kind),
+        predictors=predictors(experiment, "empirical"),
         predictor_center=regression.predictor_center,
         solve=regression.solve(),
     )

@@ -8,7 +8,7 @@ from ntk_atlas.study.specs import DataSpec, NetworksSpec
 
 
 class EmpiricalSpec(NetworksSpec):
-    """Spec of `regress_initial_ntk` and `regress_trained_ntk`: one row's networks as kernels."""
+    """Spec of `regress_empirical`: one row's networks as kernels, before and after training."""
 
     predictors: tuple[str, ...]
     predictor_center: PredictorCenter
@@ -16,6 +16,22 @@ class EmpiricalSpec(NetworksSpec):
     """Matters to kernels around the network only, as does the next."""
     target_scale: Literal["unit", "initial_output"] = "unit"
     solve: SolveSettings
+
+    @property
+    def has_initial(self) -> bool:
+        """Whether the kernel at initialization is asked for."""
+        return "ntk_init" in self.predictors
+
+    @property
+    def trained_predictors(self) -> tuple[str, ...]:
+        """The kernels after training that are asked for."""
+        return tuple(name for name in self.predictors if name != "ntk_init")
+
+    def cell_settings(self) -> dict:
+        """See `NetworksSpec.cell_settings`; which other predictors there are changes no number."""
+        settings = super().cell_settings()
+        del settings["predictors"]
+        return settings
 
 
 class InfiniteSpec(DataSpec):
