@@ -45,7 +45,7 @@ clean:  ## remove the environment (results stay)
 	$(PY) -m venv .venv
 	$(BIN)/python -m pip install -q uv==0.13.9 || echo "uv is not to be had: falling back to pip"
 	@if $(BIN)/python -c "import uv" 2>/dev/null; then \
-	  UV_FIND_LINKS="$(PIP_FIND_LINKS)" $(BIN)/uv pip install -q --python $(BIN)/python --no-deps -r requirements.lock $(UV_ARGS); \
+	  UV_FIND_LINKS="$(PIP_FIND_LINKS)" $(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python --no-deps -r requirements.lock $(UV_ARGS); \
 	else $(BIN)/python -m pip install -q --no-deps -r requirements.lock; fi
 	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
@@ -53,6 +53,6 @@ clean:  ## remove the environment (results stay)
 .venv/.done-dev: .venv/.done requirements-dev.lock
 	@echo "== adding the test tools"
 	@if $(BIN)/python -c "import uv" 2>/dev/null; then \
-	  UV_FIND_LINKS="$(PIP_FIND_LINKS)" $(BIN)/uv pip install -q --python $(BIN)/python --no-deps -r requirements-dev.lock; \
+	  UV_FIND_LINKS="$(PIP_FIND_LINKS)" $(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python --no-deps -r requirements-dev.lock; \
 	else $(BIN)/python -m pip install -q --no-deps -r requirements-dev.lock; fi
 	@touch $@
