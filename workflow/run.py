@@ -49,62 +49,78 @@ def end_orphans(folder: Path) -> None:
     psutil.wait_procs(alive, timeout=10)
 
 
-def unlock(folder: Path) -> None:
+def live_snakemake(folder: Path) -> list[psutil.Process]:
+    """Snakemake processes at work in `folder` now."""
+    return [
+        process
+        for process in psutil.process_iter(["cmdline", "cwd"])
+        if process.info["cwd"] == str(folder)
+        and any(Path(word).name in ("snakemake", "snakemake.exe") for word in (process.info["cmdline"] or [])[:3])
+    ]
+
+
+def unlock(folder: Path, study: list[str]) -> None:
     """Removes Snakemake's lock if a killed run left one."""
     locks = folder / ".snakemake" / "locks"
     if locks.is_dir() and any(locks.iterdir()):
         log.info("unlocking the folder: the run before this one was killed")
-        subprocess.run([*SNAKEMAKE, "--unlock", "--quiet", "all"], check=True)
+        subprocess.run([*SNAKEMAKE, *study, "--unlock", "--quiet", "all"])
+
+
+def arguments_of_the_call() -> tuple[argparse.Namespace, list[str]]:
+    """What this launcher understands, and what it only passes on to the run."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--unlock-only", action="store_true", help="end orphans and unlock, run nothing")
+    parser.add_argument("--report", default="results/report.html", help="where the report goes")
+    parser.add_argument("--directory", "-d", type=Path, help="folder of the results")
+    parser.add_argument("--configfile", "--configfiles", nargs="+", default=[], help="config files, later ones win")
+    parser.add_argument("--dry-run", "-n", action="store_true", help="only say what would run")
+    return parser.parse_known_args()
 
 
 def main() -> int:
     """Runs everything; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--unlock-only", action="store_true", help="end orphans and unlock, run nothing")
-    parser.add_argument("--report", default="results/report.html", help="where the report goes")
-    arguments, snakemake_arguments = parser.parse_known_args()
+    call, passed_on = arguments_of_the_call()
     logging.basicConfig(level=logging.INFO, format="== %(message)s")
-    folder = Path.cwd()
-    (folder / ".snakemake").mkdir(exist_ok=True)
+    folder = (call.directory or Path.cwd()).resolve()
+    study = ["--directory", str(call.directory)] if call.directory else []
+    study += ["--configfile", *call.configfile] if call.configfile else []
+    (folder / ".snakemake").mkdir(parents=True, exist_ok=True)
     with (folder / ".snakemake" / "ntk-atlas.lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             log.error("another run is under way in %s: wait for it, or end it", folder)
             return 1
+        running = live_snakemake(folder)
+        if running:
+            log.error("snakemake (process %d) is at work in %s: wait for it, or end it", running[0].pid, folder)
+            return 1
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         end_orphans(folder)
-        unlock(folder)
-        if arguments.unlock_only:
+        unlock(folder, study)
+        if call.unlock_only:
             return 0
-        return run_and_report(snakemake_arguments, arguments.report)
+        return run_and_report(call, study, passed_on)
 
 
-def run_and_report(snakemake_arguments: list[str], report: str) -> int:
+def run_and_report(call: argparse.Namespace, study: list[str], passed_on: list[str]) -> int:
     """Runs the study and writes its report; says where to look."""
     start = time.monotonic()
     log.info("running the study (each job's progress is in logs/)")
-    cores = [] if any(a.startswith(("--cores", "-c", "--profile", "--jobs")) for a in snakemake_arguments) else ["all"]
-    cores = ["--cores", *cores] if cores else []
-    status = subprocess.run([*SNAKEMAKE, *cores, *snakemake_arguments]).returncode
+    given = any(word.startswith(("--cores", "-c", "--profile", "--jobs", "-j")) for word in passed_on)
+    cores = [] if given else ["--cores", "all"]
+    dry_run = ["--dry-run"] if call.dry_run else []
+    status = subprocess.run([*SNAKEMAKE, *study, *cores, *dry_run, *passed_on]).returncode
     if status:
         log.error("the study did not finish: see the messages above; finished work is kept, run again to go on")
+    if status or call.dry_run:
         return status
     log.info("study finished in %.0f s; writing the report", time.monotonic() - start)
-    overlays = _option(snakemake_arguments, "--configfile") + _option(snakemake_arguments, "--directory")
-    status = subprocess.run([*SNAKEMAKE, *overlays, "--report", report, "--quiet", "all"]).returncode
+    status = subprocess.run([*SNAKEMAKE, *study, "--report", call.report, "--quiet", "all"]).returncode
     if status == 0:
-        log.info("done: open %s in a browser; cubes are results/<experiment>/cube.nc", report)
+        log.info("done: open %s in a browser; cubes are results/<experiment>/cube.nc", call.report)
     return status
-
-
-def _option(arguments: list[str], name: str) -> list[str]:
-    """An option with all its values, as it was given."""
-    if name not in arguments:
-        return []
-    start = arguments.index(name)
-    end = next((i for i in range(start + 1, len(arguments)) if arguments[i].startswith("-")), len(arguments))
-    return arguments[start:end]
 
 
 if __name__ == "__main__":

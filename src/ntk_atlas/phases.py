@@ -16,7 +16,7 @@ from ntk_atlas.config.network import NetworkSettings
 
 CRITICAL_TOLERANCE = 2e-3
 """|χ₁ − 1| up to which an initialization counts as critical: tabulated critical points have four digits."""
-_LARGEST_VARIANCE = 1e8
+_LARGEST_VARIANCE, _SMALLEST_VARIANCE = 1e8, 1e-12
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,11 @@ def phase_of(network: NetworkSettings, init_scale: float) -> Phase:
 
 
 def fixed_point(activation: str, init_scale: float, bias_variance: float) -> float:
-    """The stable q* ≥ 0 of q ← σ_w² E[φ(√q z)²] + σ_b²; infinity where the variance grows for ever."""
+    """The q* ≥ 0 that q ← σ_w² E[φ(√q z)²] + σ_b² reaches from inputs with ‖x‖² = their dimension.
+
+    Where 0 and ∞ are both stable (GELU), the start q = σ_w² + σ_b² decides. Infinity stands for a variance that
+    grows for ever.
+    """
     if activation == "relu":
         if bias_variance == 0.0:
             return 0.0 if init_scale < 2.0 else (1.0 if init_scale == 2.0 else math.inf)
@@ -64,14 +68,16 @@ def fixed_point(activation: str, init_scale: float, bias_variance: float) -> flo
     def excess(q: float) -> float:
         return init_scale * value_moment(activation, q) + bias_variance - q
 
-    low, high = 1e-14, 1.0
-    if excess(low) <= 0.0:
-        return 0.0
-    while excess(high) > 0.0:
-        high *= 2.0
-        if high > _LARGEST_VARIANCE:
+    start = init_scale + bias_variance
+    grows = excess(start) > 0.0
+    near = far = start
+    while (excess(far) > 0.0) == grows:
+        near, far = far, (far * 1.25 if grows else far / 1.25)
+        if far > _LARGEST_VARIANCE:
             return math.inf
-    return float(brentq(excess, low, high, xtol=1e-13, rtol=1e-13))
+        if far < _SMALLEST_VARIANCE:
+            return 0.0
+    return float(brentq(excess, min(near, far), max(near, far), xtol=1e-13, rtol=1e-13))
 
 
 def value_moment(activation: str, q: float) -> float:

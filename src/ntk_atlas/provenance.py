@@ -3,6 +3,7 @@
 import hashlib
 import platform
 import subprocess
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -11,7 +12,14 @@ PACKAGES = ("ntk-atlas", "torch", "pytorch-lightning", "numpy", "scipy", "xarray
 
 def file_digest(path: Path) -> str:
     """16 hexadecimal digits of a file's contents."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    state = path.stat()
+    return _file_digest(path.resolve(), state.st_size, state.st_mtime_ns, state.st_ino)
+
+
+@lru_cache(maxsize=64)
+def _file_digest(path: Path, _size: int, _mtime: int, _inode: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def git_revision(folder: Path) -> str:

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -48,7 +49,7 @@ class UnitStore:
             try:
                 with np.load(file, allow_pickle=False) as arrays:
                     intact = arrays.zip.testzip() is None
-            except (OSError, ValueError, zipfile.BadZipFile):
+            except (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile):
                 intact = False
             if intact:
                 done.update(block)
@@ -64,6 +65,8 @@ class UnitStore:
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         with temporary.open("wb") as file:
             np.savez(file, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
         return path
 

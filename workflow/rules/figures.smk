@@ -24,6 +24,7 @@ rule plot_figure:
     params:
         spec=STUDY.figures.canonical_json(),
         source=lambda wildcards: module_source(f"plotting/{wildcards.figure}.py"),
+        script_source=source("plot_figure.py"),
     message:
         "{wildcards.experiment}: drawing {wildcards.figure}"
     script:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import AfterValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from ntk_atlas.config.base import Settings
 
@@ -24,6 +24,9 @@ class DatasetBase(Settings):
     """Seed of the permutations that define the draws."""
 
 
+PositiveClasses = Annotated[tuple[int, ...], AfterValidator(lambda classes: tuple(sorted(set(classes))))]
+
+
 class DigitsSettings(DatasetBase):
     """Scikit-learn's 1,797 handwritten digits, 8 × 8 pixels."""
 
@@ -31,7 +34,7 @@ class DigitsSettings(DatasetBase):
     """scikit-learn's digits."""
     task: Literal["classes", "binary"] = "classes"
     """`classes`: centred one-hot targets, one output a class; `binary`: one output, ±1."""
-    positive_classes: tuple[int, ...] = (1, 3, 5, 7, 9)
+    positive_classes: PositiveClasses = (1, 3, 5, 7, 9)
     """Binary task: the classes with target +1."""
 
 
@@ -88,7 +91,7 @@ class FileSettings(DatasetBase):
     task: Literal["classes", "binary", "regression"] = "classes"
     """What y means: class labels, class labels of which some are +1, or real values (standardized with the
     training pool's mean and standard deviation)."""
-    positive_classes: tuple[int, ...] = (1,)
+    positive_classes: PositiveClasses = (1,)
     """Binary task: the classes with target +1."""
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from ntk_atlas.config.base import Settings
 
@@ -34,6 +34,11 @@ class CheckpointSettings(Settings):
     weights: Literal["scheduled", "ends"] = "ends"
     """Keep the weights of every `scheduled` epoch, or of the first and the last only."""
 
+    @field_validator("epochs")
+    @classmethod
+    def _ascending(cls, value: str | tuple[int, ...]) -> str | tuple[int, ...]:
+        return tuple(sorted({0, *value})) if isinstance(value, tuple) else value
+
 
 class TrainingSettings(Settings):
     """How networks are trained."""
@@ -55,7 +60,8 @@ class TrainingSettings(Settings):
     stop_loss: PositiveFloat | None = None
     """A network whose training MSE is at or below this at the end of an epoch stops there."""
     target_mse: PositiveFloat = 1e-2
-    """The training MSE a network should reach; those that do not are flagged and their share is reported."""
+    """The training MSE a network should reach (under cross-entropy: no training sample wrong); those that do not
+    are flagged and their share is reported."""
     divergence_factor: Annotated[float, Field(gt=1.0)] = 1e4
     """A network diverged when its loss is not finite or this many times its first one."""
     initial_output: Literal["keep", "subtract"] = "keep"

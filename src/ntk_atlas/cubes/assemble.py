@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.config.training import TrainingSettings
 from ntk_atlas.cubes.kernel_measures import row_measures
 from ntk_atlas.cubes.netcdf import read_netcdf
 from ntk_atlas.cubes.network_row import filled
@@ -79,7 +80,7 @@ def assemble_cube(
         cube = cube.merge(_join_scales(scales, grid.init_scale))
     for file in stationary_predictions:
         cube = cube.merge(read_netcdf(file).drop_attrs(deep=False))
-    cube["status"] = _status(cube, experiment.training.target_mse)
+    cube["status"] = _status(cube, experiment.training)
     return _described(cube, experiment, provenance)
 
 
@@ -129,11 +130,14 @@ def _join_scales(scales: Mapping[float, xr.Dataset], configured: Sequence[float]
     return joined.transpose(*[dim for dim in order if dim in joined.dims])
 
 
-def _status(cube: xr.Dataset, target_mse: float) -> xr.DataArray:
+def _status(cube: xr.Dataset, training: TrainingSettings) -> xr.DataArray:
     """Converged or not is judged here, so that another `target_mse` does not train anything again."""
     status = cube["status"].copy()
     finished = status.isin([int(Status.CONVERGED), int(Status.BUDGET_SPENT)])
-    reached = cube["final_train_mse"] <= target_mse
+    if training.loss == "cross_entropy":
+        reached = cube["train_error"].ffill("epoch").isel(epoch=-1) == 0.0
+    else:
+        reached = cube["final_train_mse"] <= training.target_mse
     return status.where(~finished, xr.where(reached, int(Status.CONVERGED), int(Status.BUDGET_SPENT))).astype(np.int8)
 
 

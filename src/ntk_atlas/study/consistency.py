@@ -1,5 +1,6 @@
 """Checks across sections of the config, and of the config against the data it names."""
 
+import ast
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from ntk_atlas.study.problems import Problem
 from ntk_atlas.training.schedule import scheduled_epochs
 
 INFINITE = ("infinite_ntk", "nngp")
+STATIONARY = ("laplace", "matern_3_2", "matern_5_2", "rbf")
 EXACT_INFINITE_ACTIVATIONS = ("relu", "erf")
 
 
@@ -33,6 +35,7 @@ def consistency_problems(study: StudySettings) -> list[Problem]:
 
 def _experiment(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
     yield from _kernels(experiment)
+    yield from _cross_entropy(experiment)
     yield from _checkpoints(experiment)
     yield from _factory(experiment)
     try:
@@ -51,6 +54,9 @@ def _kernels(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
             "kernel regression predicts networks trained on squared error; under cross_entropy there is no "
             "linear solve that it equals: set predictors to [] or training.loss to mse",
         )
+    stationary = [name for name in predictors if name in STATIONARY]
+    if stationary and max(experiment.grid.n_train) < 2:
+        yield "grid.n_train", f"{', '.join(stationary)} need distances between samples: give an n_train of 2 or more"
     infinite = [name for name in predictors if name in INFINITE]
     if infinite and network.factory is not None:
         yield (
@@ -63,6 +69,21 @@ def _kernels(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
             f"{', '.join(infinite)}: closed forms exist for {' and '.join(EXACT_INFINITE_ACTIVATIONS)}, "
             f"not for {network.activation}; remove them or change network.activation",
         )
+
+
+def _cross_entropy(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
+    training = experiment.training
+    if training.loss != "cross_entropy":
+        return
+    reason = "is about squared error, which says little of a network trained on cross_entropy"
+    if experiment.scaling.metric == "mse":
+        yield "scaling.metric", f"mse {reason}: set it to error"
+    if training.stop_loss is not None:
+        yield "training.stop_loss", f"{reason}: remove it"
+    if training.selection == "best_validation":
+        yield "training.selection", f"best_validation {reason}: use final"
+    if training.target_scale == "initial_output":
+        yield "training.target_scale", f"initial_output {reason}: use unit"
 
 
 def _checkpoints(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
@@ -95,12 +116,30 @@ def _factory(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
     file = Path(factory.rpartition(":")[0])
     if not file.is_file():
         yield "network.factory", f"there is no file {file} (relative to {Path.cwd()}): correct the path"
+    else:
+        yield from _factory_function(file, factory.rpartition(":")[2])
     if experiment.training.target_scale == "initial_output":
         yield (
             "training.target_scale",
             "initial_output needs the infinite-width output variance, which is not known for a network of "
             "your own: use unit",
         )
+
+
+def _factory_function(file: Path, name: str) -> Iterator[tuple[str, str]]:
+    try:
+        tree = ast.parse(file.read_text())
+    except SyntaxError as error:
+        yield "network.factory", f"{file}, line {error.lineno}: {error.msg}"
+        return
+    defined = {getattr(node, "name", None) for node in tree.body}
+    for node in tree.body:
+        if isinstance(node, ast.Assign):
+            defined |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            defined |= {alias.asname or alias.name for alias in node.names}
+    if name not in defined:
+        yield "network.factory", f"{file} has no function {name}: define it, or name the one that is there"
 
 
 def _data(experiment: ExperimentSettings, size: DatasetSize) -> Iterator[tuple[str, str]]:

@@ -13,19 +13,21 @@ STATIONARY = ("laplace", "matern_3_2", "matern_5_2", "rbf")
 
 
 def predictors(experiment: ExperimentSettings, kind: str) -> tuple[str, ...]:
-    """The configured kernels of one kind: `empirical`, `infinite` or `stationary`."""
+    """The configured kernels of one kind (`empirical`, `infinite`, `stationary`), whatever their order."""
     kinds = {"infinite": INFINITE, "stationary": STATIONARY}
     others = {name for names in kinds.values() for name in names}
     return tuple(
         name
-        for name in experiment.regression.predictors
+        for name in sorted(experiment.regression.predictors)
         if (name in kinds[kind] if kind in kinds else name not in others)
     )
 
 
 def prepare_spec(experiment: ExperimentSettings) -> PrepareSpec:
     """Spec of `prepare_dataset`."""
-    return PrepareSpec(dataset=experiment.dataset)
+    dataset = experiment.dataset
+    digest = file_digest(Path(dataset.path)) if dataset.source == "file" else ""
+    return PrepareSpec(dataset=dataset, file_digest=digest)
 
 
 def train_spec(experiment: ExperimentSettings, row: Row) -> TrainSpec:

@@ -17,6 +17,8 @@ class PrepareSpec(Settings):
     """Spec of `prepare_dataset`."""
 
     dataset: DatasetSettings
+    file_digest: str = ""
+    """Digest of the user's data file, which may be replaced by one with an older time stamp."""
 
 
 class DataSpec(Settings):

@@ -51,6 +51,6 @@ def classification_error(outputs: Tensor, targets: Tensor, labels: Tensor | None
     if labels is None:
         return torch.full_like(outputs[:, 0, 0], torch.nan)
     if outputs.shape[2] == 1:
-        wrong = (outputs > 0) != (targets > 0)
+        wrong = outputs.sign() != targets.sign()  # an output of exactly 0 decides for neither class
         return wrong.squeeze(2).to(outputs.dtype).mean(dim=1)
     return (outputs.argmax(dim=2) != labels).to(outputs.dtype).mean(dim=1)

@@ -100,7 +100,8 @@ def lean_trainer(n_epochs: int, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
         The Trainer, on whatever device there is.
     """
     return pl.Trainer(
-        accelerator="auto",
+        # Apple's accelerator has no double precision, which spectra and some trainings need.
+        accelerator="cpu" if torch.backends.mps.is_available() else "auto",
         devices=1,
         max_epochs=n_epochs,
         plugins=[LightningEnvironment()],
@@ -161,10 +162,18 @@ def _result(
     stop_epoch, diverged = np.asarray(members.stop_epoch), np.asarray(members.diverged)
     kernels[diverged[:, None] & (epochs >= stop_epoch[:, None])] = np.nan
     weights[diverged[:, None] & (weight_epochs >= stop_epoch[:, None])] = np.nan
-    reached = metrics["train_mse"][:, -1] <= settings.target_mse
+    if settings.loss == "cross_entropy":
+        reached = metrics["train_error"][:, -1] == 0.0
+    else:
+        reached = metrics["train_mse"][:, -1] <= settings.target_mse
     status = np.where(diverged, Status.DIVERGED, np.where(reached, Status.CONVERGED, Status.BUDGET_SPENT))
     selected = _selected(metrics["validation_mse"], settings.selection)
     rows = np.arange(len(selected))
+    # A network that diverged predicts nothing, whatever a checkpoint before its divergence said.
+    selected_mse, selected_error = (
+        np.where(diverged, np.nan, metrics[name][rows, selected]) for name in ("test_mse", "test_error")
+    )
+    predictions = np.where(diverged[:, None, None], np.nan, _numpy(module.selected_predictions))
     for index in np.flatnonzero(diverged):
         log.warning("member %d diverged at epoch %d", index, stop_epoch[index])
     return TrainedUnit(
@@ -179,9 +188,9 @@ def _result(
         lambda_max=_numpy(module.lambda_max),
         target_scale=float(module.target_scale),
         selected_epoch=epochs[selected],
-        test_predictions=_numpy(module.selected_predictions),
-        selected_test_mse=metrics["test_mse"][rows, selected],
-        selected_test_error=metrics["test_error"][rows, selected],
+        test_predictions=predictions,
+        selected_test_mse=selected_mse,
+        selected_test_error=selected_error,
         seconds=seconds,
     )
 
