@@ -62,6 +62,7 @@ def test_shipped_configs_are_valid(file):
         ("training.loss", "cross_entropy", "set predictors to [] or training.loss to mse"),
         ("regression.predictors", ["ntk_epoch_250"], "ntk_epoch_250 is not among the checkpointed epochs"),
         ("regression.predictors", ["ntk_epoch_999"], "checkpoint epoch beyond training"),
+        ("grid.n_train", [1], "need distances between samples"),
         ("regression.predictors", ["laplac"], "'laplac' is not one of the names"),
         ("network", {"activation": "tanh"}, "closed forms exist for relu and erf, not for tanh"),
         ("network", {"factory": "nowhere.py:build"}, "there is no file nowhere.py"),
@@ -123,3 +124,35 @@ def test_settings_are_frozen():
     study = load_study(BASE)
     with pytest.raises(ValueError, match="frozen"):
         study.active()["small"].training.max_epochs = 3
+
+
+def test_cross_entropy_refuses_what_is_about_squared_error():
+    config = changed("training", {"loss": "cross_entropy", "stop_loss": 0.1, "selection": "best_validation"})
+    config["experiments"]["small"]["regression"] = {"predictors": []}
+    text = message(config)
+    for key in ("scaling.metric", "training.stop_loss", "training.selection"):
+        assert key in text
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [("def other(): ...", "has no function build"), ("def build(:", "line 1: invalid syntax")],
+)
+def test_a_factory_without_its_function_is_refused_before_any_work(tmp_path, source, expected):
+    (tmp_path / "net.py").write_text(source)
+    config = changed("network", {"factory": f"{tmp_path}/net.py:build"})
+    config["experiments"]["small"]["regression"] = {"predictors": ["ntk_init"]}
+    assert expected in message(config)
+
+
+def test_lists_without_an_order_have_one_canonical_order():
+    def canonical(path, value):
+        return load_study(changed(path, value)).canonical_json()
+
+    assert canonical("training.checkpoints", {"epochs": [10, 5]}) == canonical(
+        "training.checkpoints", {"epochs": [0, 5, 10]}
+    )
+    binary = {"source": "digits", "task": "binary"}
+    assert canonical("dataset", binary | {"positive_classes": [3, 1]}) == canonical(
+        "dataset", binary | {"positive_classes": [1, 3]}
+    )

@@ -66,3 +66,13 @@ def test_the_phase_of_a_network_of_ones_own_is_unknown():
     phase = phase_of(NetworkSettings(factory="net.py:build"), 2.0)
     assert phase.name == "unknown"
     assert math.isnan(phase.chi_1)
+
+
+@pytest.mark.parametrize("scale", [1.2, 1.8, 2.2, 2.5, 3.5])
+def test_where_zero_and_infinity_are_both_stable_the_networks_own_start_decides(scale):
+    """GELU: iterate the map from the first layer's variance, as a network does."""
+    q = scale
+    for _ in range(3000):
+        q = min(scale * value_moment("gelu", q), 1e7)
+    expected = "chaotic" if q >= 1e6 else "ordered"
+    assert phase_of(NetworkSettings(activation="gelu"), scale).name == expected

@@ -39,6 +39,14 @@ def test_a_damaged_file_is_named_removed_and_computed_again(tmp_path, caplog):
     assert not path.exists()
 
 
+def test_an_empty_file_is_not_a_unit(tmp_path):
+    store = UnitStore(tmp_path)
+    path = store.save("u", "d", (0,), block((0,)))
+    path.write_bytes(b"")
+    assert store.missing("u", "d", (0,)) == (0,)
+    assert not path.exists()
+
+
 def test_flipped_bytes_inside_a_file_are_noticed(tmp_path):
     store = UnitStore(tmp_path)
     path = store.save("u", "d", (0,), {"a": np.zeros((1, 1000))})

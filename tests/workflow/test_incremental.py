@@ -3,6 +3,7 @@
 import os
 import time
 
+import numpy as np
 import pytest
 
 pytestmark = pytest.mark.workflow
@@ -145,3 +146,27 @@ def test_comments_docstrings_and_touched_files_run_nothing(finished):
         for file in finished.folder.glob(pattern):
             os.utime(file, (stamp, stamp))
     assert finished.plan() == {}
+
+
+def test_predictors_in_another_order_join_the_cube_only(finished):
+    change(finished, "one", "regression", "predictors", ["laplace", "ntk_final", "infinite_ntk", "ntk_init"])
+    assert set(finished.plan()) <= {"assemble_cube", *AFTER_CUBE}
+
+
+def test_a_data_file_replaced_by_an_older_one_is_read_again(fresh):
+    def file(label):
+        x = np.random.default_rng(label).normal(size=(80, 3))
+        np.savez(fresh.folder / "mine.npz", X=x, y=np.arange(80) % 2)
+
+    config = fresh.config
+    del config["experiments"]["two"]
+    config["experiments"]["one"]["dataset"] = {
+        "source": "file", "path": "mine.npz", "n_validation": 10, "n_test": 10,
+    }  # fmt: skip
+    fresh.config = config
+    file(1)
+    fresh.snakemake("--cores", "1", "--quiet", "all", "--", "results/one/dataset.nc")
+    assert "prepare_dataset" not in fresh.plan()
+    file(2)
+    os.utime(fresh.folder / "mine.npz", (1, 1))
+    assert fresh.plan()["prepare_dataset"] == 1

@@ -95,3 +95,19 @@ def test_a_diverged_network_is_data_and_the_others_go_on(fresh):
     assert bool(np.isfinite(cube.test_mse_laplace).all())
     assert bool(np.isnan(cube.test_mse_network.where(cube.status == 2)).all())
     assert "diverged" in (fresh.folder / "results/one/summary.csv").read_text()
+
+
+def test_cross_entropy_networks_without_kernels_make_a_cube_and_a_report(fresh):
+    config = copy.deepcopy(MICRO)
+    del config["experiments"]["two"]
+    one = config["experiments"]["one"]
+    one["dataset"]["task"] = "classes"
+    one["training"] |= {"loss": "cross_entropy", "learning_rate": {"absolute": 0.1}}
+    one["regression"] = {"predictors": []}
+    one["scaling"] = {"metric": "error"}
+    fresh.config = config
+    fresh.snakemake("--cores", "2", "--quiet", "all")
+    cube = xr.open_dataset(fresh.folder / "results/one/cube.nc").load()
+    assert cube.predictor.values.tolist() == ["network"]
+    assert bool(np.isfinite(cube.test_error_network).all())
+    assert bool(np.isfinite(cube.kernel_drift).all())

@@ -24,7 +24,7 @@ class SolveSettings(Settings):
     select_ridge: Literal["validation", "leave_one_out"] = "validation"
     """What chooses the `tuned` ridge (and the length scale); the `zero` ridge is always reported beside it."""
     jitter: NonNegativeFloat = 1e-12
-    """Smallest relative diagonal that the `zero` ridge falls back to when the Gram matrix is singular."""
+    """Smallest relative diagonal added where a Gram matrix is singular (0 stands for the smallest sensible, 1e-12)."""
 
     @field_validator("ridge_grid", "length_scales", check_fields=False)
     @classmethod

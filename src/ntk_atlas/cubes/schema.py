@@ -35,7 +35,7 @@ class Variable:
     units: str = "1"
     valid_min: float | None = None
     valid_max: float | None = None
-    missing: str = "cell missing, or network diverged"
+    missing: str = "cell missing, network diverged, or kernel singular"
 
     def attributes(self) -> dict[str, str | float]:
         """The attributes that the variable carries in the file."""
