@@ -14,7 +14,7 @@ run: .venv/.done  ## build the environment, run the default study, write results
 
 test: .venv/.done-dev  ## build the same environment and run the tests
 	@echo "== running the tests (slow ones: make test-slow)"
-	$(BIN)/python -m pytest -q -n 2 -m "not slow" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not slow" $(PYTEST_ARGS)
 
 test-slow: .venv/.done-dev  ## the tests that take minutes
 	$(BIN)/python -m pytest -q -m slow $(PYTEST_ARGS)
