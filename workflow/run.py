@@ -117,7 +117,7 @@ def run_and_report(call: argparse.Namespace, study: list[str], passed_on: list[s
     if status or call.dry_run:
         return status
     log.info("study finished in %.0f s; writing the report", time.monotonic() - start)
-    status = subprocess.run([*SNAKEMAKE, *study, "--report", call.report, "--quiet", "all"]).returncode
+    status = subprocess.run([*SNAKEMAKE, *study, "--report", call.report, "--quiet", "rules"]).returncode
     if status == 0:
         log.info("done: open %s in a browser; cubes are results/<experiment>/cube.nc", call.report)
     return status

@@ -8,7 +8,7 @@ rule plot_figure:
     output:
         svg=report(
             "results/{experiment}/figures/{figure}.svg",
-            caption="../report/{figure}.rst",
+            caption="../report/figure.rst",
             category="{experiment}",
             subcategory="figures",
             labels=lambda wildcards: {"figure": wildcards.figure.replace("_", " ")},
