@@ -17,6 +17,7 @@ REPOSITORY = Path(__file__).parents[2]
 NEEDED = ("Snakefile", "workflow", "src", "profiles", "envs", "config")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """All on one worker: they share a finished study."""
     for item in items:
@@ -67,6 +68,7 @@ class Project:
 
 def copy_repository(folder: Path) -> Project:
     """The workflow without results, with the micro study as its config."""
+    folder.mkdir(parents=True)
     for name in NEEDED:
         source = REPOSITORY / name
         if source.is_dir():

@@ -1,4 +1,4 @@
-"""Adds up seconds and memory of all jobs, by experiment and rule."""
+"""Adds up wall seconds and memory of all jobs, by experiment and rule."""
 
 from pathlib import Path
 
@@ -19,7 +19,6 @@ def main(folders: dict[str, Path], output: Path) -> None:
                     "jobs": len(jobs),
                     "wall seconds, sum": round(jobs["s"].sum(), 1),
                     "wall seconds, longest": round(jobs["s"].max(), 1),
-                    "CPU seconds, sum": round(jobs["cpu_time"].sum(), 1),
                     "peak memory of a job, MiB": round(jobs["max_rss"].max(), 0),
                 }
             )

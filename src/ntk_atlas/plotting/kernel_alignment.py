@@ -8,7 +8,7 @@ from ntk_atlas.plotting.epoch_curves import Measure, plot_epoch_curves
 
 ALIGNMENT = Measure(
     variable="kernel_alignment",
-    title="Kernel-target alignment relative to initialization",
+    title="Kernel-target alignment over its initial value",
     label="alignment / initial alignment\n(pure number)",
     logarithmic=False,
     note=r"Alignment: $\Sigma_c\,y_c^\top\Theta_ty_c\,/\,(\Vert{}y\Vert^2\,\mathrm{tr}\,\Theta_t)$.",
