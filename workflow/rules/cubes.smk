@@ -18,7 +18,6 @@ rule assemble_cube:
     params:
         spec=lambda wildcards: EXPERIMENTS[wildcards.experiment].canonical_json(),
         source=source("assemble_cube.py"),
-        repository=str(WORKFLOW),
     message:
         "{wildcards.experiment}: assembling the cube"
     script:

@@ -38,5 +38,5 @@ if "snakemake" in globals():
             {kind: [Path(f) for f in ([v] if isinstance(v, str) else v)] for kind, v in named.items()},
             Path(snakemake.output.cube),
             ExperimentSettings.model_validate_json(snakemake.params.spec),
-            Path(snakemake.params.repository),
+            Path(snakemake.scriptdir),
         )
