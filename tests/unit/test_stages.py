@@ -9,8 +9,8 @@ from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.regression import RegressionSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.config.training import CheckpointSettings, LearningRateSettings, TrainingSettings
+from ntk_atlas.cubes.empirical_predictions import empirical_predictions
 from ntk_atlas.cubes.network_row import network_row, training_digests
-from ntk_atlas.cubes.predictions import empirical_predictions
 from ntk_atlas.datasets.read import read_dataset
 from ntk_atlas.stages.regress_row import RowStores, regress_row
 from ntk_atlas.stages.train_row import train_row

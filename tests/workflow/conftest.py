@@ -17,14 +17,6 @@ REPOSITORY = Path(__file__).parents[2]
 NEEDED = ("Snakefile", "workflow", "src", "profiles", "envs", "config")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """All on one worker: they share a finished study."""
-    for item in items:
-        if item.get_closest_marker("workflow"):
-            item.add_marker(pytest.mark.xdist_group("workflow"))
-
-
 @dataclass
 class Project:
     """A folder with a copy of the workflow and its results."""

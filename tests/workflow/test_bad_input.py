@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from workflow_micro import MICRO
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]  # they share a finished study
 
 
 def with_file(project, arrays, **settings):

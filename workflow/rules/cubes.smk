@@ -94,7 +94,11 @@ rule summarize_cube:
 
 rule tabulate_costs:
     input:
-        targets=[target for name in EXPERIMENTS for target in experiment_targets(name)],
+        expand(
+            "results/{experiment}/{file}.nc",
+            experiment=EXPERIMENTS,
+            file=("cube", "scaling_laws"),
+        ),
     output:
         table=report(
             "results/cost.csv",

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from ntk_atlas.cubes.empirical_predictions import empirical_predictions
 from ntk_atlas.cubes.network_row import training_digests
-from ntk_atlas.cubes.predictions import empirical_predictions
 from ntk_atlas.datasets.store import dataset_digest, load_dataset
 from ntk_atlas.job_log import job_log
 from ntk_atlas.labelled import read_labelled, write_labelled

@@ -9,7 +9,7 @@ from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.draws import Draw, make_draw
 from ntk_atlas.kernels.infinite import infinite_kernels
 from ntk_atlas.regression.regress import NestedRegression, regress_nested
-from ntk_atlas.stages.regress_row import regression_arrays
+from ntk_atlas.stages.regression_arrays import regression_arrays
 from ntk_atlas.stages.row_networks import as_tensor
 from ntk_atlas.study.prediction_specs import InfiniteSpec
 from ntk_atlas.unit_store import Arrays

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,26 +14,13 @@ from ntk_atlas.kernels.empirical import empirical_ntk
 from ntk_atlas.networks.stacked import StackedNetwork
 from ntk_atlas.numerics import compute_device
 from ntk_atlas.regression.regress import NestedRegression, regress_nested
+from ntk_atlas.stages.regression_arrays import regression_arrays
 from ntk_atlas.stages.row_networks import as_tensor, row_networks, target_scale
 from ntk_atlas.study.cells import Unit, seed_blocks, units
 from ntk_atlas.study.prediction_specs import EmpiricalSpec
 from ntk_atlas.unit_store import Arrays, UnitStore, unit_digest
 
 log = logging.getLogger(__name__)
-
-REGRESSION_FIELDS = (
-    "test_mse", "test_error", "validation_mse", "diag_reg", "jitter",
-    "lambda_min", "condition_number", "residual", "solve_status",
-)  # fmt: skip
-"""What is kept of a regression; the name in the cube is `<field>_<predictor>`."""
-
-
-def regression_arrays(results: Sequence[NestedRegression]) -> Arrays:
-    """Stacks regressions to `(n_results, 2, n_sizes)` arrays, one a field."""
-    return {
-        field: np.stack([getattr(result, "status" if field == "solve_status" else field) for result in results])
-        for field in REGRESSION_FIELDS
-    }
 
 
 @dataclass(frozen=True)

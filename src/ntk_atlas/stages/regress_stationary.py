@@ -8,7 +8,7 @@ import torch
 from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.draws import make_draw
 from ntk_atlas.regression.length_scale import regress_stationary as regress_one_draw
-from ntk_atlas.stages.regress_row import regression_arrays
+from ntk_atlas.stages.regression_arrays import regression_arrays
 from ntk_atlas.stages.row_networks import as_tensor
 from ntk_atlas.study.prediction_specs import StationarySpec
 from ntk_atlas.unit_store import Arrays
