@@ -31,7 +31,7 @@ format: .venv/.done-dev  ## write the style
 	$(BIN)/snakefmt Snakefile workflow/rules
 
 why: .venv/.done  ## what would run now, and why
-	$(BIN)/snakemake -n --quiet all reason
+	$(BIN)/snakemake -n --quiet rules
 
 unlock: .venv/.done  ## after a kill: end orphaned workers and unlock, without running anything
 	$(BIN)/python workflow/run.py --unlock-only

@@ -16,7 +16,7 @@ from ntk_atlas.streams import numpy_stream
 
 SIZES = np.array([64, 128, 256, 512, 1024, 2048, 4096])
 X = centred_log_sizes(SIZES)
-DESIGNS = [(4, 4), (4, 1), (8, 4)]  # draws, seeds
+DESIGNS = [(3, 4), (3, 1), (4, 4), (4, 1), (8, 4)]  # draws, seeds; the first two are the default study's
 CONFIDENCE = 0.95
 
 
