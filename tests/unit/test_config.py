@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.study.load import load_study
 from ntk_atlas.study.problems import ConfigError
 
@@ -66,7 +67,11 @@ def test_shipped_configs_are_valid(file):
         ("regression.predictors", ["laplac"], "'laplac' is not one of the names"),
         ("network", {"activation": "tanh"}, "closed forms exist for relu and erf, not for tanh"),
         ("network", {"factory": "nowhere.py:build"}, "there is no file nowhere.py"),
-        ("network", {"factory": "net.py:build", "activation": "relu"}, "do not apply to a network of your own"),
+        (
+            "network",
+            {"factory": "net.py:build", "activation": "tanh"},
+            "activation do not apply to a network of your own",
+        ),
         ("network", {"factory": "net.py"}, "has no function"),
         ("dataset", {"source": "file", "path": "nowhere.npz"}, "nowhere.npz"),
         ("dataset", {"n_test": 100}, "has no `source`"),
@@ -156,3 +161,10 @@ def test_lists_without_an_order_have_one_canonical_order():
     assert canonical("dataset", binary | {"positive_classes": [3, 1]}) == canonical(
         "dataset", binary | {"positive_classes": [1, 3]}
     )
+
+
+def test_a_study_survives_its_own_json():
+    """Specs travel to jobs as JSON with every default written out."""
+    for network in ({"factory": "net.py:build"}, {"activation": "erf", "parameterization": "ntk"}):
+        settings = NetworkSettings(**network)
+        assert NetworkSettings.model_validate_json(settings.canonical_json()) == settings

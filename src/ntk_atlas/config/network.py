@@ -30,10 +30,12 @@ class NetworkSettings(Settings):
 
     @model_validator(mode="after")
     def _factory_alone(self) -> "NetworkSettings":
-        given = self.model_fields_set - {"factory", "output_scale"}
+        fields = type(self).model_fields
+        own = {"factory", "output_scale"}
+        given = [name for name in fields if name not in own and getattr(self, name) != fields[name].default]
         if self.factory is not None and given:
             raise ValueError(
-                f"{', '.join(sorted(given))} do not apply to a network of your own: remove them, or remove `factory`"
+                f"{', '.join(given)} do not apply to a network of your own: remove them, or remove `factory`"
             )
         if self.factory is not None and ":" not in self.factory:
             raise ValueError(f"factory {self.factory!r} has no function: write `my_net.py:build`")

@@ -135,7 +135,9 @@ def _status(cube: xr.Dataset, training: TrainingSettings) -> xr.DataArray:
     status = cube["status"].copy()
     finished = status.isin([int(Status.CONVERGED), int(Status.BUDGET_SPENT)])
     if training.loss == "cross_entropy":
-        reached = cube["train_error"].ffill("epoch").isel(epoch=-1) == 0.0
+        error = cube["train_error"]
+        last = error.notnull().cumsum("epoch").argmax("epoch")  # units may differ in their last epoch
+        reached = error.isel(epoch=last) == 0.0
     else:
         reached = cube["final_train_mse"] <= training.target_mse
     return status.where(~finished, xr.where(reached, int(Status.CONVERGED), int(Status.BUDGET_SPENT))).astype(np.int8)
