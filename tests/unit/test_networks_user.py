@@ -180,3 +180,16 @@ def test_bad_factories_are_named(folder, tmp_path, factory, message):
     (tmp_path / "notes.txt").write_text("build")
     with pytest.raises(FactoryError, match=message):
         build(factory)
+
+
+def test_members_follow_their_stack_to_another_precision():
+    """Kernels of networks trained in float32 are computed in float64."""
+    modules = [nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)) for _ in range(2)]
+    stack = StackedModules(modules, (3,), 2)
+    x = torch.linspace(-1, 1, 15, dtype=torch.float64).reshape(5, 3)
+    single = stack(x.float()).detach()
+    stack = stack.double()
+    assert stack.member(1)(x).dtype == torch.float64
+    assert stack.select([1])(x).dtype == torch.float64
+    torch.testing.assert_close(stack.member(1)(x), stack(x)[1], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(stack(x).float(), single, rtol=1e-4, atol=1e-5)

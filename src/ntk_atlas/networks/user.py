@@ -153,7 +153,7 @@ class StackedModules(StackedNetwork):
         return StackedModules(modules, self.input_shape, self.n_outputs, self.output_scale)
 
     def _module(self, index: int) -> nn.Module:
-        module = copy.deepcopy(self._hidden_template[0]).to(next(self.parameters()).device)
+        module = copy.deepcopy(self._hidden_template[0]).to(next(self.parameters()))  # device and precision
         own = dict(module.named_parameters()) | dict(module.named_buffers())
         with torch.no_grad():
             for key, tensor in self._state().items():
