@@ -51,8 +51,9 @@ def ridge_path(
     eigenvalues, vectors = _eigendecomposition(gram)
     shifted = eigenvalues + scale * ridges[:, None]
     inverse = torch.where((shifted > 0).all(1, keepdim=True), 1.0 / shifted, math.nan)
-    scores = inverse[:, :, None] * (vectors.mT @ targets)
-    coefficients = vectors @ scores
+    # Ridges and outputs are the columns of one product: a batch of products would copy Q for every ridge.
+    scores = inverse.mT[:, :, None] * (vectors.mT @ targets)[:, None, :]
+    coefficients = (vectors @ scores.flatten(1)).unflatten(1, scores.shape[1:]).transpose(0, 1)
     diagonal = inverse @ (vectors**2).mT
     loo_mse = ((coefficients / diagonal[:, :, None]) ** 2).mean((1, 2))
     return RidgePath(ridges, coefficients, loo_mse, eigenvalues)

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ntk_atlas.regression.back_substitution import nested_coefficients, nested_products, nested_residuals
 from ntk_atlas.regression.cholesky import jitter_ladder, leading_factor
 from ntk_atlas.regression.report import SolveReport
 from ntk_atlas.regression.system import KernelSystem, kernel_system
 from ntk_atlas.status import Status
+
+_COLUMNS = 1024
+"""Right-hand sides of one back-substitution: enough for full speed, few beside a kernel."""
 
 
 @dataclass(frozen=True)
@@ -35,38 +39,49 @@ def solve_nested(
     diag_reg: float = 0.0,
     jitter: float | None = None,
     residuals: bool = True,
+    dtype: torch.dtype = torch.float64,
 ) -> NestedSolution:
     r"""Predicts f_n(x) = K(x, X_n) (K_n + λI)⁻¹ y_n at every size n, X_n being the first n samples.
 
     The leading block of the Cholesky factor L of K + λI is the factor of the leading block, so one
     factorization serves all sizes. With z = L⁻¹y and V = L⁻¹K(X, x) the prediction is the running sum V[:n]ᵀ
-    z[:n]. Where residuals are wanted the coefficients α_n = L_n⁻ᵀ z_n are needed anyhow, and predictions
-    come from them.
+    z[:n], n² n_eval flops for all sizes together. The coefficients α_n = L_n⁻ᵀ z_n, from which predictions
+    come too, cost n_outputs Σ n²: they are taken where that is less, and where residuals are wanted.
 
     Args:
-        k_train_train: Gram matrix, `(n_train, n_train)`.
+        k_train_train: Gram matrix, `(n_train, n_train)`, or the full kernel `(n_train, n_train, n_outputs,
+            n_outputs)` of outputs that mix.
         y_train: targets, `(n_train, n_outputs)`.
-        k_eval_train: kernel of the evaluation points with the training points, `(n_eval, n_train)`.
+        k_eval_train: kernel of the evaluation points with the training points, `(n_eval, n_train)` or
+            `(n_eval, n_train, n_outputs, n_outputs)`.
         sizes: strictly increasing sample counts.
         diag_reg: λ relative to the mean diagonal of the largest Gram matrix.
         jitter: smallest jitter tried, relative likewise; None or 0 takes the default of the dtype. A size
             gets the smallest jitter that makes its own block positive definite, and none if it needs none.
-        residuals: False leaves them NaN and takes the running sum: for learning curves with dozens of sizes.
+        residuals: False leaves them NaN: cheaper for learning curves with dozens of sizes. A solve in float32
+            reports them always.
+        dtype: precision of the solve, float64 or (half the time and memory) float32.
 
     Returns:
         Predictions and reports; a size that cannot be solved is SINGULAR, with NaN predictions.
 
     Raises:
-        ValueError: a shape does not fit.
+        ValueError: a shape does not fit, or the precision is neither of the two.
     """
-    system = kernel_system(k_train_train, y_train, k_eval_train, sizes=sizes)
-    return solve_system(system, diag_reg=diag_reg, jitter=jitter, residuals=residuals)
+    system = kernel_system(k_train_train, y_train, k_eval_train, sizes=sizes, dtype=dtype)
+    solution = solve_system(
+        system, diag_reg=diag_reg, jitter=jitter, residuals=residuals or system.dtype == torch.float32
+    )
+    if system.n_mixed is None:
+        return solution
+    shape = (len(system.sizes), -1, system.n_mixed)
+    return NestedSolution(solution.predictions.reshape(shape), solution.reports)
 
 
 def solve_system(
     system: KernelSystem, *, diag_reg: float, jitter: float | None = None, residuals: bool = True
 ) -> NestedSolution:
-    """`solve_nested` for a system that was checked and normalized before, e.g. for the ridges of a path.
+    """`solve_nested` for a system that was checked before, e.g. for the ridges of a path.
 
     Args:
         system: kernels and targets.
@@ -80,10 +95,11 @@ def solve_system(
     shape = (len(system.sizes), system.evaluation.shape[0], system.targets.shape[1])
     predictions = system.evaluation.new_full(shape, math.nan)
     reports = [SolveReport(diag_reg, math.nan, math.nan, Status.SINGULAR) for _ in system.sizes]
-    for positions, lower, used in _factors(system, diag_reg, jitter):
+    for positions, lower, used in nested_factors(system, diag_reg, jitter):
+        sizes, shift = [system.sizes[p] for p in positions], (diag_reg + used) * system.scale
         whitened = torch.linalg.solve_triangular(lower, system.targets[: lower.shape[0]], upper=False)
-        predict = _by_coefficients if residuals else _by_running_sum
-        solved = predict(system, lower, whitened, [system.sizes[p] for p in positions], diag_reg + used)
+        predict = _by_coefficients if residuals or _coefficients_are_cheaper(system, sizes) else _by_running_sum
+        solved = predict(system, lower, whitened, sizes, shift if residuals else None)
         for position, (prediction, residual) in zip(positions, solved, strict=True):
             if bool(torch.isfinite(prediction).all()):
                 status = Status.JITTERED if used else Status.CONVERGED
@@ -92,37 +108,59 @@ def solve_system(
     return NestedSolution(predictions, tuple(reports))
 
 
-def _factors(system: KernelSystem, diag_reg: float, jitter: float | None) -> Iterator[tuple[list[int], Tensor, float]]:
-    """Yields positions of sizes, the factor that serves them and its jitter, until no more can be served."""
+def nested_factors(
+    system: KernelSystem, diag_reg: float, jitter: float | None
+) -> Iterator[tuple[list[int], Tensor, float]]:
+    """Factors of K + (diag_reg + jitter) m I that together serve all sizes which can be solved.
+
+    Args:
+        system: kernels, with their mean diagonal m.
+        diag_reg: relative ridge.
+        jitter: smallest relative jitter.
+
+    Yields:
+        Positions of sizes, the factor (not smaller than the largest of them) that serves them, its jitter.
+    """
     remaining = list(range(len(system.sizes))) if system.solvable else []
-    for used in (0.0, *jitter_ladder(jitter, system.dtype)):
+    for used in (0.0, *jitter_ladder(jitter, system.gram.dtype, working=system.dtype)):
         if not remaining:
             return
         largest = system.sizes[remaining[-1]]
-        lower = leading_factor(system.gram[:largest, :largest], shift=diag_reg + used)
+        lower = leading_factor(
+            system.gram[:largest, :largest],
+            shift=(diag_reg + used) * system.scale,
+            scale=system.scale,
+            dtype=system.dtype,
+        )
         served = [position for position in remaining if system.sizes[position] <= lower.shape[0]]
         if served:
             yield served, lower, used
         remaining = remaining[len(served) :]
 
 
+def _coefficients_are_cheaper(system: KernelSystem, sizes: list[int]) -> bool:
+    n_eval, n_outputs = system.evaluation.shape[0], system.targets.shape[1]
+    return n_outputs * sum(n * (n + 2 * n_eval) for n in sizes) < sizes[-1] ** 2 * n_eval
+
+
 def _by_coefficients(
-    system: KernelSystem, lower: Tensor, whitened: Tensor, sizes: list[int], shift: float
+    system: KernelSystem, lower: Tensor, whitened: Tensor, sizes: list[int], shift: float | None
 ) -> Iterator[tuple[Tensor, float]]:
-    """Prediction and relative residual at each size, by one back-substitution a size."""
-    for n in sizes:
-        alpha = torch.linalg.solve_triangular(lower[:n, :n].mT, whitened[:n], upper=True)
-        targets = system.targets[:n]
-        misfit = system.gram[:n, :n] @ alpha + shift * alpha - targets
-        norm = float(torch.linalg.norm(targets))
-        residual = float(torch.linalg.norm(misfit)) / norm if norm > 0 else 0.0
-        yield system.evaluation[:, :n] @ alpha, residual
+    """Prediction and relative residual at each size; residuals are NaN without a `shift`."""
+    n_sizes = max(1, _COLUMNS // whitened.shape[1])
+    for group in (sizes[start : start + n_sizes] for start in range(0, len(sizes), n_sizes)):
+        alpha = nested_coefficients(lower, whitened, group)
+        found = [math.nan] * len(group)
+        if shift is not None:
+            found = nested_residuals(system.gram, alpha, system.targets, group, shift=shift)
+        yield from zip(nested_products(system.evaluation, alpha, group), found, strict=True)
 
 
 def _by_running_sum(
-    system: KernelSystem, lower: Tensor, whitened: Tensor, sizes: list[int], shift: float
+    system: KernelSystem, lower: Tensor, whitened: Tensor, sizes: list[int], shift: None
 ) -> Iterator[tuple[Tensor, float]]:
     """Prediction at each size as a running sum over blocks of samples; residuals are NaN."""
+    del shift
     largest = sizes[-1]
     values = torch.linalg.solve_triangular(lower[:largest, :largest], system.evaluation[:, :largest].mT, upper=False)
     prediction = system.evaluation.new_zeros(system.evaluation.shape[0], whitened.shape[1])

@@ -117,17 +117,11 @@ def regress_nested(
     table = solve_table(system, targets, settings)
 
     @cache
-    def unit_extremes(position: int) -> tuple[float, float]:
+    def extremes(position: int) -> tuple[float, float]:
         n = system.sizes[position]
         return extreme_eigenvalues(system.gram[:n, :n])
 
-    unit = system.scale if system.solvable else 1.0
-    arrays = chosen_arrays(
-        table,
-        choose(table),
-        lambda candidate, position: tuple(unit * value for value in unit_extremes(position)),
-        scale=system.scale,
-    )
+    arrays = chosen_arrays(table, choose(table), lambda candidate, position: extremes(position), scale=system.scale)
     n_singular = int((arrays["status"] == Status.SINGULAR).sum())
     if n_singular:
         logger.info("%d of %d solves were singular (sizes %s)", n_singular, arrays["status"].size, system.sizes)

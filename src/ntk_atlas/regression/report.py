@@ -8,6 +8,8 @@ from torch import Tensor
 
 from ntk_atlas.status import Status
 
+_ROWS = 512
+
 
 @dataclass(frozen=True)
 class SolveReport:
@@ -16,7 +18,8 @@ class SolveReport:
     Attributes:
         diag_reg: ridge, relative to the mean diagonal of the largest Gram matrix.
         jitter: what had to be added to it, relative likewise; NaN where the status is SINGULAR.
-        residual: ‖(K + shift) α − y‖_F / ‖y‖_F, NaN where it was not asked for.
+        residual: ‖(K + shift) α − y‖_F / ‖y‖_F with the K that was given, in float64 whatever the precision
+            of the solve; NaN where it was not asked for.
         status: CONVERGED, JITTERED or SINGULAR.
         lambda_min: smallest eigenvalue of the matrix that was solved (shift included), absolute.
         condition_number: its largest eigenvalue over its smallest; inf where the smallest is not positive.
@@ -42,9 +45,36 @@ class SolveReport:
         """
         jitter = 0.0 if math.isnan(self.jitter) else self.jitter
         shift = (0.0 if math.isnan(self.diag_reg) else self.diag_reg) + jitter
-        low, high = smallest + shift * scale, largest + shift * scale
+        added = shift * scale if shift else 0.0  # a kernel that cannot be solved has no unit
+        low, high = smallest + added, largest + added
         condition = math.nan if math.isnan(low + high) else high / low if low > 0 else math.inf
         return replace(self, lambda_min=low, condition_number=condition)
+
+
+def solve_misfit(gram: Tensor, coefficients: Tensor, targets: Tensor, *, shift: float) -> Tensor:
+    """(K + shift · I) α − y with the given matrix, accumulated in float64.
+
+    Args:
+        gram: K, `(n, n)`, any floating precision; cast to float64 a block of rows at a time.
+        coefficients: α, `(n, n_columns)`.
+        targets: y, `(n, n_columns)`.
+        shift: absolute.
+
+    Returns:
+        `(n, n_columns)`, float64.
+    """
+    alpha = coefficients.to(torch.float64)
+    if gram.dtype == torch.float64:
+        product = gram @ alpha
+    else:
+        product = torch.cat([rows.to(torch.float64) @ alpha for rows in gram.split(_ROWS)])
+    return product.add_(alpha, alpha=shift).sub_(targets)
+
+
+def relative_residual(misfit: Tensor, targets: Tensor) -> float:
+    """Returns ‖misfit‖_F / ‖y‖_F, 0 for targets that are zero throughout."""
+    norm = float(torch.linalg.norm(targets))
+    return float(torch.linalg.norm(misfit)) / norm if norm > 0 else 0.0
 
 
 def extreme_eigenvalues(matrix: Tensor) -> tuple[float, float]:
@@ -52,7 +82,7 @@ def extreme_eigenvalues(matrix: Tensor) -> tuple[float, float]:
     if not bool(torch.isfinite(matrix).all()):
         return math.nan, math.nan
     try:
-        eigenvalues = torch.linalg.eigvalsh(matrix)
+        eigenvalues = torch.linalg.eigvalsh(matrix.to(torch.float64))
     except torch.linalg.LinAlgError:
         return math.nan, math.nan
     return float(eigenvalues[0]), float(eigenvalues[-1])

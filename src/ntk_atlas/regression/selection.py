@@ -169,7 +169,7 @@ def _leave_one_out_scores(system: KernelSystem, solutions: list[NestedSolution])
     scores = []
     for position, n in enumerate(system.sizes):
         shifts = [s.reports[position].diag_reg + s.reports[position].jitter for s in solutions]
-        path = ridge_path(system.gram[:n, :n], system.targets[:n], diag_reg=shifts, scale=1.0)
+        path = ridge_path(system.gram[:n, :n], system.targets[:n], diag_reg=shifts, scale=system.scale)
         scores.append(path.leave_one_out_mse.cpu().numpy())
     return np.stack(scores, axis=1)
 

@@ -1,0 +1,95 @@
+"""One kernel system, solved once: coefficients to predict with anywhere, and a report."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ntk_atlas.regression.cholesky import mean_diagonal, safe_cholesky
+from ntk_atlas.regression.report import SolveReport, relative_residual, solve_misfit
+from ntk_atlas.regression.system import checked_kernel, checked_matrix, checked_working_dtype, sample_major
+from ntk_atlas.status import Status
+
+
+@dataclass(frozen=True)
+class KernelSolution:
+    """Coefficients α of f(x) = K(x, X) α.
+
+    Attributes:
+        coefficients: `(n_train, n_outputs)`, NaN where the status is SINGULAR.
+        report: ridge, jitter, residual and status.
+    """
+
+    coefficients: Tensor
+    report: SolveReport
+
+    def predict(self, k_eval_train: Tensor) -> Tensor:
+        """Predictions f(x) = K(x, X) α.
+
+        Args:
+            k_eval_train: `(n_eval, n_train)`, or the full kernel `(n_eval, n_train, n_outputs, n_outputs)`.
+
+        Returns:
+            `(n_eval, n_outputs)`, in the precision of the coefficients.
+
+        Raises:
+            ValueError: the shape does not fit.
+        """
+        alpha = self.coefficients
+        n_train, n_outputs = alpha.shape
+        full = (("n_outputs", n_outputs),) * 2 if torch.as_tensor(k_eval_train).dim() == 4 else ()
+        axes = (("n_eval", None), ("n_train", n_train), *full)
+        rows = checked_matrix("k_eval_train", k_eval_train, axes, alpha.device, alpha.dtype)
+        if not full:
+            return rows @ alpha
+        return (sample_major(rows) @ alpha.reshape(-1, 1)).reshape(-1, n_outputs)
+
+
+def solve(
+    k_train_train: Tensor,
+    y_train: Tensor,
+    *,
+    diag_reg: float = 0.0,
+    jitter: float | None = None,
+    residual: bool = True,
+    dtype: torch.dtype = torch.float64,
+) -> KernelSolution:
+    """Solves (K + λI) α = y by one Cholesky factorization.
+
+    Beside the kernel one array of its size is held. Where outputs mix, the kernel is the full one and the
+    system has n_train · n_outputs unknowns.
+
+    Args:
+        k_train_train: Gram matrix, `(n_train, n_train)`, shared by all outputs, or the full kernel `(n_train,
+            n_train, n_outputs, n_outputs)`; the lower triangle is read.
+        y_train: targets, `(n_train, n_outputs)`.
+        diag_reg: λ relative to the mean diagonal of K.
+        jitter: smallest jitter tried where the matrix is singular, relative likewise; None or 0 takes the
+            default of its dtype.
+        residual: False leaves it NaN, one product with K less; a solve in float32 reports it always.
+        dtype: precision of the factorization, float64 or (half the time and memory) float32.
+
+    Returns:
+        Coefficients and report. A kernel that is not finite or not positive semi-definite is SINGULAR, with
+        NaN coefficients.
+
+    Raises:
+        ValueError: a shape does not fit, or the precision is neither of the two.
+    """
+    dtype = checked_working_dtype(dtype)
+    gram, outputs = checked_kernel(k_train_train)
+    axes = (("n_train", gram.shape[0]), ("n_outputs", outputs[0][1] if outputs else None))
+    y = checked_matrix("y_train", y_train, axes, gram.device)
+    gram, targets = sample_major(gram), y.reshape(-1, 1) if outputs else y
+    factor = safe_cholesky(gram, diag_reg=diag_reg, jitter=jitter, dtype=dtype)
+    whitened = torch.linalg.solve_triangular(factor.lower, targets.to(dtype), upper=False)
+    alpha = torch.linalg.solve_triangular(factor.lower.mT, whitened, upper=True)
+    status, found = factor.status, math.nan
+    if status != Status.SINGULAR and (residual or dtype == torch.float32):
+        shift = (diag_reg + factor.jitter) * mean_diagonal(gram)
+        found = relative_residual(solve_misfit(gram, alpha, targets, shift=shift), targets)
+    if not bool(torch.isfinite(alpha).all()):
+        status, found = Status.SINGULAR, math.nan
+    jitter_used = math.nan if status == Status.SINGULAR else factor.jitter
+    return KernelSolution(alpha.reshape(y.shape), SolveReport(diag_reg, jitter_used, found, status))
