@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Several processes share the cores: threads that spin while they wait cost more than they compute.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help run test test-slow check format why unlock clean
+.PHONY: help run test test-slow check format benchmark why unlock clean
 
 help:
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,9 @@ format: .venv/.done-dev  ## write the style
 	$(BIN)/ruff check --fix .
 	$(BIN)/snakefmt Snakefile workflow/rules
 
+benchmark: .venv/.done .venv-peers/.done  ## measure against neural-tangents and others (long; some rows: ROWS="1 6")
+	$(BIN)/python benchmarks/run.py $(if $(ROWS),--rows "$(ROWS)") $(BENCHMARK_ARGS)
+
 why: .venv/.done  ## what would run now, and why
 	$(BIN)/snakemake -n --quiet rules
 
@@ -38,6 +41,12 @@ unlock: .venv/.done  ## after a kill: end orphaned workers and unlock, without r
 
 clean:  ## remove the environment (results stay)
 	rm -rf .venv
+
+.venv-peers/.done: benchmarks/requirements-peers.txt
+	@echo "== building the environment of neural-tangents in .venv-peers (2 GB)"
+	$(PY) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install -q -r $<
+	@touch $@
 
 # uv takes local wheels only from UV_FIND_LINKS; without uv, pip installs the same pins.
 .venv/.done: requirements.lock pyproject.toml

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -58,11 +59,9 @@ class Worker:
             MissingError: the side's package or function does not exist.
             SideError: anything else went wrong, or the process died.
         """
-        try:
+        with suppress(BrokenPipeError):  # then there is no answer either
             self._process.stdin.write(json.dumps({"do": do, "key": key, **arguments}) + "\n")
             self._process.stdin.flush()
-        except BrokenPipeError:
-            pass
         line = self._process.stdout.readline()
         if not line:
             self._log.seek(0)
@@ -78,7 +77,8 @@ class Worker:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.stdin.close()
+        with suppress(BrokenPipeError):  # the process may have ended before
+            self._process.stdin.close()
         try:
             self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:

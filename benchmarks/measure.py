@@ -65,15 +65,26 @@ def _seconds(bar: Bar, pythons: Mapping[str, Path], quick: bool) -> dict:
     """Best and median seconds of both sides; a rival of side `atlas` runs in our own process."""
     cases = _cases(bar, quick)
     with ExitStack() as stack:
-        started, workers = {}, {}
-        for key, (side, request) in cases.items():
-            if side not in started:
-                started[side] = stack.enter_context(_start(bar, side, pythons))
-            workers[key] = started[side]
-            workers[key].ask("prepare", key, **request)
+        workers = _prepared(bar, pythons, cases, stack)
         seconds = alternate(workers, bar.clock, quick)
+        if bar.check:
+            for key, (_, request) in cases.items():
+                checked = request["parameters"] | bar.check
+                workers[key].ask("prepare", key, **(request | {"parameters": checked}))
+                workers[key].ask("time", key)
         difference = None if bar.quantity == "efficiency" else compare(workers, bar.tolerance)
     return {**{key: summary(values) for key, values in seconds.items()}, "difference": difference}
+
+
+def _prepared(bar: Bar, pythons: Mapping[str, Path], cases: Mapping, stack: ExitStack) -> dict[str, Worker]:
+    """Returns a worker for each case, one process a side, with the case prepared."""
+    started, workers = {}, {}
+    for key, (side, request) in cases.items():
+        if side not in started:
+            started[side] = stack.enter_context(_start(bar, side, pythons))
+        workers[key] = started[side]
+        workers[key].ask("prepare", key, **request)
+    return workers
 
 
 def alternate(workers: Mapping[str, Worker], clock: str, quick: bool) -> dict[str, list[float]]:
@@ -100,14 +111,20 @@ def alternate(workers: Mapping[str, Worker], clock: str, quick: bool) -> dict[st
 
 def _memory(bar: Bar, pythons: Mapping[str, Path], quick: bool) -> dict:
     """Peak bytes, each in a fresh process; the process with the largest peak counts, on both sides."""
-    measured = {"difference": None}
-    for key, (side, request) in _cases(bar, quick).items():
+    cases, measured = _cases(bar, quick), {"difference": None}
+    for key, (side, request) in cases.items():
         peaks = []
         for _ in range(1 if quick else _MEMORY_PROCESSES):
             with _start(bar, side, pythons) as worker:
                 worker.ask("prepare", **request)
                 peaks.append(worker.ask("memory")["peak"])
         measured[key] = {"best": max(peaks), "median": median(peaks), "repeats": len(peaks)}
+    if bar.theirs:
+        with ExitStack() as stack:
+            workers = _prepared(bar, pythons, cases, stack)
+            for key, worker in workers.items():
+                worker.ask("time", key)
+            measured["difference"] = compare(workers, bar.tolerance)
     return measured
 
 
@@ -133,12 +150,14 @@ def compare(workers: Mapping[str, Worker], tolerance: float) -> float:
                 arrays[key] = {name: file[name].astype(np.float64) for name in file.files}
     ours, theirs = arrays["ours"], arrays["theirs"]
     shapes = [{name: array.shape for name, array in side.items()} for side in (ours, theirs)]
-    if shapes[0] != shapes[1]:
+    if shapes[0] != shapes[1] or not shapes[0]:
         raise DisagreementError(f"ours has the arrays {shapes[0]}, theirs {shapes[1]}")
     largest = 0.0
     for name, expected in theirs.items():
         norm = np.linalg.norm(expected)
-        difference = float(np.linalg.norm(ours[name] - expected) / (norm if norm else 1.0))
+        if norm == 0:
+            raise DisagreementError(f"{name} is zero on their side: there is nothing to compare")
+        difference = float(np.linalg.norm(ours[name] - expected) / norm)
         if not difference <= tolerance:
             raise DisagreementError(f"{name} differs by {difference:.1e} of its norm, more than {tolerance:.0e}")
         largest = max(largest, difference)

@@ -55,6 +55,8 @@ def main(argv: list[str] | None = None) -> int:
         sys.exit("neural-tangents' environment is not there: `make benchmark` builds it, or choose rows without it")
     pythons = {"default": Path(sys.executable), PEERS: settings.peers}
     measured = []
+    if settings.quick:
+        print("quick: sizes are tiny, not those of the titles, and ratios mean nothing")
     print(terminal_line(HEADER, _WIDTHS), flush=True)
     for bar in bars:
         result = measure(bar, pythons, quick=settings.quick)

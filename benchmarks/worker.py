@@ -36,6 +36,7 @@ def _answer(side: str, request: dict, prepared: dict, results: dict) -> dict:
     key = request["key"]
     if request["do"] == "prepare":
         make = getattr(importlib.import_module(f"sides.{side}"), request["case"])
+        results.pop(key, None)
         prepared[key] = make(**request["parameters"])
         return {"ready": True}
     if request["do"] == "time":

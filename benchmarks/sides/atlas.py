@@ -130,14 +130,14 @@ def sgemm() -> Case:
     return Case(run=lambda _: a @ b, arrays=lambda _: {})
 
 
-def stacked_training(*, n_seeds: int, batch_size: int, n_epochs: int, n: int, **sizes: int) -> Case:
+def stacked_training(*, n_seeds: int, batch_size: int, n_epochs: int, n: int, dtype: str, **sizes: int) -> Case:
     """Training of a stack of networks; what is recorded beside the training is kept as small as it goes."""
     from ntk_atlas.config.training import CheckpointSettings, LearningRateSettings, TrainingSettings
     from ntk_atlas.training.train import train_unit
     from ntk_atlas.training.unit import UnitData
     from sides import training
 
-    x, y = training.data(n, sizes["n_inputs"], sizes["n_outputs"])
+    x, y = training.data(n, sizes["n_inputs"], sizes["n_outputs"], dtype)
     few = {"x_validation": x[:2], "y_validation": y[:2], "x_test": x[:20], "y_test": y[:20], "x_probe": x[:2]}
     settings = TrainingSettings(
         optimizer="sgd",
@@ -145,9 +145,10 @@ def stacked_training(*, n_seeds: int, batch_size: int, n_epochs: int, n: int, **
         batch_size=batch_size,
         max_epochs=n_epochs,
         checkpoints=CheckpointSettings(epochs=(0,)),
+        dtype=dtype,
     )
     return Case(
-        setup=lambda: training.networks(n_seeds=n_seeds, **sizes),
+        setup=lambda: training.networks(n_seeds=n_seeds, dtype=dtype, **sizes),
         run=lambda stack: train_unit(
             stack,
             UnitData(x, y, **few),

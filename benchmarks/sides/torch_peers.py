@@ -121,20 +121,20 @@ def cholesky_each_ridge(*, n: int, n_outputs: int, n_ridges: int) -> Case:
     return Case(run=path, arrays=lambda solved: {"coefficients": solved[0], "loo": solved[1]})
 
 
-def training_loop(*, n_seeds: int, batch_size: int, n_epochs: int, n: int, **sizes: int) -> Case:
+def training_loop(*, n_seeds: int, batch_size: int, n_epochs: int, n: int, dtype: str, **sizes: int) -> Case:
     """Training of one network after the other, with nothing else in the loop."""
     from ntk_atlas.streams import torch_stream
     from sides import training
 
-    x, y = training.data(n, sizes["n_inputs"], sizes["n_outputs"])
-    drawn = training.networks(n_seeds=n_seeds, **sizes)
+    x, y = training.data(n, sizes["n_inputs"], sizes["n_outputs"], dtype)
+    drawn = training.networks(n_seeds=n_seeds, dtype=dtype, **sizes)
 
     def networks() -> list[nn.Module]:
         members = []
         for seed in range(n_seeds):
             modules = []
             for layer in drawn.layers:
-                linear = nn.Linear(*layer.weight.shape[1:])
+                linear = nn.Linear(*layer.weight.shape[1:], dtype=layer.weight.dtype)
                 with torch.no_grad():
                     linear.weight.copy_(layer.weight[seed].T)
                     linear.bias.copy_(layer.bias[seed])

@@ -11,13 +11,13 @@ def labels(seed: int) -> tuple[str, int]:
     return ("benchmark", seed)
 
 
-def data(n: int, n_inputs: int, n_outputs: int) -> tuple[torch.Tensor, torch.Tensor]:
+def data(n: int, n_inputs: int, n_outputs: int, dtype: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Returns inputs `(n, n_inputs)` and targets `(n, n_outputs)`."""
-    x = torch.from_numpy(problems.inputs(n, (n_inputs,))) / n_inputs**0.5
-    return x, torch.tanh(x[:, :n_outputs] * n_inputs**0.5)
+    x = torch.from_numpy(problems.inputs(n, (n_inputs,))).to(getattr(torch, dtype))
+    return x / n_inputs**0.5, torch.tanh(x[:, :n_outputs])
 
 
-def networks(*, n_inputs: int, width: int, depth: int, n_outputs: int, n_seeds: int):
+def networks(*, n_inputs: int, width: int, depth: int, n_outputs: int, n_seeds: int, dtype: str):
     """Returns untrained networks, stacked."""
     from ntk_atlas.config.network import NetworkSettings
     from ntk_atlas.networks.fully_connected import fully_connected
@@ -30,4 +30,5 @@ def networks(*, n_inputs: int, width: int, depth: int, n_outputs: int, n_seeds: 
         input_shape=(n_inputs,),
         n_outputs=n_outputs,
         generators=[torch.Generator().manual_seed(seed) for seed in range(n_seeds)],
+        dtype=getattr(torch, dtype),
     )
