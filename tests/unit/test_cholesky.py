@@ -7,7 +7,7 @@ import pytest
 import scipy.linalg
 import torch
 
-from ntk_atlas.regression.cholesky import MAX_JITTER, jitter_ladder, leading_factor, safe_cholesky
+from ntk_atlas.regression.cholesky import MAX_JITTER, MAX_JITTER_FLOAT32, jitter_ladder, leading_factor, safe_cholesky
 from ntk_atlas.status import Status
 from ntk_atlas.streams import torch_stream
 
@@ -86,6 +86,7 @@ def test_the_ladder_ends_at_the_largest_jitter():
     assert jitter_ladder(0.0, torch.float64)[0] == jitter_ladder(None)[0] == 1e-12
     assert jitter_ladder(None, torch.float32)[0] == 1e-8
     assert max(jitter_ladder(None)) <= MAX_JITTER * (1 + 1e-12)
+    assert jitter_ladder(1e-9, working=torch.float32) == pytest.approx((1e-6, 1e-5, MAX_JITTER_FLOAT32), rel=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -113,3 +114,19 @@ def test_an_ill_conditioned_but_regular_matrix_is_sound():
 def test_small_diagonal_entries_do_not_count_as_singular():
     matrix = torch.diag(torch.tensor([1.0, 1e-9, 1.0, 1e-12], dtype=torch.float64))
     assert leading_factor(matrix).shape == (4, 4)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_in_single_precision_the_sound_block_ends_at_the_rank_too(seed):
+    lower = leading_factor(random_features(80, 40, seed), dtype=torch.float32)
+    assert lower.dtype == torch.float32
+    assert 39 <= lower.shape[0] <= 40
+
+
+@pytest.mark.parametrize("scale", [1e-100, 1e100])
+def test_a_ridge_is_relative_and_no_jitter(scale):
+    matrix = scale * random_features(30, 10)
+    factor = safe_cholesky(matrix, diag_reg=0.5)
+    assert (factor.status, factor.jitter) == (Status.CONVERGED, 0.0)
+    shifted = matrix + 0.5 * matrix.diagonal().mean() * torch.eye(30, dtype=torch.float64)
+    torch.testing.assert_close(factor.lower @ factor.lower.T / scale, shifted / scale, rtol=0, atol=1e-13)

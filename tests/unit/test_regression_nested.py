@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.kernel_ridge import KernelRidge
 
+from ntk_atlas.regression.back_substitution import nested_coefficients
 from ntk_atlas.regression.nested import solve_nested
 from ntk_atlas.regression.report import SolveReport, extreme_eigenvalues
 from ntk_atlas.status import Status
@@ -225,3 +226,33 @@ def test_wrong_shapes_are_named(change, message):
     arguments = {"gram": torch.eye(4), "y": torch.ones(4, 1), "k_eval": torch.ones(3, 4), "sizes": [4]} | change
     with pytest.raises(ValueError, match=message):
         solve_nested(arguments["gram"], arguments["y"], arguments["k_eval"], sizes=arguments["sizes"])
+
+
+@pytest.mark.parametrize(("n_eval", "n_outputs"), [(3, 2), (400, 1)])
+def test_sizes_across_many_blocks_agree_between_both_routes_and_with_separate_solves(n_eval, n_outputs):
+    generator = torch_stream("blocks", n_eval)
+    x = torch.randn(600 + n_eval, 6, generator=generator, dtype=torch.float64)
+    y = torch.randn(600, n_outputs, generator=generator, dtype=torch.float64)
+    gram, k_eval = laplace(x[:600], x[:600]), laplace(x[600:], x[:600])
+    sizes = [1, 2, 255, 256, 257, 300, 511, 512, 513, 600]
+    arguments = {"sizes": sizes, "diag_reg": 1e-4}
+    with_residuals = solve_nested(gram, y, k_eval, **arguments)
+    without = solve_nested(gram, y, k_eval, residuals=False, **arguments)
+    torch.testing.assert_close(without.predictions, with_residuals.predictions, rtol=0, atol=1e-10)
+    for position, n in enumerate(sizes):
+        expected = dense_solve(gram, y, k_eval, n, 2.5e-4)
+        np.testing.assert_allclose(with_residuals.predictions[position].numpy(), expected, rtol=0, atol=1e-10)
+    assert max(report.residual for report in with_residuals.reports) < 1e-13
+
+
+def test_coefficients_stop_at_their_size_and_solve_its_triangle():
+    generator = torch_stream("triangle")
+    lower = torch.randn(300, 300, generator=generator, dtype=torch.float64).tril(-1) / 40
+    lower.diagonal().add_(1.0)
+    whitened = torch.randn(300, 2, generator=generator, dtype=torch.float64)
+    alpha = nested_coefficients(lower, whitened, [5, 256, 290])
+    assert alpha.shape == (290, 3, 2)
+    for position, n in enumerate([5, 256, 290]):
+        expected = scipy.linalg.solve_triangular(lower[:n, :n].T.numpy(), whitened[:n].numpy())
+        np.testing.assert_allclose(alpha[:n, position].numpy(), expected, rtol=0, atol=1e-10)
+        assert not alpha[n:, position].any()

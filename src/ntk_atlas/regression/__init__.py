@@ -4,6 +4,7 @@ from importlib import import_module
 
 _HOMES = {
     "FiniteTimeMean": "finite_time",
+    "KernelSolution": "dense_solve",
     "NestedRegression": "regress",
     "StationaryRegression": "length_scale",
     "classification_error": "metrics",
@@ -13,6 +14,7 @@ _HOMES = {
     "regress_stationary": "length_scale",
     "ridge_path": "leave_one_out",
     "safe_cholesky": "cholesky",
+    "solve": "dense_solve",
     "solve_nested": "nested",
 }
 __all__ = sorted(_HOMES)

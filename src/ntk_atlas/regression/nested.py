@@ -74,7 +74,7 @@ def solve_nested(
     )
     if system.n_mixed is None:
         return solution
-    shape = (len(system.sizes), -1, system.n_mixed)
+    shape = (len(system.sizes), system.evaluation.shape[0] // system.n_mixed, system.n_mixed)
     return NestedSolution(solution.predictions.reshape(shape), solution.reports)
 
 

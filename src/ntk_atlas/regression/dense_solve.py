@@ -8,7 +8,13 @@ from torch import Tensor
 
 from ntk_atlas.regression.cholesky import mean_diagonal, safe_cholesky
 from ntk_atlas.regression.report import SolveReport, relative_residual, solve_misfit
-from ntk_atlas.regression.system import checked_kernel, checked_matrix, checked_working_dtype, sample_major
+from ntk_atlas.regression.system import (
+    checked_kernel,
+    checked_matrix,
+    checked_targets,
+    checked_working_dtype,
+    sample_major,
+)
 from ntk_atlas.status import Status
 
 
@@ -75,12 +81,12 @@ def solve(
         NaN coefficients.
 
     Raises:
-        ValueError: a shape does not fit, or the precision is neither of the two.
+        ValueError: a shape does not fit, a target is not finite, or the precision is neither of the two.
     """
     dtype = checked_working_dtype(dtype)
     gram, outputs = checked_kernel(k_train_train)
     axes = (("n_train", gram.shape[0]), ("n_outputs", outputs[0][1] if outputs else None))
-    y = checked_matrix("y_train", y_train, axes, gram.device)
+    y = checked_targets("y_train", y_train, axes, gram.device)
     gram, targets = sample_major(gram), y.reshape(-1, 1) if outputs else y
     factor = safe_cholesky(gram, diag_reg=diag_reg, jitter=jitter, dtype=dtype)
     whitened = torch.linalg.solve_triangular(factor.lower, targets.to(dtype), upper=False)
