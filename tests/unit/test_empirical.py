@@ -1,15 +1,21 @@
 """Empirical NTK against a loop of autograd.grad, against vmap(jacrev), and under its invariances."""
 
+import re
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kernel_catalogue import gradients, ntk_by_loop, reduced
 from torch import nn
 from torch.func import functional_call, jacrev, vmap
 
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.kernels.empirical import empirical_ntk
-from ntk_atlas.kernels.gram import OUTPUT_REDUCTIONS
+from ntk_atlas.kernels.empirical import empirical_ntk, empirical_ntk_with_record
+from ntk_atlas.kernels.empirical.factors import capture_factors
+from ntk_atlas.kernels.empirical.gram import OUTPUT_REDUCTIONS
+from ntk_atlas.kernels.errors import MemoryLimitError
 from ntk_atlas.networks.fully_connected import fully_connected
 from ntk_atlas.streams import torch_stream
 
@@ -32,37 +38,6 @@ def stack(members=2, *, depth=2, width=6, n_outputs=3, init_scale=1.8, name="net
 
 def inputs(n, *shape, name="x"):
     return torch.randn(n, *(shape or (N_INPUTS,)), generator=torch_stream(name), dtype=torch.float64)
-
-
-def reduced(full, output_reduction):
-    """The reductions by their definitions, from Θ_cc' `(n1, n2, C, C)`."""
-    trace = torch.einsum("ijcc->ij", full)
-    return {
-        "full": full,
-        "trace": trace,
-        "mean": trace / full.shape[-1],
-        "logit_sum": full.sum((-2, -1)),
-    }[output_reduction]
-
-
-def gradients(network, x):
-    """∂f_c(x_i)/∂θ by one backward pass each, `(n, C, P)`."""
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    rows = []
-    for sample in x:
-        output = network(sample.unsqueeze(0))[0]
-        for component in output:
-            parts = torch.autograd.grad(
-                component, parameters, retain_graph=True, allow_unused=True, materialize_grads=True
-            )
-            rows.append(torch.cat([g.flatten() for g in parts]))
-    return torch.stack(rows).reshape(len(x), -1, rows[0].numel())
-
-
-def ntk_by_loop(network, x1, x2=None):
-    j1 = gradients(network, x1)
-    j2 = j1 if x2 is None else gradients(network, x2)
-    return torch.einsum("icp,jdp->ijcd", j1, j2)
 
 
 def ntk_of_stack_by_loop(network, x1, x2=None):
@@ -150,7 +125,7 @@ def convolution():
 
 
 @pytest.mark.parametrize("output_reduction", OUTPUT_REDUCTIONS)
-def test_convolutions_by_jacobian_and_head_by_factors(convolution, output_reduction):
+def test_convolutions_and_head(convolution, output_reduction):
     x1, x2 = inputs(4, 2, 5, 5), inputs(3, 2, 5, 5, name="x2")
     convolution.eval()
     same, cross = ntk_by_loop(convolution, x1), ntk_by_loop(convolution, x1, x2)
@@ -181,16 +156,56 @@ def test_in_no_grad_and_in_inference_mode(convolution):
     assert all(p.grad is None for p in convolution.parameters())
 
 
-@pytest.mark.parametrize("budget", [1, 2_000, 20_000, 200_000])
-def test_memory_budget_does_not_change_the_kernel(convolution, budget):
-    x1, x2 = inputs(7, 2, 5, 5), inputs(4, 2, 5, 5, name="x2")
-    for reduction in ("full", "mean"):
-        choice = {"output_reduction": reduction}
+def many_channels():
+    layers = [nn.Conv2d(2, 8, 3), nn.Tanh(), nn.Conv2d(8, 48, 3), nn.GELU(), nn.Flatten(), nn.PReLU(), nn.Linear(48, 2)]
+    return seeded(nn.Sequential(*layers).double())
+
+
+def test_memory_limit_does_not_change_the_kernel():
+    convolution, x1, x2 = many_channels(), inputs(40, 2, 5, 5), inputs(17, 2, 5, 5, name="x2")
+    groups = set()
+    for reduction in ("full", "mean", "logit_sum"):
         for other in (None, x2):
-            expected = empirical_ntk(convolution, x1, other, **choice)
-            torch.testing.assert_close(
-                empirical_ntk(convolution, x1, other, **choice, memory_budget=budget), expected, **CLOSE
-            )
+            expected = empirical_ntk(convolution, x1, other, output_reduction=reduction)
+            for limit in smallest_limit(convolution, x1, other, output_reduction=reduction) * np.array([1, 1.2, 9]):
+                kernel, record = empirical_ntk_with_record(
+                    convolution, x1, other, output_reduction=reduction, memory_limit=int(limit) + 1
+                )
+                torch.testing.assert_close(kernel, expected, **CLOSE)
+                assert record.peak_bytes <= int(limit) + 1
+                groups.add("groups" in record.layers)
+    assert groups == {True, False}, "the limits were meant to divide the work, and not to"
+
+
+def smallest_limit(network, x1, x2, **choice):
+    """The least that works, as the message about a limit that does not work has it."""
+    with pytest.raises(MemoryLimitError, match="allow at least") as caught:
+        empirical_ntk(network, x1, x2, **choice, memory_limit=1)
+    return 2**20 * (float(re.search(r"allow at least ([\d.e-]+) MiB", str(caught.value))[1]))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"), torch.OutOfMemoryError(), MemoryError()],
+)
+def test_out_of_memory_halves_the_limit_and_goes_on(monkeypatch, caplog, error):
+    network, x, passes = many_channels(), inputs(60, 2, 5, 5), []
+    expected = empirical_ntk(network, x)
+
+    def failing(*arguments, **keywords):
+        passes.append(keywords["samples_a_pass"])
+        if len(passes) < 3:
+            raise error
+        return capture_factors(*arguments, **keywords)
+
+    monkeypatch.setattr("ntk_atlas.kernels.empirical.ntk.capture_factors", failing)
+    torch.testing.assert_close(empirical_ntk(network, x), expected, **CLOSE)
+    assert passes[0] == 60 > passes[2], "the work should have been cut smaller"
+    assert caplog.text.count("out of memory: once more with a memory limit of") == 2
+    monkeypatch.setattr("ntk_atlas.kernels.empirical.ntk.capture_factors", lambda *a, **k: failing())
+    passes.clear()
+    with pytest.raises(KeyError):  # no other error is taken for it
+        empirical_ntk(network, x)
 
 
 def test_passes_and_tiles_do_not_change_the_kernel(monkeypatch, convolution):
@@ -205,13 +220,15 @@ def test_passes_and_tiles_do_not_change_the_kernel(monkeypatch, convolution):
         ] + [empirical_ntk(convolution, image)]
 
     expected = kernels()
-    monkeypatch.setattr("ntk_atlas.kernels.layer_factors._SAMPLES_A_PASS", 4)
-    monkeypatch.setattr("ntk_atlas.kernels.gram._TILE", 5)
-    monkeypatch.setattr("ntk_atlas.kernels.jacobian._PAIRS_A_CALL", 3)
+    monkeypatch.setattr("ntk_atlas.kernels.empirical.memory_plan._LARGEST_PASS", 4)
+    for name, value in {"_ROWS": 5, "_COLUMNS": 7, "_ROWS_OF_PAIRS": 6, "_COLUMNS_OF_PAIRS": 10}.items():
+        monkeypatch.setattr(f"ntk_atlas.kernels.empirical.gram.{name}", value)
     for kernel, wanted in zip(kernels(), expected, strict=True):
         torch.testing.assert_close(kernel, wanted, **CLOSE)
     square = empirical_ntk(network, x)
     assert torch.equal(square, square.mT)
+    full = empirical_ntk(network, x, output_reduction="full")
+    assert torch.equal(full, full.permute(0, 2, 1, 4, 3))
 
 
 class Shared(nn.Module):
@@ -376,7 +393,7 @@ def frozen():
         (frozen(), inputs(3), None, {}, "no trainable parameter"),
         (nn.Sequential(nn.Linear(4, 1), nn.Flatten(0)).double(), inputs(3), None, {}, "must map"),
         (BatchMean(), inputs(3), None, {}, "depends on the rest of the batch"),
-        (Noisy(), inputs(3), None, {}, "draws random numbers in evaluation mode"),
+        (Noisy(), inputs(3), None, {}, "when it is called again in evaluation mode"),
     ],
 )
 def test_bad_input_gives_one_clear_message(network, x1, x2, choice, message):

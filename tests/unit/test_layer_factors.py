@@ -6,7 +6,8 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.kernels.layer_factors import affine_layers, capture_factors
+from ntk_atlas.kernels.empirical.factors import Piece, capture_factors
+from ntk_atlas.kernels.empirical.structure import probe_network
 from ntk_atlas.networks.fully_connected import fully_connected
 from ntk_atlas.streams import torch_stream
 
@@ -31,10 +32,10 @@ class Head(nn.Module):
 
 def test_only_layers_that_own_their_parameters_and_are_called_once():
     network = Head()
-    layers, n_outputs = affine_layers(network, torch.randn(4, 3, generator=torch_stream("x")))
+    structure = probe_network(network, torch.randn(4, 3, generator=torch_stream("x")))
     names = {module: name for name, module in network.named_modules()}
-    found = {names[layer.module]: (layer.has_weight, layer.has_bias) for layer in layers}
-    assert n_outputs == 3
+    found = {names[layer.module]: (layer.has_weight, layer.has_bias) for layer in structure.layers}
+    assert structure.n_outputs == 3
     assert found == {
         "tied": (False, True),
         "tie": (False, True),
@@ -57,22 +58,63 @@ def test_factors_of_a_stack_multiply_to_the_gradients(parameterization):
         dtype=torch.float64,
     )
     x = torch.randn(5, 3, dtype=torch.float64, generator=torch_stream("x"))
-    layers, _ = affine_layers(network, x)
-    factors = capture_factors(network, x, layers)
+    structure = probe_network(network, x)
+    factors = capture_factors(network, structure, [Piece(layer) for layer in structure.layers], x)
     assert [tuple(f.inputs.shape) for f in factors] == [(1, 5, 4), (3, 5, 5), (3, 5, 5)]
+    assert [f.signals.shape[1] for f in factors] == [5, 5, 1], "the readout's signals are the same for all samples"
     for layer, factor in zip(network.layers, factors, strict=True):
         for member, sample, c in [(0, 0, 0), (2, 3, 1)]:
             gradient = torch.autograd.grad(network(x)[member, sample, c], [layer.weight, layer.bias])
             a = factor.inputs[member if len(factor.inputs) > 1 else 0, sample]
-            outer = torch.outer(a, factor.signals[member, sample, c])
+            signals = factor.signals.expand(-1, 5, -1, -1)
+            outer = torch.outer(a, signals[member, sample, c])
             torch.testing.assert_close(outer[:-1], gradient[0][member], rtol=1e-12, atol=1e-14)
             torch.testing.assert_close(outer[-1], gradient[1][member], rtol=1e-12, atol=1e-14)
 
 
+def grams(network, x, output_reduction):
+    structure = probe_network(network, x)
+    pieces = [Piece(layer) for layer in structure.layers]
+    factors = capture_factors(network, structure, pieces, x, output_reduction=output_reduction)
+    products = [f.signals.flatten(2) @ f.signals.flatten(2).mT for f in factors]
+    return [f.signals.shape[-1] for f in factors], products
+
+
 def test_sum_of_outputs_needs_one_signal():
-    network = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 5))
-    x = torch.randn(6, 3, generator=torch_stream("x"))
-    layers, _ = affine_layers(network, x)
-    one, every = capture_factors(network, x, layers, sum_outputs=True), capture_factors(network, x, layers)
+    network = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 5)).double()
+    x = torch.randn(6, 3, generator=torch_stream("x"), dtype=torch.float64)
+    structure = probe_network(network, x)
+    pieces = [Piece(layer) for layer in structure.layers]
+    one, every = (capture_factors(network, structure, pieces, x, output_reduction=r) for r in ("logit_sum", "full"))
     for summed, apart in zip(one, every, strict=True):
         torch.testing.assert_close(summed.signals, apart.signals.sum(2, keepdim=True))
+
+
+class Skip(nn.Module):
+    def __init__(self, elementwise):
+        super().__init__()
+        self.first, self.second, self.readout = nn.Linear(3, 4), nn.Linear(4, 4), nn.Linear(4, 5)
+        self.elementwise = elementwise
+
+    def forward(self, x):
+        z = self.second(torch.tanh(self.first(x)))
+        return 2.0 * self.readout(self.elementwise(z))
+
+
+@pytest.mark.parametrize(
+    ("elementwise", "short"),
+    [
+        (torch.relu, True),
+        (lambda z: nn.functional.gelu(z) / 3.0, True),
+        (lambda z: z + torch.tanh(z), False),
+        (lambda z: z * torch.sigmoid(z), False),
+        (lambda z: torch.softmax(z, -1), False),
+    ],
+)
+def test_last_hidden_layer_has_one_signal_behind_an_elementwise_activation(elementwise, short):
+    network = Skip(elementwise).double()
+    x = torch.randn(6, 3, generator=torch_stream("x"), dtype=torch.float64)
+    widths, products = grams(network, x, "trace")
+    assert widths == [20, 4 if short else 20, 25]
+    _, by_output = grams(network, x, "full")
+    torch.testing.assert_close(products[1], by_output[1], rtol=1e-12, atol=1e-14)

@@ -1,6 +1,5 @@
 """Figures: what is drawn is what the cube holds, edge cases draw without warnings, files are reproducible."""
 
-import sys
 import warnings
 from functools import cache
 from pathlib import Path
@@ -11,8 +10,6 @@ import pytest
 import xarray as xr
 from matplotlib.colors import to_hex
 from scipy.stats import t
-
-sys.path.append(str(Path(__file__).parents[1]))
 from synthetic_cube import diverge, synthetic_cube, synthetic_laws
 
 from ntk_atlas.config.figures import FigureSettings

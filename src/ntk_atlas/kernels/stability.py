@@ -10,7 +10,7 @@ import logging
 import torch
 from torch import Tensor
 
-from ntk_atlas.kernels.network_checks import (
+from ntk_atlas.kernels.empirical.network_checks import (
     check_network_and_inputs,
     evaluation_mode,
     n_samples,

@@ -12,13 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 
-from ntk_atlas.kernels.gram import add_gram
-from ntk_atlas.kernels.layer_factors import LayerFactors
+from ntk_atlas.kernels.empirical.factors import LayerFactors
+from ntk_atlas.kernels.empirical.gram import add_gram
+from ntk_atlas.kernels.errors import RandomNetworkError
 
 log = logging.getLogger(__name__)
-
-# One call of the vectorized Jacobian keeps the activations of so many (sample, output) pairs.
-_PAIRS_A_CALL = 512
 
 
 def add_jacobian_gram(
@@ -30,41 +28,47 @@ def add_jacobian_gram(
     *,
     n_outputs: int,
     memory_budget: int,
+    samples_a_call: int,
     sum_outputs: bool = False,
     scale: float = 1.0,
 ) -> None:
     """Adds the part of the NTK that belongs to `parameters` to `kernel`, in place.
 
     Args:
-        kernel: `(1, n1, n2)` or `(1, n1, C, n2, C)`, see `gram.add_gram`; with `x2` None at least its upper
-            triangle is filled.
+        kernel: `(1, C, n1, C, n2)`, C = 1 for sums over outputs, see `gram.add_gram`; with `x2` None at least its
+            upper triangle is filled.
         network: in evaluation mode.
         x1: inputs `(n1, *shape)`.
         x2: inputs `(n2, *shape)`; None stands for `x1`.
         parameters: parameters by name, each name once.
-        n_outputs: C, or 1 with `sum_outputs`.
+        n_outputs: outputs of the network, or 1 with `sum_outputs`.
         memory_budget: bytes that the Jacobians held at one time may take.
+        samples_a_call: samples whose Jacobians are taken at once.
         sum_outputs: whether Σ_c f_c stands for the outputs.
         scale: factor of what is added.
     """
-    full = kernel.dim() == 5
     n2 = len(x1) if x2 is None else len(x2)
+
+    def factors(x: Tensor, names: Sequence[str]) -> LayerFactors:
+        jacobian = per_sample_jacobian(network, x, names, sum_outputs=sum_outputs, samples_a_call=samples_a_call)
+        if kernel.shape[1] == 1:
+            jacobian = jacobian.flatten(1).unsqueeze(1)
+        return LayerFactors(None, jacobian.unsqueeze(0))
+
     for group, rows in _groups(parameters, n_outputs, memory_budget, len(x1) + (0 if x2 is None else n2)):
         for i in range(0, len(x1), rows):
-            left = _factors(network, x1[i : i + rows], group, n_outputs, sum_outputs)
+            left = factors(x1[i : i + rows], group)
             for j in range(i if x2 is None else 0, n2, rows):
                 if x2 is None and i == j:
                     right = left
                 else:
-                    block = (x1 if x2 is None else x2)[j : j + rows]
-                    right = _factors(network, block, group, n_outputs, sum_outputs)
-                tile = kernel[:, i : i + rows]
-                tile = tile[:, :, :, j : j + rows] if full else tile[:, :, j : j + rows]
+                    right = factors((x1 if x2 is None else x2)[j : j + rows], group)
+                tile = kernel[:, :, i : i + rows, :, j : j + rows]
                 add_gram(tile, [left], [right], upper=x2 is None and i == j, scale=scale)
 
 
 def per_sample_jacobian(
-    network: nn.Module, x: Tensor, names: Sequence[str], *, sum_outputs: bool = False, n_outputs: int = 1
+    network: nn.Module, x: Tensor, names: Sequence[str], *, sum_outputs: bool = False, samples_a_call: int = 64
 ) -> Tensor:
     """∂f_c(x_i)/∂θ for the named parameters, `(n, C, P)`.
 
@@ -76,13 +80,13 @@ def per_sample_jacobian(
         x: inputs `(n, *shape)`.
         names: names of parameters.
         sum_outputs: whether Σ_c f_c stands for the outputs, so that C = 1.
-        n_outputs: C; sets how many samples are batched.
+        samples_a_call: samples whose Jacobians are taken at once.
 
     Returns:
         The Jacobian, parameters flattened in the order of `names`.
 
     Raises:
-        ValueError: if the network draws random numbers.
+        RandomNetworkError: if the network draws random numbers.
         OutOfMemoryError: if a block of samples does not fit on the device.
     """
     own = dict(network.named_parameters())
@@ -92,14 +96,16 @@ def per_sample_jacobian(
         output = functional_call(network, parameters, (sample.unsqueeze(0),)).squeeze(0)
         return output.sum(-1, keepdim=True) if sum_outputs else output
 
-    batched = vmap(jacrev(outputs), (None, 0), chunk_size=max(1, _PAIRS_A_CALL // n_outputs))
+    batched = vmap(jacrev(outputs), (None, 0), chunk_size=samples_a_call)
     try:
         jacobian = batched(chosen, x)
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
         if "randomness" in str(error):
-            raise ValueError("the network draws random numbers in evaluation mode: its NTK is random") from error
+            raise RandomNetworkError(
+                "the network draws random numbers in evaluation mode: its NTK is random"
+            ) from error
         log.warning("one sample at a time, because vmap cannot batch the network: %s", error)
         return torch.stack([_one_sample(outputs, chosen, sample) for sample in x])
     return torch.cat([jacobian[name].flatten(2) for name in names], dim=2).detach()
@@ -116,11 +122,6 @@ def _one_sample(outputs: Callable, parameters: dict[str, Tensor], sample: Tensor
         )
         rows.append(torch.cat([g.flatten() for g in gradients]))
     return torch.stack(rows)
-
-
-def _factors(network: nn.Module, x: Tensor, names: Sequence[str], n_outputs: int, sum_outputs: bool) -> LayerFactors:
-    jacobian = per_sample_jacobian(network, x, names, sum_outputs=sum_outputs, n_outputs=n_outputs)
-    return LayerFactors(jacobian.new_ones(1, len(x), 1), jacobian.unsqueeze(0))
 
 
 def _groups(

@@ -6,7 +6,12 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from ntk_atlas.kernels.errors import KernelInputError, MixedSamplesError, RandomNetworkError
 from ntk_atlas.networks.stacked import StackedNetwork
+
+# Their base classes are private in torch.
+_DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 @contextmanager
@@ -18,10 +23,25 @@ def evaluation_mode(network: nn.Module) -> Iterator[None]:
 
     Yields:
         Nothing.
+
+    Raises:
+        MixedSamplesError: if batch normalization stays in training mode (a `train` method of the user's own).
+        RandomNetworkError: if dropout does.
     """
     flags = [(module, module.training) for module in network.modules()]
     network.eval()
     try:
+        for name, module in network.named_modules():
+            if module.training and isinstance(module, _BATCH_NORMS):
+                raise MixedSamplesError(
+                    f"batch normalization {name!r} stays in training mode after `eval()`: a sample's output would "
+                    "depend on the rest of its batch. Put it into evaluation mode, with its running statistics"
+                )
+            if module.training and isinstance(module, _DROPOUTS):
+                raise RandomNetworkError(
+                    f"dropout {name!r} stays in training mode after `eval()`: the kernel would be random. "
+                    "Put it into evaluation mode"
+                )
         yield
     finally:
         for module, training in flags:
@@ -52,45 +72,49 @@ def check_network_and_inputs(network: nn.Module, x: Tensor, name: str) -> None:
         name: what to call `x` in messages.
 
     Raises:
-        ValueError: if there is nothing to train, nothing to evaluate, an input that is not finite, or inputs
+        KernelInputError: if there is nothing to train, nothing to evaluate, an input that is not finite, or inputs
             and parameters of different precision or device.
     """
     trainable = trainable_parameters(network)
     if not trainable:
-        raise ValueError("the network has no trainable parameter, so its NTK is zero: unfreeze some of them")
+        raise KernelInputError("the network has no trainable parameter, so its NTK is zero: unfreeze some of them")
     if x.dim() < 1 or x.numel() == 0:
-        raise ValueError(f"{name} is empty (shape {tuple(x.shape)}): a kernel needs at least one sample")
+        raise KernelInputError(f"{name} is empty (shape {tuple(x.shape)}): a kernel needs at least one sample")
     if isinstance(network, StackedNetwork):
         shape, stack = tuple(network.input_shape), (network.n_members,)
         if tuple(x.shape[-len(shape) :]) != shape or tuple(x.shape[: -len(shape) - 1]) not in ((), stack):
-            raise ValueError(
+            raise KernelInputError(
                 f"{name} has shape {tuple(x.shape)}, the networks want (n, *{shape}), or {stack[0]} members in front"
             )
     parameter = next(iter(trainable.values()))
     if x.device != parameter.device:
-        raise ValueError(f"{name} is on {x.device}, the network on {parameter.device}: move one to the other")
+        raise KernelInputError(f"{name} is on {x.device}, the network on {parameter.device}: move one to the other")
     if x.is_floating_point():
         precisions = {p.dtype for p in network.parameters()}
         if x.dtype not in precisions:
             have = " and ".join(sorted(map(str, precisions)))
-            raise ValueError(f"{name} is {x.dtype}, the network's parameters are {have}: convert one to the other")
+            raise KernelInputError(
+                f"{name} is {x.dtype}, the network's parameters are {have}: convert one to the other"
+            )
         finite = torch.isfinite(x)
         if not finite.all():
             where = tuple((~finite).nonzero()[0].tolist())
-            raise ValueError(f"{name} has a NaN or infinite entry, the first at index {where}: clean the inputs")
+            raise KernelInputError(f"{name} has a NaN or infinite entry, the first at index {where}: clean the inputs")
 
 
 def check_same_kind(network: nn.Module, x1: Tensor, x2: Tensor) -> None:
     """Checks that two sets of inputs can meet in one kernel.
 
     Raises:
-        ValueError: if they differ in precision, device or shape of one sample.
+        KernelInputError: if they differ in precision, device or shape of one sample.
     """
     if x1.dtype != x2.dtype or x1.device != x2.device:
-        raise ValueError(f"x1 is {x1.dtype} on {x1.device}, x2 is {x2.dtype} on {x2.device}: convert one to the other")
+        raise KernelInputError(
+            f"x1 is {x1.dtype} on {x1.device}, x2 is {x2.dtype} on {x2.device}: convert one to the other"
+        )
     one, other = (tuple(x.shape[sample_axis(network, x) + 1 :]) for x in (x1, x2))
     if one != other:
-        raise ValueError(f"a sample of x1 has shape {one}, a sample of x2 {other}: they must be equal")
+        raise KernelInputError(f"a sample of x1 has shape {one}, a sample of x2 {other}: they must be equal")
 
 
 def check_samples_apart(output: Tensor, x: Tensor, axis: int) -> None:
@@ -102,7 +126,7 @@ def check_samples_apart(output: Tensor, x: Tensor, axis: int) -> None:
         axis: see `sample_axis`.
 
     Raises:
-        ValueError: if there is one: the network mixes samples.
+        MixedSamplesError: if there is one.
     """
     if not (x.requires_grad and output.requires_grad):
         return
@@ -111,7 +135,27 @@ def check_samples_apart(output: Tensor, x: Tensor, axis: int) -> None:
         return
     others = gradient.narrow(axis, 1, gradient.shape[axis] - 1)
     if (torch.isfinite(others) & (others != 0)).any():
-        raise ValueError(
+        raise MixedSamplesError(
             "the network's output for a sample depends on the rest of the batch, also in evaluation mode, so "
             "a kernel between samples is not defined (batch normalization without running statistics?)"
+        )
+
+
+def check_deterministic(first: Tensor, again: Tensor) -> None:
+    """Checks that two runs agree on the samples they share.
+
+    Args:
+        first: outputs at samples 1 and 2, `(..., 2, C)`.
+        again: outputs at the same samples and others, `(..., n, C)`.
+
+    Raises:
+        RandomNetworkError: if they differ by more than rounding.
+    """
+    again = again[..., : first.shape[-2], :]
+    usable = torch.isfinite(first) & torch.isfinite(again)
+    gap, size = (first - again).abs()[usable], first.abs()[usable]
+    if gap.numel() and gap.max() > torch.finfo(first.dtype).eps ** 0.5 * size.max():
+        raise RandomNetworkError(
+            "the network gives other outputs when it is called again in evaluation mode, so its NTK is random: "
+            "remove what draws random numbers (dropout by `F.dropout` needs `training=self.training`)"
         )

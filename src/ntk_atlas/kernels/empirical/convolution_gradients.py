@@ -1,0 +1,170 @@
+r"""Per-sample gradients of a convolution's weight, without the matrix of all windows.
+
+    ∂f_c/∂W[o, i, u] = Σ_p b_c[o, p] x[i, stride·p + dilation·u − padding]
+
+The matrix of all windows would be as many times larger than the input as the kernel has entries. Two forms avoid it:
+a convolution in which every sample is a group of its own (one call of the backend, which on CPUs runs single-precision
+convolutions near the rate of matrix products), and products over one row of the kernel at a time (elsewhere, where
+grouped convolutions are slow).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def convolution_weight_gradients(
+    module: nn.Conv1d | nn.Conv2d, x: Tensor, signals: Tensor, channels: tuple[int, int] | None = None
+) -> Tensor:
+    """Gradients of every sample and output with respect to the weight.
+
+    Args:
+        module: any stride, padding, dilation and groups; zero padding.
+        x: its input, `(n, c_in, *size)`.
+        signals: gradients with respect to its output channels `channels`, `(n, C, len(channels), *out_size)`.
+        channels: first output channel and the one after the last; None stands for all.
+
+    Returns:
+        `(n, C, n_channels · kernel entries · c_in / groups)`, in an order that depends on the form but not on the
+        sample.
+    """
+    first, last = channels or (0, module.out_channels)
+    if module.groups > 1 and (first, last) != (0, module.out_channels):
+        return _by_group(module, x, signals, first)
+    stride, padding, dilation = _geometry(module)
+    if x.dim() == 3:
+        x, signals = x.unsqueeze(2), signals.unsqueeze(3)
+    size = (1,) * (4 - module.weight.dim()) + tuple(module.kernel_size)
+    form = by_grouped_convolution if _backend_is_fast(x) else by_kernel_rows
+    return form(x, signals, size, stride, padding, dilation, module.groups)
+
+
+def by_grouped_convolution(
+    x: Tensor,
+    signals: Tensor,
+    size: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int, int, int],
+    dilation: tuple[int, int],
+    groups: int,
+) -> Tensor:
+    """The weight gradient of one convolution with a group for every sample (and group).
+
+    Args:
+        x: `(n, c_in, h, w)`.
+        signals: `(n, C, c_out, h_out, w_out)`.
+        size: of the kernel.
+        stride: of the windows.
+        padding: zeros left, right, above and below.
+        dilation: of the kernel.
+        groups: of the convolution.
+
+    Returns:
+        `(n, C, P)`.
+    """
+    n, c, c_out = signals.shape[:3]
+    left, right, above, below = padding
+    if left == right and above == below:
+        zeros = (above, left)
+    else:
+        x, zeros = _cropped(_padded(x, padding), signals, size, stride, dilation), (0, 0)
+    # The C outputs are further output channels of each group.
+    signals = signals.unflatten(2, (groups, c_out // groups)).transpose(1, 2).contiguous()
+    weight = x.new_empty(1).expand(n * c * c_out, x.shape[1] // groups, *size)
+    _, gradient, _ = torch.ops.aten.convolution_backward(
+        signals.view(1, n * c * c_out, *signals.shape[-2:]),
+        x.contiguous().view(1, n * x.shape[1], *x.shape[2:]),
+        weight, None, stride, zeros, dilation, False, (0, 0), n * groups, (False, True, False),
+    )  # fmt: skip
+    gradient = gradient.view(n, groups, c, -1).transpose(1, 2)
+    return gradient.reshape(n, c, -1)
+
+
+def by_kernel_rows(
+    x: Tensor,
+    signals: Tensor,
+    size: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int, int, int],
+    dilation: tuple[int, int],
+    groups: int,
+) -> Tensor:
+    """One batched product a kernel row, on views of a copy that holds the windows of one row.
+
+    Args:
+        x: see `by_grouped_convolution`.
+        signals: likewise.
+        size: likewise.
+        stride: likewise.
+        padding: likewise.
+        dilation: likewise.
+        groups: likewise.
+
+    Returns:
+        `(n, C, P)`.
+    """
+    n, c, c_out, height, width = signals.shape
+    x = _cropped(_padded(x, padding), signals, size, stride, dilation).permute(0, 2, 3, 1)
+    signals = signals.unflatten(2, (groups, c_out // groups))
+    parts = []
+    for g in range(groups):
+        own = x.unflatten(3, (groups, -1))[:, :, :, g]
+        columns = [
+            own[:, :, v * dilation[1] :][:, :, : (width - 1) * stride[1] + 1 : stride[1]] for v in range(size[1])
+        ]
+        windows = torch.cat(columns, dim=3)
+        left = signals[:, :, g].reshape(n, -1, height * width)
+        for u in range(size[0]):
+            rows = windows[:, u * dilation[0] :][:, : (height - 1) * stride[0] + 1 : stride[0]]
+            parts.append(torch.bmm(left, rows.reshape(n, height * width, -1)).view(n, c, -1))
+    return torch.cat(parts, dim=2)
+
+
+def _by_group(module: nn.Module, x: Tensor, signals: Tensor, first: int) -> Tensor:
+    """Some of the channels of a grouped convolution: those of one group after the other."""
+    per_group, c_in = module.out_channels // module.groups, module.in_channels // module.groups
+    parts, done = [], 0
+    while done < signals.shape[2]:
+        group, inside = divmod(first + done, per_group)
+        count = min(per_group - inside, signals.shape[2] - done)
+        single = nn.Conv2d if x.dim() == 4 else nn.Conv1d
+        plain = single(
+            c_in, count, module.kernel_size, module.stride, module.padding, module.dilation, bias=False, device="meta"
+        )
+        parts.append(
+            convolution_weight_gradients(plain, x.narrow(1, group * c_in, c_in), signals.narrow(2, done, count))
+        )
+        done += count
+    return torch.cat(parts, dim=2)
+
+
+def _backend_is_fast(x: Tensor) -> bool:
+    return x.device.type == "cpu" and x.dtype == torch.float32 and torch.backends.mkldnn.is_available()
+
+
+def _geometry(module: nn.Module) -> tuple[tuple[int, int], tuple[int, int, int, int], tuple[int, int]]:
+    """Stride, zeros (left, right, above, below) and dilation in two dimensions."""
+    lead = 4 - module.weight.dim()
+    stride, dilation = ((1,) * lead + tuple(value) for value in (module.stride, module.dilation))
+    if isinstance(module.padding, str):
+        reach = [d * (k - 1) for d, k in zip(module.dilation, module.kernel_size, strict=True)]
+        pairs = [(0, 0) if module.padding == "valid" else (r // 2, r - r // 2) for r in reach]
+    else:
+        pairs = [(p, p) for p in module.padding]
+    (above, below), (left, right) = [(0, 0)] * lead + pairs
+    return stride, (left, right, above, below), dilation
+
+
+def _padded(x: Tensor, padding: tuple[int, int, int, int]) -> Tensor:
+    return F.pad(x, padding) if any(padding) else x
+
+
+def _cropped(
+    x: Tensor, signals: Tensor, size: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
+) -> Tensor:
+    """Without the rows and columns at the end that no window reaches."""
+    reach = [
+        (n_out - 1) * s + d * (k - 1) + 1
+        for n_out, s, d, k in zip(signals.shape[-2:], stride, dilation, size, strict=True)
+    ]
+    return x[:, :, : reach[0], : reach[1]]

@@ -1,0 +1,180 @@
+r"""Gram matrices from factors: Θ(x, x') = Σ_layers (A Aᵀ) ∘ (B Bᵀ), tile by tile.
+
+Tiles are the outer loop and layers the inner one: what is alive beside the factors and the result is two tiles in the
+processor's cache, not two (n, n) matrices a layer. A kernel of one set of samples is evaluated in its upper
+triangle only and then mirrored, so it is symmetric to the last bit.
+
+Kernels here have five axes, `(S, C, n1, C, n2)`: with outputs before samples, the tile of all pairs of outputs
+is one matrix product. A kernel that is summed over outputs has C = 1.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ntk_atlas.kernels.empirical.factors import LayerFactors
+from ntk_atlas.kernels.errors import KernelInputError
+
+OUTPUT_REDUCTIONS = ("full", "trace", "mean", "logit_sum")
+# Rows and columns of a tile: 256 × 512 float32 numbers, twice, stay in a core's cache.
+_ROWS, _COLUMNS = 256, 512
+# With all pairs of outputs in a tile, the elementwise work on short rows of samples costs more than the cache saves.
+_ROWS_OF_PAIRS, _COLUMNS_OF_PAIRS = 640, 1280
+
+
+def check_output_reduction(output_reduction: str) -> None:
+    """Checks the name of a reduction.
+
+    Raises:
+        KernelInputError: if it is none of `OUTPUT_REDUCTIONS`.
+    """
+    if output_reduction not in OUTPUT_REDUCTIONS:
+        raise KernelInputError(
+            f"unknown output_reduction {output_reduction!r}: choose one of {', '.join(OUTPUT_REDUCTIONS)}"
+        )
+
+
+def tile_shape(n_outputs: int, n: int | None = None) -> tuple[int, int]:
+    """Samples along the rows and columns of a tile of `n_outputs` outputs (1 if they are summed).
+
+    A small square of n samples gets flatter tiles, since half of each tile on the diagonal is evaluated in vain.
+    """
+    if n_outputs > 1:
+        return max(1, _ROWS_OF_PAIRS // n_outputs), max(1, _COLUMNS_OF_PAIRS // n_outputs)
+    return _ROWS if n is None else min(_ROWS, max(_ROWS // 4, n // 8)), _COLUMNS
+
+
+def workspace_numbers(members: int, n_outputs: int, n1: int, n2: int) -> int:
+    """Numbers held beside factors and kernel while a tile is evaluated: two products and the rearranged signals."""
+    rows, columns = tile_shape(n_outputs)
+    rows, columns = min(rows, n1), min(columns, n2)
+    together = min(members, max(1, _ROWS * _COLUMNS // (rows * columns * n_outputs**2)))
+    return 3 * together * rows * columns * n_outputs**2
+
+
+def add_gram(
+    kernel: Tensor,
+    left: Sequence[LayerFactors],
+    right: Sequence[LayerFactors],
+    *,
+    upper: bool = False,
+    scale: float = 1.0,
+) -> None:
+    """Adds the Gram matrix of the factors to `kernel`, in place.
+
+    Args:
+        kernel: `(S, C, n1, C, n2)`.
+        left: the factors of n1 samples.
+        right: the factors of n2 samples, layer by layer as `left`.
+        upper: whether to leave out tiles strictly below the diagonal (n1 = n2).
+        scale: factor of what is added.
+    """
+    members, n_outputs = kernel.shape[:2]
+    rows, columns = tile_shape(n_outputs, kernel.shape[2] if upper else None)
+    # Narrow stacks share a tile's product; wide ones would push each other out of the cache.
+    together = max(1, _ROWS * _COLUMNS // (min(rows, kernel.shape[2]) * min(columns, kernel.shape[4]) * n_outputs**2))
+    workspace = _Workspace(kernel)
+    for start in range(0, members, together):
+        part = kernel[start : start + together]
+        stack = slice(start, start + together)
+        terms = [_Term.of(a, b, stack) for a, b in zip(left, right, strict=True)]
+        for i, j in _tiles(kernel.shape[2], kernel.shape[4], rows, columns, upper):
+            for term in terms:
+                term.add_to(part[:, :, i, :, j], i, j, workspace, scale)
+
+
+def mirror_upper(kernel: Tensor) -> None:
+    """Overwrites what is below the diagonal with what is above it, in place.
+
+    Args:
+        kernel: `(S, C, n, C, n)`, filled for all pairs of outputs where the first sample does not come after the
+            second; the pair (sample, output) counts as one index.
+    """
+    rows, _ = tile_shape(kernel.shape[1])
+    for i, j in _tiles(kernel.shape[2], kernel.shape[2], rows, rows, upper=True):
+        tile = kernel[:, :, i, :, j]
+        if i == j:
+            # The sample counts before the output: that triangle is what has been evaluated, whatever the tiles were.
+            flat = tile.permute(0, 2, 1, 4, 3).flatten(3, 4).flatten(1, 2)
+            flat = flat.triu() + flat.triu(1).mT
+            tile.copy_(flat.view(len(tile), *tile.permute(0, 2, 1, 4, 3).shape[1:]).permute(0, 2, 1, 4, 3))
+        else:
+            kernel[:, :, j, :, i] = tile.permute(0, 3, 4, 1, 2)
+
+
+class _Workspace:
+    """Two buffers that all tiles use: allocating them anew costs more than filling them."""
+
+    def __init__(self, like: Tensor):
+        self._like = like
+        self._buffers: dict[str, Tensor] = {}
+
+    def product(self, name: str, a: Tensor, b: Tensor) -> Tensor:
+        """Returns A Bᵀ, `(S, r, c)`, in the buffer called `name`."""
+        shape = (max(a.shape[0], b.shape[0]), a.shape[1], b.shape[1])
+        size = shape[0] * shape[1] * shape[2]
+        if name not in self._buffers or self._buffers[name].numel() < size:
+            self._buffers[name] = self._like.new_empty(size)
+        out = self._buffers[name][:size].view(shape)
+        if shape[0] == 1:
+            torch.mm(a[0], b[0].mT, out=out[0])
+        else:
+            torch.bmm(a.expand(shape[0], -1, -1), b.expand(shape[0], -1, -1).mT, out=out)
+        return out
+
+
+@dataclass(frozen=True)
+class _Term:
+    """What one layer adds, for the members of one part of the stack.
+
+    Attributes:
+        left: factors of the rows.
+        right: factors of the columns.
+        constant: where signals are equal for all samples, (c, c', B_c · B_c') of the pairs of outputs that have any.
+    """
+
+    left: LayerFactors
+    right: LayerFactors
+    constant: tuple[tuple[int, int, Tensor], ...] | None
+
+    @classmethod
+    def of(cls, a: LayerFactors, b: LayerFactors, stack: slice) -> "_Term":
+        left, right = _members(a, stack), _members(b, stack)
+        if a.inputs is None or a.signals.shape[1] > 1 or b.signals.shape[1] > 1:
+            return cls(left, right, None)
+        signals = left.signals[:, 0] @ right.signals[:, 0].mT
+        pairs = (signals != 0).any(0).nonzero().tolist()
+        return cls(left, right, tuple((c, d, signals[:, c, d, None, None]) for c, d in pairs))
+
+    def add_to(self, tile: Tensor, i: slice, j: slice, workspace: _Workspace, scale: float) -> None:
+        """Adds to the tile of rows i and columns j."""
+        a, b = self.left, self.right
+        if self.constant is not None:
+            inputs = workspace.product("inputs", a.inputs[:, i], b.inputs[:, j])
+            for c, d, weight in self.constant:
+                tile[:, c, :, d].addcmul_(inputs, weight, value=scale)
+            return
+        # (S, n, C, m) → (S, C·n, m): outputs before samples, as in the kernel.
+        left, right = (s.transpose(1, 2).flatten(1, 2) for s in (a.signals[:, i], b.signals[:, j]))
+        signals = workspace.product("signals", left, right).view(tile.shape)
+        if a.inputs is None:
+            tile.add_(signals, alpha=scale)
+        else:
+            inputs = workspace.product("inputs", a.inputs[:, i], b.inputs[:, j])
+            tile.addcmul_(signals, inputs[:, None, :, None, :], value=scale)
+
+
+def _members(factors: LayerFactors, stack: slice) -> LayerFactors:
+    inputs = factors.inputs
+    if inputs is not None and inputs.shape[0] > 1:
+        inputs = inputs[stack]
+    return LayerFactors(inputs, factors.signals[stack])
+
+
+def _tiles(n1: int, n2: int, rows: int, columns: int, upper: bool) -> Iterator[tuple[slice, slice]]:
+    """Rows and columns of each tile."""
+    for i in range(0, n1, rows):
+        for j in range(i if upper else 0, n2, columns):
+            yield slice(i, min(i + rows, n1)), slice(j, min(j + columns, n2))

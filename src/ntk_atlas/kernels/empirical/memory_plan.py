@@ -1,0 +1,217 @@
+"""How an empirical NTK is cut to a memory limit: which layers together, how many samples a pass."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import psutil
+import torch
+
+from ntk_atlas.kernels.empirical.factors import Piece
+from ntk_atlas.kernels.empirical.gram import workspace_numbers
+from ntk_atlas.kernels.empirical.layers import Layer
+from ntk_atlas.kernels.empirical.structure import NetworkStructure
+from ntk_atlas.kernels.errors import MemoryLimitError
+
+# A pass much larger than the caches gains nothing.
+_PASS_BYTES = 32 * 2**20
+_LARGEST_PASS = 2048
+# Gradients of one sample: a layer with more is divided, so that few samples are enough for a pass.
+_LARGEST_PIECE = 8 * 2**20
+# What allocators keep and small tensors take, beside what is counted.
+_SLACK = 1.15
+
+
+@dataclass(frozen=True)
+class PieceGroup:
+    """Pieces whose factors are held together.
+
+    Attributes:
+        pieces: what is captured in one run over the samples.
+        block: samples whose factors are held at a time; blocks of rows and columns then take turns.
+    """
+
+    pieces: tuple[Piece, ...]
+    block: int
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """What will be held, decided before the first block.
+
+    Attributes:
+        memory_limit: bytes that everything together may take, the result included.
+        result_bytes: bytes of the result.
+        samples_a_pass: samples in one forward and backward pass.
+        groups: of layers with factors or per-sample gradients.
+        jacobian_bytes: what the Jacobians of all other parameters may take.
+        peak_bytes: estimate of the largest total.
+    """
+
+    memory_limit: int
+    result_bytes: int
+    samples_a_pass: int
+    groups: tuple[PieceGroup, ...]
+    jacobian_bytes: int
+    peak_bytes: int
+
+
+def mebibytes(size: float) -> str:
+    """Returns a number of bytes for a message."""
+    return f"{size / 2**20:.3g} MiB"
+
+
+def default_memory_limit(device: torch.device) -> int:
+    """Returns half of the memory that is free on `device`, in bytes."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] // 2
+    return psutil.virtual_memory().available // 2
+
+
+def plan_memory(
+    structure: NetworkStructure,
+    n1: int,
+    n2: int | None,
+    *,
+    output_reduction: str,
+    itemsize: int,
+    memory_limit: int,
+) -> MemoryPlan:
+    """Chooses groups, blocks and passes.
+
+    Layers are taken together as long as the factors of all samples fit; a layer whose per-sample gradients do not is
+    divided by output channels, which costs further passes; only if that is not enough are samples taken in blocks,
+    which costs passes for each pair of blocks.
+
+    Args:
+        structure: of the network.
+        n1: samples along the rows.
+        n2: samples along the columns; None if they are those of the rows.
+        output_reduction: of the kernel.
+        itemsize: bytes of a number.
+        memory_limit: bytes, the result included.
+
+    Returns:
+        The plan.
+
+    Raises:
+        MemoryLimitError: if the result, or a pass of a single sample beside it, does not fit.
+    """
+    sizes = _Sizes(structure, output_reduction, itemsize)
+    samples = n1 + (n2 or 0)
+    kept_outputs = structure.n_outputs if output_reduction == "full" else 1
+    result = structure.n_members * n1 * (n1 if n2 is None else n2) * kept_outputs**2 * itemsize
+    tiles = itemsize * workspace_numbers(structure.n_members, kept_outputs, n1, n1 if n2 is None else n2)
+    available = int((memory_limit - result - tiles) / _SLACK)
+    pass_bytes = sizes.of_pass()
+    if available < 2 * pass_bytes:
+        one = tiles + 2 * _SLACK * pass_bytes
+        raise MemoryLimitError(
+            f"memory_limit is {mebibytes(memory_limit)}, but the kernel takes {mebibytes(result)} and a pass of one "
+            f"sample {mebibytes(one)} beside it: allow at least {mebibytes(1.01 * (result + one))}, or take the "
+            "kernel of fewer samples"
+        )
+    a_pass = min(_LARGEST_PASS, samples, max(1, min(_PASS_BYTES, available // 4) // pass_bytes))
+    store = available - a_pass * pass_bytes
+    groups = _groups(sizes, structure.layers, samples, max(n1, n2 or 0), store)
+    held = max((min(samples, 2 * g.block) * sum(map(sizes.of_piece, g.pieces)) for g in groups), default=0)
+    if structure.others:
+        jacobian = samples * structure.n_outputs * sum(p.numel() for p in structure.others.values()) * itemsize
+        held = max(held, min(2 * jacobian, store))
+    peak = result + tiles + int(_SLACK * (held + a_pass * pass_bytes))
+    return MemoryPlan(memory_limit, result, a_pass, tuple(groups), store, peak)
+
+
+class _Sizes:
+    """Bytes a sample."""
+
+    def __init__(self, structure: NetworkStructure, output_reduction: str, itemsize: int):
+        self._structure, self._itemsize = structure, itemsize
+        self._n_signals = 1 if output_reduction == "logit_sum" else structure.n_outputs
+        self._sums = output_reduction in ("trace", "mean")
+
+    def of_piece(self, piece: Piece) -> int:
+        """What the factors of a piece hold."""
+        layer, shape = piece.layer, self._structure.shapes[piece.layer.module]
+        if layer.form == "gradients":
+            return self._itemsize * self._n_signals * _piece_parameters(piece)
+        n_signals = self._n_signals
+        if layer.module is self._structure.readout_module:
+            n_signals = 0
+        elif self._sums and layer.module is self._structure.last_hidden:
+            n_signals = 1
+        inputs = shape.inputs * layer.has_weight + self._structure.n_members * layer.has_bias
+        return self._itemsize * (inputs + n_signals * shape.outputs)
+
+    def largest_piece(self, layer: Layer) -> int:
+        """What the gradients of one sample may take: `_LARGEST_PIECE`, or one output channel."""
+        if not layer.can_be_divided:
+            return self.of_piece(Piece(layer))
+        return max(_LARGEST_PIECE, self.of_piece(Piece(layer, (0, 1))))
+
+    def of_pass(self) -> int:
+        """What a forward and backward pass holds: the graph, copies of inputs, gradients, signals at positions."""
+        structure = self._structure
+        shapes = list(structure.shapes.values())
+        inputs = sum(shape.inputs for shape in shapes)
+        widest = max((shape.outputs for shape in shapes), default=0)
+        with_gradients = [layer for layer in structure.layers if layer.form == "gradients"]
+        signals = sum(self._n_signals * structure.shapes[layer.module].outputs for layer in with_gradients)
+        # One layer at a time: its padded input, its signals once more, and its gradients on their way.
+        working = max(
+            (
+                4 * structure.shapes[layer.module].inputs
+                + self._n_signals * structure.shapes[layer.module].outputs
+                + 3 * min(self._n_signals * layer.n_parameters, self.largest_piece(layer) // self._itemsize)
+                for layer in with_gradients
+            ),
+            default=0,
+        )
+        gradients = self._n_signals * max((p.numel() for p in structure.others.values()), default=0)
+        others = 3 * gradients if structure.others else 0
+        return structure.graph_bytes + self._itemsize * (inputs + 4 * widest + signals + max(working, others))
+
+
+def _groups(sizes: _Sizes, layers: Sequence[Layer], samples: int, longest: int, store: int) -> list[PieceGroup]:
+    groups: list[PieceGroup] = []
+    open_pieces: list[Piece] = []
+    used = 0
+    for piece in (piece for layer in layers for piece in _pieces(sizes, layer, samples, store)):
+        size = sizes.of_piece(piece)
+        if size * samples > store:
+            block = store // (2 * size)
+            if block == 0:
+                raise MemoryLimitError(
+                    f"the per-sample gradients of one channel of {piece.layer.module} take {mebibytes(size)} a "
+                    f"sample, two of which do not fit into the {mebibytes(store)} that memory_limit leaves"
+                )
+            groups.append(PieceGroup((piece,), block))
+            continue
+        if used + size * samples > store:
+            groups.append(PieceGroup(tuple(open_pieces), longest))
+            open_pieces, used = [], 0
+        open_pieces.append(piece)
+        used += size * samples
+    return groups + [PieceGroup(tuple(open_pieces), longest)] * bool(open_pieces)
+
+
+def _pieces(sizes: _Sizes, layer: Layer, samples: int, store: int) -> list[Piece]:
+    """The layer as a whole, or divided by output channels into parts of about equal size that fit."""
+    if layer.form == "factors":
+        return [Piece(layer)]
+    channels = layer.out_features
+    whole = Piece(layer, (0, channels))
+    if not layer.can_be_divided:
+        return [whole]
+    size = sizes.of_piece(whole)
+    parts = min(channels, max(math.ceil(size * samples / max(1, store)), math.ceil(size / sizes.largest_piece(layer))))
+    bounds = [round(k * channels / parts) for k in range(parts + 1)]
+    return [Piece(layer, pair) for pair in pairwise(bounds)]
+
+
+def _piece_parameters(piece: Piece) -> int:
+    if piece.channels is None or not piece.layer.can_be_divided:
+        return piece.layer.n_parameters
+    share = (piece.channels[1] - piece.channels[0]) / piece.layer.out_features
+    return math.ceil(share * piece.layer.n_parameters)

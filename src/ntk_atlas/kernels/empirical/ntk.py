@@ -1,0 +1,231 @@
+r"""The empirical neural tangent kernel of any `torch.nn.Module`.
+
+    Θ_θ(x, x') = Σ_p ∂_p f(x) ∂_p f(x')ᵀ        (C × C a pair; Jacot et al. 2018, equation 4)
+
+over the trainable parameters, in evaluation mode. Each parameter goes the cheapest exact way: those of linear layers
+that see a sample once through inputs and signals, those of convolutions and normalizations through per-sample
+gradients of the layer (`factors`), all others through the general Jacobian (`jacobian`).
+"""
+
+import logging
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+
+from ntk_atlas.kernels.empirical.factors import capture_factors
+from ntk_atlas.kernels.empirical.gram import add_gram, check_output_reduction, mirror_upper
+from ntk_atlas.kernels.empirical.jacobian import add_jacobian_gram
+from ntk_atlas.kernels.empirical.memory_plan import MemoryPlan, default_memory_limit, mebibytes, plan_memory
+from ntk_atlas.kernels.empirical.network_checks import (
+    check_network_and_inputs,
+    check_same_kind,
+    evaluation_mode,
+    n_samples,
+    sample_axis,
+    trainable_parameters,
+)
+from ntk_atlas.kernels.empirical.record import KernelRecord
+from ntk_atlas.kernels.empirical.structure import NetworkStructure, probe_network
+from ntk_atlas.networks.stacked import StackedNetwork
+from ntk_atlas.numerics import precise_math
+
+log = logging.getLogger(__name__)
+
+
+def empirical_ntk(
+    network: nn.Module,
+    x1: Tensor,
+    x2: Tensor | None = None,
+    *,
+    output_reduction: str = "mean",
+    memory_limit: int | None = None,
+) -> Tensor:
+    r"""Empirical NTK of a network, or of every member of a stack.
+
+    Parameters with `requires_grad` False do not count. A member whose weights are not finite gets a kernel
+    that is not finite; the others are not touched by it.
+
+    Args:
+        network: maps `(n, *shape)` to `(n, C)`, each sample by itself; or a `StackedNetwork` of S members.
+        x1: inputs `(n1, *shape)`, for a stack also `(S, n1, *shape)`; precision and device of the network.
+        x2: inputs of the second argument; None stands for `x1` and gives an exactly symmetric kernel.
+        output_reduction: `full`: Θ_cc'; `trace`: Σ_c Θ_cc; `mean`: Σ_c Θ_cc / C; `logit_sum`: Σ_cc' Θ_cc',
+            the kernel of the summed outputs (Mohamadi, Bae & Sutherland 2023).
+        memory_limit: bytes that all this may take, the result included; None takes half of what is free. Block sizes
+            follow from it. If the device runs out of memory nevertheless, the limit is halved and the work done again.
+
+    Returns:
+        `(n1, n2)`, for `full` `(n1, n2, C, C)`, a view of memory in the order (C, n1, C, n2); a stack's kernels have
+        a leading axis S. The (n1·C) × (n2·C) matrix of a full kernel is
+        `kernel.transpose(-3, -2).flatten(-4, -3).flatten(-2, -1)`.
+
+    Raises:
+        KernelInputError: if the reduction is unknown, inputs are empty, not finite or do not match each other or
+            the network, or the network has nothing to train, mixes samples, draws random numbers, or does not map
+            to `(n, C)`; if `memory_limit` does not leave room for a single sample.
+    """
+    return empirical_ntk_with_record(network, x1, x2, output_reduction=output_reduction, memory_limit=memory_limit)[0]
+
+
+def empirical_ntk_with_record(
+    network: nn.Module,
+    x1: Tensor,
+    x2: Tensor | None = None,
+    *,
+    output_reduction: str = "mean",
+    memory_limit: int | None = None,
+) -> tuple[Tensor, KernelRecord]:
+    """The kernel, and what a reader of the numbers must know: conventions, precision, how it was evaluated.
+
+    Args:
+        network: see `empirical_ntk`.
+        x1: likewise.
+        x2: likewise.
+        output_reduction: likewise.
+        memory_limit: likewise.
+
+    Returns:
+        What `empirical_ntk` returns, and the record.
+
+    Raises:
+        KernelInputError: see `empirical_ntk`.
+    """
+    check_output_reduction(output_reduction)
+    check_network_and_inputs(network, x1, "x1")
+    if x2 is not None:
+        check_network_and_inputs(network, x2, "x2")
+        check_same_kind(network, x1, x2)
+    limit = default_memory_limit(x1.device) if memory_limit is None else memory_limit
+    with evaluation_mode(network), torch.inference_mode(False), torch.enable_grad(), precise_math():
+        x1 = x1.clone() if x1.is_inference() else x1.detach()
+        if x2 is not None:
+            x2 = x2.clone() if x2.is_inference() else x2.detach()
+        structure = probe_network(network, x1)
+        by_member = structure.n_members > 1 or isinstance(network, StackedNetwork)
+        if by_member and (structure.others or any(layer.form == "gradients" for layer in structure.layers)):
+            return _member_by_member(network, x1, x2, output_reduction, limit)
+        return _within_memory(network, structure, x1, x2, output_reduction, limit)
+
+
+def _within_memory(
+    network: nn.Module,
+    structure: NetworkStructure,
+    x1: Tensor,
+    x2: Tensor | None,
+    output_reduction: str,
+    limit: int,
+) -> tuple[Tensor, KernelRecord]:
+    dtype = next(iter(trainable_parameters(network).values())).dtype
+    while True:
+        plan = plan_memory(
+            structure,
+            n_samples(network, x1),
+            None if x2 is None else n_samples(network, x2),
+            output_reduction=output_reduction,
+            itemsize=dtype.itemsize,
+            memory_limit=limit,
+        )
+        record = KernelRecord.of(structure, plan, output_reduction, dtype, x1.device)
+        _log_once(record.describe())
+        try:
+            kernel = _evaluate(network, structure, plan, x1, x2, output_reduction, dtype)
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            limit = min(limit, plan.peak_bytes) // 2
+        else:
+            kernel = kernel.permute(0, 2, 4, 1, 3)
+            kernel = kernel if output_reduction == "full" else kernel[..., 0, 0]
+            return (kernel if isinstance(network, StackedNetwork) else kernel[0]), record
+        log.warning("out of memory: once more with a memory limit of %s", mebibytes(limit))
+        if x1.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _evaluate(
+    network: nn.Module,
+    structure: NetworkStructure,
+    plan: MemoryPlan,
+    x1: Tensor,
+    x2: Tensor | None,
+    output_reduction: str,
+    dtype: torch.dtype,
+) -> Tensor:
+    """Returns the kernel `(S, C, n1, C, n2)`, C = 1 if it is summed over outputs."""
+    if structure.channels_last:
+        x1 = x1.contiguous(memory_format=torch.channels_last)
+        x2 = None if x2 is None else x2.contiguous(memory_format=torch.channels_last)
+    axis, columns_of = sample_axis(network, x1), x1 if x2 is None else x2
+    n1, n2 = n_samples(network, x1), n_samples(network, columns_of)
+    kept = structure.n_outputs if output_reduction == "full" else 1
+    scale = 1.0 / structure.n_outputs if output_reduction == "mean" else 1.0
+    kernel = torch.zeros(structure.n_members, kept, n1, kept, n2, dtype=dtype, device=x1.device)
+    for group in plan.groups:
+
+        def factors(x: Tensor, start: int, group=group):
+            block = x.narrow(axis, start, min(group.block, x.shape[axis] - start))
+            return capture_factors(
+                network,
+                structure,
+                group.pieces,
+                block,
+                output_reduction=output_reduction,
+                samples_a_pass=plan.samples_a_pass,
+            )
+
+        for i in range(0, n1, group.block):
+            left = factors(x1, i)
+            for j in range(i if x2 is None else 0, n2, group.block):
+                same = x2 is None and i == j
+                right = left if same else factors(columns_of, j)
+                tile = kernel[:, :, i : i + group.block, :, j : j + group.block]
+                with torch.no_grad():
+                    add_gram(tile, left, right, upper=same, scale=scale)
+    if structure.others:
+        sum_outputs = output_reduction == "logit_sum"
+        add_jacobian_gram(
+            kernel,
+            network,
+            x1,
+            x2,
+            structure.others,
+            n_outputs=1 if sum_outputs else structure.n_outputs,
+            memory_budget=plan.jacobian_bytes,
+            samples_a_call=plan.samples_a_pass,
+            sum_outputs=sum_outputs,
+            scale=scale,
+        )
+    if x2 is None:
+        mirror_upper(kernel)
+    return kernel
+
+
+def _member_by_member(
+    network: StackedNetwork, x1: Tensor, x2: Tensor | None, output_reduction: str, limit: int
+) -> tuple[Tensor, KernelRecord]:
+    def of_member(x: Tensor | None, index: int) -> Tensor | None:
+        return x[index] if x is not None and network.is_per_member(x) else x
+
+    kernels = None
+    for i in range(network.n_members):
+        kernel, record = empirical_ntk_with_record(
+            network.member(i),
+            of_member(x1, i),
+            of_member(x2, i),
+            output_reduction=output_reduction,
+            memory_limit=limit // network.n_members if kernels is None else limit - kernels.nbytes,
+        )
+        kernels = kernel.new_empty(network.n_members, *kernel.shape) if kernels is None else kernels
+        kernels[i] = kernel
+    return kernels, record
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error)
+
+
+@lru_cache(maxsize=64)
+def _log_once(text: str) -> None:
+    # A kernel is taken at every checkpoint; the plan is news only when it changes.
+    log.info(text)

@@ -1,0 +1,214 @@
+"""What a network is made of, found by trial runs on a few samples: layers, readout, shapes and memory a sample."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+
+from ntk_atlas.kernels.empirical.layers import Layer, candidate, form_of_call
+from ntk_atlas.kernels.empirical.network_checks import (
+    check_deterministic,
+    check_samples_apart,
+    sample_axis,
+    trainable_parameters,
+)
+from ntk_atlas.kernels.empirical.recorder import LayerRecorder, run
+from ntk_atlas.networks.stacked import StackedNetwork
+
+# Nodes of the graph that act on each entry by itself, and those that keep an affine function affine.
+_ELEMENTWISE = {
+    f"{name}Backward0"
+    for name in ("Relu", "LeakyRelu", "Tanh", "Erf", "Sigmoid", "Gelu", "Silu", "Softplus", "Elu", "Hardtanh",
+                 "Sin", "Cos", "Exp", "Pow", "Mul", "Div")
+}  # fmt: skip
+_AFFINE = {f"{name}Backward0" for name in ("Mul", "Div", "Squeeze", "Unsqueeze", "View", "UnsafeView")} | {
+    "SqueezeBackward1"
+}
+
+
+@dataclass(frozen=True)
+class LayerShape:
+    """Sizes of one sample at a layer.
+
+    Attributes:
+        inputs: entries of the layer's input.
+        outputs: entries of its output.
+    """
+
+    inputs: int
+    outputs: int
+
+
+@dataclass(frozen=True)
+class NetworkStructure:
+    """How each trainable parameter of a network enters its kernel.
+
+    Attributes:
+        layers: layers whose parameters follow from inputs and signals.
+        others: all other trainable parameters, by name; they need the Jacobian.
+        n_members: networks in the stack, 1 if it is none.
+        n_outputs: C.
+        graph_bytes: what one forward pass keeps for the backward pass, a sample, all members together.
+        shapes: sizes of one sample at each layer.
+        readout: the layer after which the network is affine with fixed coefficients, if it is among the layers.
+        last_hidden: the module from whose output an elementwise function leads to the readout alone.
+        channels_last: whether images may be laid out with the channels last.
+    """
+
+    layers: tuple[Layer, ...]
+    others: dict[str, nn.Parameter]
+    n_members: int
+    n_outputs: int
+    graph_bytes: int
+    shapes: dict[nn.Module, LayerShape] = field(repr=False)
+    readout: Layer | None
+    last_hidden: nn.Module | None
+    channels_last: bool
+
+    @property
+    def readout_module(self) -> nn.Module | None:
+        """The module of the readout."""
+        return None if self.readout is None else self.readout.module
+
+
+def probe_network(network: nn.Module, x: Tensor) -> NetworkStructure:
+    """Finds the structure by running the network on copies of two samples.
+
+    A layer's parameter counts as the layer's own if the network's graph uses it once, so that no other layer or
+    operation shares it, and the layer is called once, with the samples along its first axis.
+
+    Args:
+        network: in evaluation mode.
+        x: inputs as for `network`.
+
+    Returns:
+        The structure.
+
+    Raises:
+        KernelInputError: if the output is not `(n, C)`, mixes samples, or changes from call to call.
+    """
+    candidates = [c for c in map(candidate, network.modules()) if c is not None]
+    axis = sample_axis(network, x)
+    last = min(1, x.shape[axis] - 1)
+    members = network.n_members if isinstance(network, StackedNetwork) else 1
+    channels_last = x.dim() == 4 and _runs_channels_last(network, x)
+    outputs, forms = [], []
+    for probe in ([0, last], [0, last, last]):
+        batch = x.detach().index_select(axis, torch.tensor(probe, device=x.device))
+        batch = batch.contiguous(memory_format=torch.channels_last) if channels_last else batch
+        batch.requires_grad_(batch.is_floating_point())
+        saved = _SavedBytes(network)
+        with LayerRecorder(candidates) as recorder, saved:
+            outputs.append(run(network, batch))
+        forms.append(
+            {
+                layer.module: form_of_call(layer.module, recorder.live_inputs[layer.module], members, len(probe))
+                for layer in candidates
+                if recorder.calls[layer.module] == 1
+            }
+        )
+    check_samples_apart(outputs[-1], batch, axis)
+    check_deterministic(*outputs)
+    uses = _uses_in_graph(outputs[-1])
+
+    def alone(parameter: Tensor | None) -> bool:
+        return parameter is not None and uses[id(parameter)] == 1
+
+    layers = []
+    for layer in candidates:
+        form = forms[0].get(layer.module)
+        if form is not None and form == forms[1].get(layer.module):
+            m = layer.module
+            layer = Layer(
+                m, layer.has_weight and alone(m.weight), layer.has_bias and alone(getattr(m, "bias", None)), form
+            )
+            layers += [layer] if layer.parameters() else []
+    owned = {id(p) for layer in layers for p in layer.parameters()}
+    readout = _readout(outputs[-1], layers, recorder)
+    return NetworkStructure(
+        layers=tuple(layers),
+        others={name: p for name, p in trainable_parameters(network).items() if id(p) not in owned},
+        n_members=members,
+        n_outputs=outputs[-1].shape[-1],
+        graph_bytes=saved.total // 3,
+        shapes={
+            layer.module: LayerShape(
+                recorder.live_inputs[layer.module].numel() // 3, recorder.output_shapes[layer.module].numel() // 3
+            )
+            for layer in layers
+        },
+        readout=readout,
+        last_hidden=None if readout is None else _last_hidden(readout, layers, recorder),
+        channels_last=channels_last,
+    )
+
+
+class _SavedBytes(saved_tensors_hooks):
+    """Counts the bytes of all tensors that a graph keeps, parameters aside, each storage once."""
+
+    def __init__(self, network: nn.Module):
+        self.total = 0
+        seen = {p.untyped_storage().data_ptr() for p in [*network.parameters(), *network.buffers()]}
+
+        def pack(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in seen:
+                seen.add(storage.data_ptr())
+                self.total += storage.nbytes()
+            return tensor
+
+        super().__init__(pack, lambda tensor: tensor)
+
+
+def _runs_channels_last(network: nn.Module, x: Tensor) -> bool:
+    """Returns whether the network takes images with the channels last (a `view` of its own may refuse)."""
+    if isinstance(network, StackedNetwork) or not any(isinstance(m, nn.Conv2d) for m in network.modules()):
+        return False
+    try:
+        with torch.no_grad():
+            network(x[:2].contiguous(memory_format=torch.channels_last))
+    except RuntimeError:
+        return False
+    return True
+
+
+def _uses_in_graph(output: Tensor) -> Counter:
+    """Returns how often the graph of `output` uses each parameter, by id."""
+    uses: Counter = Counter()
+    seen, waiting = set(), [output.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        for following, _ in getattr(node, "next_functions", ()):
+            if following is None:
+                continue
+            if hasattr(following, "variable"):
+                uses[id(following.variable)] += 1
+            elif following not in seen:
+                seen.add(following)
+                waiting.append(following)
+    return uses
+
+
+def _readout(output: Tensor, layers: list[Layer], recorder: LayerRecorder) -> Layer | None:
+    """Returns the layer from whose output a chain of affine operations with fixed coefficients leads to `output`."""
+    ends = {recorder.edges[x.module].node: x for x in layers if x.form == "factors" and x.module in recorder.edges}
+    return ends.get(_follow(output.grad_fn, set(ends), _AFFINE))
+
+
+def _last_hidden(readout: Layer, layers: list[Layer], recorder: LayerRecorder) -> nn.Module | None:
+    ends = {recorder.edges[x.module].node: x for x in layers if x.form == "factors" and x is not readout}
+    activations = recorder.live_inputs[readout.module]
+    found = ends.get(_follow(activations.grad_fn, set(ends), _ELEMENTWISE))
+    return None if found is None else found.module
+
+
+def _follow(node: object, ends: set, allowed: set[str]) -> object:
+    """Returns the first node of `ends` that a chain of `allowed` nodes with one predecessor each leads to."""
+    while node is not None and node not in ends:
+        following = [n for n, _ in node.next_functions if n is not None]
+        if node.name() not in allowed or len(following) != 1:
+            return None
+        (node,) = following
+    return node
