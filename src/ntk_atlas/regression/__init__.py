@@ -4,12 +4,15 @@ from importlib import import_module
 
 _HOMES = {
     "FiniteTimeMean": "finite_time",
+    "FiniteTimeVariance": "output_variance",
     "KernelSolution": "dense_solve",
     "NestedRegression": "regress",
     "StationaryRegression": "length_scale",
     "classification_error": "metrics",
     "finite_time_mean": "finite_time",
+    "finite_time_variance": "output_variance",
     "mean_squared_error": "metrics",
+    "posterior_variance": "posterior",
     "regress_nested": "regress",
     "regress_stationary": "length_scale",
     "ridge_path": "leave_one_out",

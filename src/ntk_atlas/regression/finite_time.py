@@ -1,16 +1,13 @@
 """Mean predictions of linearized training at finite time: gradient flow, gradient descent, heavy ball."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from ntk_atlas.regression.system import checked_matrix, checked_targets
-
-Dynamics = Literal["gradient_flow", "gradient_descent", "heavy_ball"]
+from ntk_atlas.regression.system import checked_matrix, checked_targets, sample_major
+from ntk_atlas.regression.training_modes import Dynamics, training_modes
 
 
 @dataclass(frozen=True)
@@ -43,14 +40,7 @@ def finite_time_mean(
     r"""Training with the constant kernel Θ on the loss 1/(2n) Σ‖f(x_i) − y_i‖², after t steps.
 
     f_t(x) = f₀(x) + Θ(x, X) Θ⁻¹ (I − D_t)(y − f₀(X)) (Lee et al. 2019, eq. 14 for the flow), where D_t acts
-    on the eigenvalues λ of Θ, with u = ηλ/n, as
-
-    - gradient flow: e^{−ut};
-    - gradient descent: (1 − u)^t, stable for u < 2;
-    - heavy ball θ_{t+1} = θ_t − ηg + β(θ_t − θ_{t−1}), started at rest: d_{t+1} = (1 + β − u)d_t − βd_{t−1},
-      d_0 = d_{−1} = 1, stable for u < 2(1 + β).
-
-    (1 − D_t)/λ is evaluated without dividing by λ, so that modes with λ = 0 keep their finite-time value.
+    on the eigenvalues of Θ as `training_modes` says.
 
     Args:
         ntk_train_train: Θ(X, X), `(n, n)` if outputs do not mix (each output is trained by the same kernel),
@@ -89,60 +79,17 @@ def finite_time_mean(
             ("f0_test", f0_test, "n_test", n_test),
         )
     )
-    times = _checked_times(times, dynamics)
-    if mixes:
-        gram, rows = (k.transpose(1, 2).reshape(k.shape[0] * n_outputs, n * n_outputs) for k in (gram, rows))
-    gap = y - start_train
-    eigenvalues, vectors = torch.linalg.eigh(gram)
-    eigenvalues = eigenvalues.clamp(min=0.0)
-    tolerance = len(gram) * torch.finfo(torch.float64).eps * eigenvalues[-1]
-    eigenvalues = torch.where(eigenvalues > tolerance, eigenvalues, 0.0)
-    # (1 − D_t)/λ in units of η/n, for every time and mode.
-    reach = _reach(eigenvalues * learning_rate / n, times, dynamics, momentum) * (learning_rate / n)
-    reach = reach.where((eigenvalues > 0) | torch.isfinite(times)[:, None].to(device), 0.0)
-    modes = vectors.mT @ (gap.reshape(-1, 1) if mixes else gap)
-    coefficients = vectors @ (reach[:, :, None] * modes)
-    learned_train = vectors @ ((reach * eigenvalues)[:, :, None] * modes)
-    return FiniteTimeMean(
-        times,
-        start_train + learned_train.reshape(len(times), n, n_outputs),
-        start_test + (rows @ coefficients).reshape(len(times), n_test, n_outputs),
+    gram, rows = sample_major(gram), sample_major(rows)
+    modes = training_modes(
+        gram, n_samples=n, times=times, learning_rate=learning_rate, dynamics=dynamics, momentum=momentum
     )
-
-
-def _checked_times(times: Sequence[float], dynamics: str) -> Tensor:
-    if dynamics not in ("gradient_flow", "gradient_descent", "heavy_ball"):
-        raise ValueError(f"dynamics is {dynamics!r}, expected 'gradient_flow', 'gradient_descent' or 'heavy_ball'")
-    checked = torch.as_tensor(times, dtype=torch.float64).flatten()
-    if not bool((checked >= 0).all()):
-        raise ValueError(f"times is {checked.tolist()}, expected numbers of steps ≥ 0")
-    if dynamics != "gradient_flow" and not bool((checked[torch.isfinite(checked)] % 1 == 0).all()):
-        raise ValueError(f"times is {checked.tolist()}, expected whole numbers of steps for {dynamics}")
-    return checked
-
-
-def _reach(u: Tensor, times: Tensor, dynamics: str, momentum: float) -> Tensor:
-    """Returns (1 − d_t(u))/u with its limits at u = 0 and t = ∞, `(n_times, n_modes)`."""
-    if dynamics == "heavy_ball":
-        return _heavy_ball_reach(u, times, momentum)
-    t = times.to(u.device)[:, None]
-    if dynamics == "gradient_flow":
-        decayed = -torch.expm1(-u * t)
-        return torch.where(u > 0, decayed / u, t)
-    # log1p keeps the digits of 1 − (1 − u)^t where u is small; the power keeps its sign where u > 1.
-    decayed = torch.where(u < 0.5, -torch.expm1(t * torch.log1p(-u.clamp(max=0.5))), 1.0 - (1.0 - u) ** t)
-    decayed = torch.where(torch.isinf(t) & (u >= 2), math.nan, decayed)
-    return torch.where(u > 0, decayed / u, t)
-
-
-def _heavy_ball_reach(u: Tensor, times: Tensor, momentum: float) -> Tensor:
-    """Returns s_t = (1 − d_t)/u by s_{t+1} = 1 + (1 + β − u)s_t − βs_{t−1}, s_0 = s_{−1} = 0."""
-    limit = torch.where(u < 2 * (1 + momentum), 1.0 / u, math.nan)
-    at_time = {math.inf: limit}
-    wanted = {t for t in times.tolist() if math.isfinite(t)}
-    before, now = torch.zeros_like(u), torch.zeros_like(u)
-    for step in range(int(max(wanted, default=0)) + 1):
-        if step in wanted:
-            at_time[step] = now
-        before, now = now, 1.0 + (1.0 + momentum - u) * now - momentum * before
-    return torch.stack([at_time[t] for t in times.tolist()])
+    gap = y - start_train
+    scores = modes.vectors.mT @ (gap.reshape(-1, 1) if mixes else gap)
+    coefficients = modes.vectors @ (modes.reach[:, :, None] * scores)
+    learned_train = modes.vectors @ ((modes.reach * modes.eigenvalues)[:, :, None] * scores)
+    n_times = len(modes.times)
+    return FiniteTimeMean(
+        modes.times,
+        start_train + learned_train.reshape(n_times, n, n_outputs),
+        start_test + (rows @ coefficients).reshape(n_times, n_test, n_outputs),
+    )
