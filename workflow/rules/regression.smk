@@ -15,7 +15,7 @@ rule regress_empirical:
         CONDA
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=KERNEL_JOB_MB,
     params:
         spec=spec(empirical_spec, "row"),
         source=source("regress_empirical.py"),
@@ -40,7 +40,7 @@ rule regress_infinite:
         CONDA
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=KERNEL_JOB_MB,
     params:
         spec=spec(infinite_spec, "init_scale"),
         source=source("regress_infinite.py"),
@@ -63,7 +63,7 @@ rule regress_stationary:
         CONDA
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=KERNEL_JOB_MB,
     params:
         spec=spec(stationary_spec, "kernel"),
         source=source("regress_stationary.py"),

@@ -38,6 +38,8 @@ def validated_study():
 
 STUDY = validated_study()
 EXPERIMENTS = STUDY.active()
+# Of the jobs that hold kernels; their scripts take the limit from what they are given.
+KERNEL_JOB_MB = STUDY.jobs.kernel_job_mb
 
 
 wildcard_constraints:

@@ -14,7 +14,7 @@ rule train_networks:
         CONDA
     threads: lambda wildcards: EXPERIMENTS[wildcards.experiment].training.threads
     resources:
-        mem_mb=2000,
+        mem_mb=KERNEL_JOB_MB,
     params:
         spec=spec(train_spec, "row"),
         source=source("train_networks.py"),

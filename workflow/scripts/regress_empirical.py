@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+from ntk_atlas.config.jobs import kernel_memory
 from ntk_atlas.cubes.empirical_predictions import empirical_predictions
 from ntk_atlas.cubes.network_row import training_digests
 from ntk_atlas.datasets.store import dataset_digest, load_dataset
 from ntk_atlas.job_log import job_log
 from ntk_atlas.labelled import read_labelled, write_labelled
+from ntk_atlas.memory import memory_limited
 from ntk_atlas.numerics import precise_math
 from ntk_atlas.stages.regress_row import RowStores, regress_row
 from ntk_atlas.study.prediction_specs import EmpiricalSpec
@@ -21,8 +23,9 @@ def main(dataset: Path, networks: Path, output: Path, spec: EmpiricalSpec, store
 
 
 if "snakemake" in globals():
+    limit = kernel_memory(snakemake.resources.mem_mb)
     row = snakemake.wildcards.row
-    with job_log(snakemake.log[0], f"regress_empirical {snakemake.wildcards.experiment} {row}"):
+    with job_log(snakemake.log[0], f"regress_empirical {snakemake.wildcards.experiment} {row}"), memory_limited(limit):
         main(
             Path(snakemake.input.dataset),
             Path(snakemake.input.networks),

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+from ntk_atlas.config.jobs import kernel_memory
 from ntk_atlas.cubes.predictions import infinite_predictions
 from ntk_atlas.datasets.store import load_dataset
 from ntk_atlas.job_log import job_log
 from ntk_atlas.labelled import write_labelled
+from ntk_atlas.memory import memory_limited
 from ntk_atlas.numerics import precise_math
 from ntk_atlas.stages.regress_infinite import regress_infinite
 from ntk_atlas.study.prediction_specs import InfiniteSpec
@@ -18,7 +20,8 @@ def main(dataset_file: Path, output: Path, spec: InfiniteSpec) -> None:
 
 
 if "snakemake" in globals():
-    with job_log(snakemake.log[0], f"regress_infinite {dict(snakemake.wildcards)}"):
+    limit = kernel_memory(snakemake.resources.mem_mb)
+    with job_log(snakemake.log[0], f"regress_infinite {dict(snakemake.wildcards)}"), memory_limited(limit):
         main(
             Path(snakemake.input.dataset),
             Path(snakemake.output.predictions),

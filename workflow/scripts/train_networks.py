@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+from ntk_atlas.config.jobs import kernel_memory
 from ntk_atlas.cubes.network_row import network_row
 from ntk_atlas.datasets.store import dataset_digest, load_dataset
 from ntk_atlas.job_log import job_log
 from ntk_atlas.labelled import write_labelled
+from ntk_atlas.memory import memory_limited
 from ntk_atlas.numerics import precise_math
 from ntk_atlas.stages.train_row import train_row
 from ntk_atlas.study.specs import TrainSpec
@@ -20,8 +22,9 @@ def main(dataset_file: Path, output: Path, spec: TrainSpec, store: UnitStore, un
 
 
 if "snakemake" in globals():
+    limit = kernel_memory(snakemake.resources.mem_mb)
     job = f"train_networks {snakemake.wildcards.experiment} {snakemake.wildcards.row}"
-    with job_log(snakemake.log[0], job):
+    with job_log(snakemake.log[0], job), memory_limited(limit):
         main(
             Path(snakemake.input.dataset),
             Path(snakemake.output.networks),

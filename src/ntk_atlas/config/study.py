@@ -8,6 +8,7 @@ from ntk_atlas.config.base import Settings
 from ntk_atlas.config.dataset import DatasetSettings, DigitsSettings
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.grid import GridSettings
+from ntk_atlas.config.jobs import JobSettings
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.regression import RegressionSettings
 from ntk_atlas.config.scaling import ScalingSettings
@@ -40,6 +41,8 @@ class StudySettings(Settings):
     """Experiments by name; the name is the folder under `results/`. `null` switches one off in an overlay."""
     figures: FigureSettings = FigureSettings()
     """How figures look."""
+    jobs: JobSettings = JobSettings()
+    """What jobs may use; nothing here changes a result or makes anything run again."""
 
     def active(self) -> dict[str, ExperimentSettings]:
         """The experiments that are not switched off, by name."""

@@ -25,7 +25,7 @@ def keys_markdown() -> str:
     training = "`experiments.<name>.training"
     sections.append((f"{training}.learning_rate`", definitions["LearningRateSettings"]))
     sections.append((f"{training}.checkpoints`", definitions["CheckpointSettings"]))
-    sections.append(("`figures`", definitions["FigureSettings"]))
+    sections += [("`figures`", definitions["FigureSettings"]), ("`jobs`", definitions["JobSettings"])]
     return "\n".join(line for title, section in sections for line in _section(title, section)) + "\n"
 
 

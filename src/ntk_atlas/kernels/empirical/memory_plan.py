@@ -5,9 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-import psutil
-import torch
-
 from ntk_atlas.kernels.empirical.factors import Piece
 from ntk_atlas.kernels.empirical.gram import workspace_numbers
 from ntk_atlas.kernels.empirical.layers import Layer
@@ -60,13 +57,6 @@ class MemoryPlan:
 def mebibytes(size: float) -> str:
     """Returns a number of bytes for a message."""
     return f"{size / 2**20:.3g} MiB"
-
-
-def default_memory_limit(device: torch.device) -> int:
-    """Returns half of the memory that is free on `device`, in bytes."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0] // 2
-    return psutil.virtual_memory().available // 2
 
 
 def plan_memory(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ntk_atlas.kernels.empirical.factors import capture_factors
 from ntk_atlas.kernels.empirical.gram import add_gram, check_output_reduction, mirror_upper
 from ntk_atlas.kernels.empirical.jacobian import add_jacobian_gram
-from ntk_atlas.kernels.empirical.memory_plan import MemoryPlan, default_memory_limit, mebibytes, plan_memory
+from ntk_atlas.kernels.empirical.memory_plan import MemoryPlan, mebibytes, plan_memory
 from ntk_atlas.kernels.empirical.network_checks import (
     check_network_and_inputs,
     check_same_kind,
@@ -27,6 +27,7 @@ from ntk_atlas.kernels.empirical.network_checks import (
 )
 from ntk_atlas.kernels.empirical.record import KernelRecord
 from ntk_atlas.kernels.empirical.structure import NetworkStructure, probe_network
+from ntk_atlas.memory import default_memory_limit
 from ntk_atlas.networks.stacked import StackedNetwork
 from ntk_atlas.numerics import precise_math
 
@@ -52,7 +53,8 @@ def empirical_ntk(
         x2: inputs of the second argument; None stands for `x1` and gives an exactly symmetric kernel.
         output_reduction: `full`: Θ_cc'; `trace`: Σ_c Θ_cc; `mean`: Σ_c Θ_cc / C; `logit_sum`: Σ_cc' Θ_cc',
             the kernel of the summed outputs (Mohamadi, Bae & Sutherland 2023).
-        memory_limit: bytes that all this may take, the result included; None takes half of what is free. Block sizes
+        memory_limit: bytes that all this may take, the result included; None takes that of `memory.memory_limited`, else half of what is
+            free. Block sizes
             follow from it. If the device runs out of memory nevertheless, the limit is halved and the work done again.
 
     Returns:

@@ -1,0 +1,37 @@
+"""How much memory kernels may take: set for a block of code, or half of what is free."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import psutil
+import torch
+
+_limit: ContextVar[int | None] = ContextVar("memory_limit", default=None)
+
+
+@contextmanager
+def memory_limited(limit: int) -> Iterator[None]:
+    """Makes `limit` the default of every `memory_limit` inside the block.
+
+    Args:
+        limit: bytes.
+
+    Yields:
+        Nothing; the former default comes back at the end of the block.
+    """
+    token = _limit.set(limit)
+    try:
+        yield
+    finally:
+        _limit.reset(token)
+
+
+def default_memory_limit(device: torch.device) -> int:
+    """Returns the limit that `memory_limited` set, else half of the memory that is free on `device`, in bytes."""
+    limit = _limit.get()
+    if limit is not None:
+        return limit
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] // 2
+    return psutil.virtual_memory().available // 2
