@@ -2,5 +2,6 @@
 
 from ntk_atlas.kernels.empirical.ntk import empirical_ntk, empirical_ntk_with_record
 from ntk_atlas.kernels.empirical.record import KernelRecord
+from ntk_atlas.kernels.empirical.vector_products import empirical_ntk_operator
 
-__all__ = ["KernelRecord", "empirical_ntk", "empirical_ntk_with_record"]
+__all__ = ["KernelRecord", "empirical_ntk", "empirical_ntk_operator", "empirical_ntk_with_record"]

@@ -7,10 +7,12 @@ for a block of samples at a time; the Gram matrices of the groups add up.
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ntk_atlas.kernels.empirical.factors import LayerFactors
 from ntk_atlas.kernels.empirical.gram import add_gram
@@ -98,7 +100,8 @@ def per_sample_jacobian(
 
     batched = vmap(jacrev(outputs), (None, 0), chunk_size=samples_a_call)
     try:
-        jacobian = batched(chosen, x)
+        with plain_attention():
+            jacobian = batched(chosen, x)
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
@@ -109,6 +112,18 @@ def per_sample_jacobian(
         log.warning("one sample at a time, because vmap cannot batch the network: %s", error)
         return torch.stack([_one_sample(outputs, chosen, sample) for sample in x])
     return torch.cat([jacobian[name].flatten(2) for name in names], dim=2).detach()
+
+
+@contextmanager
+def plain_attention() -> Iterator[None]:
+    """Attention as separate products: its fused forms have no rules for tangents, nor for batches of gradients."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def _one_sample(outputs: Callable, parameters: dict[str, Tensor], sample: Tensor) -> Tensor:

@@ -113,6 +113,29 @@ def plan_memory(
     return MemoryPlan(memory_limit, result, a_pass, tuple(groups), store, peak)
 
 
+def samples_a_pass(structure: NetworkStructure, memory_limit: int, sample_bytes: int) -> int:
+    """Samples of a pass that holds `sample_bytes` a sample.
+
+    Args:
+        structure: of the network.
+        memory_limit: bytes.
+        sample_bytes: bytes of one sample.
+
+    Returns:
+        At least 1.
+
+    Raises:
+        MemoryLimitError: if one sample and two vectors of parameters do not fit.
+    """
+    left = (memory_limit - 2 * structure.parameter_bytes) / _SLACK
+    if left < sample_bytes:
+        needed = _SLACK * sample_bytes + 2 * structure.parameter_bytes
+        raise MemoryLimitError(
+            f"memory_limit is {mebibytes(memory_limit)}, a product with the kernel takes at least {mebibytes(needed)}"
+        )
+    return max(1, min(_LARGEST_PASS, int(min(_PASS_BYTES, left)) // max(1, sample_bytes)))
+
+
 class _Sizes:
     """Bytes a sample."""
 

@@ -53,9 +53,9 @@ def empirical_ntk(
         x2: inputs of the second argument; None stands for `x1` and gives an exactly symmetric kernel.
         output_reduction: `full`: Θ_cc'; `trace`: Σ_c Θ_cc; `mean`: Σ_c Θ_cc / C; `logit_sum`: Σ_cc' Θ_cc',
             the kernel of the summed outputs (Mohamadi, Bae & Sutherland 2023).
-        memory_limit: bytes that all this may take, the result included; None takes that of `memory.memory_limited`, else half of what is
-            free. Block sizes
-            follow from it. If the device runs out of memory nevertheless, the limit is halved and the work done again.
+        memory_limit: bytes that all this may take, the result included; None takes that of
+            `memory.memory_limited`, else half of what is free. Block sizes follow from it. If the device runs out of
+            memory nevertheless, the limit is halved and the work done again.
 
     Returns:
         `(n1, n2)`, for `full` `(n1, n2, C, C)`, a view of memory in the order (C, n1, C, n2); a stack's kernels have

@@ -68,6 +68,12 @@ class NetworkStructure:
     channels_last: bool
 
     @property
+    def parameter_bytes(self) -> int:
+        """Bytes of all trainable parameters."""
+        parameters = [p for layer in self.layers for p in layer.parameters()] + list(self.others.values())
+        return sum(p.nbytes for p in parameters)
+
+    @property
     def readout_module(self) -> nn.Module | None:
         """The module of the readout."""
         return None if self.readout is None else self.readout.module
