@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.config.network import LEAKY_RELU_SLOPE, NetworkSettings
 
 CRITICAL_TOLERANCE = 2e-3
 """|χ₁ − 1| up to which an initialization counts as critical: tabulated critical points have four digits."""
@@ -42,7 +42,8 @@ def phase_of(network: NetworkSettings, init_scale: float) -> Phase:
         init_scale: σ_w².
 
     Returns:
-        The phase. Homogeneous activations have χ₁ = σ_w²/2 at every q, so q* = 0 or ∞ is a value, not an error.
+        The phase. Homogeneous activations have χ₁ = σ_w² E[φ(z)²] (ReLU: σ_w²/2) at every q, so q* = 0 or ∞ is a
+        value, not an error.
     """
     if network.factory is not None:
         return Phase("unknown", math.nan, math.nan)
@@ -56,13 +57,14 @@ def phase_of(network: NetworkSettings, init_scale: float) -> Phase:
 def fixed_point(activation: str, init_scale: float, bias_variance: float) -> float:
     """The q* ≥ 0 that q ← σ_w² E[φ(√q z)²] + σ_b² reaches from inputs with ‖x‖² = their dimension.
 
-    Where 0 and ∞ are both stable (GELU), the start q = σ_w² + σ_b² decides. Infinity stands for a variance that
+    Where 0 and ∞ are both stable (GELU, SiLU), the start q = σ_w² + σ_b² decides. Infinity stands for a variance that
     grows for ever.
     """
-    if activation == "relu":
+    if activation in _HOMOGENEOUS:
+        factor = init_scale * _HOMOGENEOUS[activation]
         if bias_variance == 0.0:
-            return 0.0 if init_scale < 2.0 else (1.0 if init_scale == 2.0 else math.inf)
-        return bias_variance / (1.0 - init_scale / 2.0) if init_scale < 2.0 else math.inf
+            return 0.0 if factor < 1.0 else (1.0 if factor == 1.0 else math.inf)
+        return bias_variance / (1.0 - factor) if factor < 1.0 else math.inf
     from scipy.optimize import brentq
 
     def excess(q: float) -> float:
@@ -82,15 +84,15 @@ def fixed_point(activation: str, init_scale: float, bias_variance: float) -> flo
 
 def value_moment(activation: str, q: float) -> float:
     """E[φ(√q z)²]."""
-    return 0.5 * q if activation == "relu" else _expectation(_VALUES[activation], q)
+    return _HOMOGENEOUS[activation] * q if activation in _HOMOGENEOUS else _expectation(_VALUES[activation], q)
 
 
 def derivative_moment(activation: str, q: float) -> float:
     """E[φ'(√q z)²]; at q = ∞ its limit."""
-    if activation == "relu":
-        return 0.5
+    if activation in _HOMOGENEOUS:
+        return _HOMOGENEOUS[activation]
     if math.isinf(q):
-        return 0.5 if activation == "gelu" else 0.0
+        return 0.5 if activation in ("gelu", "silu") else 0.0
     return _expectation(_DERIVATIVES[activation], q)
 
 
@@ -124,15 +126,19 @@ def _gaussian_density(u: np.ndarray) -> np.ndarray:
     return np.exp(-0.5 * u**2) / math.sqrt(2 * math.pi)
 
 
+_HOMOGENEOUS = {"relu": 0.5, "leaky_relu": 0.5 * (1.0 + LEAKY_RELU_SLOPE**2)}
+"""E[φ(z)²] = E[φ'(z)²]."""
 _VALUES = {
     "erf": _erf,
     "tanh": np.tanh,
     "sigmoid": _logistic,
     "gelu": lambda u: u * _gaussian_cdf(u),
+    "silu": lambda u: u * _logistic(u),
 }
 _DERIVATIVES = {
     "erf": lambda u: 2.0 / math.sqrt(math.pi) * np.exp(-(u**2)),
     "tanh": lambda u: 1.0 - np.tanh(u) ** 2,
     "sigmoid": lambda u: _logistic(u) * (1.0 - _logistic(u)),
     "gelu": lambda u: _gaussian_cdf(u) + u * _gaussian_density(u),
+    "silu": lambda u: _logistic(u) * (1.0 + u * _logistic(-u)),
 }

@@ -56,7 +56,7 @@ def test_shipped_configs_are_valid(file):
         ("grid.depth", [-1], "grid.depth.0: input should be greater than or equal to 0"),
         ("grid.n_train", [16, 4096], "grid.n_train: 4096 is larger than the training pool"),
         ("dataset.source", "mnits", "dataset: source is 'mnits': it must be one of"),
-        ("network.activation", "swish", "network.activation: input should be 'relu', 'leaky_relu'"),
+        ("network.activation", "swish", "network.activation: input should be 'relu', 'erf'"),
         ("training.learning_rate", {}, "give exactly one of `relative` and `absolute`"),
         ("training.optimizer", "adam", "give learning_rate.absolute"),
         ("training.checkpoints.epochs", [0, 400], "beyond the end of training"),

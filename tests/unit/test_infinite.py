@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.kernels.dual_activations import UnsupportedActivationError
 from ntk_atlas.kernels.empirical import empirical_ntk
 from ntk_atlas.kernels.infinite import infinite_kernels, infinite_nngp, infinite_ntk, output_variance
 from ntk_atlas.networks.fully_connected import fully_connected
@@ -196,7 +195,7 @@ def test_tiles_do_not_change_the_kernels(monkeypatch, activation):
         "width": 10,
     }
     whole, cross = infinite_kernels(x1, **choice), infinite_kernels(x1, x2, **choice)
-    monkeypatch.setattr("ntk_atlas.kernels.infinite._TILE", 5)
+    monkeypatch.setattr("ntk_atlas.kernels.infinite_tiles._SIDE", {torch.float64: 5})
     tiled, tiled_cross = infinite_kernels(x1, **choice), infinite_kernels(x1, x2, **choice)
     for a, b in ((whole, tiled), (cross, tiled_cross)):
         torch.testing.assert_close(a.ntk, b.ntk, rtol=1e-12, atol=0)
@@ -257,11 +256,3 @@ def test_bad_input_gives_one_clear_message(change, message):
     choice = {"x1": torch.ones(2, 3), "depths": [1], "settings": NTK, "init_scale": 2.0} | change
     with pytest.raises(ValueError, match=message):
         infinite_kernels(choice.pop("x1"), choice.pop("x2", None), **choice)
-
-
-def test_unsupported_activation_names_the_available_ones():
-    chosen = NetworkSettings(activation="tanh", parameterization="ntk")
-    with pytest.raises(UnsupportedActivationError, match=r"'tanh'.*available are relu, erf"):
-        infinite_kernels(torch.ones(2, 3), depths=[1], settings=chosen, init_scale=2.0)
-    linear = infinite_kernels(torch.ones(2, 3), depths=[0], settings=chosen, init_scale=2.0)
-    assert linear.ntk.shape == (1, 2, 2)

@@ -6,8 +6,10 @@ from pydantic import NonNegativeFloat, PositiveFloat, model_validator
 
 from ntk_atlas.config.base import Settings
 
-Activation = Literal["relu", "erf", "tanh", "sigmoid", "gelu"]
+Activation = Literal["relu", "erf", "tanh", "sigmoid", "gelu", "leaky_relu", "silu"]
 Parameterization = Literal["standard", "ntk"]
+LEAKY_RELU_SLOPE = 0.01
+"""φ(u) = 0.01 u below 0, torch's default."""
 
 
 class NetworkSettings(Settings):

@@ -5,7 +5,7 @@ from importlib import import_module
 _PUBLIC = {
     "empirical_ntk": "empirical",
     "InfiniteKernels": "infinite",
-    "UnsupportedActivationError": "dual_activations",
+    "UnsupportedActivationError": "elementwise",
     "infinite_kernels": "infinite",
     "infinite_nngp": "infinite",
     "infinite_ntk": "infinite",

@@ -1,127 +1,204 @@
-r"""Dual activations: Gaussian expectations of an activation and its derivative.
+r"""Dual activations in closed form: Gaussian expectations of an activation and of its derivative.
 
-For (u, v) ~ N(0, [[a, c], [c, b]]),  T = E[φ(u) φ(v)]  and  Ṫ = E[φ'(u) φ'(v)].
+For (u, v) ~ N(0, [[a, c], [c, b]]),  T = E[φ(u) φ(v)]  and  Ṫ = E[φ'(u) φ'(v)] = ∂T/∂c.
 
-* ReLU (Cho & Saul 2009): with angle θ between u and v, T = (√(ab − c²) + c (π − θ)) / 2π, Ṫ = (π − θ) / 2π;
-* erf (Williams 1997): T = (2/π) asin(2c / √((1+2a)(1+2b))), Ṫ = (4/π) / √((1+2a)(1+2b) − 4c²).
+* (leaky) ReLU of slope s (Cho & Saul 2009), ρ = c/√(ab), κ = (1−s)²/2π, Ṫ = s + κ (π − arccos ρ),
+  T = √(ab) (κ √(1−ρ²) + ρ Ṫ);
+* erf (Williams 1997), α = √(1+2a), β = √(1+2b), s = 2c/αβ: T = (2/π) arcsin s, Ṫ = (4/π) / (αβ √(1−s²));
+* GELU u Φ(u) by Stein's lemma, α = √(1+a), β = √(1+b), s = c/αβ = cos of an angle, w = √(1−s²), y = s/w,
+  g = π − arccos s, P = ab/(αβ)², Q = 1/(αβ)²: T = αβ (s g + w (P + Q y²)) / 2π,
+  Ṫ = (g + y (1 − P + Q (2 + y²))) / 2π.
 
-On the diagonal, T(a, a) = E[φ(√a z)²] is known for every activation.
+A dual is evaluated in place on tiles: `side` prepares what depends on one sample only, once a sample and layer,
+`evaluate` overwrites a tile of covariances and costs one inverse trigonometric function and one root an entry.
 """
 
 import math
-from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-# Covariances this close to their bound are equal or scaled inputs plus rounding: the angle, which is the
-# square root of what is left, would turn 1e-15 into 3e-8.
-_ROUNDING = 32 * torch.finfo(torch.float64).eps
-_STEP = 0.1
-_REACH = 20.0
-
-
-class UnsupportedActivationError(ValueError):
-    """An activation without a closed-form dual where one is needed."""
+# Correlations this near to ±1 in float64 are equal or scaled inputs: the angle, a square root of what is left, would
+# turn 1e-15 into 3e-8. (In float32 the same step would move inputs that do differ.)
+_NEARLY_ONE = 1.0 - 32 * torch.finfo(torch.float64).eps
 
 
-def dual_activation(activation: str) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """The function `(a, b, c) → (T, Ṫ)` of an activation; the three broadcast.
+class DualTile(NamedTuple):
+    """Dual activations of one tile.
 
-    Args:
-        activation: `relu` or `erf`.
-
-    Returns:
-        The function.
-
-    Raises:
-        UnsupportedActivationError: for any other activation.
+    Attributes:
+        moment: gain · T.
+        slope: gain · Ṫ.
+        moment_error: bound on the error of gain · T by quadrature; 0 for closed forms.
+        slope_error: the same of gain · Ṫ.
     """
-    if activation not in _DUALS:
-        raise UnsupportedActivationError(
-            f"no closed-form infinite-width kernel for activation {activation!r}: available are {', '.join(_DUALS)}"
-        )
-    return _DUALS[activation]
+
+    moment: Tensor
+    slope: Tensor
+    moment_error: float = 0.0
+    slope_error: float = 0.0
 
 
-def second_moment(activation: str, variance: Tensor, *, step: float = _STEP) -> Tensor:
-    r"""E[φ(√q z)²] for z ~ N(0, 1), by closed form or quadrature.
+class Dual(Protocol):
+    """Expectations of one activation. Variances and covariances have any shapes that broadcast."""
 
-    tanh and sigmoid use the trapezoidal rule, which converges geometrically on analytic integrands that decay
-    on both sides: in t = √q z where the activation is the narrower factor (q > 1), in z where the Gaussian
-    is. The default step leaves only rounding, at any q; halving it shows that.
+    def at(self, q: Tensor) -> "Dual":
+        """The same dual, made ready for variances q (float64)."""
 
-    Args:
-        activation: any of `config.network.Activation`.
-        variance: q ≥ 0, any shape, float64.
-        step: of the trapezoidal rule.
+    def moment_errors(self, q: Tensor) -> tuple[float, float]:
+        """Largest errors of `second_moment` and of `slope_moment` at variances q, relative to them."""
 
-    Returns:
-        The moments, the shape of `variance`.
-    """
-    return _MOMENTS[activation](variance, step)
+    def curvature_moment(self, q: Tensor) -> float:
+        """Largest E[φ''(√q z)²] over variances q, by which an error of c enters Ṫ; 0 if nothing has an error."""
 
+    def fixed_bytes(self) -> int:
+        """Memory of what does not depend on samples."""
 
-def _relu(a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    sine, c = _sine_side(a, b, c)
-    angle = torch.atan2(sine, c)
-    share = (math.pi - angle) / (2 * math.pi)
-    return sine / (2 * math.pi) + c * share, share
+    def bytes_per_sample(self, element_size: int) -> int:
+        """Memory of a `side`, while it is made, for each of its samples."""
 
+    def second_moment(self, q: Tensor) -> Tensor:
+        """E[φ(√q z)²], z ~ N(0, 1), float64."""
 
-def _erf(a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    sine, c = _sine_side(a, b, c)
-    root = torch.sqrt(1.0 + 2.0 * (a + b) + 4.0 * sine**2)
-    return (2 / math.pi) * torch.atan2(2.0 * c, root), (4 / math.pi) / root
+    def slope_moment(self, q: Tensor) -> Tensor:
+        """E[φ'(√q z)²], float64."""
 
+    def side(self, q: Tensor, dtype: torch.dtype) -> Any:
+        """What `evaluate` needs of samples with variances q (float64), shaped as q."""
 
-def _sine_side(a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns √(ab − c²) without cancellation, and c moved onto ±√(ab) where it is within rounding of it."""
-    bound = torch.sqrt(a) * torch.sqrt(b)
-    c = torch.where(bound - c.abs() <= _ROUNDING * bound, torch.copysign(bound, c), c)
-    return torch.sqrt((bound - c) * (bound + c)), c
+    def evaluate(self, c: Tensor, a: Any, b: Any, scratch: tuple[Tensor, Tensor], gain: float) -> DualTile:
+        """T and Ṫ times `gain` at covariances c, whose memory and `scratch` (two more like c) are overwritten."""
 
 
-def _relu_moment(q: Tensor, step: float) -> Tensor:
-    return 0.5 * q
+class _ClosedForm:
+    """What closed forms share: no quadrature, so no error of it."""
+
+    def at(self, q: Tensor) -> "Dual":
+        """Returns itself."""
+        return self
+
+    def moment_errors(self, q: Tensor) -> tuple[float, float]:
+        """Returns zeros."""
+        return 0.0, 0.0
+
+    def curvature_moment(self, q: Tensor) -> float:
+        """Returns 0."""
+        return 0.0
+
+    def fixed_bytes(self) -> int:
+        """Returns 0."""
+        return 0
+
+    def bytes_per_sample(self, element_size: int) -> int:
+        """Returns the memory of four numbers and their float64 forms."""
+        return 4 * (element_size + 8)
 
 
-def _erf_moment(q: Tensor, step: float) -> Tensor:
-    return (2 / math.pi) * torch.atan2(2.0 * q, torch.sqrt(1.0 + 4.0 * q))
+@dataclass(frozen=True)
+class HomogeneousDual(_ClosedForm):
+    """φ(u) = max(u, 0) + slope · min(u, 0): ReLU at slope 0, leaky ReLU, the identity at 1."""
+
+    negative_slope: float = 0.0
+
+    def second_moment(self, q: Tensor) -> Tensor:
+        """Returns E[φ(√q z)²]."""
+        return 0.5 * (1.0 + self.negative_slope**2) * q
+
+    def slope_moment(self, q: Tensor) -> Tensor:
+        """Returns E[φ'(√q z)²]."""
+        return torch.full_like(q, 0.5 * (1.0 + self.negative_slope**2))
+
+    def side(self, q: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Returns √q, 1/√q (0 where q = 0), and where q = 0 if it is anywhere."""
+        root = q.sqrt()
+        zero = root == 0
+        inverse = torch.where(zero, 0.0, 1.0 / root)
+        return root.to(dtype), inverse.to(dtype), zero.to(dtype) if bool(zero.any()) else None
+
+    def evaluate(self, c: Tensor, a: Any, b: Any, scratch: tuple[Tensor, Tensor], gain: float) -> DualTile:
+        """Returns the tile, see `Dual.evaluate`; a sample of variance 0 is orthogonal to all but its equals."""
+        slope, moment = scratch
+        kappa = gain * (1.0 - self.negative_slope) ** 2 / (2 * math.pi)
+        rho = c.mul_(a[1]).mul_(b[1])
+        if a[2] is not None and b[2] is not None:
+            rho.addcmul_(a[2], b[2])
+        if c.dtype == torch.float64:
+            for _ in range(2):  # both ends
+                F.threshold_(rho.neg_(), -_NEARLY_ONE, -1.0)
+        else:
+            rho.clamp_(-1.0, 1.0)
+        torch.acos(rho, out=slope)
+        torch.add(c.new_tensor(gain * self.negative_slope + kappa * math.pi), slope, alpha=-kappa, out=slope)
+        torch.addcmul(c.new_tensor(kappa**2), rho, rho, value=-(kappa**2), out=moment)
+        moment.sqrt_().addcmul_(rho, slope)
+        return DualTile(moment.mul_(a[0]).mul_(b[0]), slope)
 
 
-def _gelu_moment(q: Tensor, step: float) -> Tensor:
-    """Returns E[u² Φ(u)²] by Stein's lemma applied to u² Φ², u ~ N(0, q)."""
-    arcsine = torch.atan2(q, torch.sqrt(1.0 + 2.0 * q))
-    return q / 4 + q * arcsine / (2 * math.pi) + q**2 / (math.pi * (1.0 + q) * torch.sqrt(1.0 + 2.0 * q))
+@dataclass(frozen=True)
+class ErfDual(_ClosedForm):
+    """φ = erf."""
+
+    def second_moment(self, q: Tensor) -> Tensor:
+        """Returns E[φ(√q z)²]."""
+        return (2 / math.pi) * torch.atan2(2.0 * q, torch.sqrt(1.0 + 4.0 * q))
+
+    def slope_moment(self, q: Tensor) -> Tensor:
+        """Returns E[φ'(√q z)²]."""
+        return (4 / math.pi) / torch.sqrt(1.0 + 4.0 * q)
+
+    def side(self, q: Tensor, dtype: torch.dtype) -> Tensor:
+        """Returns √(2 / (1 + 2q))."""
+        return torch.sqrt(2.0 / (1.0 + 2.0 * q)).to(dtype)
+
+    def evaluate(self, c: Tensor, a: Any, b: Any, scratch: tuple[Tensor, Tensor], gain: float) -> DualTile:
+        """Returns the tile, see `Dual.evaluate`."""
+        slope, moment = scratch
+        sine = c.mul_(a).mul_(b).clamp_(-1.0, 1.0)
+        torch.asin(sine, out=moment).mul_(2 * gain / math.pi)
+        _cosine(sine, slope).rsqrt_().mul_((2 * gain / math.pi) * a).mul_(b)
+        return DualTile(moment, slope)
 
 
-def _tanh_moment(q: Tensor, step: float) -> Tensor:
-    s = torch.sqrt(q).flatten()
-    node = torch.arange(-_REACH, _REACH + step / 2, step, dtype=q.dtype, device=q.device)
-    moments = []
-    for block in s.split(4096):
-        narrow, wide = block.clamp(max=1.0)[:, None], block.clamp(min=1.0)[:, None]
-        t = narrow * node
-        # φ(t/s) dt/s with t = min(s, 1)·node and dt/s = step / max(s, 1).
-        weight = torch.exp(-0.5 * (node / wide) ** 2) * (step / math.sqrt(2 * math.pi)) / wide
-        small = (weight * torch.tanh(t) ** 2).sum(1)
-        # For s > 1 the tails do not end within reach; those of 1 − tanh² do.
-        large = 1.0 - (weight / torch.cosh(t) ** 2).sum(1)
-        moments.append(torch.where(block <= 1.0, small, large))
-    return torch.cat(moments).reshape(q.shape)
+@dataclass(frozen=True)
+class GeluDual(_ClosedForm):
+    """φ(u) = u Φ(u) with the normal distribution function Φ."""
+
+    def second_moment(self, q: Tensor) -> Tensor:
+        """Returns E[φ(√q z)²]."""
+        root = torch.sqrt(1.0 + 2.0 * q)
+        return q / 4 + q * torch.atan2(q, root) / (2 * math.pi) + q**2 / (math.pi * (1.0 + q) * root)
+
+    def slope_moment(self, q: Tensor) -> Tensor:
+        """Returns E[φ'(√q z)²]."""
+        root, q1 = torch.sqrt(1.0 + 2.0 * q), 1.0 + q
+        tangent = q / root
+        bracket = (root / q1) ** 2 + (2.0 + tangent**2) / q1**2
+        return 0.25 + (torch.atan2(q, root) + tangent * bracket) / (2 * math.pi)
+
+    def side(self, q: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Returns √(1+q), its inverse, q/(1+q) and 1/(1+q)."""
+        q1 = 1.0 + q
+        return q1.sqrt().to(dtype), q1.rsqrt().to(dtype), (q / q1).to(dtype), (1.0 / q1).to(dtype)
+
+    def evaluate(self, c: Tensor, a: Any, b: Any, scratch: tuple[Tensor, Tensor], gain: float) -> DualTile:
+        """Returns the tile, see `Dual.evaluate`."""
+        slope, moment = scratch
+        share = gain / (2 * math.pi)
+        sine = c.mul_(a[1]).mul_(b[1]).clamp_(-1.0, 1.0)
+        cosine = _cosine(sine, slope).sqrt_()
+        angle = torch.asin(sine).add_(math.pi / 2)
+        tangent = sine / cosine
+        square = tangent * tangent
+        torch.mul(square, a[3], out=moment).mul_(b[3])  # Q y²
+        product = a[2] * b[2]
+        moment.add_(product).mul_(cosine).addcmul_(sine, angle).mul_(share * a[0]).mul_(b[0])
+        torch.add(square, 2.0, out=slope).mul_(a[3]).mul_(b[3]).sub_(product).add_(1.0)
+        return DualTile(moment, slope.mul_(tangent).add_(angle).mul_(share))
 
 
-def _sigmoid_moment(q: Tensor, step: float) -> Tensor:
-    """Returns E[σ(u)²] from σ(u) = (1 + tanh(u/2)) / 2, whose odd part has no mean."""
-    return 0.25 * (1.0 + _tanh_moment(q / 4, step))
-
-
-_DUALS = {"relu": _relu, "erf": _erf}
-_MOMENTS = {
-    "relu": _relu_moment,
-    "erf": _erf_moment,
-    "gelu": _gelu_moment,
-    "tanh": _tanh_moment,
-    "sigmoid": _sigmoid_moment,
-}
+def _cosine(sine: Tensor, out: Tensor) -> Tensor:
+    # 1 − s², above 0: large variances bring s to 1.
+    return torch.addcmul(sine.new_tensor(1.0), sine, sine, value=-1.0, out=out).clamp_(torch.finfo(sine.dtype).eps ** 2)

@@ -11,7 +11,7 @@ where the bias terms σ_b² and 1 of Θ stand only with trainable biases. A netw
 K^{H+1} and Θ^{H+1}, times α² for output scale α.
 """
 
-import operator
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,22 +19,29 @@ import torch
 from torch import Tensor
 
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.kernels.dual_activations import dual_activation, second_moment
+from ntk_atlas.kernels.duals import ActivationChoice, dual_of
+from ntk_atlas.kernels.errors import KernelInputError
+from ntk_atlas.kernels.infinite_inputs import checked_depths, checked_dtype, checked_inputs
+from ntk_atlas.kernels.infinite_recursion import Recursion
+from ntk_atlas.kernels.infinite_tiles import plan_tiles
 
-_TILE = 512
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class InfiniteKernels:
-    """Kernels of several depths, float64.
+    """Kernels of several depths.
 
     Attributes:
         nngp: `(n_depths, n1, n2)`.
         ntk: `(n_depths, n1, n2)`.
+        error_bound: largest absolute error of any entry by quadrature, rounding aside: `(2, n_depths)`, float64,
+            NNGP then NTK; 0 where the activation has a closed form.
     """
 
     nngp: Tensor
     ntk: Tensor
+    error_bound: Tensor
 
 
 def infinite_kernels(
@@ -45,11 +52,16 @@ def infinite_kernels(
     settings: NetworkSettings,
     init_scale: float,
     width: int | None = None,
+    activation: ActivationChoice | None = None,
+    dtype: torch.dtype = torch.float64,
+    memory_limit: int | None = None,
 ) -> InfiniteKernels:
     """NNGP and NTK at infinite width.
 
-    Evaluated in tiles; beside the result only a few tiles are held. With `x2` None only the upper triangle is
-    evaluated, and variances on the diagonal are exact.
+    Evaluated in tiles that stay in cache; beside the result a few tiles are held, and what depends on one sample
+    alone. With `x2` None only the upper triangle is evaluated, and the diagonal is exact. Closed forms exist for
+    `relu`, `leaky_relu`, `erf` and `gelu`; any other activation is integrated to 1e-10 of the kernel's scale or as
+    far as possible, see `InfiniteKernels.error_bound`.
 
     Args:
         x1: inputs `(n1, *shape)`, flattened.
@@ -59,38 +71,40 @@ def infinite_kernels(
         init_scale: σ_w².
         width: hidden units; the standard parameterization's NTK grows with it. The NTK parameterization does
             not need it.
+        activation: in place of the settings': a torch module such as `nn.LeakyReLU(0.2)`, or a function of your
+            own that maps a tensor entry by entry; its derivative is taken by autograd.
+        dtype: float64, or float32 for about half the time and memory; variances are float64 in both.
+        memory_limit: bytes that the result, a copy of the inputs and all buffers may take together; None for the
+            limit that is set (`memory.memory_limited`), else half of what is free.
 
     Returns:
         Both kernels, `(n_depths, n1, n2)`, in the order of `depths`.
 
     Raises:
-        ValueError: if inputs are empty, not finite or do not match, depths are not numbers of layers, or the
-            width is missing (`UnsupportedActivationError` for an activation without closed form).
+        KernelInputError: if inputs are empty, not finite or do not match, depths are not numbers of layers, the
+            width is missing, an activation is none (`UnsupportedActivationError`), or the result does not fit the
+            memory limit (`MemoryLimitError`).
     """
-    recursion = _Recursion.of(x1, settings, init_scale, width, depths)
-    a = _inputs(x1, "x1")
-    b = a if x2 is None else _inputs(x2, "x2")
+    a = checked_inputs(x1, "x1", checked_dtype(dtype))
+    b = a if x2 is None else checked_inputs(x2, "x2", dtype)
     if a.shape[1] != b.shape[1] or a.device != b.device:
-        raise ValueError(
+        raise KernelInputError(
             f"a sample of x1 has {a.shape[1]} inputs ({a.device}), of x2 {b.shape[1]} ({b.device}): they must match"
         )
-    results = torch.empty(2, len(recursion.depths), len(a), len(b), dtype=a.dtype, device=a.device)
-    variances_a = recursion.variances(a)
-    variances_b = variances_a if x2 is None else recursion.variances(b)
-    for i in range(0, len(a), _TILE):
-        for j in range(i if x2 is None else 0, len(b), _TILE):
-            rows, columns = slice(i, i + _TILE), slice(j, j + _TILE)
-            products = a[rows] @ b[columns].T
-            if x2 is None and i == j:
-                products.diagonal().copy_((a[rows] ** 2).sum(1))
-            tile = recursion.kernels(
-                products, [v[rows, None] for v in variances_a], [v[None, columns] for v in variances_b]
-            )
-            if x2 is None:
-                tile = tile.triu() + tile.triu(1).mT if i == j else tile
-                results[:, :, columns, rows] = tile.mT
-            results[:, :, rows, columns] = tile
-    return InfiniteKernels(nngp=results[0], ntk=results[1])
+    recursion = Recursion(
+        settings=settings,
+        dual=dual_of(settings.activation if activation is None else activation),
+        sigma_w2=init_scale,
+        width=width,
+        depths=checked_depths(depths),
+        n_inputs=a.shape[1],
+    )
+    layers = recursion.prepare(a, None if x2 is None else b)
+    tiles = plan_tiles(a, b, symmetric=x2 is None, layers=layers, memory_limit=memory_limit)
+    log.debug("infinite kernels %d x %d: tiles of %d, panels of %d", len(a), len(b), tiles.side, tiles.panel)
+    results = torch.empty(2, len(layers.depths), len(a), len(b), dtype=dtype, device=a.device)
+    tile_errors = tiles.fill(results, layers)
+    return InfiniteKernels(results[0], results[1], layers.error_bounds(tile_errors))
 
 
 def infinite_ntk(
@@ -101,9 +115,22 @@ def infinite_ntk(
     settings: NetworkSettings,
     init_scale: float,
     width: int | None = None,
+    activation: ActivationChoice | None = None,
+    dtype: torch.dtype = torch.float64,
+    memory_limit: int | None = None,
 ) -> Tensor:
     """Returns the NTK of one depth, `(n1, n2)`; see `infinite_kernels`."""
-    return infinite_kernels(x1, x2, depths=[depth], settings=settings, init_scale=init_scale, width=width).ntk[0]
+    return infinite_kernels(
+        x1,
+        x2,
+        depths=[depth],
+        settings=settings,
+        init_scale=init_scale,
+        width=width,
+        activation=activation,
+        dtype=dtype,
+        memory_limit=memory_limit,
+    ).ntk[0]
 
 
 def infinite_nngp(
@@ -114,97 +141,51 @@ def infinite_nngp(
     settings: NetworkSettings,
     init_scale: float,
     width: int | None = None,
+    activation: ActivationChoice | None = None,
+    dtype: torch.dtype = torch.float64,
+    memory_limit: int | None = None,
 ) -> Tensor:
     """Returns the NNGP kernel of one depth, `(n1, n2)`, see `infinite_kernels`; the width does not matter."""
-    return infinite_kernels(x1, x2, depths=[depth], settings=settings, init_scale=init_scale, width=width or 1).nngp[0]
+    return infinite_kernels(
+        x1,
+        x2,
+        depths=[depth],
+        settings=settings,
+        init_scale=init_scale,
+        width=width or 1,
+        activation=activation,
+        dtype=dtype,
+        memory_limit=memory_limit,
+    ).nngp[0]
 
 
-def output_variance(x: Tensor, *, depth: int, settings: NetworkSettings, init_scale: float) -> Tensor:
-    """Variance of each output at initialization and infinite width, the NNGP diagonal, for every activation.
+def output_variance(
+    x: Tensor,
+    *,
+    depth: int,
+    settings: NetworkSettings,
+    init_scale: float,
+    activation: ActivationChoice | None = None,
+) -> Tensor:
+    """Variance of each output at initialization and infinite width, the NNGP diagonal.
 
     Args:
         x: inputs `(n, *shape)`, flattened.
         depth: hidden layers.
         settings: activation, σ_b² and output scale.
         init_scale: σ_w².
+        activation: in place of the settings', see `infinite_kernels`.
 
     Returns:
         α² K^{depth+1}(x, x), `(n,)`, float64.
 
     Raises:
-        ValueError: if the depth is not a number of layers, or inputs are empty or not finite.
+        KernelInputError: if the depth is not a number of layers, or inputs are empty or not finite.
     """
-    (depth,) = _checked_depths([depth])
-    x = _inputs(x, "x")
+    (depth,) = checked_depths([depth])
+    x = checked_inputs(x, "x", torch.float64)
+    dual = dual_of(settings.activation if activation is None else activation)
     variance = init_scale * (x**2).sum(1) / x.shape[1] + settings.bias_variance
     for _ in range(depth):
-        variance = init_scale * second_moment(settings.activation, variance) + settings.bias_variance
+        variance = init_scale * dual.at(variance).second_moment(variance) + settings.bias_variance
     return settings.output_scale**2 * variance
-
-
-@dataclass(frozen=True)
-class _Recursion:
-    """One family of networks, and the depths asked for."""
-
-    settings: NetworkSettings
-    sigma_w2: float
-    width: float
-    depths: tuple[int, ...]
-    n_inputs: int
-
-    @classmethod
-    def of(
-        cls, x: Tensor, settings: NetworkSettings, init_scale: float, width: int | None, depths: Sequence[int]
-    ) -> "_Recursion":
-        depths = _checked_depths(depths)
-        if settings.parameterization == "standard" and width is None and max(depths) > 0:
-            raise ValueError("the NTK of the standard parameterization grows with the width: give `width`")
-        if max(depths) > 0:
-            dual_activation(settings.activation)
-        return cls(settings, init_scale, float(width or 1), depths, x[0].numel() if x.dim() and len(x) else 0)
-
-    def variances(self, x: Tensor) -> list[Tensor]:
-        """Returns K^l(x, x) of layers 1 … max(depths), each `(n,)`."""
-        variance = self.sigma_w2 * (x**2).sum(1) / self.n_inputs + self.settings.bias_variance
-        layers = [variance]
-        for _ in range(max(self.depths) - 1):
-            moment = second_moment(self.settings.activation, layers[-1])
-            layers.append(self.sigma_w2 * moment + self.settings.bias_variance)
-        return layers
-
-    def kernels(self, products: Tensor, variances_a: list[Tensor], variances_b: list[Tensor]) -> Tensor:
-        """Returns NNGP and NTK of inner products x·x' `(n1, n2)` for all depths, `(2, n_depths, n1, n2)`."""
-        sigma_w2, sigma_b2 = self.sigma_w2, self.settings.bias_variance
-        standard, biases = self.settings.parameterization == "standard", self.settings.trainable_biases
-        bias_part = float(biases) * (1.0 if standard else sigma_b2)
-        fan_in_part = self.width if standard else sigma_w2
-        nngp = sigma_w2 / self.n_inputs * products + sigma_b2
-        ntk = (1.0 if standard else sigma_w2 / self.n_inputs) * products + bias_part
-        out = products.new_empty(2, len(self.depths), *products.shape)
-        for depth in range(max(self.depths) + 1):
-            if depth > 0:
-                dual = dual_activation(self.settings.activation)
-                moment, slope = dual(variances_a[depth - 1], variances_b[depth - 1], nngp)
-                nngp = sigma_w2 * moment + sigma_b2
-                ntk = slope.mul_(sigma_w2).mul_(ntk).add_(moment, alpha=fan_in_part).add_(bias_part)
-            for position, wanted in enumerate(self.depths):
-                if wanted == depth:
-                    out[0, position], out[1, position] = nngp, ntk
-        return out.mul_(self.settings.output_scale**2)
-
-
-def _checked_depths(depths: Sequence[int]) -> tuple[int, ...]:
-    depths = tuple(operator.index(depth) for depth in depths)
-    if not depths or min(depths) < 0:
-        raise ValueError(f"depths are numbers of hidden layers, at least one and none below 0; got {depths}")
-    return depths
-
-
-def _inputs(x: Tensor, name: str) -> Tensor:
-    # Flattened, in float64, checked.
-    if x.dim() == 0 or x.numel() == 0:
-        raise ValueError(f"{name} is empty (shape {tuple(x.shape)}): a kernel needs at least one sample")
-    x = x.to(torch.float64).reshape(len(x), -1)
-    if not torch.isfinite(x).all():
-        raise ValueError(f"{name} has a NaN or infinite entry: clean the inputs")
-    return x

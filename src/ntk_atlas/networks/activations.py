@@ -1,7 +1,11 @@
 """Activations by name, as elementwise modules."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
+
+from ntk_atlas.config.network import LEAKY_RELU_SLOPE
 
 
 class Erf(nn.Module):
@@ -12,12 +16,14 @@ class Erf(nn.Module):
         return torch.erf(z)
 
 
-_ACTIVATIONS: dict[str, type[nn.Module]] = {
+_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
+    "leaky_relu": lambda: nn.LeakyReLU(LEAKY_RELU_SLOPE),
     "erf": Erf,
     "tanh": nn.Tanh,
     "sigmoid": nn.Sigmoid,
     "gelu": nn.GELU,
+    "silu": nn.SiLU,
 }
 
 

@@ -1,0 +1,189 @@
+r"""Dual activations of any continuous activation by Hermite series, with the error they have.
+
+With h_k(q) = E[φ(√q z) He_k(z)] / √k! and d_k(q) the same of φ' (Mehler; Daniely et al. 2016, section 4),
+
+    T = Σ_k h_k(a) h_k(b) ρ^k,    Ṫ = Σ_k d_k(a) d_k(b) ρ^k,    ρ = c/√(ab).
+
+What n terms leave out is at most |ρ|ⁿ √(R_n(a) R_n(b)), R_n = E[φ²] − Σ_{k<n} h_k² (Cauchy–Schwarz), so the
+number of terms follows from the tolerance, tile by tile. Coefficients come from a trapezoidal rule whose error is
+measured with a third of its nodes. Pairs whose series would be too long, |ρ| near 1 at a variance large for the
+activation, go to `dual_conditional`; what still misses the tolerance is reported, not hidden.
+"""
+
+import logging
+import math
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from ntk_atlas.kernels.dual_activations import DualTile
+from ntk_atlas.kernels.dual_conditional import conditional_moments, inner_nodes
+from ntk_atlas.kernels.dual_moments import STEP, Moments
+from ntk_atlas.kernels.elementwise import ElementwiseFunction
+from ntk_atlas.kernels.hermite import MOST_TERMS, HermiteBases, HermiteCoefficients, HermiteRule, chunk_bytes
+
+log = logging.getLogger(__name__)
+
+TOLERANCE = 1e-10
+"""Largest error of T and Ṫ aimed at, relative to √(E[φ(u)²] E[φ(v)²]) and the same of φ'."""
+_PAIR_EVALUATIONS = 3 * 10**8
+"""Most evaluations of the activation spent on single pairs, a tile."""
+
+
+@dataclass(frozen=True)
+class ExpansionDual:
+    """Dual of an activation by its Hermite series.
+
+    Attributes:
+        phi: the activation.
+        moments: accurate E[φ²] and E[φ'²]; None takes them from the nodes of the rule.
+        rule: nodes and number of terms, set by `at`.
+        tolerance: aimed at; float32 tiles stop at their own rounding.
+    """
+
+    phi: ElementwiseFunction
+    moments: Moments | None = None
+    rule: HermiteRule | None = None
+    tolerance: float = TOLERANCE
+    _bases: HermiteBases = field(default_factory=HermiteBases, repr=False, compare=False)
+
+    def at(self, q: Tensor) -> "ExpansionDual":
+        """Returns the same dual with nodes and terms enough for variances q, as far as the limits go."""
+        return replace(self, rule=HermiteRule.resolving(self.phi, q, self.tolerance, self._bases))
+
+    def second_moment(self, q: Tensor) -> Tensor:
+        """Returns E[φ(√q z)²]."""
+        return self.moments.second(q, STEP) if self.moments else self._rule(q).moments(q)[0]
+
+    def slope_moment(self, q: Tensor) -> Tensor:
+        """Returns E[φ'(√q z)²]."""
+        return self.moments.slope(q, STEP) if self.moments else self._rule(q).moments(q)[1]
+
+    def moment_errors(self, q: Tensor) -> tuple[float, float]:
+        """Returns the largest relative errors of the moments at variances q; accurate ones have none."""
+        return (0.0, 0.0) if self.moments else self._rule(q).moment_errors
+
+    def curvature_moment(self, q: Tensor) -> float:
+        """Returns the largest E[φ''(√q z)²] = Σ k d_k² / q over the variances q, as far as the series goes."""
+        slopes = self._rule(q).coefficients(q).slopes
+        order = torch.arange(len(slopes), dtype=q.dtype, device=q.device)
+        total = (order @ slopes.flatten(1) ** 2) / q.flatten().clamp(min=torch.finfo(q.dtype).tiny)
+        return float(total.max())
+
+    def fixed_bytes(self) -> int:
+        """Returns the memory of the Hermite polynomials and of one chunk of nodes."""
+        return self._bases.nbytes() + chunk_bytes()
+
+    def bytes_per_sample(self, element_size: int) -> int:
+        """Returns the memory of both series, and of their running sums of squares."""
+        return (self.rule.n_terms if self.rule else MOST_TERMS) * (2 * element_size + 5 * 8)
+
+    def side(self, q: Tensor, dtype: torch.dtype) -> "ExpansionSide":
+        """Returns the coefficients of samples with variances q, shaped as q behind the order k."""
+        coefficients = self._rule(q).coefficients(q)
+        squares = (self.second_moment(q), self.slope_moment(q))
+        return ExpansionSide.of(coefficients, squares, q, dtype)
+
+    def evaluate(
+        self, c: Tensor, a: "ExpansionSide", b: "ExpansionSide", scratch: tuple[Tensor, Tensor], gain: float
+    ) -> DualTile:
+        """Returns the tile and its error, see `dual_activations.Dual.evaluate`."""
+        slope, moment = scratch
+        rho = c.mul_(a.inverse_root).mul_(b.inverse_root).clamp_(-1.0, 1.0)
+        largest = float(rho.abs().max())
+        square = rho * rho
+        errors, missed = [], []
+        for number, out in enumerate((moment, slope)):
+            tails = a.tails[number] * b.tails[number]
+            scale = math.sqrt(float(a.tails[number][0] * b.tails[number][0]))
+            goal = max(self.tolerance, torch.finfo(c.dtype).eps) * scale
+            order = torch.arange(len(tails), dtype=tails.dtype, device=tails.device)
+            bounds = tails.sqrt() * largest**order
+            met = (bounds <= goal).nonzero()
+            n_terms = int(met[0]) if len(met) else len(tails) - 1
+            _series(a.series[number], b.series[number], rho, square, n_terms, out)
+            errors.append(float(bounds[n_terms]) + 2.0 * self.rule.coefficient_errors[number] * scale)
+            if not len(met):
+                missed.append((goal / math.sqrt(float(tails[-1]))) ** (1.0 / n_terms))
+        if missed:
+            self._pair_by_pair(rho, min(missed), a, b, moment, slope, errors)
+        return DualTile(moment.mul_(gain), slope.mul_(gain), gain * errors[0], gain * errors[1])
+
+    def _pair_by_pair(
+        self,
+        rho: Tensor,
+        above: float,
+        a: "ExpansionSide",
+        b: "ExpansionSide",
+        moment: Tensor,
+        slope: Tensor,
+        errors: list[float],
+    ) -> None:
+        # Replaces the entries whose series is too long, if their number allows it.
+        where = (rho.abs() > above).nonzero(as_tuple=True)
+        pairs = rho[where].double()
+        if not len(pairs):
+            return
+        cost = len(pairs) * self.rule.n_nodes * inner_nodes(pairs, self.rule.n_nodes)
+        if cost > _PAIR_EVALUATIONS:
+            log.warning("%d pairs near |ρ| = 1 keep an error of %.1e of T, %.1e of Ṫ", len(pairs), *errors)
+            return
+        result = conditional_moments(
+            self.phi, a.q.expand(rho.shape)[where], b.q.expand(rho.shape)[where], pairs, self.rule.n_nodes
+        )
+        moment[where], slope[where] = result.moment.to(moment.dtype), result.slope.to(slope.dtype)
+        for number, error in enumerate((result.moment_error, result.slope_error)):
+            tail = math.sqrt(float(a.tails[number][-1] * b.tails[number][-1]))
+            scale = math.sqrt(float(a.tails[number][0] * b.tails[number][0]))
+            left = tail * above ** (len(a.tails[number]) - 1) + 2.0 * self.rule.coefficient_errors[number] * scale
+            errors[number] = max(error, left)
+
+    def _rule(self, q: Tensor) -> HermiteRule:
+        return self.rule or self.at(q).rule
+
+
+@dataclass(frozen=True)
+class ExpansionSide:
+    """Samples of one side of a tile.
+
+    Attributes:
+        q: variances.
+        inverse_root: 1/√q, 0 where q = 0.
+        series: h_k and d_k, `(n_terms, *q.shape)`.
+        tails: R_n of φ and φ' for n = 0 … n_terms, the largest over samples; R_0 is E[φ²].
+    """
+
+    q: Tensor
+    inverse_root: Tensor
+    series: tuple[Tensor, Tensor]
+    tails: tuple[Tensor, Tensor]
+
+    @classmethod
+    def of(
+        cls, coefficients: HermiteCoefficients, squares: tuple[Tensor, Tensor], q: Tensor, dtype: torch.dtype
+    ) -> "ExpansionSide":
+        """The side of samples with E[φ²], E[φ'²] = `squares`."""
+        tails = []
+        for series, square in zip((coefficients.values, coefficients.slopes), squares, strict=True):
+            left = square - torch.cat([torch.zeros_like(square)[None], (series**2).cumsum(0)])
+            # Below the rounding of the sum nothing is known.
+            tails.append(torch.maximum(left, 1e-15 * square).flatten(1).amax(1))
+        inverse = torch.where(q > 0, q.rsqrt(), 0.0)
+        series = (coefficients.values.to(dtype), coefficients.slopes.to(dtype))
+        return cls(q, inverse.to(dtype), series, (tails[0], tails[1]))
+
+
+def _series(a: Tensor, b: Tensor, rho: Tensor, square: Tensor, n_terms: int, out: Tensor) -> None:
+    # Σ_{k < n_terms} a_k b_k ρ^k by Horner's rule; odd and even activations have every second coefficient 0.
+    size = (a[:n_terms].flatten(1).abs().amax(1) * b[:n_terms].flatten(1).abs().amax(1)).tolist()
+    orders = [k for k, s in enumerate(size) if s > 1e-20 * max(size)]
+    out.zero_()
+    for position in range(len(orders) - 1, -1, -1):
+        k = orders[position]
+        out.addcmul_(a[k], b[k])
+        gap = k - (orders[position - 1] if position else 0)
+        for _ in range(gap // 2):
+            out.mul_(square)
+        if gap % 2:
+            out.mul_(rho)

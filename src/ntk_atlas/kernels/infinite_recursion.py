@@ -1,0 +1,198 @@
+"""The recursion over layers of one family of fully connected networks, on a tile of pairs of samples."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.kernels.dual_activations import Dual
+from ntk_atlas.kernels.errors import KernelInputError
+
+Sides = list[Any]
+
+
+@dataclass(frozen=True)
+class Recursion:
+    """One family of networks, and the depths asked for.
+
+    Attributes:
+        settings: parameterization, σ_b², biases and output scale.
+        dual: of the activation.
+        sigma_w2: σ_w².
+        width: hidden units, for the standard parameterization.
+        depths: numbers of hidden layers.
+        n_inputs: n_0.
+    """
+
+    settings: NetworkSettings
+    dual: Dual
+    sigma_w2: float
+    width: int | None
+    depths: tuple[int, ...]
+    n_inputs: int
+
+    def __post_init__(self):
+        if not 0.0 < self.sigma_w2 < math.inf:
+            raise KernelInputError(f"init_scale is σ_w², positive and finite; got {self.sigma_w2}")
+        if self.standard and self.width is None and max(self.depths) > 0:
+            raise KernelInputError("the NTK of the standard parameterization grows with the width: give `width`")
+
+    @property
+    def standard(self) -> bool:
+        """Whether weights carry their scale themselves."""
+        return self.settings.parameterization == "standard"
+
+    @property
+    def fan_in_part(self) -> float:
+        """Factor of T in the NTK."""
+        return float(self.width or 1) if self.standard else self.sigma_w2
+
+    @property
+    def input_part(self) -> float:
+        """Factor of x·x' in the NTK of the linear model."""
+        return 1.0 if self.standard else self.sigma_w2 / self.n_inputs
+
+    @property
+    def bias_part(self) -> float:
+        """What a layer's biases add to the NTK."""
+        return float(self.settings.trainable_biases) * (1.0 if self.standard else self.settings.bias_variance)
+
+    def prepare(self, a: Tensor, b: Tensor | None) -> "PreparedLayers":
+        """Variances of every sample in every layer, exact, and duals made ready for them.
+
+        Args:
+            a: inputs `(n1, n_inputs)`.
+            b: inputs `(n2, n_inputs)`; None stands for `a`.
+
+        Returns:
+            The layers.
+        """
+        squares = [
+            torch.linalg.vector_norm(x, dim=1, dtype=torch.float64) ** 2 for x in ((a,) if b is None else (a, b))
+        ]
+        sizes = [len(x) for x in squares]
+        squares = torch.cat(squares)
+        variance = self.sigma_w2 / self.n_inputs * squares + self.settings.bias_variance
+        ntk = self.input_part * squares + self.bias_part
+        variances, ntks, duals = [variance], [ntk], []
+        for _ in range(max(self.depths)):
+            dual = self.dual.at(variance)
+            moment = dual.second_moment(variance)
+            ntk = self.fan_in_part * moment + self.bias_part + self.sigma_w2 * dual.slope_moment(variance) * ntk
+            variance = self.sigma_w2 * moment + self.settings.bias_variance
+            duals.append(dual)
+            variances.append(variance)
+            ntks.append(ntk)
+        return PreparedLayers(self, duals, variances, ntks, sizes[0])
+
+
+@dataclass(frozen=True)
+class PreparedLayers:
+    """The recursion for given samples.
+
+    Attributes:
+        recursion: the family.
+        duals: of hidden layers 1 … max(depths).
+        variances: K^l(x, x) of layers 1 … max(depths) + 1, of both sets of samples one after the other, float64.
+        ntks: Θ^l(x, x), likewise.
+        n1: samples of the first set.
+    """
+
+    recursion: Recursion
+    duals: list[Dual]
+    variances: list[Tensor]
+    ntks: list[Tensor]
+    n1: int
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """Numbers of hidden layers."""
+        return self.recursion.depths
+
+    def diagonal(self, depth: int) -> Tensor:
+        """Returns K(x, x) and Θ(x, x) of the first set at one depth, `(2, n1)`."""
+        scale = self.recursion.settings.output_scale**2
+        return scale * torch.stack([self.variances[depth][: self.n1], self.ntks[depth][: self.n1]])
+
+    def sides(self, samples: slice, dtype: torch.dtype, *, second: bool) -> Sides:
+        """Returns what a tile needs of its rows (`(n, 1)`) or of its columns, second = True (`(1, n)`), by layer."""
+        offset = self.n1 if second and len(self.variances[0]) > self.n1 else 0
+        samples = slice(samples.start + offset, samples.stop + offset)
+        shape = (1, -1) if second else (-1, 1)
+        return [
+            dual.side(variance[samples].view(shape), dtype)
+            for dual, variance in zip(self.duals, self.variances, strict=False)
+        ]
+
+    def tile(
+        self, products: Tensor, a: Sides, b: Sides, buffers: Sequence[Tensor], out: Tensor, errors: Tensor
+    ) -> None:
+        """Runs all layers on one tile.
+
+        Args:
+            products: inner products x·x' `(rows, columns)`; overwritten.
+            a: sides of the rows.
+            b: sides of the columns.
+            buffers: three more tiles.
+            out: `(2, n_depths, rows, columns)`, receives both kernels.
+            errors: `(2, max(depths))`, raised to the errors of T and Ṫ by quadrature where those are larger.
+        """
+        recursion = self.recursion
+        sigma_w2, sigma_b2 = recursion.sigma_w2, recursion.settings.bias_variance
+        ntk, *spare = buffers
+        torch.mul(products, recursion.input_part, out=ntk).add_(recursion.bias_part)
+        nngp = products.mul_(sigma_w2 / recursion.n_inputs).add_(sigma_b2)
+        for depth in range(len(self.duals) + 1):
+            if depth > 0:
+                result = self.duals[depth - 1].evaluate(nngp, a[depth - 1], b[depth - 1], tuple(spare), sigma_w2)
+                if result.moment_error or result.slope_error:
+                    errors[0, depth - 1] = max(float(errors[0, depth - 1]), result.moment_error / sigma_w2)
+                    errors[1, depth - 1] = max(float(errors[1, depth - 1]), result.slope_error / sigma_w2)
+                spare = [nngp, result.slope]
+                ntk.mul_(result.slope).add_(result.moment, alpha=recursion.fan_in_part / sigma_w2)
+                nngp = result.moment
+                if recursion.bias_part:
+                    ntk.add_(recursion.bias_part)
+                if sigma_b2:
+                    nngp.add_(sigma_b2)
+            for position, wanted in enumerate(self.depths):
+                if wanted == depth:
+                    out[0, position], out[1, position] = nngp, ntk
+                    if recursion.settings.output_scale != 1.0:
+                        out[:, position].mul_(recursion.settings.output_scale**2)
+
+    def error_bounds(self, errors: Tensor) -> Tensor:
+        """Errors of T and Ṫ in each layer carried through the recursion, to first order.
+
+        Args:
+            errors: `(2, max(depths))`.
+
+        Returns:
+            Errors of NNGP and NTK at each of the depths, `(2, n_depths)`.
+        """
+        recursion = self.recursion
+        nngp, ntk = [0.0], [0.0]
+        for layer, dual in enumerate(self.duals):
+            variance = self.variances[layer]
+            moment_error, slope_error = (float(e) for e in errors[:, layer])
+            moment_share, slope_share = dual.moment_errors(variance)
+            if not (moment_error or slope_error or moment_share or nngp[-1]):
+                nngp.append(0.0)
+                ntk.append(0.0)
+                continue
+            moment, slope = float(dual.second_moment(variance).max()), float(dual.slope_moment(variance).max())
+            curvature = dual.curvature_moment(variance)
+            # |∂T/∂c| ≤ E[φ'²], |∂T/∂a| ≤ √(E[φ''²] E[φ²]) / 2 for each of the two variances.
+            moment_error = max(moment_error, moment_share * moment) + nngp[-1] * (slope + (curvature * moment) ** 0.5)
+            slope_error = max(slope_error, slope_share * slope) + nngp[-1] * curvature
+            ntk.append(
+                recursion.fan_in_part * moment_error
+                + recursion.sigma_w2 * (slope * ntk[-1] + slope_error * float(self.ntks[layer].max()))
+            )
+            nngp.append(recursion.sigma_w2 * moment_error)
+        scale = recursion.settings.output_scale**2
+        return scale * torch.tensor([[kind[d] for d in self.depths] for kind in (nngp, ntk)], dtype=torch.float64)
