@@ -46,12 +46,24 @@ def tile_shape(n_outputs: int, n: int | None = None) -> tuple[int, int]:
     return _ROWS if n is None else min(_ROWS, max(_ROWS // 4, n // 8)), _COLUMNS
 
 
-def workspace_numbers(members: int, n_outputs: int, n1: int, n2: int) -> int:
-    """Numbers held beside factors and kernel while a tile is evaluated: two products and the rearranged signals."""
+def workspace_numbers(members: int, n_outputs: int, n1: int, n2: int, widest: int) -> int:
+    """Numbers held beside factors and kernel while a tile is evaluated: two products, and signals rearranged.
+
+    Args:
+        members: networks in the stack.
+        n_outputs: C.
+        n1: samples along the rows.
+        n2: samples along the columns.
+        widest: largest number m of signals of a layer with inputs.
+
+    Returns:
+        The number, an upper bound.
+    """
     rows, columns = tile_shape(n_outputs)
     rows, columns = min(rows, n1), min(columns, n2)
     together = min(members, max(1, _ROWS * _COLUMNS // (rows * columns * n_outputs**2)))
-    return 3 * together * rows * columns * n_outputs**2
+    rearranged = (rows + columns) * n_outputs * widest if n_outputs > 1 else 0
+    return together * (2 * rows * columns * n_outputs**2 + rearranged)
 
 
 def add_gram(
@@ -156,14 +168,18 @@ class _Term:
             for c, d, weight in self.constant:
                 tile[:, c, :, d].addcmul_(inputs, weight, value=scale)
             return
+        if a.inputs is None:
+            # Gradients are long: they stay where they are, one product a pair of outputs.
+            for c in range(tile.shape[1]):
+                for d in range(tile.shape[3]):
+                    for member, (rows, columns) in enumerate(zip(a.signals[:, i, c], b.signals[:, j, d], strict=True)):
+                        tile[member, c, :, d].addmm_(rows, columns.mT, alpha=scale)
+            return
         # (S, n, C, m) → (S, C·n, m): outputs before samples, as in the kernel.
         left, right = (s.transpose(1, 2).flatten(1, 2) for s in (a.signals[:, i], b.signals[:, j]))
         signals = workspace.product("signals", left, right).view(tile.shape)
-        if a.inputs is None:
-            tile.add_(signals, alpha=scale)
-        else:
-            inputs = workspace.product("inputs", a.inputs[:, i], b.inputs[:, j])
-            tile.addcmul_(signals, inputs[:, None, :, None, :], value=scale)
+        inputs = workspace.product("inputs", a.inputs[:, i], b.inputs[:, j])
+        tile.addcmul_(signals, inputs[:, None, :, None, :], value=scale)
 
 
 def _members(factors: LayerFactors, stack: slice) -> LayerFactors:

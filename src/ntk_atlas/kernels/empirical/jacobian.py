@@ -67,6 +67,8 @@ def add_jacobian_gram(
                     right = factors((x1 if x2 is None else x2)[j : j + rows], group)
                 tile = kernel[:, :, i : i + rows, :, j : j + rows]
                 add_gram(tile, [left], [right], upper=x2 is None and i == j, scale=scale)
+                del right
+            del left  # before the next ones are made
 
 
 def per_sample_jacobian(

@@ -17,7 +17,8 @@ _LARGEST_PASS = 2048
 # Gradients of one sample: a layer with more is divided, so that few samples are enough for a pass.
 _LARGEST_PIECE = 8 * 2**20
 # What allocators keep and small tensors take, beside what is counted.
-_SLACK = 1.15
+_SLACK = 1.2
+_FIXED_SLACK = 1.1
 
 
 @dataclass(frozen=True)
@@ -92,11 +93,15 @@ def plan_memory(
     samples = n1 + (n2 or 0)
     kept_outputs = structure.n_outputs if output_reduction == "full" else 1
     result = structure.n_members * n1 * (n1 if n2 is None else n2) * kept_outputs**2 * itemsize
-    tiles = itemsize * workspace_numbers(structure.n_members, kept_outputs, n1, n1 if n2 is None else n2)
-    available = int((memory_limit - result - tiles) / _SLACK)
+    widest = max((structure.shapes[x.module].outputs for x in structure.layers if x.form == "factors"), default=0)
+    tiles = itemsize * workspace_numbers(
+        structure.n_members, kept_outputs, n1, n1 if n2 is None else n2, widest // structure.n_members
+    )
+    fixed = int(_FIXED_SLACK * (result + tiles))
+    available = int((memory_limit - fixed) / _SLACK)
     pass_bytes = sizes.of_pass()
     if available < 2 * pass_bytes:
-        one = tiles + 2 * _SLACK * pass_bytes
+        one = fixed - result + 2 * _SLACK * pass_bytes
         raise MemoryLimitError(
             f"memory_limit is {mebibytes(memory_limit)}, but the kernel takes {mebibytes(result)} and a pass of one "
             f"sample {mebibytes(one)} beside it: allow at least {mebibytes(1.01 * (result + one))}, or take the "
@@ -109,7 +114,7 @@ def plan_memory(
     if structure.others:
         jacobian = samples * structure.n_outputs * sum(p.numel() for p in structure.others.values()) * itemsize
         held = max(held, min(2 * jacobian, store))
-    peak = result + tiles + int(_SLACK * (held + a_pass * pass_bytes))
+    peak = fixed + int(_SLACK * (held + a_pass * pass_bytes))
     return MemoryPlan(memory_limit, result, a_pass, tuple(groups), store, peak)
 
 
@@ -171,11 +176,11 @@ class _Sizes:
         widest = max((shape.outputs for shape in shapes), default=0)
         with_gradients = [layer for layer in structure.layers if layer.form == "gradients"]
         signals = sum(self._n_signals * structure.shapes[layer.module].outputs for layer in with_gradients)
-        # One layer at a time: its padded input, its signals once more, and its gradients on their way.
+        # One layer at a time: its padded input, its signals, both in the backend's own layout, its gradients.
         working = max(
             (
-                4 * structure.shapes[layer.module].inputs
-                + self._n_signals * structure.shapes[layer.module].outputs
+                6 * structure.shapes[layer.module].inputs
+                + 3 * self._n_signals * structure.shapes[layer.module].outputs
                 + 3 * min(self._n_signals * layer.n_parameters, self.largest_piece(layer) // self._itemsize)
                 for layer in with_gradients
             ),

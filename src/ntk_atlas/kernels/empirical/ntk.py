@@ -184,6 +184,8 @@ def _evaluate(
                 tile = kernel[:, :, i : i + group.block, :, j : j + group.block]
                 with torch.no_grad():
                     add_gram(tile, left, right, upper=same, scale=scale)
+                del right
+            del left  # before the next ones are made
     if structure.others:
         sum_outputs = output_reduction == "logit_sum"
         add_jacobian_gram(

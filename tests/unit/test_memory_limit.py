@@ -1,0 +1,102 @@
+"""The memory limit is a promise: the resident memory of a process, measured, stays below it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from ntk_atlas.config.jobs import JobSettings, kernel_memory
+from ntk_atlas.memory import default_memory_limit, memory_limited
+
+_CLEAR = Path("/proc/self/clear_refs")
+_PROGRAM = """
+import json, sys
+from pathlib import Path
+import torch
+from torch import nn
+from ntk_atlas.kernels import empirical_ntk_with_record
+
+def resident(key):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(key)).split()[1])
+
+class Unknown(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weights = nn.ParameterList([nn.Parameter(torch.randn(64, 256)), nn.Parameter(torch.randn(256, 256)),
+                                         nn.Parameter(torch.randn(256, 3))])
+    def forward(self, x):
+        for w in self.weights[:-1]:
+            x = torch.tanh(x @ w / 16)
+        return x @ self.weights[-1]
+
+torch.set_num_threads(1)
+torch.manual_seed(0)
+name, reduction, limit, n = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+network, shape = {
+    "linear": (lambda: nn.Sequential(nn.Linear(256, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(),
+                                     nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 5)), (256,)),
+    "convolutional": (lambda: nn.Sequential(
+        nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2),
+        nn.Conv2d(64, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(64, 3)), (3, 16, 16)),
+    "unknown": (Unknown, (64,)),
+}[name]
+network, x = network(), torch.randn(n, *shape)
+empirical_ntk_with_record(network, x[:3], output_reduction=reduction)  # what libraries allocate once
+before = resident("VmRSS")
+Path("/proc/self/clear_refs").write_text("5")
+kernel, record = empirical_ntk_with_record(network, x, output_reduction=reduction, memory_limit=limit)
+peak = resident("VmHWM") - before
+trace = float(kernel.diagonal().sum())
+print(json.dumps({"peak": peak, "estimate": record.peak_bytes, "trace": trace, "layers": record.layers}))
+"""
+
+MIB = 2**20
+# A kernel of n samples, and limits (MiB) from what is ample to what divides the work.
+_CASES = {
+    ("linear", "trace", 2000): (400, 75),
+    ("linear", "full", 400): (150, 60),
+    ("convolutional", "trace", 300): (500, 60),
+    ("convolutional", "full", 100): (250, 60),
+    ("unknown", "mean", 300): (1200, 140),
+}
+
+
+@pytest.mark.skipif(not _CLEAR.exists(), reason="needs Linux's counter of peak memory")
+@pytest.mark.parametrize(("network", "reduction", "n"), _CASES)
+def test_measured_peak_stays_below_the_limit(network, reduction, n):
+    results = []
+    for limit in _CASES[network, reduction, n]:
+        run = subprocess.run(
+            [sys.executable, "-c", _PROGRAM, network, reduction, str(limit * MIB), str(n)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert run.returncode == 0, run.stderr
+        found = json.loads(run.stdout)
+        sys.stdout.write(f"{network} {reduction} {n} of {limit} MiB: {found['peak'] / MIB:.0f}, {found}\n")
+        assert found["peak"] <= limit * MIB
+        assert found["estimate"] <= limit * MIB
+        results.append(found)
+    ample, tight = results
+    assert tight["estimate"] < ample["estimate"], "the tight limit was meant to bind"
+    assert tight["trace"] == pytest.approx(ample["trace"], rel=1e-4)
+
+
+def test_limit_of_a_block_and_of_a_job():
+    cpu = torch.device("cpu")
+    free = default_memory_limit(cpu)
+    with memory_limited(123):
+        assert default_memory_limit(cpu) == 123
+        with memory_limited(45):
+            assert default_memory_limit(cpu) == 45
+        assert default_memory_limit(cpu) == 123
+    assert default_memory_limit(cpu) > 1000 < free
+    assert JobSettings().kernel_job_mb == 2000
+    assert kernel_memory(JobSettings(memory_limit_mb=300).kernel_job_mb) == 300 * MIB
+    assert kernel_memory(1000) == 250 * MIB
