@@ -6,6 +6,7 @@ import torch
 
 from ntk_atlas.config.regression import RegressionSettings
 from ntk_atlas.kernels.stationary import distances, median_distance, stationary_kernel
+from ntk_atlas.regression.distinct import DuplicateSamplesError
 from ntk_atlas.regression.length_scale import StationaryRegression, regress_stationary
 from ntk_atlas.regression.regress import NestedRegression, regress_nested
 from ntk_atlas.status import Status
@@ -125,3 +126,12 @@ def test_only_the_largest_training_set_defines_the_unit():
 def test_wrong_input_is_named(change, message):
     with pytest.raises(ValueError, match=message):
         regress_stationary("laplace", **arguments(**change))
+
+
+def test_duplicates_are_a_status_or_an_error_as_one_likes():
+    a = arguments()
+    a["x_train"][3] = a["x_train"][1]
+    result = regress_stationary("laplace", **a)
+    assert (result.status[0] == Status.JITTERED).all()
+    with pytest.raises(DuplicateSamplesError, match=r"x_train has 1 of 60 samples .* \(indices 3 = 1\)"):
+        regress_stationary("laplace", **a, allow_duplicates=False)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ntk_atlas.config.regression import RegressionSettings
 from ntk_atlas.kernels.stationary import distances, median_distance, stationary_kernel
+from ntk_atlas.regression.distinct import check_distinct
 from ntk_atlas.regression.regress import NestedRegression
 from ntk_atlas.regression.report import extreme_eigenvalues
 from ntk_atlas.regression.selection import checked_data, choose, chosen_arrays, solve_table, stack_tables
@@ -41,6 +42,7 @@ def regress_stationary(
     sizes: Sequence[int],
     settings: RegressionSettings,
     test_labels: Tensor | None = None,
+    allow_duplicates: bool = True,
 ) -> StationaryRegression:
     """Regression with k(‖x − x'‖/ℓ) at all nested sizes, ℓ and ridge chosen by the rule of the settings.
 
@@ -59,12 +61,15 @@ def regress_stationary(
         sizes: strictly increasing sample counts, the last at least 2.
         settings: both grids, rule of choice and jitter.
         test_labels: class indices, `(n_test,)`; None for regression data.
+        allow_duplicates: True leaves equal training samples to the status, JITTERED from the size on where the
+            second enters; False refuses them.
 
     Returns:
         Errors and reports of both policies, and the length scales.
 
     Raises:
-        ValueError: a shape, the name or `sizes` does not fit, a target is NaN, or most inputs are equal.
+        ValueError: a shape, the name or `sizes` does not fit, a target is NaN, or most inputs are equal; as
+            DuplicateSamplesError, training samples are equal and that is not allowed.
     """
     x_train, x_validation, x_test = (torch.as_tensor(x) for x in (x_train, x_validation, x_test))
     targets = checked_data(
@@ -79,6 +84,8 @@ def regress_stationary(
     )
     sizes = checked_sizes(sizes, len(x_train))
     x_train, y = x_train[: sizes[-1]], targets.train[: sizes[-1]]
+    if not allow_duplicates:
+        check_distinct(x_train)
     between_train = distances(x_train)
     # One after the other: rounding in `distances` depends on all samples of an argument.
     to_evaluation = torch.cat([distances(x_validation, x_train), distances(x_test, x_train)])

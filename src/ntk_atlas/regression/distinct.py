@@ -1,0 +1,52 @@
+"""Duplicated samples, named before a kernel of them turns out singular."""
+
+import torch
+from torch import Tensor
+
+
+class DuplicateSamplesError(ValueError):
+    """Some samples are equal, so that their kernel is singular.
+
+    Attributes:
+        pairs: (first occurrence, copy) of every copy, in the order of the copies.
+    """
+
+    def __init__(self, message: str, pairs: tuple[tuple[int, int], ...]):
+        super().__init__(message)
+        self.pairs = pairs
+
+
+def duplicate_pairs(x: Tensor) -> tuple[tuple[int, int], ...]:
+    """Samples that are equal in every entry to an earlier one.
+
+    Args:
+        x: inputs `(n, *shape)`.
+
+    Returns:
+        (first occurrence, copy) of every copy; 0.0 equals −0.0, NaN equals itself.
+    """
+    rows = torch.as_tensor(x).detach().cpu().flatten(1)
+    rows = (rows + 0).contiguous().view(torch.uint8).reshape(len(rows), -1).numpy()
+    first: dict[bytes, int] = {}
+    pairs = ((first.setdefault(row.tobytes(), i), i) for i, row in enumerate(rows))
+    return tuple(pair for pair in pairs if pair[0] != pair[1])
+
+
+def check_distinct(x: Tensor, name: str = "x_train") -> None:
+    """Refuses inputs with duplicated samples.
+
+    Args:
+        x: inputs `(n, *shape)`.
+        name: the argument's name, for the message.
+
+    Raises:
+        DuplicateSamplesError: some samples are equal.
+    """
+    pairs = duplicate_pairs(x)
+    if pairs:
+        shown = ", ".join(f"{copy} = {first}" for first, copy in pairs[:5]) + (", ..." if len(pairs) > 5 else "")
+        raise DuplicateSamplesError(
+            f"{name} has {len(pairs)} of {len(x)} samples that repeat an earlier one (indices {shown}): a kernel is "
+            "singular on equal samples; drop the copies, or regress with a ridge (diag_reg > 0)",
+            pairs,
+        )
