@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from inspect import signature
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes import predictor_values
 from ntk_atlas.datasets.draws import make_draw
 from ntk_atlas.datasets.store import load_dataset
+from ntk_atlas.kernels import empirical_ntk
 from ntk_atlas.status import Status
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]  # they share a finished study
@@ -114,6 +116,9 @@ def test_the_cube_describes_itself(cube):
     config = json.loads(cube.attrs["config"])
     assert config["grid"]["width"] == [4, 8]
     assert "torch 2" in cube.attrs["versions"]
+    assert cube.attrs["output_reduction"] == signature(empirical_ntk).parameters["output_reduction"].default
+    assert cube.attrs["parameterization"] == config["network"]["parameterization"] == "ntk"
+    assert cube.attrs["kernel_precision"].startswith("float64; probe kernels float32")
     assert cube.attrs["n_missing"] == 0
     assert cube.status.attrs["flag_meanings"] == "missing converged budget_spent diverged"
     assert set(np.unique(cube.status)) <= {int(Status.CONVERGED), int(Status.BUDGET_SPENT)}

@@ -163,6 +163,10 @@ def _described(cube: xr.Dataset, experiment: ExperimentSettings, provenance: Map
         "config": experiment.canonical_json(),
         "n_cells": cube["status"].size,
         "n_missing": missing,
+        "parameterization": "as written" if experiment.network.factory else experiment.network.parameterization,
+        # Of every empirical kernel here: the defaults of `empirical_ntk` (docs/conventions.md).
+        "output_reduction": "mean",
+        "kernel_precision": f"float64; probe kernels {experiment.training.dtype}; float32 products at full precision",
         **provenance,
     }
     log.info("%d networks, %d of them missing", cube["status"].size, missing)
