@@ -42,7 +42,7 @@ def test_neural_tangents_agrees(index, case, against):
         init_scale=case["init_scale"],
         width=META["width"],
     )
-    relu = case["activation"] == "relu"
+    relu = "relu" in case["activation"]
     nngp, ntk = (torch.as_tensor(REFERENCE[f"{kind}_{against}"][index]) for kind in ("nngp", "ntk"))
     # The reference's arccos loses half the digits near equal inputs, on its own diagonal too.
     torch.testing.assert_close(kernels.nngp, nngp, rtol=1e-10, atol=1e-12)
@@ -51,7 +51,7 @@ def test_neural_tangents_agrees(index, case, against):
     torch.testing.assert_close(kernels.ntk[:, apart], ntk[:, apart], rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize(("index", "case"), CASES)
+@pytest.mark.parametrize(("index", "case"), CASES[: len(REFERENCE["empirical_full"])])
 def test_neural_tangents_agrees_on_an_empirical_kernel(index, case):
     network = fully_connected(
         case_settings(case),

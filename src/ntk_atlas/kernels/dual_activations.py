@@ -69,6 +69,9 @@ class Dual(Protocol):
     def side(self, q: Tensor, dtype: torch.dtype) -> Any:
         """What `evaluate` needs of samples with variances q (float64), shaped as q."""
 
+    def crop(self, side: Any, region: tuple[slice, slice]) -> Any:
+        """The part of a side in a region of its first two dimensions."""
+
     def evaluate(self, c: Tensor, a: Any, b: Any, scratch: tuple[Tensor, Tensor], gain: float) -> DualTile:
         """T and Ṫ times `gain` at covariances c, whose memory and `scratch` (two more like c) are overwritten."""
 
@@ -87,6 +90,12 @@ class _ClosedForm:
     def curvature_moment(self, q: Tensor) -> float:
         """Returns 0."""
         return 0.0
+
+    def crop(self, side: Any, region: tuple[slice, slice]) -> Any:
+        """Returns the part of a side in a region of its first two dimensions."""
+        if isinstance(side, Tensor):
+            return side[region]
+        return tuple(None if part is None else part[region] for part in side)
 
     def fixed_bytes(self) -> int:
         """Returns 0."""

@@ -21,7 +21,7 @@ from ntk_atlas.kernels.dual_activations import DualTile
 from ntk_atlas.kernels.dual_conditional import conditional_moments, inner_nodes
 from ntk_atlas.kernels.dual_moments import STEP, Moments
 from ntk_atlas.kernels.elementwise import ElementwiseFunction
-from ntk_atlas.kernels.hermite import MOST_TERMS, HermiteBases, HermiteCoefficients, HermiteRule, chunk_bytes
+from ntk_atlas.kernels.hermite import MOST_TERMS, HermiteBases, HermiteCoefficients, HermiteRule, chunk_bytes, some_of
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,8 @@ class ExpansionDual:
         return (0.0, 0.0) if self.moments else self._rule(q).moment_errors
 
     def curvature_moment(self, q: Tensor) -> float:
-        """Returns the largest E[φ''(√q z)²] = Σ k d_k² / q over the variances q, as far as the series goes."""
+        """Returns the largest E[φ''(√q z)²] = Σ k d_k² / q at some of the variances q, as far as the series goes."""
+        q = some_of(q)
         slopes = self._rule(q).coefficients(q).slopes
         order = torch.arange(len(slopes), dtype=q.dtype, device=q.device)
         total = (order @ slopes.flatten(1) ** 2) / q.flatten().clamp(min=torch.finfo(q.dtype).tiny)
@@ -81,9 +82,13 @@ class ExpansionDual:
 
     def side(self, q: Tensor, dtype: torch.dtype) -> "ExpansionSide":
         """Returns the coefficients of samples with variances q, shaped as q behind the order k."""
-        coefficients = self._rule(q).coefficients(q)
-        squares = (self.second_moment(q), self.slope_moment(q))
-        return ExpansionSide.of(coefficients, squares, q, dtype)
+        rule = self._rule(q)
+        return ExpansionSide.of(rule.coefficients(q), rule.moments(q), q, dtype)
+
+    def crop(self, side: "ExpansionSide", region: tuple[slice, slice]) -> "ExpansionSide":
+        """Returns the part of a side in a region of its first two dimensions."""
+        series = (side.series[0][:, *region], side.series[1][:, *region])
+        return replace(side, q=side.q[region], inverse_root=side.inverse_root[region], series=series)
 
     def evaluate(
         self, c: Tensor, a: "ExpansionSide", b: "ExpansionSide", scratch: tuple[Tensor, Tensor], gain: float

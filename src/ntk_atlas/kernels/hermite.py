@@ -25,6 +25,12 @@ def chunk_bytes() -> int:
     return 10 * 8 * _CHUNK
 
 
+def some_of(q: Tensor) -> Tensor:
+    """Returns the smallest, the largest and seven values in between, `(9,)`."""
+    ranks = torch.linspace(0, q.numel() - 1, 9, device=q.device).round().long()
+    return q.flatten().sort().values[ranks]
+
+
 class HermiteCoefficients(NamedTuple):
     """h_k of φ and of φ', each `(n_terms, *q.shape)`."""
 
@@ -91,8 +97,7 @@ class HermiteRule:
         Returns:
             The rule.
         """
-        ranks = torch.linspace(0, q.numel() - 1, 9, device=q.device).round().long()
-        q = q.flatten().sort().values[ranks]
+        q = some_of(q)
         rule = cls(phi, _FEWEST_NODES, _FEWEST_TERMS, bases)
         while max(map(max, rule._errors(q))) > _SETTLED and rule.n_nodes < _MOST_NODES:
             rule = cls(phi, 2 * rule.n_nodes, _FEWEST_TERMS, bases)

@@ -21,7 +21,7 @@ from torch import Tensor
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.kernels.duals import ActivationChoice, dual_of
 from ntk_atlas.kernels.errors import KernelInputError
-from ntk_atlas.kernels.infinite_inputs import checked_depths, checked_dtype, checked_inputs
+from ntk_atlas.kernels.infinite_inputs import checked_depths, checked_dtype, checked_inputs, checked_scale
 from ntk_atlas.kernels.infinite_recursion import Recursion
 from ntk_atlas.kernels.infinite_tiles import plan_tiles
 
@@ -94,7 +94,7 @@ def infinite_kernels(
     recursion = Recursion(
         settings=settings,
         dual=dual_of(settings.activation if activation is None else activation),
-        sigma_w2=init_scale,
+        sigma_w2=checked_scale(init_scale),
         width=width,
         depths=checked_depths(depths),
         n_inputs=a.shape[1],
@@ -183,6 +183,7 @@ def output_variance(
         KernelInputError: if the depth is not a number of layers, or inputs are empty or not finite.
     """
     (depth,) = checked_depths([depth])
+    init_scale = checked_scale(init_scale)
     x = checked_inputs(x, "x", torch.float64)
     dual = dual_of(settings.activation if activation is None else activation)
     variance = init_scale * (x**2).sum(1) / x.shape[1] + settings.bias_variance

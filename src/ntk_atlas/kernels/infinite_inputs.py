@@ -1,5 +1,6 @@
 """Checks of what infinite-width kernels are asked for."""
 
+import math
 import operator
 from collections.abc import Sequence
 
@@ -19,6 +20,17 @@ def checked_depths(depths: Sequence[int]) -> tuple[int, ...]:
     if not depths or min(depths) < 0:
         raise KernelInputError(f"depths are numbers of hidden layers, at least one and none below 0; got {depths}")
     return depths
+
+
+def checked_scale(init_scale: float) -> float:
+    """Returns σ_w².
+
+    Raises:
+        KernelInputError: if it is not positive and finite.
+    """
+    if not 0.0 < init_scale < math.inf:
+        raise KernelInputError(f"init_scale is σ_w², positive and finite; got {init_scale}")
+    return init_scale
 
 
 def checked_dtype(dtype: torch.dtype) -> torch.dtype:

@@ -1,6 +1,5 @@
 """The recursion over layers of one family of fully connected networks, on a tile of pairs of samples."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from torch import Tensor
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.kernels.dual_activations import Dual
 from ntk_atlas.kernels.errors import KernelInputError
+from ntk_atlas.kernels.infinite_errors import LayerErrors, carried_errors
 
 Sides = list[Any]
 
@@ -36,8 +36,6 @@ class Recursion:
     n_inputs: int
 
     def __post_init__(self):
-        if not 0.0 < self.sigma_w2 < math.inf:
-            raise KernelInputError(f"init_scale is σ_w², positive and finite; got {self.sigma_w2}")
         if self.standard and self.width is None and max(self.depths) > 0:
             raise KernelInputError("the NTK of the standard parameterization grows with the width: give `width`")
 
@@ -78,16 +76,17 @@ class Recursion:
         squares = torch.cat(squares)
         variance = self.sigma_w2 / self.n_inputs * squares + self.settings.bias_variance
         ntk = self.input_part * squares + self.bias_part
-        variances, ntks, duals = [variance], [ntk], []
+        variances, ntks, duals, largest = [variance], [ntk], [], []
         for _ in range(max(self.depths)):
             dual = self.dual.at(variance)
-            moment = dual.second_moment(variance)
-            ntk = self.fan_in_part * moment + self.bias_part + self.sigma_w2 * dual.slope_moment(variance) * ntk
+            moment, slope = dual.second_moment(variance), dual.slope_moment(variance)
+            largest.append((float(moment.max()), float(slope.max())))
+            ntk = self.fan_in_part * moment + self.bias_part + self.sigma_w2 * slope * ntk
             variance = self.sigma_w2 * moment + self.settings.bias_variance
             duals.append(dual)
             variances.append(variance)
             ntks.append(ntk)
-        return PreparedLayers(self, duals, variances, ntks, sizes[0])
+        return PreparedLayers(self, duals, variances, ntks, largest, sizes[0])
 
 
 @dataclass(frozen=True)
@@ -99,6 +98,7 @@ class PreparedLayers:
         duals: of hidden layers 1 … max(depths).
         variances: K^l(x, x) of layers 1 … max(depths) + 1, of both sets of samples one after the other, float64.
         ntks: Θ^l(x, x), likewise.
+        largest: largest E[φ²] and E[φ'²] of each hidden layer.
         n1: samples of the first set.
     """
 
@@ -106,6 +106,7 @@ class PreparedLayers:
     duals: list[Dual]
     variances: list[Tensor]
     ntks: list[Tensor]
+    largest: list[tuple[float, float]]
     n1: int
 
     @property
@@ -166,7 +167,7 @@ class PreparedLayers:
                         out[:, position].mul_(recursion.settings.output_scale**2)
 
     def error_bounds(self, errors: Tensor) -> Tensor:
-        """Errors of T and Ṫ in each layer carried through the recursion, to first order.
+        """Errors of the kernels that follow from those of T and Ṫ in each layer, see `infinite_errors`.
 
         Args:
             errors: `(2, max(depths))`.
@@ -175,24 +176,18 @@ class PreparedLayers:
             Errors of NNGP and NTK at each of the depths, `(2, n_depths)`.
         """
         recursion = self.recursion
-        nngp, ntk = [0.0], [0.0]
-        for layer, dual in enumerate(self.duals):
-            variance = self.variances[layer]
-            moment_error, slope_error = (float(e) for e in errors[:, layer])
-            moment_share, slope_share = dual.moment_errors(variance)
-            if not (moment_error or slope_error or moment_share or nngp[-1]):
-                nngp.append(0.0)
-                ntk.append(0.0)
-                continue
-            moment, slope = float(dual.second_moment(variance).max()), float(dual.slope_moment(variance).max())
-            curvature = dual.curvature_moment(variance)
-            # |∂T/∂c| ≤ E[φ'²], |∂T/∂a| ≤ √(E[φ''²] E[φ²]) / 2 for each of the two variances.
-            moment_error = max(moment_error, moment_share * moment) + nngp[-1] * (slope + (curvature * moment) ** 0.5)
-            slope_error = max(slope_error, slope_share * slope) + nngp[-1] * curvature
-            ntk.append(
-                recursion.fan_in_part * moment_error
-                + recursion.sigma_w2 * (slope * ntk[-1] + slope_error * float(self.ntks[layer].max()))
+        layers = [
+            LayerErrors(
+                dual=dual,
+                variances=self.variances[layer],
+                largest=self.largest[layer],
+                largest_ntk=float(self.ntks[layer].max()),
+                fan_in=recursion.fan_in_part,
+                moment=float(errors[0, layer]),
+                slope=float(errors[1, layer]),
             )
-            nngp.append(recursion.sigma_w2 * moment_error)
+            for layer, dual in enumerate(self.duals)
+        ]
+        carried = carried_errors(layers, recursion.sigma_w2)
         scale = recursion.settings.output_scale**2
-        return scale * torch.tensor([[kind[d] for d in self.depths] for kind in (nngp, ntk)], dtype=torch.float64)
+        return scale * torch.tensor([carried[d] for d in self.depths], dtype=torch.float64).T

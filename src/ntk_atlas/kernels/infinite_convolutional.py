@@ -1,0 +1,112 @@
+r"""Infinite-width NNGP and NTK of convolutional networks: Myrtle-like stacks of convolutions and average pools.
+
+The recursion runs over pairs of pixels (`convolutional_recursion`), and over no more of them than the result needs
+(`convolutional_geometry`): height · width a pair of images for a network that flattens and never pools, (height ·
+width)² for one that ends in a global average.
+"""
+
+import logging
+
+import torch
+from torch import Tensor
+
+from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.kernels.convolutional_cost import estimate_convolutional_cost
+from ntk_atlas.kernels.convolutional_recursion import ConvolutionalRecursion
+from ntk_atlas.kernels.convolutional_tiles import PreparedImages, plan_convolutional_tiles
+from ntk_atlas.kernels.duals import ActivationChoice, dual_of
+from ntk_atlas.kernels.errors import KernelInputError
+from ntk_atlas.kernels.infinite import InfiniteKernels
+from ntk_atlas.kernels.infinite_errors import LayerErrors, carried_errors
+from ntk_atlas.kernels.infinite_inputs import checked_dtype, checked_inputs, checked_scale
+from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitecture
+
+log = logging.getLogger(__name__)
+
+
+def infinite_convolutional_kernels(
+    x1: Tensor,
+    x2: Tensor | None = None,
+    *,
+    architecture: ConvolutionalArchitecture,
+    settings: NetworkSettings,
+    init_scale: float,
+    width: int | None = None,
+    activation: ActivationChoice | None = None,
+    dtype: torch.dtype = torch.float64,
+    memory_limit: int | None = None,
+) -> InfiniteKernels:
+    """NNGP and NTK at infinite width of a convolutional network.
+
+    Evaluated in tiles of pairs of images, with `x2` None only those on and above the diagonal. Time and memory are
+    estimated (`estimate_convolutional_cost`) and logged before the first tile.
+
+    Args:
+        x1: images `(n1, channels, height, width)`.
+        x2: images `(n2, channels, height, width)`; None stands for `x1` and gives exactly symmetric kernels.
+        architecture: blocks, kernel size and readout.
+        settings: activation, parameterization, σ_b², biases and output scale. Weights of a convolution are
+            N(0, σ_w² / (kernel_size² · channels)), in the NTK parameterization N(0, 1) times the root of that.
+        init_scale: σ_w².
+        width: channels of each convolution; the standard parameterization's NTK grows with it.
+        activation: in place of the settings', see `infinite_kernels`.
+        dtype: float64, or float32 for about half the time and memory.
+        memory_limit: bytes that the result and everything beside it may take; None for the limit that is set
+            (`memory.memory_limited`), else half of what is free.
+
+    Returns:
+        The kernels with one entry along depths, `(1, n1, n2)`.
+
+    Raises:
+        KernelInputError: if images are empty, not finite or do not match, the width is missing, the architecture
+            does not fit the images, or the memory limit is too small (`MemoryLimitError`).
+    """
+    x1 = checked_inputs(x1, "x1", checked_dtype(dtype), sample_dim=3)
+    x2 = None if x2 is None else checked_inputs(x2, "x2", dtype, sample_dim=3)
+    if x2 is not None and (x1.shape[1:] != x2.shape[1:] or x1.device != x2.device):
+        raise KernelInputError(
+            f"images of x1 are {tuple(x1.shape[1:])} ({x1.device}), of x2 {tuple(x2.shape[1:])} ({x2.device}): they "
+            "must match"
+        )
+    if settings.parameterization == "standard" and width is None:
+        raise KernelInputError("the NTK of the standard parameterization grows with the width: give `width`")
+    try:
+        architecture.sizes(*x1.shape[2:])
+    except ValueError as error:
+        raise KernelInputError(str(error)) from error
+    dual = dual_of(settings.activation if activation is None else activation)
+    recursion = ConvolutionalRecursion(architecture, settings, checked_scale(init_scale), width, tuple(x1.shape[1:]))
+    n1, n2 = len(x1), None if x2 is None else len(x2)
+    tiles = plan_convolutional_tiles(recursion, dual, n1, n2, dtype=dtype, device=x1.device, memory_limit=memory_limit)
+    cost = estimate_convolutional_cost(
+        n1,
+        n2,
+        image_shape=recursion.image_shape,
+        architecture=architecture,
+        settings=settings,
+        activation=activation,
+        dtype=dtype,
+        memory_limit=memory_limit,
+    )
+    log.info("infinite convolutional kernels, %d x %d images: %s", n1, n2 or n1, cost)
+    images = PreparedImages.of(recursion, dual, x1, x2, chunk=tiles.side**2)
+    results = torch.empty(2, n1, n2 or n1, dtype=dtype, device=x1.device)
+    errors = tiles.fill(results, images)
+    return InfiniteKernels(results[:1], results[1:], _error_bounds(recursion, images, errors))
+
+
+def _error_bounds(recursion: ConvolutionalRecursion, images: PreparedImages, errors: Tensor) -> Tensor:
+    layers = [
+        LayerErrors(
+            dual=dual,
+            variances=images.variances[layer],
+            largest=images.largest[layer][:2],
+            largest_ntk=images.largest[layer][2],
+            fan_in=recursion.fan_in(layer + 1),
+            moment=float(errors[0, layer]),
+            slope=float(errors[1, layer]),
+        )
+        for layer, dual in enumerate(images.duals)
+    ]
+    bound = carried_errors(layers, recursion.sigma_w2)[-1]
+    return recursion.settings.output_scale**2 * torch.tensor(bound, dtype=torch.float64)[:, None]

@@ -1,0 +1,64 @@
+"""Architectures of plain convolutional networks, for finite networks and for infinite width alike."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+ConvolutionalReadout = Literal["flatten", "global_average"]
+
+
+@dataclass(frozen=True)
+class ConvolutionalArchitecture:
+    """A Myrtle-like network: blocks of convolutions with activations, average pooling, a dense readout.
+
+    Every convolution has stride 1, zero padding that keeps the size, and an activation after it. Pooling averages
+    2 x 2 windows and drops an odd last row or column. A convolution's fan-in is kernel_size² · channels; that of the
+    readout is height · width · channels after `flatten`, channels after `global_average`. Myrtle-5 (Shankar et al.
+    2020) is `ConvolutionalArchitecture(((2, True), (1, True), (1, False)), readout="global_average")`: its last
+    pools, down to one pixel, are a global average.
+
+    Attributes:
+        blocks: (number of convolutions, whether 2 x 2 average pooling follows) of each block.
+        kernel_size: odd side of all kernels.
+        readout: what comes before the dense output layer.
+    """
+
+    blocks: tuple[tuple[int, bool], ...]
+    kernel_size: int = 3
+    readout: ConvolutionalReadout = "flatten"
+
+    def __post_init__(self):
+        if not self.blocks or any(len(block) != 2 or int(block[0]) < 1 for block in self.blocks):
+            raise ValueError(
+                f"blocks are pairs (number of convolutions ≥ 1, pool after them), at least one; got {self.blocks!r}"
+            )
+        if self.kernel_size < 1 or self.kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size is odd and positive, got {self.kernel_size}")
+        if self.readout not in get_args(ConvolutionalReadout):
+            raise ValueError(f"readout is one of {', '.join(get_args(ConvolutionalReadout))}, got {self.readout!r}")
+        object.__setattr__(self, "blocks", tuple((int(n), bool(pool)) for n, pool in self.blocks))
+
+    @property
+    def depth(self) -> int:
+        """Number of convolutions, the hidden layers."""
+        return sum(n for n, _ in self.blocks)
+
+    def sizes(self, height: int, width: int) -> list[tuple[int, int]]:
+        """Height and width that each block's convolutions see, and those before the readout.
+
+        Args:
+            height: of the input images.
+            width: of the input images.
+
+        Returns:
+            One pair a block and one more.
+
+        Raises:
+            ValueError: if pooling leaves no pixel.
+        """
+        sizes = [(height, width)]
+        for _, pool in self.blocks:
+            h, w = sizes[-1]
+            sizes.append((h // 2, w // 2) if pool else (h, w))
+        if min(sizes[-1]) < 1:
+            raise ValueError(f"images of {height} x {width} pixels are pooled away by {self}")
+        return sizes
