@@ -11,7 +11,7 @@ from kernel_catalogue import CATALOGUE, gradients, ntk_by_loop, reduced, samples
 from torch import nn
 from torch.func import functional_call, jacrev, vmap
 
-from ntk_atlas.kernels.empirical.convolution_gradients import by_grouped_convolution, by_kernel_rows
+from ntk_atlas.kernels.empirical.convolution_gradients import by_grouped_convolution, by_kernel_rows, by_sample
 from ntk_atlas.kernels.empirical.gram import OUTPUT_REDUCTIONS
 from ntk_atlas.kernels.empirical.ntk import empirical_ntk
 from ntk_atlas.kernels.empirical.structure import probe_network
@@ -100,6 +100,7 @@ def test_forms_of_convolution_gradients_agree(n, c, groups, per_group, kernel, s
     )
     geometry = (kernel, stride, padding, dilation, groups)
     torch.testing.assert_close(by_grouped_convolution(x, signals, *geometry), expected, **CLOSE)
+    torch.testing.assert_close(by_sample(x, signals, *geometry), expected, **CLOSE)
     rows = by_kernel_rows(x, signals, *geometry)
     gram = torch.einsum("icp,jdp->icjd", expected, expected)
     torch.testing.assert_close(torch.einsum("icp,jdp->icjd", rows, rows), gram, **CLOSE)

@@ -129,9 +129,9 @@ class _Capture:
                 self._add_signal(layer, gradient, c, len(sums), members, rows, n, position_signals)
         for layer in self.layers:
             if layer.form == "factors":
-                self._add_inputs(layer, recorder.inputs[layer.module], rows, n)
+                self._add_inputs(layer, recorder.inputs(layer), rows, n)
             else:
-                self._add_gradients(layer, recorder.inputs[layer.module], position_signals[layer.module], rows, n)
+                self._add_gradients(layer, recorder.inputs(layer), position_signals[layer.module], rows, n)
 
     def _add_shortcut(self, recorder: LayerRecorder, output: Tensor, edge: GradientEdge, rows: slice, n: int) -> None:
         activations = recorder.live_inputs[self.structure.readout.module]
@@ -156,8 +156,12 @@ class _Capture:
         position_signals: dict[nn.Module, Tensor],
     ) -> None:
         if module not in self.factor_piece:
+            if n_outputs == 1:
+                position_signals[module] = gradient.unsqueeze(1)
+                return
             if module not in position_signals:
-                position_signals[module] = gradient.new_empty(len(gradient), n_outputs, *gradient.shape[1:])
+                # In the layout of the gradients (channels first or last), which costs no rearrangement.
+                position_signals[module] = _empty_outputs(gradient, n_outputs)
             position_signals[module][:, c] = gradient
             return
         gradient = gradient.reshape(members, -1, gradient.shape[-1])
@@ -202,3 +206,10 @@ class _Capture:
                 signals = signals.flatten(2).unsqueeze(2)
             found.append(LayerFactors(inputs, signals))
         return found
+
+
+def _empty_outputs(gradient: Tensor, n_outputs: int) -> Tensor:
+    if gradient.dim() == 4 and gradient.is_contiguous(memory_format=torch.channels_last):
+        n, channels, height, width = gradient.shape
+        return gradient.new_empty(n, n_outputs, height, width, channels).permute(0, 1, 4, 2, 3)
+    return gradient.new_empty(len(gradient), n_outputs, *gradient.shape[1:])

@@ -12,7 +12,7 @@ from ntk_atlas.kernels.empirical.structure import NetworkStructure
 from ntk_atlas.kernels.errors import MemoryLimitError
 
 # A pass much larger than the caches gains nothing.
-_PASS_BYTES = 32 * 2**20
+_PASS_BYTES = 24 * 2**20
 _LARGEST_PASS = 2048
 # Gradients of one sample: a layer with more is divided, so that few samples are enough for a pass.
 _LARGEST_PIECE = 8 * 2**20

@@ -16,8 +16,7 @@ class LayerRecorder:
     """Collects inputs and gradient edges of layers by forward hooks while the block is open.
 
     Attributes:
-        inputs: input of each module, detached: `(S or 1, n, k)` for layers with factors, else a copy as it came.
-        live_inputs: the same, as part of the graph.
+        live_inputs: input of each module, as part of the graph.
         edges: where the gradient of a module's output arrives, by module; only of outputs that have one.
         output_shapes: shape of each module's output.
         calls: how often each module was called.
@@ -26,7 +25,7 @@ class LayerRecorder:
     def __init__(self, layers: Collection[Layer]):
         self.layers = layers
         self.calls = {layer.module: 0 for layer in layers}
-        self.inputs: dict[nn.Module, Tensor] = {}
+        self._versions: dict[nn.Module, int] = {}
         self.live_inputs: dict[nn.Module, Tensor] = {}
         self.edges: dict[nn.Module, GradientEdge] = {}
         self.output_shapes: dict[nn.Module, torch.Size] = {}
@@ -41,15 +40,26 @@ class LayerRecorder:
         for handle in self._handles:
             handle.remove()
 
+    def inputs(self, layer: Layer) -> Tensor:
+        """Returns the input of a layer, detached: `(S or 1, n, k)` for layers with factors, else as it came.
+
+        Raises:
+            KernelInputError: if it has been overwritten in place; such a network cannot be trained either.
+        """
+        x = self.live_inputs[layer.module]
+        if x._version != self._versions[layer.module]:
+            raise KernelInputError(
+                f"the input of {layer.module} is overwritten in place after the layer: copy it first"
+            )
+        return x.detach().unsqueeze(0) if layer.form == "factors" and x.dim() == 2 else x.detach()
+
     def _hook_of(self, layer: Layer):
         def hook(module: nn.Module, args: tuple, kwargs: dict, output: Tensor) -> None:
             x = args[0] if args else next(iter(kwargs.values()))
-            # A copy at once, and the edge instead of the output: both may be overwritten in place later.
-            copied = x.detach().clone(memory_format=torch.contiguous_format)
-            self.inputs[module] = copied.unsqueeze(0) if layer.form == "factors" and x.dim() == 2 else copied
-            self.live_inputs[module] = x
+            self.live_inputs[module], self._versions[module] = x, x._version
             self.calls[module] += 1
             self.output_shapes[module] = output.shape
+            # The edge instead of the output, which may be overwritten in place later.
             if output.requires_grad:
                 self.edges[module] = get_gradient_edge(output)
 
