@@ -150,3 +150,20 @@ def test_any_stack_of_convolutions(channels, pools, size, n, c, reduction, seed)
     x = torch.randn(n, channels[0], 9, 8, generator=generator, dtype=torch.float64)
     kernel = empirical_ntk(network, x, output_reduction=reduction)
     torch.testing.assert_close(kernel, reduced(ntk_by_loop(network, x), reduction), rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("n_outputs", [1, 3])
+def test_large_images_in_single_precision(n_outputs):
+    # Many positions and channels: on CPUs another form of the weight gradients than in double precision.
+    network = nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1), nn.Tanh(), nn.Conv2d(16, 16, 3, padding=(1, 0)), nn.Tanh(),
+        nn.Conv2d(16, 16, 3, padding="same", groups=2), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(16 * 12 * 11, n_outputs),
+    )  # fmt: skip
+    generator = torch_stream("large")
+    with torch.no_grad():
+        for p in network.parameters():
+            p.copy_(torch.randn(p.shape, generator=generator) / p[0].numel() ** 0.5)
+    x = torch.randn(4, 3, 24, 24, generator=generator)
+    single = empirical_ntk(network, x, output_reduction="full").double()
+    double = empirical_ntk(network.double(), x.double(), output_reduction="full")
+    assert float((single - double).norm() / double.norm()) < 1e-5
