@@ -84,113 +84,104 @@ def capture_factors(
     """
     if not pieces:
         return []
-    axis, n = sample_axis(network, x), n_samples(network, x)
-    capture = _Capture(structure, pieces, output_reduction)
-    start = 0
+    axis = sample_axis(network, x)
+    capture = _Capture(structure, pieces, output_reduction, n_samples(network, x))
     for block in x.split(samples_a_pass, dim=axis):
-        capture.add(network, block, start, n)
-        start += block.shape[axis]
+        capture.add(network, block, block.shape[axis])
     return capture.results()
 
 
 class _Capture:
-    """Factors of all samples, filled block by block."""
+    """Factors of all samples, filled block by block.
 
-    def __init__(self, structure: NetworkStructure, pieces: Sequence[Piece], output_reduction: str):
-        self.structure, self.pieces, self.reduction = structure, pieces, output_reduction
+    Attributes:
+        rows: the samples of the present block among all.
+        position_signals: ∂f_c/∂z of the present block at layers with gradients, `(n, C, *shape of z)`.
+    """
+
+    def __init__(self, structure: NetworkStructure, pieces: Sequence[Piece], output_reduction: str, n: int):
+        self.structure, self.pieces, self.reduction, self.n = structure, pieces, output_reduction, n
         self.layers = list(dict.fromkeys(piece.layer for piece in pieces))
         self.factor_piece = {piece.layer.module: piece for piece in pieces if piece.layer.form == "factors"}
         self.inputs: dict[nn.Module, Tensor] = {}
         self.signals: dict[Piece, Tensor] = {}
+        self.rows, self.position_signals = slice(0, 0), {}
         sums = output_reduction in ("trace", "mean")
         self.shortcut = structure.last_hidden if sums and structure.last_hidden in self.factor_piece else None
 
-    def add(self, network: nn.Module, x: Tensor, start: int, n: int) -> None:
-        """Adds the samples `x`, whose first is number `start` of `n`."""
+    def add(self, network: nn.Module, x: Tensor, n: int) -> None:
+        """Adds the next n samples."""
+        self.rows, self.position_signals = slice(self.rows.stop, self.rows.stop + n), {}
         recorded = {*self.layers} | ({self.structure.readout} if self.shortcut is not None else set())
         with LayerRecorder(recorded) as recorder:
             output = run(network, x)
-        members = output.shape[:-2].numel()
         edges = {layer.module: recorder.edges[layer.module] for layer in self.layers}
-        rows = slice(start, start + output.shape[-2])
         if self.shortcut is not None:
-            self._add_shortcut(recorder, output, edges.pop(self.shortcut), rows, n)
+            self._add_shortcut(recorder, output, edges.pop(self.shortcut))
         # Sums need no explicit cotangents, with which torch would import sympy (seconds a process) to compare shapes.
         logit_sum = self.reduction == "logit_sum"
         sums = [output.sum()] if logit_sum else [output_c.sum() for output_c in output.unbind(-1)]
-        position_signals: dict[nn.Module, Tensor] = {}
         for c, output_c in enumerate(sums if edges else []):
             gradients = torch.autograd.grad(
                 output_c, list(edges.values()), retain_graph=c + 1 < len(sums), allow_unused=True
             )
-            for layer, gradient in zip(edges, gradients, strict=True):
+            for module, gradient in zip(edges, gradients, strict=True):
                 if gradient is None:
-                    gradient = output.new_zeros(recorder.output_shapes[layer])
-                self._add_signal(layer, gradient, c, len(sums), members, rows, n, position_signals)
+                    gradient = output.new_zeros(recorder.output_shapes[module])
+                self._add_signal(module, gradient, c, len(sums))
         for layer in self.layers:
             if layer.form == "factors":
-                self._add_inputs(layer, recorder.inputs(layer), rows, n)
+                self._add_inputs(layer, recorder.inputs(layer))
             else:
-                self._add_gradients(layer, recorder.inputs(layer), position_signals[layer.module], rows, n)
+                self._add_gradients(layer, recorder.inputs(layer))
 
-    def _add_shortcut(self, recorder: LayerRecorder, output: Tensor, edge: GradientEdge, rows: slice, n: int) -> None:
+    def _add_shortcut(self, recorder: LayerRecorder, output: Tensor, edge: GradientEdge) -> None:
         activations = recorder.live_inputs[self.structure.readout.module]
         (slope,) = torch.autograd.grad(activations.sum(), edge, retain_graph=True)
-        members, squares = output.shape[:-2].numel(), 0.0
+        members, squares = self.structure.n_members, 0.0
         for output_c in output[..., 0, :].unbind(-1):
             (v,) = torch.autograd.grad(output_c.sum(), activations, retain_graph=True)
             squares = squares + v.reshape(members, -1, v.shape[-1])[:, :1] ** 2
         slope = slope.reshape(members, -1, slope.shape[-1])
-        buffer = self._buffer(self.factor_piece[self.shortcut], (members, n, 1, slope.shape[-1]), slope)
-        torch.mul(slope, squares.sqrt(), out=buffer[:, rows, 0])
+        buffer = self._buffer(self.factor_piece[self.shortcut], (members, self.n, 1, slope.shape[-1]), slope)
+        torch.mul(slope, squares.sqrt(), out=buffer[:, self.rows, 0])
 
-    def _add_signal(
-        self,
-        module: nn.Module,
-        gradient: Tensor,
-        c: int,
-        n_outputs: int,
-        members: int,
-        rows: slice,
-        n: int,
-        position_signals: dict[nn.Module, Tensor],
-    ) -> None:
+    def _add_signal(self, module: nn.Module, gradient: Tensor, c: int, n_outputs: int) -> None:
         if module not in self.factor_piece:
-            if n_outputs == 1:
-                position_signals[module] = gradient.unsqueeze(1)
-                return
-            if module not in position_signals:
-                # In the layout of the gradients (channels first or last), which costs no rearrangement.
-                position_signals[module] = _empty_outputs(gradient, n_outputs)
-            position_signals[module][:, c] = gradient
+            if module not in self.position_signals:
+                # One output needs no copy; several are laid out as their gradients, channels first or last.
+                one = n_outputs == 1
+                self.position_signals[module] = gradient.unsqueeze(1) if one else _empty_outputs(gradient, n_outputs)
+            if n_outputs > 1:
+                self.position_signals[module][:, c] = gradient
             return
+        members = self.structure.n_members
         gradient = gradient.reshape(members, -1, gradient.shape[-1])
         constant = module is self.structure.readout_module
-        shape = (members, 1 if constant else n, n_outputs, gradient.shape[-1])
+        shape = (members, 1 if constant else self.n, n_outputs, gradient.shape[-1])
         buffer = self._buffer(self.factor_piece[module], shape, gradient)
         if constant:
             buffer[:, :, c] = gradient[:, :1]
         else:
-            buffer[:, rows, c] = gradient
+            buffer[:, self.rows, c] = gradient
 
-    def _add_inputs(self, layer: Layer, x: Tensor, rows: slice, n: int) -> None:
+    def _add_inputs(self, layer: Layer, x: Tensor) -> None:
         # A = [w_f x, b_f], written where it stays.
         k = x.shape[-1] * layer.has_weight
         if layer.module not in self.inputs:
-            self.inputs[layer.module] = x.new_empty(x.shape[0], n, k + layer.has_bias)
-        target = self.inputs[layer.module][:, rows]
+            self.inputs[layer.module] = x.new_empty(x.shape[0], self.n, k + layer.has_bias)
+        target = self.inputs[layer.module][:, self.rows]
         if layer.has_weight:
             torch.mul(x, getattr(layer.module, "weight_factor", 1.0), out=target[..., :k])
         if layer.has_bias:
             target[..., k] = getattr(layer.module, "bias_factor", 1.0)
 
-    def _add_gradients(self, layer: Layer, x: Tensor, signals: Tensor, rows: slice, n: int) -> None:
+    def _add_gradients(self, layer: Layer, x: Tensor) -> None:
         for piece in self.pieces:
-            if piece.layer is not layer:
-                continue
-            gradients = layer_gradients(layer, x, signals, piece.channels)
-            buffer = self._buffer(piece, (1, n, *gradients.shape[1:]), gradients)
-            buffer[0, rows] = gradients
+            if piece.layer is layer:
+                gradients = layer_gradients(layer, x, self.position_signals[layer.module], piece.channels)
+                buffer = self._buffer(piece, (1, self.n, *gradients.shape[1:]), gradients)
+                buffer[0, self.rows] = gradients
 
     def _buffer(self, piece: Piece, shape: tuple[int, ...], like: Tensor) -> Tensor:
         if piece not in self.signals:
