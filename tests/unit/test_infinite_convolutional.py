@@ -201,7 +201,7 @@ def test_tiles_order_and_precision_do_not_change_the_kernels(monkeypatch):
     single = infinite_convolutional_kernels(x, dtype=torch.float32, **choice)
     assert single.ntk.dtype == torch.float32
     torch.testing.assert_close(single.ntk.double(), whole.ntk, rtol=1e-4, atol=0)
-    monkeypatch.setattr(convolutional_tiles, "_LARGEST_SIDE", 3)
+    monkeypatch.setattr(convolutional_tiles, "_MOST_COLUMNS", 2)
     tiled, tiled_cross = (infinite_convolutional_kernels(x, other, **choice) for other in (None, x2))
     for a, b in ((whole, tiled), (cross, tiled_cross)):
         torch.testing.assert_close(a.nngp, b.nngp, rtol=1e-12, atol=0)

@@ -75,9 +75,9 @@ def estimate_convolutional_cost(
         recursion, dual, n1, n2, dtype=dtype, device=torch.device("cpu"), memory_limit=memory_limit
     )
     layers = sum(stage.n_convolutions * stage.pixel_pairs() for stage in recursion.stages)
-    image_pairs = (n1 * (n1 + tiles.side)) // 2 if n2 is None else n1 * n2
+    image_pairs = (n1 * (n1 + tiles.columns)) // 2 if n2 is None else n1 * n2
     once = n1 + (n2 or 0)  # each image with itself
-    work = layers * (image_pairs + 2 * once)
+    work = layers * (image_pairs + once)
     seconds = work * _seconds_per_pair(dual, settings, dtype) / tiles.threads
     return ConvolutionalCost(seconds, tiles.n_bytes, tiles.result_bytes, layers, image_pairs)
 
@@ -90,7 +90,7 @@ def _seconds_per_pair(dual: Dual, settings: NetworkSettings, dtype: torch.dtype)
         _PROBE_IMAGES, 1, _PROBE_PIXELS, _PROBE_PIXELS, dtype=dtype, generator=torch.Generator().manual_seed(0)
     )
     prepared = PreparedImages.of(recursion, dual, images, None, chunk=_PROBE_IMAGES)
-    tiles = ConvolutionalTiles(_PROBE_IMAGES, threads=1, n_bytes=0, result_bytes=0)
+    tiles = ConvolutionalTiles(_PROBE_IMAGES, _PROBE_IMAGES, threads=1, n_bytes=0, result_bytes=0)
     best = math.inf
     for _ in range(3):
         started = time.perf_counter()

@@ -10,17 +10,13 @@ for n images each paired with itself.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
 
-import torch
 from torch import Tensor
 
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.kernels.convolutional_geometry import Offset, Region, Stage, overlap, readout_radius, stages_of
-from ntk_atlas.kernels.dual_activations import Dual
+from ntk_atlas.kernels.convolutional_geometry import Offset, Stage, overlap, readout_radius, stages_of
+from ntk_atlas.kernels.convolutional_pairs import Pairs
 from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitecture
-
-Sides = list[Any]
 
 
 @dataclass(frozen=True)
@@ -69,7 +65,7 @@ class ConvolutionalRecursion:
         """Height and width before the readout."""
         return self.architecture.sizes(*self.image_shape[1:])[-1]
 
-    def run(self, pairs: "Pairs") -> tuple[Tensor, Tensor]:
+    def run(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
         """NNGP and NTK of pairs of images.
 
         Args:
@@ -78,21 +74,22 @@ class ConvolutionalRecursion:
         Returns:
             Both kernels, without the output scale.
         """
-        readout = _Readout(self)
+        readout = _Readout(self, pairs)
         pooled: dict[Offset, tuple[Tensor, Tensor]] = {}
         layer = 0
         for number, stage in enumerate(self.stages):
             last = number + 1 == len(self.stages)
             after = readout.radius if last else self.stages[number + 1].radius
             before, pooled = pooled, {}
-            for offset in stage.offsets():
+            for offset in filter(pairs.needs, stage.offsets()):
                 moment, slope_part = before.pop(offset, (None, None)) if number else self._inputs(pairs, offset)
                 if moment is None:
                     continue
                 for convolution in range(stage.n_convolutions):
                     moment, slope_part = self._convolve(pairs, layer + convolution, stage, offset, moment, slope_part)
                 if stage.pool:
-                    self._pool(pooled, stage, offset, after, moment, slope_part)
+                    for twin in pairs.twins(offset):
+                        self._pool(pairs, pooled, stage, twin, after, moment, slope_part)
                 elif last:
                     readout.add(offset, moment, slope_part)
             layer += stage.n_convolutions
@@ -100,11 +97,11 @@ class ConvolutionalRecursion:
             readout.add(offset, moment, slope_part)
         return readout.kernels()
 
-    def _inputs(self, pairs: "Pairs", offset: Offset) -> tuple[Tensor, None]:
+    def _inputs(self, pairs: Pairs, offset: Offset) -> tuple[Tensor, None]:
         return pairs.products(*overlap(offset, self.stages[0].size)).mul_(self.sigma_w2 / self.image_shape[0]), None
 
     def _convolve(
-        self, pairs: "Pairs", layer: int, stage: Stage, offset: Offset, moment: Tensor, slope_part: Tensor | None
+        self, pairs: Pairs, layer: int, stage: Stage, offset: Offset, moment: Tensor, slope_part: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         # σ_w² T and σ_w² Ṫ Θ behind the activation from those before the convolution.
         ntk = moment * (self.fan_in(layer) / self.sigma_w2)
@@ -117,6 +114,7 @@ class ConvolutionalRecursion:
 
     @staticmethod
     def _pool(
+        pairs: Pairs,
         pooled: dict[Offset, tuple[Tensor, Tensor]],
         stage: Stage,
         offset: Offset,
@@ -126,6 +124,8 @@ class ConvolutionalRecursion:
     ) -> None:
         size = (stage.size[0] // 2, stage.size[1] // 2)
         for target in stage.pool_targets(offset, radius):
+            if not pairs.needs(target.offset):
+                continue
             if target.offset not in pooled:
                 shape = tuple(n - abs(d) for n, d in zip(size, target.offset, strict=True))
                 pooled[target.offset] = tuple(moment.new_zeros(*shape, *moment.shape[2:]) for _ in range(2))
@@ -136,8 +136,8 @@ class ConvolutionalRecursion:
 class _Readout:
     """Sums over the pixels before the dense layer."""
 
-    def __init__(self, recursion: ConvolutionalRecursion):
-        self.recursion = recursion
+    def __init__(self, recursion: ConvolutionalRecursion, pairs: Pairs):
+        self.recursion, self.pairs = recursion, pairs
         self.flatten = recursion.architecture.readout == "flatten"
         self.radius = readout_radius(recursion.architecture, recursion.readout_size)
         self.sums: tuple[Tensor, Tensor] | None = None
@@ -145,7 +145,8 @@ class _Readout:
     def add(self, offset: Offset, moment: Tensor, slope_part: Tensor) -> None:
         if self.flatten and offset != (0, 0):
             return
-        sums = (moment.sum((0, 1)), slope_part.sum((0, 1)))
+        times = len(self.pairs.twins(offset))
+        sums = (moment.sum((0, 1)).mul_(times), slope_part.sum((0, 1)).mul_(times))
         self.sums = sums if self.sums is None else (self.sums[0].add_(sums[0]), self.sums[1].add_(sums[1]))
 
     def kernels(self) -> tuple[Tensor, Tensor]:
@@ -155,100 +156,6 @@ class _Readout:
         fan_in = recursion.fan_in(recursion.architecture.depth)
         ntk = slope_part.add_(moment, alpha=fan_in / recursion.sigma_w2).add_(recursion.bias_part)
         return moment.add_(recursion.settings.bias_variance), ntk
-
-
-class Pairs:
-    """Pairs of images: what differs between a tile of pairs and images paired with themselves."""
-
-    def products(self, first: Region, second: Region) -> Tensor:
-        """Inner products over channels of pixels of the first image with pixels of the second."""
-        raise NotImplementedError
-
-    def activate(self, layer: int, stage: Stage, offset: Offset, nngp: Tensor, ntk: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns σ_w² T and σ_w² Ṫ; `nngp` may be overwritten."""
-        raise NotImplementedError
-
-
-@dataclass
-class SamePairs(Pairs):
-    """Each of n images with itself: variances of all pixels in all layers, and the exact diagonal.
-
-    Attributes:
-        images: `(channels, height, width, n)`, float64.
-        dual: of the activation.
-        sigma_w2: σ_w².
-        variances: K of each convolution's output, pixel with itself, `(height, width, n)`; filled by the run.
-        largest: largest E[φ²], E[φ'²] and NTK before the activation, of each convolution; filled by the run.
-    """
-
-    images: Tensor
-    dual: Dual
-    sigma_w2: float
-    variances: list[Tensor] = field(default_factory=list)
-    largest: list[tuple[float, float, float]] = field(default_factory=list)
-    _ready: list[Dual] = field(default_factory=list)
-
-    def products(self, first: Region, second: Region) -> Tensor:
-        """Returns `(height, width, n)`, see `Pairs.products`."""
-        return (self.images[:, *first] * self.images[:, *second]).sum(0)
-
-    def activate(self, layer: int, stage: Stage, offset: Offset, nngp: Tensor, ntk: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the layer, see `Pairs.activate`; exact moments for a pixel with itself."""
-        if offset == (0, 0):
-            dual = self.dual.at(nngp)
-            self._ready.append(dual)
-            self.variances.append(nngp)
-            moment, slope = dual.second_moment(nngp), dual.slope_moment(nngp)
-            self.largest.append((float(moment.max()), float(slope.max()), float(ntk.max())))
-            return moment * self.sigma_w2, slope * self.sigma_w2
-        dual = self._ready[layer]
-        sides = (dual.side(self.variances[layer][region], nngp.dtype) for region in overlap(offset, stage.size))
-        scratch = (torch.empty_like(nngp), torch.empty_like(nngp))
-        result = dual.evaluate(nngp, *sides, scratch, self.sigma_w2)
-        return result.moment, result.slope
-
-
-@dataclass
-class TilePairs(Pairs):
-    """All pairs of two groups of images.
-
-    Attributes:
-        first: `(height, width, rows, channels)`.
-        second: `(height, width, columns, channels)`.
-        duals: made ready for all variances, by layer.
-        sides: of the rows and of the columns, by layer.
-        sigma_w2: σ_w².
-        on_diagonal: whether both groups are the same images.
-        errors: `(2, depth)`: largest errors of T and Ṫ, raised by the run.
-    """
-
-    first: Tensor
-    second: Tensor
-    duals: list[Dual]
-    sides: tuple[Sides, Sides]
-    sigma_w2: float
-    on_diagonal: bool
-    errors: Tensor
-
-    def products(self, first: Region, second: Region) -> Tensor:
-        """Returns `(height, width, rows, columns)`, see `Pairs.products`."""
-        return self.first[first] @ self.second[second].mT
-
-    def activate(self, layer: int, stage: Stage, offset: Offset, nngp: Tensor, ntk: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the layer, see `Pairs.activate`."""
-        if self.on_diagonal and offset == (0, 0):
-            # An image with itself is known exactly and set in the end; 0 is where every dual is easy.
-            nngp.diagonal(dim1=-2, dim2=-1).zero_()
-        dual = self.duals[layer]
-        sides = [
-            dual.crop(side[layer], region) for side, region in zip(self.sides, overlap(offset, stage.size), strict=True)
-        ]
-        scratch = (torch.empty_like(nngp), torch.empty_like(nngp))
-        result = dual.evaluate(nngp, *sides, scratch, self.sigma_w2)
-        if result.moment_error or result.slope_error:
-            found = torch.tensor([result.moment_error, result.slope_error], dtype=torch.float64) / self.sigma_w2
-            self.errors[:, layer] = torch.maximum(self.errors[:, layer], found)
-        return result.moment, result.slope
 
 
 def box_mean(x: Tensor, kernel_size: int) -> Tensor:

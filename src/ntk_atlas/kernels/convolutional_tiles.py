@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 
 from ntk_atlas.kernels.convolutional_geometry import readout_radius
-from ntk_atlas.kernels.convolutional_recursion import ConvolutionalRecursion, SamePairs, TilePairs
+from ntk_atlas.kernels.convolutional_pairs import SamePairs, Sides, TilePairs
+from ntk_atlas.kernels.convolutional_recursion import ConvolutionalRecursion
 from ntk_atlas.kernels.dual_activations import Dual
 from ntk_atlas.kernels.errors import MemoryLimitError
 from ntk_atlas.memory import default_memory_limit
 from ntk_atlas.numerics import precise_math
 
-_PAIRS_OF_A_TILE = 2**16
-_LARGEST_SIDE = 64
+_PAIRS_OF_A_TILE = 2**17
+_MOST_COLUMNS = 64
 _ARRAYS_ALIVE = 10
 """Arrays of one offset alive at once: both kernels, their box means, scratch and what a dual needs."""
 
@@ -78,23 +79,28 @@ class PreparedImages:
             largest,
         )
 
-    def tile(self, rows: slice, columns: slice, errors: Tensor) -> Tensor:
-        """Returns NNGP and NTK of a tile, `(2, rows, columns)`, and raises `errors`."""
-        second = self.first if self.second is None else self.second
+    def column_sides(self, columns: slice) -> Sides:
+        """Returns what tiles need of their columns, by layer."""
         shift = 0 if self.second is None else self.first.shape[2]
         moved = slice(columns.start + shift, columns.stop + shift)
-        dtype = self.first.dtype
-        sides = (
-            [d.side(v[:, :, rows, None], dtype) for d, v in zip(self.duals, self.variances, strict=True)],
-            [d.side(v[:, :, None, moved], dtype) for d, v in zip(self.duals, self.variances, strict=True)],
-        )
+        return [
+            dual.side(v[:, :, None, moved], self.first.dtype)
+            for dual, v in zip(self.duals, self.variances, strict=True)
+        ]
+
+    def tile(self, rows: slice, columns: slice, column_sides: Sides, errors: Tensor) -> Tensor:
+        """Returns NNGP and NTK of a tile, `(2, rows, columns)`, and raises `errors`."""
+        second = self.first if self.second is None else self.second
+        row_sides = [
+            dual.side(v[:, :, rows, None], self.first.dtype) for dual, v in zip(self.duals, self.variances, strict=True)
+        ]
         pairs = TilePairs(
             self.first[:, :, rows],
             second[:, :, columns],
             self.duals,
-            sides,
+            (row_sides, column_sides),
             self.recursion.sigma_w2,
-            self.second is None and rows == columns,
+            columns.start - rows.start if self.second is None and columns.start < rows.stop else None,
             errors,
         )
         return torch.stack(self.recursion.run(pairs))
@@ -105,13 +111,15 @@ class ConvolutionalTiles:
     """How pairs of images are cut.
 
     Attributes:
-        side: images of a tile's rows and of its columns.
+        rows: images of a tile's rows; divides `columns`.
+        columns: images of a tile's columns; they lie next to each other in memory, so many are fast.
         threads: tiles at a time.
         n_bytes: peak memory, result included.
         result_bytes: memory of the result.
     """
 
-    side: int
+    rows: int
+    columns: int
     threads: int
     n_bytes: int
     result_bytes: int
@@ -128,15 +136,15 @@ class ConvolutionalTiles:
         """
         symmetric = images.second is None
         scale = images.recursion.settings.output_scale**2
-        wanted = [
-            (rows, columns)
-            for rows in _slices(results.shape[1], self.side)
-            for columns in _slices(results.shape[2], self.side)
-            if not symmetric or columns.start >= rows.start
-        ]
+        errors = []
         with precise_math(threads=1), ThreadPoolExecutor(self.threads) as pool:
-            errors = list(pool.map(partial(_fill, results, images, scale), wanted))
+            for columns in _slices(results.shape[2], self.columns):
+                run = partial(_fill, results, images, scale, columns, images.column_sides(columns))
+                errors += pool.map(run, _slices(columns.stop if symmetric else results.shape[1], self.rows))
         if symmetric:
+            for block in _slices(results.shape[1], self.columns):
+                square = results[:, block, block]
+                square.copy_(square.triu() + square.triu(1).mT)
             results.diagonal(dim1=1, dim2=2).copy_(scale * images.diagonal)
         return torch.stack(errors).amax(0)
 
@@ -177,22 +185,33 @@ def plan_convolutional_tiles(
     # Variances of all images in all layers, and a copy while they are put together.
     fixed = result + images + 2 * 8 * samples * sum(n_pixels) + dual.fixed_bytes()
     numbers = _numbers_per_image_pair(recursion)
-    side = max(1, min(_LARGEST_SIDE, math.isqrt(_PAIRS_OF_A_TILE // n_pixels[0]), max(n1, n2 or 0)))
+    columns = min(_MOST_COLUMNS, _power_of_two(max(1, _PAIRS_OF_A_TILE // n_pixels[0])), _power_of_two(n2 or n1))
+    rows = max(1, min(columns, _power_of_two(n1), _PAIRS_OF_A_TILE // (n_pixels[0] * columns)))
     threads = torch.get_num_threads() if device.type == "cpu" else 1
     while True:
-        sides = 2 * side * sum(n_pixels) * dual.bytes_per_sample(size)
+        sides = (rows + columns) * sum(n_pixels) * dual.bytes_per_sample(size)
         # An image with itself takes as much in float64; a chunk of them is a tile's worth.
-        needed = fixed + max(threads * (numbers * side**2 * size + sides), numbers * side**2 * 8)
+        needed = fixed + max(threads * (numbers * rows * columns * size + sides), numbers * rows * columns * 8)
         if needed <= limit:
-            return ConvolutionalTiles(side, threads, needed, result)
-        if side == 1 and threads == 1:
+            return ConvolutionalTiles(rows, columns, threads, needed, result)
+        if rows > 1:
+            rows //= 2
+        elif threads > 1:
+            threads -= 1
+        elif columns > 1:
+            columns //= 2
+        else:
             raise MemoryLimitError(
                 f"a convolutional kernel of {n1} x {n2 or n1} images of {recursion.image_shape} takes "
                 f"{result / 1e6:.3g} MB for the result and at least {(needed - result) / 1e6:.3g} MB beside it; "
                 f"memory_limit is {limit / 1e6:.3g} MB: raise it, use smaller images, dtype=torch.float32, pool later, "
                 "or compute blocks of images"
             )
-        threads, side = (threads - 1, side) if threads > 1 else (threads, side // 2)
+
+
+def _power_of_two(n: int) -> int:
+    # The largest that is not above n.
+    return 1 << (n.bit_length() - 1)
 
 
 def _numbers_per_image_pair(recursion: ConvolutionalRecursion) -> int:
@@ -210,15 +229,13 @@ def _numbers_per_image_pair(recursion: ConvolutionalRecursion) -> int:
     return work + max((a + b for a, b in zip([0, *pooled], [*pooled, 0], strict=True)), default=0)
 
 
-def _fill(results: Tensor, images: PreparedImages, scale: float, where: tuple[slice, slice]) -> Tensor:
-    rows, columns = where
+def _fill(
+    results: Tensor, images: PreparedImages, scale: float, columns: slice, column_sides: Sides, rows: slice
+) -> Tensor:
     errors = torch.zeros(2, images.recursion.architecture.depth, dtype=torch.float64)
-    tile = images.tile(rows, columns, errors).mul_(scale)
-    if images.second is None:
-        if rows == columns:
-            tile = tile.triu() + tile.triu(1).mT
-        else:
-            results[:, columns, rows] = tile.mT
+    tile = images.tile(rows, columns, column_sides, errors).mul_(scale)
+    if images.second is None and columns.start >= rows.stop:
+        results[:, columns, rows] = tile.mT
     results[:, rows, columns] = tile
     return errors
 

@@ -89,7 +89,7 @@ def infinite_convolutional_kernels(
         memory_limit=memory_limit,
     )
     log.info("infinite convolutional kernels, %d x %d images: %s", n1, n2 or n1, cost)
-    images = PreparedImages.of(recursion, dual, x1, x2, chunk=tiles.side**2)
+    images = PreparedImages.of(recursion, dual, x1, x2, chunk=tiles.rows * tiles.columns)
     results = torch.empty(2, n1, n2 or n1, dtype=dtype, device=x1.device)
     errors = tiles.fill(results, images)
     return InfiniteKernels(results[:1], results[1:], _error_bounds(recursion, images, errors))
