@@ -1,6 +1,7 @@
 """Infinite-width kernels against an independent implementation, published values, and limits."""
 
 import json
+import typing
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.config.network import Activation, NetworkSettings
 from ntk_atlas.kernels.empirical import empirical_ntk
+from ntk_atlas.kernels.errors import KernelInputError
 from ntk_atlas.kernels.infinite import infinite_kernels, infinite_nngp, infinite_ntk, output_variance
 from ntk_atlas.networks.fully_connected import fully_connected
 from ntk_atlas.streams import torch_stream
@@ -185,7 +187,7 @@ def test_opposite_and_zero_inputs_are_finite():
         assert torch.isfinite(kernels.nngp).all() and torch.isfinite(kernels.ntk).all()
 
 
-@pytest.mark.parametrize("activation", ["relu", "erf"])
+@pytest.mark.parametrize("activation", ["relu", "erf", "gelu", "tanh"])
 def test_tiles_do_not_change_the_kernels(monkeypatch, activation):
     x1, x2 = normal(23, 3), normal(9, 3, "x2")
     choice = {
@@ -197,9 +199,10 @@ def test_tiles_do_not_change_the_kernels(monkeypatch, activation):
     whole, cross = infinite_kernels(x1, **choice), infinite_kernels(x1, x2, **choice)
     monkeypatch.setattr("ntk_atlas.kernels.infinite_tiles._SIDE", {torch.float64: 5})
     tiled, tiled_cross = infinite_kernels(x1, **choice), infinite_kernels(x1, x2, **choice)
+    rtol = 1e-8 if activation == "tanh" else 1e-12
     for a, b in ((whole, tiled), (cross, tiled_cross)):
-        torch.testing.assert_close(a.ntk, b.ntk, rtol=1e-12, atol=0)
-        torch.testing.assert_close(a.nngp, b.nngp, rtol=1e-12, atol=0)
+        torch.testing.assert_close(a.ntk, b.ntk, rtol=rtol, atol=0)
+        torch.testing.assert_close(a.nngp, b.nngp, rtol=rtol, atol=0)
     assert torch.equal(tiled.ntk, tiled.ntk.mT) and torch.equal(tiled.nngp, tiled.nngp.mT)
     for i, depth in enumerate(choice["depths"]):
         one = {"depth": depth, **{k: v for k, v in choice.items() if k != "depths"}}
@@ -213,14 +216,70 @@ def test_tiles_do_not_change_the_kernels(monkeypatch, activation):
     depth=st.integers(0, 20),
     init_scale=st.floats(0.1, 4.0),
     bias_variance=st.floats(0.0, 1.0),
-    activation=st.sampled_from(["relu", "erf"]),
+    activation=st.sampled_from(typing.get_args(Activation)),
     parameterization=st.sampled_from(["standard", "ntk"]),
 )
 def test_kernels_are_positive_semidefinite(n, depth, init_scale, bias_variance, activation, parameterization):
     chosen = NetworkSettings(activation=activation, parameterization=parameterization, bias_variance=bias_variance)
     kernels = infinite_kernels(normal(n, 3), depths=[depth], settings=chosen, init_scale=init_scale, width=50)
-    for kernel in (kernels.nngp[0], kernels.ntk[0]):
-        assert torch.linalg.eigvalsh(kernel)[0] > -1e-8 * kernel.trace()
+    for kernel, bound in zip((kernels.nngp[0], kernels.ntk[0]), kernels.error_bound[:, 0], strict=True):
+        assert torch.equal(kernel, kernel.T)
+        assert torch.linalg.eigvalsh(kernel)[0] > -1e-8 * kernel.trace() - n * bound
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(
+    scale=st.floats(1e-3, 1e3),
+    depth=st.integers(0, 8),
+    slope=st.floats(-1.0, 1.0),
+    order=st.permutations(range(9)),
+    parameterization=st.sampled_from(["standard", "ntk"]),
+)
+def test_relu_is_homogeneous_and_order_does_not_matter(scale, depth, slope, order, parameterization):
+    """K(s x, s x') = s² K(x, x') without biases, for every leaky ReLU; samples may come in any order."""
+    chosen = NetworkSettings(parameterization=parameterization, trainable_biases=False)
+    choice = {"depths": [depth], "settings": chosen, "init_scale": 1.7, "width": 9}
+    choice["activation"] = torch.nn.LeakyReLU(slope)
+    x = normal(9, 3)
+    kernels = infinite_kernels(x, **choice)
+    scaled = infinite_kernels(scale * x[list(order)], **choice)
+    for a, b in ((kernels.nngp[0], scaled.nngp[0]), (kernels.ntk[0], scaled.ntk[0])):
+        expected = scale**2 * a[list(order)][:, list(order)]
+        torch.testing.assert_close(b, expected, rtol=1e-9, atol=1e-13 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("activation", typing.get_args(Activation))
+def test_rectangles_are_parts_of_the_square(activation):
+    """x1 ≠ x2 with samples in common: what is exact on the diagonal is so elsewhere, up to rounding."""
+    x = normal(11, 4)
+    choice = {"depths": [1, 3], "init_scale": 1.9}
+    choice["settings"] = NetworkSettings(activation=activation, parameterization="ntk", bias_variance=0.2)
+    square, rectangle = infinite_kernels(x, **choice), infinite_kernels(x[2:], x[:7], **choice)
+    bound = float(square.error_bound.max() + rectangle.error_bound.max())
+    for a, b in ((square.nngp, rectangle.nngp), (square.ntk, rectangle.ntk)):
+        torch.testing.assert_close(b, a[:, 2:, :7], rtol=1e-10, atol=1e-12 + bound)
+
+
+@pytest.mark.parametrize("activation", typing.get_args(Activation))
+def test_single_precision_is_double_up_to_its_rounding(activation):
+    x = normal(40, 50)
+    choice = {"depths": [0, 2], "init_scale": 2.0, "settings": NetworkSettings(activation=activation), "width": 3}
+    double, single = infinite_kernels(x, **choice), infinite_kernels(x.float(), dtype=torch.float32, **choice)
+    assert single.nngp.dtype == single.ntk.dtype == torch.float32
+    torch.testing.assert_close(single.nngp.double(), double.nngp, rtol=0, atol=1e-5 * float(double.nngp.max()))
+    torch.testing.assert_close(single.ntk.double(), double.ntk, rtol=0, atol=1e-5 * float(double.ntk.max()))
+    diagonal = (single.ntk[1].double().diagonal() / double.ntk[1].diagonal() - 1).abs()
+    assert diagonal.max() < 1e-6  # from float64 variances
+
+
+def test_functions_and_modules_stand_for_names():
+    x = normal(5, 3)
+    choice = {"depth": 2, "settings": NTK, "init_scale": 1.5}
+    for own, name in ((torch.nn.GELU(), "gelu"), (torch.tanh, "tanh"), (torch.nn.LeakyReLU(0.01), "leaky_relu")):
+        assert torch.equal(infinite_ntk(x, activation=own, **choice), infinite_ntk(x, activation=name, **choice))
+        assert torch.equal(infinite_nngp(x, activation=own, **choice), infinite_nngp(x, activation=name, **choice))
+    linear = infinite_ntk(x, activation=torch.nn.Identity(), **choice)
+    torch.testing.assert_close(linear, 3 * 1.5**3 * (x @ x.T) / 3, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("activation", ["relu", "erf"])
@@ -248,11 +307,17 @@ def test_nngp_needs_no_width_but_the_standard_ntk_does():
         ({"x1": torch.full((2, 3), torch.nan)}, "x1 has a NaN"),
         ({"x2": torch.full((2, 3), torch.inf)}, "x2 has a NaN"),
         ({"x2": torch.ones(2, 4)}, "a sample of x1 has 3 inputs .* of x2 4"),
+        ({"x1": [[1.0, 2.0]]}, "x1 is a list: give a torch tensor"),
+        ({"x1": torch.ones(2, 3, dtype=torch.complex64)}, "x1 is complex"),
+        ({"init_scale": -1.0}, "positive and finite; got -1.0"),
+        ({"init_scale": float("inf")}, "positive and finite"),
+        ({"dtype": torch.bfloat16}, "torch.float64 or torch.float32, got torch.bfloat16"),
+        ({"activation": "swish"}, "'swish': available are relu"),
         ({"depths": []}, "numbers of hidden layers"),
         ({"depths": [2, -1]}, "numbers of hidden layers"),
     ],
 )
 def test_bad_input_gives_one_clear_message(change, message):
     choice = {"x1": torch.ones(2, 3), "depths": [1], "settings": NTK, "init_scale": 2.0} | change
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(KernelInputError, match=message):
         infinite_kernels(choice.pop("x1"), choice.pop("x2", None), **choice)

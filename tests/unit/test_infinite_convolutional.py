@@ -254,10 +254,10 @@ def test_cost_is_told_and_kept(caplog):
     with caplog.at_level("INFO", logger="ntk_atlas.kernels.infinite_convolutional"):
         infinite_convolutional_kernels(x, init_scale=2.0, **choice)
     assert "5 x 5 images: about" in caplog.text and "pairs of pixels" in caplog.text
-    small = infinite_convolutional_kernels(x, init_scale=2.0, memory_limit=cost.n_bytes // 3, **choice)
+    small = infinite_convolutional_kernels(x, init_scale=2.0, memory_limit=cost.result_bytes + 1_200_000, **choice)
     torch.testing.assert_close(small.ntk, infinite_convolutional_kernels(x, init_scale=2.0, **choice).ntk)
-    with pytest.raises(MemoryLimitError, match=r"5 x 5 images .*memory_limit is 0.02 MB: raise it"):
-        infinite_convolutional_kernels(x, init_scale=2.0, memory_limit=20_000, **choice)
+    with pytest.raises(MemoryLimitError, match=r"5 x 5 images .*memory_limit is 1 MB: raise it"):
+        infinite_convolutional_kernels(x, init_scale=2.0, memory_limit=1_000_000, **choice)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from ntk_atlas.kernels.convolutional_pairs import SamePairs, Sides, TilePairs
 from ntk_atlas.kernels.convolutional_recursion import ConvolutionalRecursion
 from ntk_atlas.kernels.dual_activations import Dual
 from ntk_atlas.kernels.errors import MemoryLimitError
+from ntk_atlas.kernels.infinite_tiles import SLACK_BYTES
 from ntk_atlas.memory import default_memory_limit
 from ntk_atlas.numerics import precise_math
 
@@ -183,7 +184,7 @@ def plan_convolutional_tiles(
     result = 2 * n1 * (n1 if n2 is None else n2) * size
     images = samples * math.prod(recursion.image_shape) * 2 * size
     # Variances of all images in all layers, and a copy while they are put together.
-    fixed = result + images + 2 * 8 * samples * sum(n_pixels) + dual.fixed_bytes()
+    fixed = result + images + 2 * 8 * samples * sum(n_pixels) + dual.fixed_bytes() + SLACK_BYTES
     numbers = _numbers_per_image_pair(recursion)
     columns = min(_MOST_COLUMNS, _power_of_two(max(1, _PAIRS_OF_A_TILE // n_pixels[0])), _power_of_two(n2 or n1))
     rows = max(1, min(columns, _power_of_two(n1), _PAIRS_OF_A_TILE // (n_pixels[0] * columns)))

@@ -42,7 +42,7 @@ def short_range_mean(function: Callable[[Tensor], Tensor], q: Tensor, step: floa
     """
     node = torch.arange(-_REACH, _REACH + step / 2, step, dtype=q.dtype, device=q.device)
     means = []
-    for block in q.sqrt().flatten().split(4096):
+    for block in q.sqrt().flatten().split(512):
         narrow, wide = block.clamp(max=1.0)[:, None], block.clamp(min=1.0)[:, None]
         # g(t) n(t/√q) dt/√q with t = min(√q, 1)·node and dt/√q = step / max(√q, 1).
         weight = torch.exp(-0.5 * (node / wide) ** 2) * (step / math.sqrt(2 * math.pi)) / wide

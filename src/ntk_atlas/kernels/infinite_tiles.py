@@ -15,6 +15,8 @@ from ntk_atlas.numerics import precise_math
 
 _SIDE = {torch.float32: 256, torch.float64: 192}
 _SMALLEST = 8
+SLACK_BYTES = 2**20
+"""What threads, allocators and small tensors take beside what is counted."""
 _TILES_ALIVE = 9
 """Products, the NTK, two of scratch, up to three more inside a dual, and what a mirror image takes."""
 
@@ -131,21 +133,24 @@ def plan_tiles(a: Tensor, b: Tensor, *, symmetric: bool, layers: PreparedLayers,
     memory_limit = default_memory_limit(a.device) if memory_limit is None else memory_limit
     size = a.element_size()
     result = 2 * len(layers.depths) * len(a) * len(b) * size
-    inputs = a.nbytes + (0 if symmetric else b.nbytes)
-    vectors = 8 * 4 * (len(layers.variances) + 1) * (len(a) + len(b))
+    # A copy in the kernels' precision, and for the norms one in float64.
+    inputs = a.nbytes + (0 if symmetric else b.nbytes) + (0 if size == 8 else 8 * max(a.numel(), b.numel()))
+    vectors = 8 * 4 * (len(layers.variances) + 1) * (len(a) + len(b)) + SLACK_BYTES
     fixed = sum(dual.fixed_bytes() for dual in layers.duals[-1:])
     a_sample = sum(dual.bytes_per_sample(size) for dual in layers.duals)
     left = memory_limit - result - inputs - vectors - fixed
     smallest = min(side, _SMALLEST)
-    while side >= smallest:
+    while True:
         for_panels = left - threads * (_TILES_ALIVE * side**2 * size + 3 * side * a_sample)
         panel = _whole(b, side) if a_sample == 0 else min(_whole(b, side), for_panels // a_sample // side * side)
         if for_panels >= 0 and panel > 0:
             return Tiles(a, b, symmetric, side, panel, threads)
         if threads > 1:
             threads -= 1
+        elif side > smallest:
+            side = max(side // 2, smallest)
         else:
-            side //= 2
+            break
     beside = inputs + vectors + fixed + _TILES_ALIVE * smallest**2 * size + 4 * smallest * a_sample
     raise MemoryLimitError(
         f"infinite kernels of {len(a)} x {len(b)} samples at {len(layers.depths)} depths take {_mb(result)} for the "
