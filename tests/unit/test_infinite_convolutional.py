@@ -105,7 +105,7 @@ ARCHITECTURES = st.builds(
 )
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=10, deadline=None, derandomize=True)
 @given(
     architecture=ARCHITECTURES,
     height=st.integers(4, 6),

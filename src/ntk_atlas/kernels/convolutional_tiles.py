@@ -141,7 +141,9 @@ class ConvolutionalTiles:
         with precise_math(threads=1), ThreadPoolExecutor(self.threads) as pool:
             for columns in _slices(results.shape[2], self.columns):
                 run = partial(_fill, results, images, scale, columns, images.column_sides(columns))
-                errors += pool.map(run, _slices(columns.stop if symmetric else results.shape[1], self.rows))
+                errors += (pool.map if self.threads > 1 else map)(
+                    run, _slices(columns.stop if symmetric else results.shape[1], self.rows)
+                )
         if symmetric:
             for block in _slices(results.shape[1], self.columns):
                 square = results[:, block, block]

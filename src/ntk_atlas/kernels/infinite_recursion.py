@@ -145,8 +145,8 @@ class PreparedLayers:
         recursion = self.recursion
         sigma_w2, sigma_b2 = recursion.sigma_w2, recursion.settings.bias_variance
         ntk, *spare = buffers
-        torch.mul(products, recursion.input_part, out=ntk).add_(recursion.bias_part)
-        nngp = products.mul_(sigma_w2 / recursion.n_inputs).add_(sigma_b2)
+        torch.mul(products, recursion.input_part, out=ntk)
+        nngp = products.mul_(sigma_w2 / recursion.n_inputs)
         for depth in range(len(self.duals) + 1):
             if depth > 0:
                 result = self.duals[depth - 1].evaluate(nngp, a[depth - 1], b[depth - 1], tuple(spare), sigma_w2)
@@ -156,10 +156,10 @@ class PreparedLayers:
                 spare = [nngp, result.slope]
                 ntk.mul_(result.slope).add_(result.moment, alpha=recursion.fan_in_part / sigma_w2)
                 nngp = result.moment
-                if recursion.bias_part:
-                    ntk.add_(recursion.bias_part)
-                if sigma_b2:
-                    nngp.add_(sigma_b2)
+            if recursion.bias_part:
+                ntk.add_(recursion.bias_part)
+            if sigma_b2:
+                nngp.add_(sigma_b2)
             for position, wanted in enumerate(self.depths):
                 if wanted == depth:
                     out[0, position], out[1, position] = nngp, ntk

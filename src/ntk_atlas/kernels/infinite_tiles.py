@@ -13,7 +13,7 @@ from ntk_atlas.kernels.infinite_recursion import PreparedLayers, Sides
 from ntk_atlas.memory import default_memory_limit
 from ntk_atlas.numerics import precise_math
 
-_SIDE = {torch.float32: 256, torch.float64: 192}
+_SIDE = {torch.float32: 384, torch.float64: 192}
 _SMALLEST = 8
 SLACK_BYTES = 2**20
 """What threads, allocators and small tensors take beside what is counted."""
@@ -59,9 +59,12 @@ class Tiles:
                 blocks = list(_slices(panel.start, panel.stop, self.side))
                 sides = [layers.sides(block, results.dtype, second=True) for block in blocks]
                 run = partial(self._row, results, layers, list(zip(blocks, sides, strict=True)))
-                errors += pool.map(run, _slices(0, panel.stop if self.symmetric else len(self.a), self.side))
+                errors += (pool.map if self.threads > 1 else map)(
+                    run, _slices(0, panel.stop if self.symmetric else len(self.a), self.side)
+                )
         if self.symmetric:
-            self._finish_diagonal(results, layers)
+            for position, depth in enumerate(layers.depths):
+                results[:, position].diagonal(dim1=1, dim2=2).copy_(layers.diagonal(depth))
         return torch.stack(errors).amax(0)
 
     def _row(self, results: Tensor, layers: PreparedLayers, blocks: list[tuple[slice, Sides]], rows: slice) -> Tensor:
@@ -101,16 +104,13 @@ class Tiles:
             # These entries are known exactly and set in the end; 0 is where every dual is easy.
             products.diagonal().zero_()
         layers.tile(products, *sides, buffers, results[:, :, rows, columns], errors)
-        if self.symmetric and columns.start >= rows.stop:
-            results[:, :, columns, rows] = results[:, :, rows, columns].mT
-
-    def _finish_diagonal(self, results: Tensor, layers: PreparedLayers) -> None:
-        for position, depth in enumerate(layers.depths):
-            for kernel, diagonal in zip(results[:, position], layers.diagonal(depth), strict=True):
-                for block in _slices(0, len(self.a), self.side):
-                    square = kernel[block, block]
-                    square.copy_(square.triu() + square.triu(1).mT)
-                kernel.diagonal().copy_(diagonal)
+        if not self.symmetric:
+            return
+        if columns.start == rows.start:
+            square = results[:, :, rows, rows]
+            square.copy_(square.triu() + square.triu(1).mT)
+            columns = slice(rows.stop, columns.stop)
+        results[:, :, columns, rows] = results[:, :, rows, columns].mT
 
 
 def plan_tiles(a: Tensor, b: Tensor, *, symmetric: bool, layers: PreparedLayers, memory_limit: int | None) -> Tiles:
