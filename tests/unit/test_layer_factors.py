@@ -118,3 +118,42 @@ def test_last_hidden_layer_has_one_signal_behind_an_elementwise_activation(eleme
     assert widths == [20, 4 if short else 20, 25]
     _, by_output = grams(network, x, "full")
     torch.testing.assert_close(products[1], by_output[1], rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("output_reduction", ["full", "trace", "logit_sum"])
+def test_passes_beside_each_other_give_the_bits_of_passes_in_turn(output_reduction):
+    network = nn.Sequential(
+        nn.Conv2d(2, 4, 3), nn.Tanh(), nn.Conv2d(4, 6, 2), nn.GELU(), nn.Flatten(), nn.Linear(54, 5), nn.ReLU(),
+        nn.Linear(5, 3),
+    )  # fmt: skip
+    x = torch.randn(23, 2, 6, 6, generator=torch_stream("x"))
+    structure = probe_network(network, x)
+    pieces = [Piece(y, (0, y.out_features) if y.form == "gradients" else None) for y in structure.layers]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        in_turn, at_once = (
+            capture_factors(
+                network, structure, pieces, x, output_reduction=output_reduction, samples_a_pass=3, workers=workers
+            )
+            for workers in (1, 4)
+        )
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.get_num_threads() == threads
+    for one, other in zip(in_turn, at_once, strict=True):
+        assert torch.equal(one.signals, other.signals)
+        assert (one.inputs is None) == (other.inputs is None)
+        assert one.inputs is None or torch.equal(one.inputs, other.inputs)
+    assert not any(module._forward_hooks for module in network.modules())
+
+
+def test_an_error_in_a_pass_beside_others_is_the_error():
+    network = nn.Sequential(nn.Conv2d(2, 4, 3), nn.Flatten(), nn.Linear(64, 2))
+    x = torch.randn(9, 2, 6, 6, generator=torch_stream("x"))
+    structure = probe_network(network, x)
+    network[0].register_forward_hook(lambda module, args, output: output[:1])
+    pieces = [Piece(y, (0, y.out_features) if y.form == "gradients" else None) for y in structure.layers]
+    with pytest.raises(ValueError, match=r"the network must map \(3, 2, 6, 6\)"):
+        capture_factors(network, structure, pieces, x, samples_a_pass=3, workers=2)
+    assert torch.get_num_threads() >= 1

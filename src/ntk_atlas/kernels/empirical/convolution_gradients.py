@@ -2,18 +2,15 @@ r"""Per-sample gradients of a convolution's weight, without the matrix of all wi
 
     ∂f_c/∂W[o, i, u] = Σ_p b_c[o, p] x[i, stride·p + dilation·u − padding]
 
-The matrix of all windows would be as many times larger than the input as the kernel has entries. Three forms avoid it.
-On CPUs the backend runs single-precision convolutions near the rate of matrix products: one call a sample where there
-are many positions, which takes images as they are; one call for all samples, each a group of its own, where there are
-few. Elsewhere such calls are slow, and products over one row of the kernel at a time stand for them.
+The matrix of all windows would be as many times larger than the input as the kernel has entries. Two forms avoid it.
+On CPUs the backend runs single-precision convolutions near the rate of matrix products: one convolution in which every
+sample is a group of its own. Elsewhere such convolutions are slow, and products over one row of the kernel at a time
+stand for them.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-# From here on the calls of one sample each are long enough not to be felt.
-_MANY_POSITIONS, _MANY_CHANNELS = 400, 8
 
 
 def convolution_weight_gradients(
@@ -38,48 +35,8 @@ def convolution_weight_gradients(
     if x.dim() == 3:
         x, signals = x.unsqueeze(2), signals.unsqueeze(3)
     size = (1,) * (4 - module.weight.dim()) + tuple(module.kernel_size)
-    form = by_kernel_rows
-    if _backend_is_fast(x):
-        long = signals.shape[-2] * signals.shape[-1] >= _MANY_POSITIONS and x.shape[1] >= _MANY_CHANNELS * module.groups
-        form = by_sample if long else by_grouped_convolution
+    form = by_grouped_convolution if _backend_is_fast(x) else by_kernel_rows
     return form(x, signals, size, stride, padding, dilation, module.groups)
-
-
-def by_sample(
-    x: Tensor,
-    signals: Tensor,
-    size: tuple[int, int],
-    stride: tuple[int, int],
-    padding: tuple[int, int, int, int],
-    dilation: tuple[int, int],
-    groups: int,
-) -> Tensor:
-    """The weight gradient of the convolution of one sample and output after the other.
-
-    Args:
-        x: see `by_grouped_convolution`.
-        signals: likewise.
-        size: likewise.
-        stride: likewise.
-        padding: likewise.
-        dilation: likewise.
-        groups: likewise.
-
-    Returns:
-        `(n, C, P)`.
-    """
-    n, c, c_out = signals.shape[:3]
-    x, zeros = _symmetric(x, signals, size, stride, padding, dilation)
-    weight = x.new_empty(1).expand(c_out, x.shape[1] // groups, *size)
-    gradients = x.new_empty(n, c, c_out * weight[0].numel())
-    for i in range(n):
-        for k in range(c):
-            _, gradient, _ = torch.ops.aten.convolution_backward(
-                signals[i, k : k + 1], x[i : i + 1], weight, None, stride, zeros, dilation, False, (0, 0), groups,
-                (False, True, False),
-            )  # fmt: skip
-            gradients[i, k] = gradient.flatten()
-    return gradients
 
 
 def by_grouped_convolution(

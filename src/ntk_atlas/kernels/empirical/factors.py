@@ -10,6 +10,7 @@ per-sample gradients B_c = ∂f_c/∂θ themselves as signals, and no inputs. Sa
 backward pass through Σ_i f_c(x_i) gives ∂f_c/∂z of every sample.
 """
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,8 +21,9 @@ from torch.autograd.graph import GradientEdge
 from ntk_atlas.kernels.empirical.layer_gradients import layer_gradients
 from ntk_atlas.kernels.empirical.layers import Layer
 from ntk_atlas.kernels.empirical.network_checks import n_samples, sample_axis
-from ntk_atlas.kernels.empirical.recorder import LayerRecorder, run
+from ntk_atlas.kernels.empirical.recorder import LayerRecorder, Record, run
 from ntk_atlas.kernels.empirical.structure import NetworkStructure
+from ntk_atlas.numerics import in_turn_or_at_once
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ def capture_factors(
     *,
     output_reduction: str = "full",
     samples_a_pass: int = 2048,
+    workers: int = 1,
 ) -> list[LayerFactors]:
     """Runs the network forward and backward over `x` and collects the factors of `pieces`.
 
@@ -78,48 +81,95 @@ def capture_factors(
         x: inputs as for `network`.
         output_reduction: of the kernel; all but `full` give C = 1.
         samples_a_pass: samples in one forward and backward pass.
+        workers: passes at a time, each on one thread of its own.
 
     Returns:
         One `LayerFactors` a piece; S = 1 unless the network is a stack.
     """
     if not pieces:
         return []
-    axis = sample_axis(network, x)
     capture = _Capture(structure, pieces, output_reduction, n_samples(network, x))
-    for block in x.split(samples_a_pass, dim=axis):
-        capture.add(network, block, block.shape[axis])
+    axis = sample_axis(network, x)
+    blocks = x.split(samples_a_pass, dim=axis)
+    starts = [i * samples_a_pass for i in range(len(blocks))]
+    with LayerRecorder(capture.recorded) as recorder:
+
+        def one_pass(block: Tensor, start: int) -> None:
+            with recorder.record() as record:
+                output = run(network, block)
+            _Pass(capture, record, output, slice(start, start + block.shape[axis])).add()
+
+        in_turn_or_at_once(one_pass, blocks, starts, workers=min(workers, len(blocks)))
     return capture.results()
 
 
 class _Capture:
-    """Factors of all samples, filled block by block.
+    """Factors of all samples, filled pass by pass.
 
     Attributes:
-        rows: the samples of the present block among all.
-        position_signals: ∂f_c/∂z of the present block at layers with gradients, `(n, C, *shape of z)`.
+        layers: layers of the pieces.
+        factor_piece: the piece of each layer with input and signal factors, by module.
+        shortcut: the last hidden layer, if it is wanted and its outputs are summed.
+        recorded: layers to listen to.
     """
 
     def __init__(self, structure: NetworkStructure, pieces: Sequence[Piece], output_reduction: str, n: int):
         self.structure, self.pieces, self.reduction, self.n = structure, pieces, output_reduction, n
         self.layers = list(dict.fromkeys(piece.layer for piece in pieces))
         self.factor_piece = {piece.layer.module: piece for piece in pieces if piece.layer.form == "factors"}
-        self.inputs: dict[nn.Module, Tensor] = {}
-        self.signals: dict[Piece, Tensor] = {}
-        self.rows, self.position_signals = slice(0, 0), {}
         sums = output_reduction in ("trace", "mean")
         self.shortcut = structure.last_hidden if sums and structure.last_hidden in self.factor_piece else None
+        self.recorded = {*self.layers} | ({structure.readout} if self.shortcut is not None else set())
+        self._inputs: dict[nn.Module, Tensor] = {}
+        self._signals: dict[Piece, Tensor] = {}
+        self._allocation = threading.Lock()
 
-    def add(self, network: nn.Module, x: Tensor, n: int) -> None:
-        """Adds the next n samples."""
-        self.rows, self.position_signals = slice(self.rows.stop, self.rows.stop + n), {}
-        recorded = {*self.layers} | ({self.structure.readout} if self.shortcut is not None else set())
-        with LayerRecorder(recorded) as recorder:
-            output = run(network, x)
-        edges = {layer.module: recorder.edges[layer.module] for layer in self.layers}
-        if self.shortcut is not None:
-            self._add_shortcut(recorder, output, edges.pop(self.shortcut))
+    def inputs(self, module: nn.Module, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        """Returns where the inputs A of all samples are kept."""
+        with self._allocation:
+            if module not in self._inputs:
+                self._inputs[module] = like.new_empty(shape)
+            return self._inputs[module]
+
+    def signals(self, piece: Piece, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        """Returns where the signals B of all samples are kept."""
+        with self._allocation:
+            if piece not in self._signals:
+                self._signals[piece] = like.new_empty(shape)
+            return self._signals[piece]
+
+    def results(self) -> list[LayerFactors]:
+        """Returns the factors of all pieces."""
+        found = []
+        for piece in self.pieces:
+            inputs, signals = self._inputs.get(piece.layer.module), self._signals[piece]
+            if self.reduction != "full":
+                signals = signals.flatten(2).unsqueeze(2)
+            found.append(LayerFactors(inputs, signals))
+        return found
+
+
+class _Pass:
+    """One forward pass, and the backward passes that turn it into factors.
+
+    Attributes:
+        rows: its samples among all.
+        position_signals: ∂f_c/∂z at layers with gradients, `(n, C, *shape of z)`.
+    """
+
+    def __init__(self, capture: _Capture, record: Record, output: Tensor, rows: slice):
+        self.capture, self.record, self.output, self.rows = capture, record, output, rows
+        self.members = capture.structure.n_members
+        self.position_signals: dict[nn.Module, Tensor] = {}
+
+    def add(self) -> None:
+        """Runs backward and fills the rows of this pass."""
+        output, capture = self.output, self.capture
+        edges = {layer.module: self.record.edges[layer.module] for layer in capture.layers}
+        if capture.shortcut is not None:
+            self._add_shortcut(edges.pop(capture.shortcut))
         # Sums need no explicit cotangents, with which torch would import sympy (seconds a process) to compare shapes.
-        logit_sum = self.reduction == "logit_sum"
+        logit_sum = capture.reduction == "logit_sum"
         sums = [output.sum()] if logit_sum else [output_c.sum() for output_c in output.unbind(-1)]
         for c, output_c in enumerate(sums if edges else []):
             gradients = torch.autograd.grad(
@@ -127,27 +177,29 @@ class _Capture:
             )
             for module, gradient in zip(edges, gradients, strict=True):
                 if gradient is None:
-                    gradient = output.new_zeros(recorder.output_shapes[module])
+                    gradient = output.new_zeros(self.record.output_shapes[module])
                 self._add_signal(module, gradient, c, len(sums))
-        for layer in self.layers:
+        for layer in capture.layers:
             if layer.form == "factors":
-                self._add_inputs(layer, recorder.inputs(layer))
+                self._add_inputs(layer, self.record.inputs(layer))
             else:
-                self._add_gradients(layer, recorder.inputs(layer))
+                self._add_gradients(layer, self.record.inputs(layer))
 
-    def _add_shortcut(self, recorder: LayerRecorder, output: Tensor, edge: GradientEdge) -> None:
-        activations = recorder.live_inputs[self.structure.readout.module]
+    def _add_shortcut(self, edge: GradientEdge) -> None:
+        capture, squares = self.capture, 0.0
+        activations = self.record.live_inputs[capture.structure.readout.module]
         (slope,) = torch.autograd.grad(activations.sum(), edge, retain_graph=True)
-        members, squares = self.structure.n_members, 0.0
-        for output_c in output[..., 0, :].unbind(-1):
+        for output_c in self.output[..., 0, :].unbind(-1):
             (v,) = torch.autograd.grad(output_c.sum(), activations, retain_graph=True)
-            squares = squares + v.reshape(members, -1, v.shape[-1])[:, :1] ** 2
-        slope = slope.reshape(members, -1, slope.shape[-1])
-        buffer = self._buffer(self.factor_piece[self.shortcut], (members, self.n, 1, slope.shape[-1]), slope)
-        torch.mul(slope, squares.sqrt(), out=buffer[:, self.rows, 0])
+            squares = squares + v.reshape(self.members, -1, v.shape[-1])[:, :1] ** 2
+        slope = slope.reshape(self.members, -1, slope.shape[-1])
+        shape = (self.members, capture.n, 1, slope.shape[-1])
+        signals = capture.signals(capture.factor_piece[capture.shortcut], shape, slope)
+        torch.mul(slope, squares.sqrt(), out=signals[:, self.rows, 0])
 
     def _add_signal(self, module: nn.Module, gradient: Tensor, c: int, n_outputs: int) -> None:
-        if module not in self.factor_piece:
+        capture = self.capture
+        if module not in capture.factor_piece:
             if module not in self.position_signals:
                 # One output needs no copy; several are laid out as their gradients, channels first or last.
                 one = n_outputs == 1
@@ -155,48 +207,30 @@ class _Capture:
             if n_outputs > 1:
                 self.position_signals[module][:, c] = gradient
             return
-        members = self.structure.n_members
-        gradient = gradient.reshape(members, -1, gradient.shape[-1])
-        constant = module is self.structure.readout_module
-        shape = (members, 1 if constant else self.n, n_outputs, gradient.shape[-1])
-        buffer = self._buffer(self.factor_piece[module], shape, gradient)
+        gradient = gradient.reshape(self.members, -1, gradient.shape[-1])
+        constant = module is capture.structure.readout_module
+        shape = (self.members, 1 if constant else capture.n, n_outputs, gradient.shape[-1])
+        signals = capture.signals(capture.factor_piece[module], shape, gradient)
         if constant:
-            buffer[:, :, c] = gradient[:, :1]
+            signals[:, :, c] = gradient[:, :1]
         else:
-            buffer[:, self.rows, c] = gradient
+            signals[:, self.rows, c] = gradient
 
     def _add_inputs(self, layer: Layer, x: Tensor) -> None:
         # A = [w_f x, b_f], written where it stays.
         k = x.shape[-1] * layer.has_weight
-        if layer.module not in self.inputs:
-            self.inputs[layer.module] = x.new_empty(x.shape[0], self.n, k + layer.has_bias)
-        target = self.inputs[layer.module][:, self.rows]
+        inputs = self.capture.inputs(layer.module, (x.shape[0], self.capture.n, k + layer.has_bias), x)[:, self.rows]
         if layer.has_weight:
-            torch.mul(x, getattr(layer.module, "weight_factor", 1.0), out=target[..., :k])
+            torch.mul(x, getattr(layer.module, "weight_factor", 1.0), out=inputs[..., :k])
         if layer.has_bias:
-            target[..., k] = getattr(layer.module, "bias_factor", 1.0)
+            inputs[..., k] = getattr(layer.module, "bias_factor", 1.0)
 
     def _add_gradients(self, layer: Layer, x: Tensor) -> None:
-        for piece in self.pieces:
+        for piece in self.capture.pieces:
             if piece.layer is layer:
                 gradients = layer_gradients(layer, x, self.position_signals[layer.module], piece.channels)
-                buffer = self._buffer(piece, (1, self.n, *gradients.shape[1:]), gradients)
-                buffer[0, self.rows] = gradients
-
-    def _buffer(self, piece: Piece, shape: tuple[int, ...], like: Tensor) -> Tensor:
-        if piece not in self.signals:
-            self.signals[piece] = like.new_empty(shape)
-        return self.signals[piece]
-
-    def results(self) -> list[LayerFactors]:
-        """Returns the factors of all pieces."""
-        found = []
-        for piece in self.pieces:
-            inputs, signals = self.inputs.get(piece.layer.module), self.signals[piece]
-            if self.reduction != "full":
-                signals = signals.flatten(2).unsqueeze(2)
-            found.append(LayerFactors(inputs, signals))
-        return found
+                shape = (1, self.capture.n, *gradients.shape[1:])
+                self.capture.signals(piece, shape, gradients)[0, self.rows] = gradients
 
 
 def _empty_outputs(gradient: Tensor, n_outputs: int) -> Tensor:

@@ -76,8 +76,9 @@ def per_sample_jacobian(
 ) -> Tensor:
     """∂f_c(x_i)/∂θ for the named parameters, `(n, C, P)`.
 
-    Modules that `torch.func.vmap` cannot batch (data-dependent control flow, operators without a batching
-    rule) are differentiated one sample at a time: slower, the same numbers.
+    Modules that `torch.func.vmap` cannot batch (data-dependent control flow, operators without a batching rule, or
+    with a wrong one: each batch is held against one plain backward pass) are differentiated one sample at a time:
+    slower, the same numbers.
 
     Args:
         network: in evaluation mode.
@@ -96,14 +97,35 @@ def per_sample_jacobian(
     own = dict(network.named_parameters())
     chosen = {name: own[name].detach() for name in names}
 
-    def outputs(parameters: dict[str, Tensor], sample: Tensor) -> Tensor:
-        output = functional_call(network, parameters, (sample.unsqueeze(0),)).squeeze(0)
+    def outputs(parameters: dict[str, Tensor], samples: Tensor) -> Tensor:
+        output = functional_call(network, parameters, (samples,))
         return output.sum(-1, keepdim=True) if sum_outputs else output
 
-    batched = vmap(jacrev(outputs), (None, 0), chunk_size=samples_a_call)
+    def of_sample(parameters: dict[str, Tensor], sample: Tensor) -> Tensor:
+        return outputs(parameters, sample.unsqueeze(0)).squeeze(0)
+
+    jacobian, start, batching = None, 0, True
+    for block in x.split(samples_a_call):
+        part = _in_a_batch(outputs, of_sample, chosen, block) if batching else None
+        if part is None:
+            batching = False
+            part = torch.stack([_one_sample(of_sample, chosen, sample) for sample in block])
+        jacobian = part.new_empty(len(x), *part.shape[1:]) if jacobian is None else jacobian
+        jacobian[start : start + len(block)] = part
+        start += len(block)
+    return jacobian
+
+
+def _in_a_batch(outputs: Callable, of_sample: Callable, chosen: dict[str, Tensor], x: Tensor) -> Tensor | None:
+    """Returns the Jacobian `(n, C, P)` of a batch, or None if it cannot be had by vmap, or comes out wrong.
+
+    Raises:
+        RandomNetworkError: if the network draws random numbers.
+        OutOfMemoryError: if the batch does not fit on the device.
+    """
     try:
         with plain_attention():
-            jacobian = batched(chosen, x)
+            jacobian = vmap(jacrev(of_sample), (None, 0))(chosen, x)
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
@@ -112,8 +134,28 @@ def per_sample_jacobian(
                 "the network draws random numbers in evaluation mode: its NTK is random"
             ) from error
         log.warning("one sample at a time, because vmap cannot batch the network: %s", error)
-        return torch.stack([_one_sample(outputs, chosen, sample) for sample in x])
-    return torch.cat([jacobian[name].flatten(2) for name in names], dim=2).detach()
+        return None
+    jacobian = torch.cat([jacobian[name].flatten(2) for name in chosen], dim=2).detach()
+    if not _adds_up(jacobian, outputs, chosen, x):
+        log.warning("one sample at a time, because vmap computes wrong gradients of this network")
+        return None
+    return jacobian
+
+
+def _adds_up(jacobian: Tensor, outputs: Callable, chosen: dict[str, Tensor], x: Tensor) -> bool:
+    """Returns whether Σ_ic v_ic J_ic is what one backward pass gives, for fixed v without any symmetry."""
+    v = torch.sin(1.0 + torch.arange(jacobian.shape[:2].numel(), dtype=x.dtype, device=x.device) ** 2)
+    v = v.view(jacobian.shape[:2]).to(jacobian)
+    leaves = {name: p.clone().requires_grad_() for name, p in chosen.items()}
+    with torch.enable_grad():
+        total = (outputs(leaves, x) * v).sum()
+        gradients = torch.autograd.grad(total, list(leaves.values()), allow_unused=True, materialize_grads=True)
+    expected = torch.cat([g.flatten() for g in gradients])
+    found = torch.einsum("ic,icp->p", v, jacobian)
+    size = torch.einsum("ic,icp->p", v.abs(), jacobian.abs())
+    finite = torch.isfinite(expected) & torch.isfinite(found)
+    gap = (found - expected).abs()[finite]
+    return not bool((gap > torch.finfo(jacobian.dtype).eps ** 0.5 * size[finite]).any())
 
 
 @contextmanager

@@ -13,6 +13,8 @@ from ntk_atlas.kernels.errors import MemoryLimitError
 
 # A pass much larger than the caches gains nothing.
 _PASS_BYTES = 24 * 2**20
+# Convolutions gain from more samples at a time.
+_PASS_BYTES_WITH_GRADIENTS = 40 * 2**20
 _LARGEST_PASS = 2048
 # Gradients of one sample: a layer with more is divided, so that few samples are enough for a pass.
 _LARGEST_PIECE = 8 * 2**20
@@ -42,6 +44,7 @@ class MemoryPlan:
         memory_limit: bytes that everything together may take, the result included.
         result_bytes: bytes of the result.
         samples_a_pass: samples in one forward and backward pass.
+        workers: passes at a time.
         groups: of layers with factors or per-sample gradients.
         jacobian_bytes: what the Jacobians of all other parameters may take.
         peak_bytes: estimate of the largest total.
@@ -50,6 +53,7 @@ class MemoryPlan:
     memory_limit: int
     result_bytes: int
     samples_a_pass: int
+    workers: int
     groups: tuple[PieceGroup, ...]
     jacobian_bytes: int
     peak_bytes: int
@@ -68,6 +72,7 @@ def plan_memory(
     output_reduction: str,
     itemsize: int,
     memory_limit: int,
+    workers: int = 1,
 ) -> MemoryPlan:
     """Chooses groups, blocks and passes.
 
@@ -82,6 +87,7 @@ def plan_memory(
         output_reduction: of the kernel.
         itemsize: bytes of a number.
         memory_limit: bytes, the result included.
+        workers: passes at a time, if memory allows.
 
     Returns:
         The plan.
@@ -107,15 +113,16 @@ def plan_memory(
             f"sample {mebibytes(one)} beside it: allow at least {mebibytes(1.01 * (result + one))}, or take the "
             "kernel of fewer samples"
         )
-    a_pass = min(_LARGEST_PASS, samples, max(1, min(_PASS_BYTES, available // 4) // pass_bytes))
-    store = available - a_pass * pass_bytes
+    workers = min(workers, available // (4 * pass_bytes)) or 1
+    a_pass = min(_LARGEST_PASS, samples, max(1, min(sizes.largest_pass, available // (4 * workers)) // pass_bytes))
+    store = available - workers * a_pass * pass_bytes
     groups = _groups(sizes, structure.layers, samples, max(n1, n2 or 0), store)
     held = max((min(samples, 2 * g.block) * sum(map(sizes.of_piece, g.pieces)) for g in groups), default=0)
     if structure.others:
         jacobian = samples * structure.n_outputs * sum(p.numel() for p in structure.others.values()) * itemsize
         held = max(held, min(2 * jacobian, store))
-    peak = fixed + int(_SLACK * (held + a_pass * pass_bytes))
-    return MemoryPlan(memory_limit, result, a_pass, tuple(groups), store, peak)
+    peak = fixed + int(_SLACK * (held + workers * a_pass * pass_bytes))
+    return MemoryPlan(memory_limit, result, a_pass, workers, tuple(groups), store, peak)
 
 
 def samples_a_pass(structure: NetworkStructure, memory_limit: int, sample_bytes: int) -> int:
@@ -161,6 +168,12 @@ class _Sizes:
             n_signals = 1
         inputs = shape.inputs * layer.has_weight + self._structure.n_members * layer.has_bias
         return self._itemsize * (inputs + n_signals * shape.outputs)
+
+    @property
+    def largest_pass(self) -> int:
+        """What one pass should not exceed."""
+        by_gradients = any(layer.form == "gradients" for layer in self._structure.layers)
+        return _PASS_BYTES_WITH_GRADIENTS if by_gradients else _PASS_BYTES
 
     def largest_piece(self, layer: Layer) -> int:
         """What the gradients of one sample may take: `_LARGEST_PIECE`, or one output channel."""

@@ -127,6 +127,7 @@ def _within_memory(
             output_reduction=output_reduction,
             itemsize=dtype.itemsize,
             memory_limit=limit,
+            workers=_workers(structure, x1.device),
         )
         record = KernelRecord.of(structure, plan, output_reduction, dtype, x1.device)
         _log_once(record.describe())
@@ -174,6 +175,7 @@ def _evaluate(
                 block,
                 output_reduction=output_reduction,
                 samples_a_pass=plan.samples_a_pass,
+                workers=plan.workers,
             )
 
         for i in range(0, n1, group.block):
@@ -223,6 +225,12 @@ def _member_by_member(
         kernels = kernel.new_empty(network.n_members, *kernel.shape) if kernels is None else kernels
         kernels[i] = kernel
     return kernels, record
+
+
+def _workers(structure: NetworkStructure, device: torch.device) -> int:
+    # Products of linear layers use all threads as they are; the many small operations of convolutions do not.
+    by_gradients = any(layer.form == "gradients" for layer in structure.layers)
+    return torch.get_num_threads() if by_gradients and device.type == "cpu" else 1
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -1,6 +1,9 @@
 """What passes through chosen layers while a network runs: their inputs, and where gradients of their outputs arrive."""
 
-from collections.abc import Collection
+import threading
+from collections import Counter
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -12,33 +15,31 @@ from ntk_atlas.kernels.errors import KernelInputError
 from ntk_atlas.networks.stacked import StackedNetwork
 
 
-class LayerRecorder:
-    """Collects inputs and gradient edges of layers by forward hooks while the block is open.
+class Record:
+    """What one run left, by module.
 
     Attributes:
         live_inputs: input of each module, as part of the graph.
-        edges: where the gradient of a module's output arrives, by module; only of outputs that have one.
+        edges: where the gradient of a module's output arrives; only of outputs that have one.
         output_shapes: shape of each module's output.
         calls: how often each module was called.
     """
 
-    def __init__(self, layers: Collection[Layer]):
-        self.layers = layers
-        self.calls = {layer.module: 0 for layer in layers}
-        self._versions: dict[nn.Module, int] = {}
+    def __init__(self):
         self.live_inputs: dict[nn.Module, Tensor] = {}
         self.edges: dict[nn.Module, GradientEdge] = {}
         self.output_shapes: dict[nn.Module, torch.Size] = {}
+        self.calls: Counter = Counter()
+        self._versions: dict[nn.Module, int] = {}
 
-    def __enter__(self) -> "LayerRecorder":
-        self._handles = [
-            layer.module.register_forward_hook(self._hook_of(layer), with_kwargs=True) for layer in self.layers
-        ]
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for handle in self._handles:
-            handle.remove()
+    def note(self, module: nn.Module, x: Tensor, output: Tensor) -> None:
+        """Takes down one call."""
+        self.calls[module] += 1
+        self.live_inputs[module], self._versions[module] = x, x._version
+        self.output_shapes[module] = output.shape
+        # The edge instead of the output, which may be overwritten in place later.
+        if output.requires_grad:
+            self.edges[module] = get_gradient_edge(output)
 
     def inputs(self, layer: Layer) -> Tensor:
         """Returns the input of a layer, detached: `(S or 1, n, k)` for layers with factors, else as it came.
@@ -53,17 +54,35 @@ class LayerRecorder:
             )
         return x.detach().unsqueeze(0) if layer.form == "factors" and x.dim() == 2 else x.detach()
 
-    def _hook_of(self, layer: Layer):
-        def hook(module: nn.Module, args: tuple, kwargs: dict, output: Tensor) -> None:
-            x = args[0] if args else next(iter(kwargs.values()))
-            self.live_inputs[module], self._versions[module] = x, x._version
-            self.calls[module] += 1
-            self.output_shapes[module] = output.shape
-            # The edge instead of the output, which may be overwritten in place later.
-            if output.requires_grad:
-                self.edges[module] = get_gradient_edge(output)
 
-        return hook
+class LayerRecorder:
+    """Listens to layers by forward hooks while the block is open; each thread takes records of its own runs."""
+
+    def __init__(self, layers: Collection[Layer]):
+        self._layers = layers
+        self._here = threading.local()
+
+    def __enter__(self) -> "LayerRecorder":
+        self._handles = [layer.module.register_forward_hook(self._hook, with_kwargs=True) for layer in self._layers]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    @contextmanager
+    def record(self) -> Iterator[Record]:
+        """A record of what this thread runs inside the block."""
+        self._here.record = Record()
+        try:
+            yield self._here.record
+        finally:
+            self._here.record = None
+
+    def _hook(self, module: nn.Module, args: tuple, kwargs: dict, output: Tensor) -> None:
+        record = getattr(self._here, "record", None)
+        if record is not None:
+            record.note(module, args[0] if args else next(iter(kwargs.values())), output)
 
 
 def run(network: nn.Module, x: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from ntk_atlas.kernels.empirical.network_checks import (
     sample_axis,
     trainable_parameters,
 )
-from ntk_atlas.kernels.empirical.recorder import LayerRecorder, run
+from ntk_atlas.kernels.empirical.recorder import LayerRecorder, Record, run
 from ntk_atlas.networks.stacked import StackedNetwork
 
 # Nodes of the graph that act on each entry by itself, and those that keep an affine function affine.
@@ -106,13 +106,13 @@ def probe_network(network: nn.Module, x: Tensor) -> NetworkStructure:
         batch = batch.contiguous(memory_format=torch.channels_last) if channels_last else batch
         batch.requires_grad_(batch.is_floating_point())
         saved = _SavedBytes(network)
-        with LayerRecorder(candidates) as recorder, saved:
+        with LayerRecorder(candidates) as recorder, recorder.record() as record, saved:
             outputs.append(run(network, batch))
         forms.append(
             {
-                layer.module: form_of_call(layer.module, recorder.live_inputs[layer.module], members, len(probe))
+                layer.module: form_of_call(layer.module, record.live_inputs[layer.module], members, len(probe))
                 for layer in candidates
-                if recorder.calls[layer.module] == 1
+                if record.calls[layer.module] == 1
             }
         )
     check_samples_apart(outputs[-1], batch, axis)
@@ -132,7 +132,7 @@ def probe_network(network: nn.Module, x: Tensor) -> NetworkStructure:
             )
             layers += [layer] if layer.parameters() else []
     owned = {id(p) for layer in layers for p in layer.parameters()}
-    readout = _readout(outputs[-1], layers, recorder)
+    readout = _readout(outputs[-1], layers, record)
     return NetworkStructure(
         layers=tuple(layers),
         others={name: p for name, p in trainable_parameters(network).items() if id(p) not in owned},
@@ -141,12 +141,12 @@ def probe_network(network: nn.Module, x: Tensor) -> NetworkStructure:
         graph_bytes=saved.total // 3,
         shapes={
             layer.module: LayerShape(
-                recorder.live_inputs[layer.module].numel() // 3, recorder.output_shapes[layer.module].numel() // 3
+                record.live_inputs[layer.module].numel() // 3, record.output_shapes[layer.module].numel() // 3
             )
             for layer in layers
         },
         readout=readout,
-        last_hidden=None if readout is None else _last_hidden(readout, layers, recorder),
+        last_hidden=None if readout is None else _last_hidden(readout, layers, record),
         channels_last=channels_last,
     )
 
@@ -197,15 +197,15 @@ def _uses_in_graph(output: Tensor) -> Counter:
     return uses
 
 
-def _readout(output: Tensor, layers: list[Layer], recorder: LayerRecorder) -> Layer | None:
+def _readout(output: Tensor, layers: list[Layer], record: Record) -> Layer | None:
     """Returns the layer from whose output a chain of affine operations with fixed coefficients leads to `output`."""
-    ends = {recorder.edges[x.module].node: x for x in layers if x.form == "factors" and x.module in recorder.edges}
+    ends = {record.edges[x.module].node: x for x in layers if x.form == "factors" and x.module in record.edges}
     return ends.get(_follow(output.grad_fn, set(ends), _AFFINE))
 
 
-def _last_hidden(readout: Layer, layers: list[Layer], recorder: LayerRecorder) -> nn.Module | None:
-    ends = {recorder.edges[x.module].node: x for x in layers if x.form == "factors" and x is not readout}
-    activations = recorder.live_inputs[readout.module]
+def _last_hidden(readout: Layer, layers: list[Layer], record: Record) -> nn.Module | None:
+    ends = {record.edges[x.module].node: x for x in layers if x.form == "factors" and x is not readout}
+    activations = record.live_inputs[readout.module]
     found = ends.get(_follow(activations.grad_fn, set(ends), _ELEMENTWISE))
     return None if found is None else found.module
 
