@@ -1,5 +1,7 @@
 """How much memory kernels may take: set for a block of code, or half of what is free."""
 
+import ctypes
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -35,3 +37,10 @@ def default_memory_limit(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] // 2
     return psutil.virtual_memory().available // 2
+
+
+def release_freed_memory() -> None:
+    """Gives freed memory back to the system, where the C library can be asked to (glibc keeps tens of MiB)."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)

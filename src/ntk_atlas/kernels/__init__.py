@@ -3,7 +3,14 @@
 from importlib import import_module
 
 _PUBLIC = {
+    "KernelInputError": "errors",
+    "KernelRecord": "empirical",
+    "MemoryLimitError": "errors",
+    "MixedSamplesError": "errors",
+    "RandomNetworkError": "errors",
     "empirical_ntk": "empirical",
+    "empirical_ntk_operator": "empirical",
+    "empirical_ntk_with_record": "empirical",
     "InfiniteKernels": "infinite",
     "UnsupportedActivationError": "elementwise",
     "ConvolutionalCost": "convolutional_cost",

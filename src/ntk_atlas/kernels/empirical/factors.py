@@ -99,7 +99,9 @@ def capture_factors(
                 output = run(network, block)
             _Pass(capture, record, output, slice(start, start + block.shape[axis])).add()
 
-        in_turn_or_at_once(one_pass, blocks, starts, workers=min(workers, len(blocks)))
+        # The first pass allocates what stays, on this thread: memory of other threads is not given back after them.
+        one_pass(blocks[0], 0)
+        in_turn_or_at_once(one_pass, blocks[1:], starts[1:], workers=min(workers, len(blocks) - 1))
     return capture.results()
 
 

@@ -113,15 +113,19 @@ def plan_memory(
             f"sample {mebibytes(one)} beside it: allow at least {mebibytes(1.01 * (result + one))}, or take the "
             "kernel of fewer samples"
         )
-    workers = min(workers, available // (4 * pass_bytes)) or 1
-    a_pass = min(_LARGEST_PASS, samples, max(1, min(sizes.largest_pass, available // (4 * workers)) // pass_bytes))
-    store = available - workers * a_pass * pass_bytes
+    # Threads have scratch memory of their own, and keep what they have freed.
+    factor = 2 if workers > 1 else 1
+    workers = min(workers, available // (8 * pass_bytes)) or 1
+    factor *= workers
+    a_pass = min(_LARGEST_PASS, samples, max(1, min(sizes.largest_pass, available // (4 * factor)) // pass_bytes))
+    passes = factor * a_pass * pass_bytes
+    store = available - passes
     groups = _groups(sizes, structure.layers, samples, max(n1, n2 or 0), store)
     held = max((min(samples, 2 * g.block) * sum(map(sizes.of_piece, g.pieces)) for g in groups), default=0)
     if structure.others:
         jacobian = samples * structure.n_outputs * sum(p.numel() for p in structure.others.values()) * itemsize
         held = max(held, min(2 * jacobian, store))
-    peak = fixed + int(_SLACK * (held + workers * a_pass * pass_bytes))
+    peak = fixed + int(_SLACK * (held + passes))
     return MemoryPlan(memory_limit, result, a_pass, workers, tuple(groups), store, peak)
 
 

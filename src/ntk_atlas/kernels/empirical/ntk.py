@@ -27,7 +27,7 @@ from ntk_atlas.kernels.empirical.network_checks import (
 )
 from ntk_atlas.kernels.empirical.record import KernelRecord
 from ntk_atlas.kernels.empirical.structure import NetworkStructure, probe_network
-from ntk_atlas.memory import default_memory_limit
+from ntk_atlas.memory import default_memory_limit, release_freed_memory
 from ntk_atlas.networks.stacked import StackedNetwork
 from ntk_atlas.numerics import precise_math
 
@@ -187,7 +187,9 @@ def _evaluate(
                 with torch.no_grad():
                     add_gram(tile, left, right, upper=same, scale=scale)
                 del right
-            del left  # before the next ones are made
+            del left
+            if len(plan.groups) > 1 or group.block < n1:
+                release_freed_memory()  # before the next ones are made
     if structure.others:
         sum_outputs = output_reduction == "logit_sum"
         add_jacobian_gram(
