@@ -10,10 +10,10 @@ from scipy.special import erf, expit, ndtr
 from torch import nn
 from torch.nn import functional as F
 
-from ntk_atlas.kernels import dual_moments
-from ntk_atlas.kernels.dual_activations import GeluDual, HomogeneousDual
-from ntk_atlas.kernels.duals import dual_activation, dual_of, second_moment
-from ntk_atlas.kernels.elementwise import UnsupportedActivationError
+from ntk_atlas.kernels.infinite import dual_moments
+from ntk_atlas.kernels.infinite.dual_activations import GeluDual, HomogeneousDual
+from ntk_atlas.kernels.infinite.duals import dual_activation, dual_of, second_moment
+from ntk_atlas.kernels.infinite.elementwise import UnsupportedActivationError
 
 ACTIVATIONS = {
     "relu": lambda z: max(z, 0.0),

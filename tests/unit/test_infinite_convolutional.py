@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.kernels import convolutional_tiles
-from ntk_atlas.kernels.convolutional_cost import estimate_convolutional_cost
-from ntk_atlas.kernels.duals import dual_activation
 from ntk_atlas.kernels.errors import KernelInputError, MemoryLimitError
-from ntk_atlas.kernels.infinite import infinite_kernels
-from ntk_atlas.kernels.infinite_convolutional import infinite_convolutional_kernels
+from ntk_atlas.kernels.infinite import convolutional_tiles
+from ntk_atlas.kernels.infinite.convolutional import infinite_convolutional_kernels
+from ntk_atlas.kernels.infinite.convolutional_cost import estimate_convolutional_cost
+from ntk_atlas.kernels.infinite.duals import dual_activation
+from ntk_atlas.kernels.infinite.kernels import infinite_kernels
 from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitecture
 from ntk_atlas.streams import torch_stream
 
@@ -251,7 +251,7 @@ def test_cost_is_told_and_kept(caplog):
     assert cost.seconds > 0 and cost.result_bytes == 2 * 25 * 8 < cost.n_bytes
     twice = estimate_convolutional_cost(5, 10, image_shape=(1, 8, 8), **choice)
     assert twice.image_pairs == 50 and twice.result_bytes == 2 * 50 * 8
-    with caplog.at_level("INFO", logger="ntk_atlas.kernels.infinite_convolutional"):
+    with caplog.at_level("INFO", logger="ntk_atlas.kernels.infinite.convolutional"):
         infinite_convolutional_kernels(x, init_scale=2.0, **choice)
     assert "5 x 5 images: about" in caplog.text and "pairs of pixels" in caplog.text
     small = infinite_convolutional_kernels(x, init_scale=2.0, memory_limit=cost.result_bytes + 1_200_000, **choice)

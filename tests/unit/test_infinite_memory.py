@@ -10,7 +10,7 @@ import torch
 
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.kernels.errors import MemoryLimitError
-from ntk_atlas.kernels.infinite import infinite_kernels
+from ntk_atlas.kernels.infinite.kernels import infinite_kernels
 from ntk_atlas.memory import memory_limited
 
 _CLEAR = Path("/proc/self/clear_refs")
@@ -19,8 +19,8 @@ import json, sys
 from pathlib import Path
 import torch
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.kernels.infinite import infinite_kernels
-from ntk_atlas.kernels.infinite_convolutional import infinite_convolutional_kernels
+from ntk_atlas.kernels.infinite.kernels import infinite_kernels
+from ntk_atlas.kernels.infinite.convolutional import infinite_convolutional_kernels
 from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitecture
 
 def resident(key):

@@ -7,12 +7,12 @@ import torch
 from torch.nn import functional as F
 
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.kernels.dual_conditional import conditional_moments
-from ntk_atlas.kernels.dual_expansion import ExpansionDual
-from ntk_atlas.kernels.duals import dual_activation, dual_of
-from ntk_atlas.kernels.elementwise import ElementwiseFunction, UnsupportedActivationError
-from ntk_atlas.kernels.hermite import HermiteRule
-from ntk_atlas.kernels.infinite import infinite_kernels, output_variance
+from ntk_atlas.kernels.infinite.dual_conditional import conditional_moments
+from ntk_atlas.kernels.infinite.dual_expansion import ExpansionDual
+from ntk_atlas.kernels.infinite.duals import dual_activation, dual_of
+from ntk_atlas.kernels.infinite.elementwise import ElementwiseFunction, UnsupportedActivationError
+from ntk_atlas.kernels.infinite.hermite import HermiteRule
+from ntk_atlas.kernels.infinite.kernels import infinite_kernels, output_variance
 from ntk_atlas.streams import torch_stream
 
 NTK = NetworkSettings(parameterization="ntk", bias_variance=0.1)
@@ -100,12 +100,12 @@ def test_float32_stops_at_its_rounding():
 def test_pairs_near_one_go_to_the_conditional_rule(monkeypatch):
     """The same numbers with a series cut far too short for |ρ| near 1."""
     full = tile("tanh", 9.0, 5.0)
-    monkeypatch.setattr("ntk_atlas.kernels.hermite.MOST_TERMS", 128)
+    monkeypatch.setattr("ntk_atlas.kernels.infinite.hermite.MOST_TERMS", 128)
     short = tile("tanh", 9.0, 5.0)
     torch.testing.assert_close(short.moment, full.moment, rtol=0, atol=2e-10)
     torch.testing.assert_close(short.slope, full.slope, rtol=0, atol=2e-10)
     assert short.slope_error < 1e-9
-    monkeypatch.setattr("ntk_atlas.kernels.dual_expansion._PAIR_EVALUATIONS", 0)
+    monkeypatch.setattr("ntk_atlas.kernels.infinite.dual_expansion._PAIR_EVALUATIONS", 0)
     cut = tile("tanh", 9.0, 5.0)
     error = (cut.slope - full.slope).abs().max()
     assert 1e-6 < error <= cut.slope_error < 1e-2

@@ -6,7 +6,7 @@ from ntk_atlas.networks.build import build_networks
 from ntk_atlas.networks.fully_connected import fully_connected
 from ntk_atlas.streams import torch_stream
 
-ACTIVATIONS = ["relu", "erf", "tanh", "sigmoid", "gelu"]
+ACTIVATIONS = ["relu", "leaky_relu", "erf", "tanh", "sigmoid", "gelu", "silu"]
 
 
 def build(seeds=(0, 1, 2), depth=2, init_scale=1.7, output_scale=1.0, **settings):
@@ -31,7 +31,7 @@ def x():
 @pytest.mark.parametrize("depth", [0, 3])
 def test_outputs_by_explicit_loops(x, activation, depth):
     network = build(depth=depth, activation=activation, bias_variance=0.3, output_scale=2.0)
-    phi = {"erf": torch.erf, "gelu": torch.nn.functional.gelu}.get(activation) or getattr(torch, activation)
+    phi = getattr(torch, activation, None) or getattr(torch.nn.functional, activation)
     for s in range(3):
         h = x.reshape(7, 6)
         for index, layer in enumerate(network.layers):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ntk_atlas.config.network import Activation, NetworkSettings
-from ntk_atlas.kernels.duals import dual_of
+from ntk_atlas.kernels.infinite.duals import dual_of
 from ntk_atlas.phases import derivative_moment, fixed_point, phase_of, value_moment
 
 

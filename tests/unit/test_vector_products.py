@@ -6,7 +6,7 @@ from kernel_catalogue import CATALOGUE, samples
 from torch import nn
 
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.kernels.empirical import empirical_ntk, empirical_ntk_operator
+from ntk_atlas.kernels import EmpiricalNTKOperator, empirical_ntk
 from ntk_atlas.kernels.empirical.gram import OUTPUT_REDUCTIONS
 from ntk_atlas.kernels.errors import KernelInputError, MemoryLimitError
 from ntk_atlas.networks.fully_connected import fully_connected
@@ -26,18 +26,24 @@ def test_products_are_those_of_the_kernel(name, output_reduction):
     network, x1, x2 = entry.build(), samples(entry, 4), samples(entry, 3, "x2")
     for other in (None, x2):
         kernel = empirical_ntk(network, x1, other, output_reduction=output_reduction)
-        operator = empirical_ntk_operator(network, x1, other, output_reduction=output_reduction)
+        operator = EmpiricalNTKOperator(network, x1, other, output_reduction=output_reduction)
         v = vector(kernel.shape[1], kernel.shape[-1] if output_reduction == "full" else 2)
         expected = torch.einsum("ijcd,jd->ic", kernel, v) if output_reduction == "full" else kernel @ v
         torch.testing.assert_close(operator(v), expected, **CLOSE)
+        if other is None:
+            diagonal = torch.einsum("iicc->ic", kernel) if output_reduction == "full" else kernel.diagonal()
+            torch.testing.assert_close(operator.diagonal(), diagonal, **CLOSE)
 
 
 def test_passes_do_not_change_the_product(monkeypatch):
     entry = CATALOGUE["convolution"]
     network, x, v = entry.build(), samples(entry, 7), vector(7, 1)
-    expected = empirical_ntk_operator(network, x)(v)
+    expected = EmpiricalNTKOperator(network, x)(v)
+    diagonal = EmpiricalNTKOperator(network, x).diagonal()
     monkeypatch.setattr("ntk_atlas.kernels.empirical.memory_plan._LARGEST_PASS", 2)
-    torch.testing.assert_close(empirical_ntk_operator(network, x)(v), expected, **CLOSE)
+    monkeypatch.setattr("ntk_atlas.kernels.empirical.vector_products._DIAGONAL_BLOCK", 3)
+    torch.testing.assert_close(EmpiricalNTKOperator(network, x).diagonal(), diagonal, **CLOSE)
+    torch.testing.assert_close(EmpiricalNTKOperator(network, x)(v), expected, **CLOSE)
 
 
 def test_member_of_a_stack_and_gradients_left_alone():
@@ -48,7 +54,7 @@ def test_member_of_a_stack_and_gradients_left_alone():
     )  # fmt: skip
     x = vector(6, 4)
     with torch.no_grad():
-        product = empirical_ntk_operator(stack.member(1), x)(vector(6, 3))
+        product = EmpiricalNTKOperator(stack.member(1), x)(vector(6, 3))
     torch.testing.assert_close(product, empirical_ntk(stack, x)[1] @ vector(6, 3), **CLOSE)
     assert all(p.grad is None for p in stack.parameters())
 
@@ -56,10 +62,10 @@ def test_member_of_a_stack_and_gradients_left_alone():
 def test_bad_input_gives_one_clear_message():
     network, x = nn.Linear(4, 2).double(), vector(5, 4)
     with pytest.raises(KernelInputError, match=r"the vector has shape \(5, 3\), the kernel takes \(5, 2\)"):
-        empirical_ntk_operator(network, x, output_reduction="full")(vector(5, 3))
+        EmpiricalNTKOperator(network, x, output_reduction="full")(vector(5, 3))
     with pytest.raises(KernelInputError, match=r"takes \(5, k\)"):
-        empirical_ntk_operator(network, x)(vector(4, 1))
+        EmpiricalNTKOperator(network, x)(vector(4, 1))
     with pytest.raises(MemoryLimitError, match="a product with the kernel takes at least"):
-        empirical_ntk_operator(network, x, memory_limit=10)
+        EmpiricalNTKOperator(network, x, memory_limit=10)
     with pytest.raises(KernelInputError, match="x1 has a NaN"):
-        empirical_ntk_operator(network, x * torch.nan)
+        EmpiricalNTKOperator(network, x * torch.nan)

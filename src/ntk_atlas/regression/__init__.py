@@ -28,6 +28,7 @@ _HOMES = {
     "ridge_path": "leave_one_out",
     "safe_cholesky": "cholesky",
     "solve": "dense_solve",
+    "sample_major": "system",
     "solve_nested": "nested",
 }
 __all__ = sorted(_HOMES)

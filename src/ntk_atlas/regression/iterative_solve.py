@@ -62,7 +62,7 @@ def conjugate_gradient(
     has let the two drift apart.
 
     Args:
-        matvec: v `(n, k)` → Kv, symmetric and positive semi-definite: a `TiledKernel`, `empirical_ntk_operator`,
+        matvec: v `(n, k)` → Kv, symmetric and positive semi-definite: a `TiledKernel`, `EmpiricalNTKOperator`,
             or any function. Of a full kernel take `mixed_outputs(matvec, n_outputs)`, and `y.reshape(-1, 1)`.
         y_train: targets, `(n, n_outputs)`.
         diag_reg: λ relative to the mean diagonal of K.
@@ -196,7 +196,7 @@ def _warn(solution: IterativeSolution, tolerance: float, *, spent: bool) -> None
         )
     elif solution.status == Status.BUDGET_SPENT:
         logger.warning(
-            "conjugate gradients did not converge in %d steps: the largest relative residual of %d outputs is %.1e, "
+            "conjugate gradients did not converge in %d steps: the largest relative residual (of %d) is %.1e, "
             "above %.1e; %s",
             solution.n_iterations,
             n_outputs,

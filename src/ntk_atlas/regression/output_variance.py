@@ -50,9 +50,8 @@ def finite_time_variance(
     Σ_t(x, x') = K_xx' + A_t K_XX A_tᵀ − (A_t K_Xx' + transposed) with A_t = Θ(x, X) Θ⁻¹ (I − D_t), D_t =
     e^{−τΘ} for the flow, τ = ηt/n (Lee et al. 2019, beside eq. 14), or what `training_modes` says for descent
     and heavy ball. At training samples this is D_t K_XX D_t. The targets do not enter. At t = 0 it is the
-    prior K; as t → ∞ it
-    vanishes at training samples. In the limit of infinite width Θ is the NTK and K the NNGP kernel; for a
-    model that is linear in its parameters the formula is exact.
+    prior K; as t → ∞ it vanishes at training samples. In the limit of infinite width Θ is the NTK and K the NNGP
+    kernel; for a model that is linear in its parameters the formula is exact.
 
     Args:
         ntk_train_train: Θ(X, X), `(n, n)`, or the full kernel `(n, n, n_outputs, n_outputs)`.

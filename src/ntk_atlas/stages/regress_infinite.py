@@ -7,7 +7,7 @@ import torch
 
 from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.draws import Draw, make_draw
-from ntk_atlas.kernels.infinite import infinite_kernels
+from ntk_atlas.kernels.infinite.kernels import infinite_kernels
 from ntk_atlas.regression.regress import NestedRegression, regress_nested
 from ntk_atlas.stages.regression_arrays import regression_arrays
 from ntk_atlas.stages.row_networks import as_tensor

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.draws import Draw, make_draw
-from ntk_atlas.kernels.empirical import empirical_ntk
+from ntk_atlas.kernels.empirical.ntk import empirical_ntk
 from ntk_atlas.networks.stacked import StackedNetwork
 from ntk_atlas.numerics import compute_device
 from ntk_atlas.regression.regress import NestedRegression, regress_nested

@@ -12,7 +12,6 @@ from ntk_atlas.training.schedule import scheduled_epochs
 
 INFINITE = ("infinite_ntk", "nngp")
 STATIONARY = ("laplace", "matern_3_2", "matern_5_2", "rbf")
-EXACT_INFINITE_ACTIVATIONS = ("relu", "erf")
 
 
 def consistency_problems(study: StudySettings) -> list[Problem]:
@@ -62,12 +61,6 @@ def _kernels(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
         yield (
             "regression.predictors",
             f"{', '.join(infinite)}: the infinite-width limit of a network of your own is not known; remove them",
-        )
-    elif infinite and network.activation not in EXACT_INFINITE_ACTIVATIONS:
-        yield (
-            "regression.predictors",
-            f"{', '.join(infinite)}: closed forms exist for {' and '.join(EXACT_INFINITE_ACTIVATIONS)}, "
-            f"not for {network.activation}; remove them or change network.activation",
         )
 
 

@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from ntk_atlas.kernels.empirical import empirical_ntk
+from ntk_atlas.kernels.empirical.ntk import empirical_ntk
 from ntk_atlas.networks.stacked import StackedNetwork
 
 log = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ class KernelRecord:
         dtype: precision of parameters, inputs and kernel.
         device: where it was evaluated.
         matmul_precision: of float32 matrix products; `highest` means neither TF32 nor bfloat16.
-        layers: number of layers by the form of their part, e.g. `7 linear by factors`.
+        layers: number of layers by the form of their part, e.g. `7 layers by factors`.
         memory_limit: bytes.
         peak_bytes: estimate of the largest total in use.
         samples_a_pass: samples in one forward and backward pass.
@@ -84,9 +84,13 @@ def _parameterization(structure: NetworkStructure) -> str:
 
 def _layers(structure: NetworkStructure, plan: MemoryPlan) -> str:
     forms = Counter(layer.form for layer in structure.layers)
-    parts = [f"{count} layers by {form}" for form, count in sorted(forms.items())]
+    parts = [f"{_counted(count, 'layer')} by {form}" for form, count in sorted(forms.items())]
     if structure.others:
-        parts.append(f"{len(structure.others)} parameters by Jacobian")
+        parts.append(f"{_counted(len(structure.others), 'parameter')} by Jacobian")
     if len(plan.groups) > 1:
         parts.append(f"in {len(plan.groups)} groups")
     return ", ".join(parts)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" + "s" * (count != 1)

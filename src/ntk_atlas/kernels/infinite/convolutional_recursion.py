@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.kernels.convolutional_geometry import Offset, Stage, overlap, readout_radius, stages_of
-from ntk_atlas.kernels.convolutional_pairs import Pairs
+from ntk_atlas.kernels.infinite.convolutional_geometry import Offset, Stage, overlap, readout_radius, stages_of
+from ntk_atlas.kernels.infinite.convolutional_pairs import Pairs
 from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitecture
 
 

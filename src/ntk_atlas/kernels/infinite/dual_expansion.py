@@ -17,11 +17,18 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from ntk_atlas.kernels.dual_activations import DualTile
-from ntk_atlas.kernels.dual_conditional import conditional_moments, inner_nodes
-from ntk_atlas.kernels.dual_moments import STEP, Moments
-from ntk_atlas.kernels.elementwise import ElementwiseFunction
-from ntk_atlas.kernels.hermite import MOST_TERMS, HermiteBases, HermiteCoefficients, HermiteRule, chunk_bytes, some_of
+from ntk_atlas.kernels.infinite.dual_activations import DualTile
+from ntk_atlas.kernels.infinite.dual_conditional import conditional_moments, inner_nodes
+from ntk_atlas.kernels.infinite.dual_moments import STEP, Moments
+from ntk_atlas.kernels.infinite.elementwise import ElementwiseFunction
+from ntk_atlas.kernels.infinite.hermite import (
+    MOST_TERMS,
+    HermiteBases,
+    HermiteCoefficients,
+    HermiteRule,
+    chunk_bytes,
+    some_of,
+)
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ntk_atlas.kernels.elementwise import ElementwiseFunction, Grid, UnsupportedActivationError
+from ntk_atlas.kernels.infinite.elementwise import ElementwiseFunction, Grid, UnsupportedActivationError
 
 MOST_TERMS = 2048
 _FEWEST_TERMS = 64

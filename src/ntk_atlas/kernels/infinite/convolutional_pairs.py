@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ntk_atlas.kernels.convolutional_geometry import Offset, Region, Stage, overlap
-from ntk_atlas.kernels.dual_activations import Dual
+from ntk_atlas.kernels.infinite.convolutional_geometry import Offset, Region, Stage, overlap
+from ntk_atlas.kernels.infinite.dual_activations import Dual
 
 Sides = list[Any]
 

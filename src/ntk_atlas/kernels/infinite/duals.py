@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ntk_atlas.config.network import LEAKY_RELU_SLOPE
-from ntk_atlas.kernels import dual_moments
-from ntk_atlas.kernels.dual_activations import Dual, ErfDual, GeluDual, HomogeneousDual
-from ntk_atlas.kernels.dual_expansion import ExpansionDual
-from ntk_atlas.kernels.elementwise import ElementwiseFunction, UnsupportedActivationError
+from ntk_atlas.kernels.infinite import dual_moments
+from ntk_atlas.kernels.infinite.dual_activations import Dual, ErfDual, GeluDual, HomogeneousDual
+from ntk_atlas.kernels.infinite.dual_expansion import ExpansionDual
+from ntk_atlas.kernels.infinite.elementwise import ElementwiseFunction, UnsupportedActivationError
 from ntk_atlas.networks.activations import Erf
 
 ActivationChoice = str | nn.Module | Callable[[Tensor], Tensor]

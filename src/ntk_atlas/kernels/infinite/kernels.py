@@ -19,13 +19,16 @@ import torch
 from torch import Tensor
 
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.kernels.duals import ActivationChoice, dual_of
 from ntk_atlas.kernels.errors import KernelInputError
-from ntk_atlas.kernels.infinite_inputs import checked_depths, checked_dtype, checked_inputs, checked_scale
-from ntk_atlas.kernels.infinite_recursion import Recursion
-from ntk_atlas.kernels.infinite_tiles import plan_tiles
+from ntk_atlas.kernels.infinite.duals import ActivationChoice, dual_of
+from ntk_atlas.kernels.infinite.inputs import checked_depths, checked_dtype, checked_inputs, checked_scale
+from ntk_atlas.kernels.infinite.recursion import Recursion
+from ntk_atlas.kernels.infinite.tiles import plan_tiles
 
 log = logging.getLogger(__name__)
+
+# Part of the largest entry from which on a bound of the error is worth a warning.
+_LOOSE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,21 @@ def infinite_kernels(
     log.debug("infinite kernels %d x %d: tiles of %d, panels of %d", len(a), len(b), tiles.side, tiles.panel)
     results = torch.empty(2, len(layers.depths), len(a), len(b), dtype=dtype, device=a.device)
     tile_errors = tiles.fill(results, layers)
-    return InfiniteKernels(results[0], results[1], layers.error_bounds(tile_errors))
+    kernels = InfiniteKernels(results[0], results[1], layers.error_bounds(tile_errors))
+    _warn_of_loose_bounds(kernels, layers.depths)
+    return kernels
+
+
+def _warn_of_loose_bounds(kernels: InfiniteKernels, depths: Sequence[int]) -> None:
+    for name, kernel, bounds in zip(("NNGP", "NTK"), (kernels.nngp, kernels.ntk), kernels.error_bound, strict=True):
+        for depth, entries, bound in zip(depths, kernel, bounds.tolist(), strict=True):
+            largest = float(entries.abs().max())
+            if bound > _LOOSE * largest:
+                log.warning(
+                    "the %s at depth %d is certain to %.1e only, its largest entry is %.1e: the activation has a kink "
+                    "or is steep at these variances",
+                    name, depth, bound, largest,
+                )  # fmt: skip
 
 
 def infinite_ntk(

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.kernels.dual_activations import Dual
 from ntk_atlas.kernels.errors import KernelInputError
-from ntk_atlas.kernels.infinite_errors import LayerErrors, carried_errors
+from ntk_atlas.kernels.infinite.dual_activations import Dual
+from ntk_atlas.kernels.infinite.error_bounds import LayerErrors, carried_errors
 
 Sides = list[Any]
 
@@ -37,7 +37,10 @@ class Recursion:
 
     def __post_init__(self):
         if self.standard and self.width is None and max(self.depths) > 0:
-            raise KernelInputError("the NTK of the standard parameterization grows with the width: give `width`")
+            raise KernelInputError(
+                "the NTK of the standard parameterization grows with the width: give `width`, "
+                "or take parameterization='ntk'"
+            )
 
     @property
     def standard(self) -> bool:

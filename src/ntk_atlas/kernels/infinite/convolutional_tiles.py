@@ -9,12 +9,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ntk_atlas.kernels.convolutional_geometry import readout_radius
-from ntk_atlas.kernels.convolutional_pairs import SamePairs, Sides, TilePairs
-from ntk_atlas.kernels.convolutional_recursion import ConvolutionalRecursion
-from ntk_atlas.kernels.dual_activations import Dual
 from ntk_atlas.kernels.errors import MemoryLimitError
-from ntk_atlas.kernels.infinite_tiles import SLACK_BYTES
+from ntk_atlas.kernels.infinite.convolutional_geometry import readout_radius
+from ntk_atlas.kernels.infinite.convolutional_pairs import SamePairs, Sides, TilePairs
+from ntk_atlas.kernels.infinite.convolutional_recursion import ConvolutionalRecursion
+from ntk_atlas.kernels.infinite.dual_activations import Dual
+from ntk_atlas.kernels.infinite.tiles import SLACK_BYTES
 from ntk_atlas.memory import default_memory_limit
 from ntk_atlas.numerics import precise_math
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.kernels.convolutional_recursion import ConvolutionalRecursion
-from ntk_atlas.kernels.convolutional_tiles import ConvolutionalTiles, PreparedImages, plan_convolutional_tiles
-from ntk_atlas.kernels.dual_activations import Dual
-from ntk_atlas.kernels.duals import ActivationChoice, dual_of
+from ntk_atlas.kernels.infinite.convolutional_recursion import ConvolutionalRecursion
+from ntk_atlas.kernels.infinite.convolutional_tiles import ConvolutionalTiles, PreparedImages, plan_convolutional_tiles
+from ntk_atlas.kernels.infinite.dual_activations import Dual
+from ntk_atlas.kernels.infinite.duals import ActivationChoice, dual_of
 from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitecture
 
 _PROBE_PIXELS = 6

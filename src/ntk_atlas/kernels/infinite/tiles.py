@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ntk_atlas.kernels.errors import MemoryLimitError
-from ntk_atlas.kernels.infinite_recursion import PreparedLayers, Sides
+from ntk_atlas.kernels.infinite.recursion import PreparedLayers, Sides
 from ntk_atlas.memory import default_memory_limit
 from ntk_atlas.numerics import precise_math
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ntk_atlas.kernels.elementwise import ElementwiseFunction, Grid
+from ntk_atlas.kernels.infinite.elementwise import ElementwiseFunction, Grid
 
 _FEWEST_INNER = 96
 _CHUNK = 2**18

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.kernels.convolutional_cost import estimate_convolutional_cost
-from ntk_atlas.kernels.convolutional_recursion import ConvolutionalRecursion
-from ntk_atlas.kernels.convolutional_tiles import PreparedImages, plan_convolutional_tiles
-from ntk_atlas.kernels.duals import ActivationChoice, dual_of
 from ntk_atlas.kernels.errors import KernelInputError
-from ntk_atlas.kernels.infinite import InfiniteKernels
-from ntk_atlas.kernels.infinite_errors import LayerErrors, carried_errors
-from ntk_atlas.kernels.infinite_inputs import checked_dtype, checked_inputs, checked_scale
+from ntk_atlas.kernels.infinite.convolutional_cost import estimate_convolutional_cost
+from ntk_atlas.kernels.infinite.convolutional_recursion import ConvolutionalRecursion
+from ntk_atlas.kernels.infinite.convolutional_tiles import PreparedImages, plan_convolutional_tiles
+from ntk_atlas.kernels.infinite.duals import ActivationChoice, dual_of
+from ntk_atlas.kernels.infinite.error_bounds import LayerErrors, carried_errors
+from ntk_atlas.kernels.infinite.inputs import checked_dtype, checked_inputs, checked_scale
+from ntk_atlas.kernels.infinite.kernels import InfiniteKernels
 from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitecture
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,10 @@ def infinite_convolutional_kernels(
             "must match"
         )
     if settings.parameterization == "standard" and width is None:
-        raise KernelInputError("the NTK of the standard parameterization grows with the width: give `width`")
+        raise KernelInputError(
+            "the NTK of the standard parameterization grows with the width: give `width`, "
+            "or take parameterization='ntk'"
+        )
     try:
         architecture.sizes(*x1.shape[2:])
     except ValueError as error:
