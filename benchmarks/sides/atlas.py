@@ -85,7 +85,7 @@ def infinite(*, activation: str, depth: int, n: int, n_inputs: int) -> Case:
     x = torch.from_numpy(problems.inputs(n, (n_inputs,)))
     settings = NetworkSettings(activation=activation, parameterization="ntk", bias_variance=0.1)
     return Case(
-        run=lambda _: infinite_kernels(x, depths=[depth], settings=settings, init_scale=1.5),
+        run=lambda _: infinite_kernels(x, depths=[depth], settings=settings, init_scale=1.5, dtype=torch.float32),
         arrays=lambda kernels: {"nngp": kernels.nngp[0], "ntk": kernels.ntk[0]},
     )
 
