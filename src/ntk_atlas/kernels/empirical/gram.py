@@ -8,6 +8,7 @@ Kernels here have five axes, `(S, C, n1, C, n2)`: with outputs before samples, t
 is one matrix product. A kernel that is summed over outputs has C = 1.
 """
 
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from ntk_atlas.kernels.empirical.factors import LayerFactors
 from ntk_atlas.kernels.errors import KernelInputError
+from ntk_atlas.numerics import in_turn_or_at_once
 
 OUTPUT_REDUCTIONS = ("full", "trace", "mean", "logit_sum")
 # Rows and columns of a tile: 256 × 512 float32 numbers, twice, stay in a core's cache.
@@ -87,14 +89,20 @@ def add_gram(
     rows, columns = tile_shape(n_outputs, kernel.shape[2] if upper else None)
     # Narrow stacks share a tile's product; wide ones would push each other out of the cache.
     together = max(1, _ROWS * _COLUMNS // (min(rows, kernel.shape[2]) * min(columns, kernel.shape[4]) * n_outputs**2))
-    workspace = _Workspace(kernel)
+    tiles = list(_tiles(kernel.shape[2], kernel.shape[4], rows, columns, upper))
+    workspaces = threading.local()
+
+    def add_tile(part: Tensor, terms: Sequence[_Term], i: slice, j: slice) -> None:
+        if not hasattr(workspaces, "own"):
+            workspaces.own = _Workspace(kernel)
+        for term in terms:
+            term.add_to(part[:, :, i, :, j], i, j, workspaces.own, scale)
+
     for start in range(0, members, together):
-        part = kernel[start : start + together]
         stack = slice(start, start + together)
-        terms = [_Term.of(a, b, stack) for a, b in zip(left, right, strict=True)]
-        for i, j in _tiles(kernel.shape[2], kernel.shape[4], rows, columns, upper):
-            for term in terms:
-                term.add_to(part[:, :, i, :, j], i, j, workspace, scale)
+        part, terms = kernel[stack], [_Term.of(a, b, stack) for a, b in zip(left, right, strict=True)]
+        work = [(part, terms, i, j) for i, j in tiles]
+        in_turn_or_at_once(add_tile, *zip(*work, strict=True), workers=_workers(kernel, len(tiles)))
 
 
 def mirror_upper(kernel: Tensor) -> None:
@@ -180,6 +188,11 @@ class _Term:
         signals = workspace.product("signals", left, right).view(tile.shape)
         inputs = workspace.product("inputs", a.inputs[:, i], b.inputs[:, j])
         tile.addcmul_(signals, inputs[:, None, :, None, :], value=scale)
+
+
+def _workers(kernel: Tensor, n_tiles: int) -> int:
+    # A tile is too small for the threads of torch: waking them takes as long as the product.
+    return torch.get_num_threads() if kernel.device.type == "cpu" and n_tiles > 1 else 1
 
 
 def _members(factors: LayerFactors, stack: slice) -> LayerFactors:

@@ -16,6 +16,8 @@ _PASS_BYTES = 24 * 2**20
 # Convolutions gain from more samples at a time.
 _PASS_BYTES_WITH_GRADIENTS = 40 * 2**20
 _LARGEST_PASS = 2048
+# Fewer samples a pass are not worth another thread.
+_SMALLEST_SHARE = 64
 # Gradients of one sample: a layer with more is divided, so that few samples are enough for a pass.
 _LARGEST_PIECE = 8 * 2**20
 # What allocators keep and small tensors take, beside what is counted.
@@ -103,6 +105,7 @@ def plan_memory(
     tiles = itemsize * workspace_numbers(
         structure.n_members, kept_outputs, n1, n1 if n2 is None else n2, widest // structure.n_members
     )
+    tiles *= workers
     fixed = int(_FIXED_SLACK * (result + tiles))
     available = int((memory_limit - fixed) / _SLACK)
     pass_bytes = sizes.of_pass()
@@ -116,9 +119,11 @@ def plan_memory(
     # Threads have scratch memory of their own, and keep what they have freed.
     factor = 2 if workers > 1 else 1
     workers = min(workers, available // (8 * pass_bytes)) or 1
-    factor *= workers
-    a_pass = min(_LARGEST_PASS, samples, max(1, min(sizes.largest_pass, available // (4 * factor)) // pass_bytes))
-    passes = factor * a_pass * pass_bytes
+    largest = min(sizes.largest_pass(workers), available // (4 * factor * workers))
+    a_pass = min(_LARGEST_PASS, samples, max(1, largest // pass_bytes))
+    if workers > 1:
+        a_pass = min(a_pass, max(_SMALLEST_SHARE, math.ceil(samples / (2 * workers))))
+    passes = factor * workers * a_pass * pass_bytes
     store = available - passes
     groups = _groups(sizes, structure.layers, samples, max(n1, n2 or 0), store)
     held = max((min(samples, 2 * g.block) * sum(map(sizes.of_piece, g.pieces)) for g in groups), default=0)
@@ -173,11 +178,10 @@ class _Sizes:
         inputs = shape.inputs * layer.has_weight + self._structure.n_members * layer.has_bias
         return self._itemsize * (inputs + n_signals * shape.outputs)
 
-    @property
-    def largest_pass(self) -> int:
-        """What one pass should not exceed."""
+    def largest_pass(self, workers: int) -> int:
+        """What one of the passes that run at a time should not exceed."""
         by_gradients = any(layer.form == "gradients" for layer in self._structure.layers)
-        return _PASS_BYTES_WITH_GRADIENTS if by_gradients else _PASS_BYTES
+        return _PASS_BYTES_WITH_GRADIENTS if by_gradients else _PASS_BYTES // workers
 
     def largest_piece(self, layer: Layer) -> int:
         """What the gradients of one sample may take: `_LARGEST_PIECE`, or one output channel."""

@@ -127,7 +127,7 @@ def _within_memory(
             output_reduction=output_reduction,
             itemsize=dtype.itemsize,
             memory_limit=limit,
-            workers=_workers(structure, x1.device),
+            workers=torch.get_num_threads() if x1.device.type == "cpu" else 1,
         )
         record = KernelRecord.of(structure, plan, output_reduction, dtype, x1.device)
         _log_once(record.describe())
@@ -227,12 +227,6 @@ def _member_by_member(
         kernels = kernel.new_empty(network.n_members, *kernel.shape) if kernels is None else kernels
         kernels[i] = kernel
     return kernels, record
-
-
-def _workers(structure: NetworkStructure, device: torch.device) -> int:
-    # Products of linear layers use all threads as they are; the many small operations of convolutions do not.
-    by_gradients = any(layer.form == "gradients" for layer in structure.layers)
-    return torch.get_num_threads() if by_gradients and device.type == "cpu" else 1
 
 
 def _is_out_of_memory(error: Exception) -> bool:
