@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 
 
 @contextmanager
 def precise_math(*, threads: int | None = None) -> Iterator[None]:
-    """Full-precision matrix products (TF32 and bfloat16 off) and a fixed number of threads inside the block.
+    """Full-precision matrix products (TF32, bfloat16 and autocast off) and a fixed number of threads inside the block.
 
     Args:
         threads: threads of torch's CPU kernels; None leaves them as they are.
@@ -24,7 +24,11 @@ def precise_math(*, threads: int | None = None) -> Iterator[None]:
     if threads is not None:
         torch.set_num_threads(threads)
     try:
-        yield
+        with ExitStack() as stack:
+            for device in ("cpu", "cuda"):
+                if torch.is_autocast_enabled(device):
+                    stack.enter_context(torch.autocast(device, enabled=False))
+            yield
     finally:
         torch.set_float32_matmul_precision(precision)
         torch.backends.cudnn.allow_tf32 = cudnn_tf32

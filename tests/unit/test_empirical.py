@@ -156,18 +156,27 @@ def test_in_no_grad_and_in_inference_mode(convolution):
     assert all(p.grad is None for p in convolution.parameters())
 
 
+class Scale(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(48))
+
+    def forward(self, x):
+        return x * self.scale.exp()
+
+
 def many_channels():
-    layers = [nn.Conv2d(2, 8, 3), nn.Tanh(), nn.Conv2d(8, 48, 3), nn.GELU(), nn.Flatten(), nn.PReLU(), nn.Linear(48, 2)]
+    layers = [nn.Conv2d(2, 8, 3), nn.Tanh(), nn.Conv2d(8, 48, 3), nn.GELU(), nn.Flatten(), Scale(), nn.Linear(48, 2)]
     return seeded(nn.Sequential(*layers).double())
 
 
 def test_memory_limit_does_not_change_the_kernel():
-    convolution, x1, x2 = many_channels(), inputs(40, 2, 5, 5), inputs(17, 2, 5, 5, name="x2")
+    convolution, x1, x2 = many_channels(), inputs(20, 2, 5, 5), inputs(9, 2, 5, 5, name="x2")
     groups = set()
     for reduction in ("full", "mean", "logit_sum"):
         for other in (None, x2):
             expected = empirical_ntk(convolution, x1, other, output_reduction=reduction)
-            for limit in smallest_limit(convolution, x1, other, output_reduction=reduction) * np.array([1, 1.2, 9]):
+            for limit in smallest_limit(convolution, x1, other, output_reduction=reduction) * np.array([1.5, 2.5, 20]):
                 kernel, record = empirical_ntk_with_record(
                     convolution, x1, other, output_reduction=reduction, memory_limit=int(limit) + 1
                 )
@@ -393,7 +402,7 @@ def frozen():
         (frozen(), inputs(3), None, {}, "no trainable parameter"),
         (nn.Sequential(nn.Linear(4, 1), nn.Flatten(0)).double(), inputs(3), None, {}, "must map"),
         (BatchMean(), inputs(3), None, {}, "depends on the rest of the batch"),
-        (Noisy(), inputs(3), None, {}, "when it is called again in evaluation mode"),
+        (Noisy(), inputs(3), None, {}, "its NTK is random"),
     ],
 )
 def test_bad_input_gives_one_clear_message(network, x1, x2, choice, message):

@@ -13,5 +13,9 @@ class RandomNetworkError(KernelInputError):
     """The network's output changes from call to call: its kernel would be random."""
 
 
+class StructureChangedError(KernelInputError):
+    """A layer was called otherwise than in the trial runs; its parameters need the Jacobian."""
+
+
 class MemoryLimitError(KernelInputError):
     """The memory limit is too small for the result, or for a single sample."""

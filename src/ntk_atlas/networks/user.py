@@ -158,6 +158,8 @@ class StackedModules(StackedNetwork):
         with torch.no_grad():
             for key, tensor in self._state().items():
                 own[key].copy_(tensor[index])
+                if isinstance(own[key], nn.Parameter):
+                    own[key].requires_grad_(tensor.requires_grad)
         return module
 
     def _state(self) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ntk_atlas.kernels.errors import MemoryLimitError
-from ntk_atlas.memory import default_memory_limit
+from ntk_atlas.memory import default_memory_limit, is_out_of_memory
 
 KernelFunction = Callable[[Tensor, Tensor], Tensor]
 """Inputs x1 `(n1, *shape)`, x2 `(n2, *shape)` → K(x1, x2), `(n1, n2)`."""
@@ -128,12 +128,7 @@ class TiledKernel:
             try:
                 return evaluate()
             except (MemoryError, RuntimeError) as error:
-                if not _is_out_of_memory(error) or self.side <= _SMALLEST_SIDE:
+                if not is_out_of_memory(error) or self.side <= _SMALLEST_SIDE:
                     raise
             self.side = max(_SMALLEST_SIDE, self.side // 2)
             logger.warning("out of memory: going on with tiles of %d × %d samples", self.side, self.side)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    # On the CPU torch raises a bare RuntimeError.
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)

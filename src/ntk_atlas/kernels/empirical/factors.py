@@ -23,6 +23,7 @@ from ntk_atlas.kernels.empirical.layers import Layer
 from ntk_atlas.kernels.empirical.network_checks import n_samples, sample_axis
 from ntk_atlas.kernels.empirical.recorder import LayerRecorder, Record, run
 from ntk_atlas.kernels.empirical.structure import NetworkStructure
+from ntk_atlas.kernels.errors import StructureChangedError
 from ntk_atlas.numerics import in_turn_or_at_once
 
 
@@ -167,6 +168,8 @@ class _Pass:
     def add(self) -> None:
         """Runs backward and fills the rows of this pass."""
         output, capture = self.output, self.capture
+        for layer in capture.layers:
+            self.record.check(layer, output.shape[-2], self.members)
         edges = {layer.module: self.record.edges[layer.module] for layer in capture.layers}
         if capture.shortcut is not None:
             self._add_shortcut(edges.pop(capture.shortcut))
@@ -191,9 +194,11 @@ class _Pass:
         capture, squares = self.capture, 0.0
         activations = self.record.live_inputs[capture.structure.readout.module]
         (slope,) = torch.autograd.grad(activations.sum(), edge, retain_graph=True)
-        for output_c in self.output[..., 0, :].unbind(-1):
+        for output_c in self.output.unbind(-1):
             (v,) = torch.autograd.grad(output_c.sum(), activations, retain_graph=True)
-            squares = squares + v.reshape(self.members, -1, v.shape[-1])[:, :1] ** 2
+            v = v.reshape(self.members, -1, v.shape[-1])
+            _check_constant(v, v[:, :1])
+            squares = squares + v[:, :1] ** 2
         slope = slope.reshape(self.members, -1, slope.shape[-1])
         shape = (self.members, capture.n, 1, slope.shape[-1])
         signals = capture.signals(capture.factor_piece[capture.shortcut], shape, slope)
@@ -214,7 +219,9 @@ class _Pass:
         shape = (self.members, 1 if constant else capture.n, n_outputs, gradient.shape[-1])
         signals = capture.signals(capture.factor_piece[module], shape, gradient)
         if constant:
-            signals[:, :, c] = gradient[:, :1]
+            if self.rows.start == 0:
+                signals[:, :, c] = gradient[:, :1]
+            _check_constant(gradient, signals[:, :, c])
         else:
             signals[:, self.rows, c] = gradient
 
@@ -233,6 +240,11 @@ class _Pass:
                 gradients = layer_gradients(layer, x, self.position_signals[layer.module], piece.channels)
                 shape = (1, self.capture.n, *gradients.shape[1:])
                 self.capture.signals(piece, shape, gradients)[0, self.rows] = gradients
+
+
+def _check_constant(rows: Tensor, row: Tensor) -> None:
+    if not torch.allclose(rows, row.expand_as(rows), rtol=16 * torch.finfo(rows.dtype).eps, atol=0.0, equal_nan=True):
+        raise StructureChangedError("the readout's coefficients depend on the sample")
 
 
 def _empty_outputs(gradient: Tensor, n_outputs: int) -> Tensor:

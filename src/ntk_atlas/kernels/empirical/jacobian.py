@@ -17,6 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from ntk_atlas.kernels.empirical.factors import LayerFactors
 from ntk_atlas.kernels.empirical.gram import add_gram
 from ntk_atlas.kernels.errors import RandomNetworkError
+from ntk_atlas.memory import is_out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ def per_sample_jacobian(
 
     Raises:
         RandomNetworkError: if the network draws random numbers.
-        OutOfMemoryError: if a block of samples does not fit on the device.
+        RuntimeError: if a block of samples does not fit on the device.
     """
     own = dict(network.named_parameters())
     chosen = {name: own[name].detach() for name in names}
@@ -121,14 +122,14 @@ def _in_a_batch(outputs: Callable, of_sample: Callable, chosen: dict[str, Tensor
 
     Raises:
         RandomNetworkError: if the network draws random numbers.
-        OutOfMemoryError: if the batch does not fit on the device.
+        RuntimeError: if the batch does not fit on the device.
     """
     try:
         with plain_attention():
             jacobian = vmap(jacrev(of_sample), (None, 0))(chosen, x)
-    except torch.OutOfMemoryError:
-        raise
     except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
         if "randomness" in str(error):
             raise RandomNetworkError(
                 "the network draws random numbers in evaluation mode: its NTK is random"
@@ -153,9 +154,9 @@ def _adds_up(jacobian: Tensor, outputs: Callable, chosen: dict[str, Tensor], x: 
     expected = torch.cat([g.flatten() for g in gradients])
     found = torch.einsum("ic,icp->p", v, jacobian)
     size = torch.einsum("ic,icp->p", v.abs(), jacobian.abs())
-    finite = torch.isfinite(expected) & torch.isfinite(found)
+    finite = torch.isfinite(expected)
     gap = (found - expected).abs()[finite]
-    return not bool((gap > torch.finfo(jacobian.dtype).eps ** 0.5 * size[finite]).any())
+    return bool((gap <= torch.finfo(jacobian.dtype).eps ** 0.5 * size[finite]).all())
 
 
 @contextmanager

@@ -52,13 +52,15 @@ class Layer:
 
 
 def candidate(module: nn.Module) -> Layer | None:
-    """Returns the module as a layer, if it is just that: no subclass, no hooks, parameters of its own.
+    """Returns the module as a layer, if it is just that: no subclass, no hooks, no replaced `forward`.
 
     Its `form` is provisional: that of a linear layer depends on how it is called (`form_of_call`).
     """
     if type(module) not in (*_LINEAR, *_CONVOLUTIONS, *_NORMS):
         return None
     if module._forward_hooks or module._forward_pre_hooks or "weight" not in module._parameters:
+        return None
+    if "forward" in module.__dict__:
         return None
     if isinstance(module, _CONVOLUTIONS) and module.padding_mode != "zeros":
         return None

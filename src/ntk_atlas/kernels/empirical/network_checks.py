@@ -45,6 +45,10 @@ def evaluation_mode(network: nn.Module) -> Iterator[None]:
         yield
     finally:
         for module, training in flags:
+            # A `train` of the user's own may have done more than set the flag.
+            if training and not module.training and type(module).train is not nn.Module.train:
+                module.train()
+        for module, training in flags:
             module.training = training
 
 
@@ -90,9 +94,12 @@ def check_network_and_inputs(network: nn.Module, x: Tensor, name: str) -> None:
     if x.device != parameter.device:
         raise KernelInputError(f"{name} is on {x.device}, the network on {parameter.device}: move one to the other")
     if x.is_floating_point():
-        precisions = {p.dtype for p in network.parameters()}
-        if x.dtype not in precisions:
+        precisions = {p.dtype for p in network.parameters() if p.is_floating_point() or p.is_complex()}
+        if len(precisions) > 1 or next(iter(precisions)).is_complex:
             have = " and ".join(sorted(map(str, precisions)))
+            raise KernelInputError(f"the network's parameters are {have}: convert it to one real precision")
+        if x.dtype not in precisions:
+            (have,) = precisions
             raise KernelInputError(
                 f"{name} is {x.dtype}, the network's parameters are {have}: convert one to the other"
             )
@@ -141,21 +148,34 @@ def check_samples_apart(output: Tensor, x: Tensor, axis: int) -> None:
         )
 
 
-def check_deterministic(first: Tensor, again: Tensor) -> None:
-    """Checks that two runs agree on the samples they share.
+def check_same_outputs(network: nn.Module, x: Tensor, output: Tensor, axis: int) -> None:
+    """Checks that the first sample's output is the same alone and beside others, and from call to call.
 
     Args:
-        first: outputs at samples 1 and 2, `(..., 2, C)`.
-        again: outputs at the same samples and others, `(..., n, C)`.
+        network: in evaluation mode.
+        x: the inputs, of which `axis` counts samples.
+        output: what the network gave for them, `(..., n, C)`.
+        axis: see `sample_axis`.
 
     Raises:
-        RandomNetworkError: if they differ by more than rounding.
+        MixedSamplesError: if other samples change it.
+        RandomNetworkError: if it changes from call to call.
     """
-    again = again[..., : first.shape[-2], :]
-    usable = torch.isfinite(first) & torch.isfinite(again)
-    gap, size = (first - again).abs()[usable], first.abs()[usable]
-    if gap.numel() and gap.max() > torch.finfo(first.dtype).eps ** 0.5 * size.max():
-        raise RandomNetworkError(
-            "the network gives other outputs when it is called again in evaluation mode, so its NTK is random: "
-            "remove what draws random numbers (dropout by `F.dropout` needs `training=self.training`)"
-        )
+    with torch.no_grad():
+        alone = network(x.narrow(axis, 0, 1))[..., 0, :]
+        if _differ(output[..., 0, :], alone):
+            if _differ(output, network(x)):
+                raise RandomNetworkError(
+                    "the network gives other outputs when it is called again in evaluation mode, so its NTK is random: "
+                    "remove what draws random numbers (dropout by `F.dropout` needs `training=self.training`)"
+                )
+            raise MixedSamplesError(
+                "the network's output for a sample depends on the rest of the batch, also in evaluation mode, so "
+                "a kernel between samples is not defined (statistics of the batch?)"
+            )
+
+
+def _differ(first: Tensor, second: Tensor) -> bool:
+    usable = torch.isfinite(first) & torch.isfinite(second)
+    gap, size = (first - second).abs()[usable], first.abs()[usable]
+    return bool(gap.numel()) and bool(gap.max() > torch.finfo(first.dtype).eps ** 0.5 * size.max())

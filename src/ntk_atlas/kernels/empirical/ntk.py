@@ -8,6 +8,7 @@ gradients of the layer (`factors`), all others through the general Jacobian (`ja
 """
 
 import logging
+from dataclasses import replace
 from functools import lru_cache
 
 import torch
@@ -27,7 +28,9 @@ from ntk_atlas.kernels.empirical.network_checks import (
 )
 from ntk_atlas.kernels.empirical.record import KernelRecord
 from ntk_atlas.kernels.empirical.structure import NetworkStructure, probe_network
-from ntk_atlas.memory import default_memory_limit, release_freed_memory
+from ntk_atlas.kernels.empirical.verification import verified_structure, without_layers
+from ntk_atlas.kernels.errors import StructureChangedError
+from ntk_atlas.memory import default_memory_limit, is_out_of_memory, release_freed_memory
 from ntk_atlas.networks.stacked import StackedNetwork
 from ntk_atlas.numerics import precise_math
 
@@ -44,8 +47,8 @@ def empirical_ntk(
 ) -> Tensor:
     r"""Empirical NTK of a network, or of every member of a stack.
 
-    Parameters with `requires_grad` False do not count. A member whose weights are not finite gets a kernel
-    that is not finite; the others are not touched by it.
+    Parameters with `requires_grad` False do not count; hooks on gradients do not either. A member whose weights are
+    not finite gets a kernel that is not finite; the others are not touched by it.
 
     Args:
         network: maps `(n, *shape)` to `(n, C)`, each sample by itself; or a `StackedNetwork` of S members.
@@ -103,7 +106,7 @@ def empirical_ntk_with_record(
         x1 = x1.clone() if x1.is_inference() else x1.detach()
         if x2 is not None:
             x2 = x2.clone() if x2.is_inference() else x2.detach()
-        structure = probe_network(network, x1)
+        structure = verified_structure(network, probe_network(network, x1), x1)
         by_member = structure.n_members > 1 or isinstance(network, StackedNetwork)
         if by_member and (structure.others or any(layer.form == "gradients" for layer in structure.layers)):
             return _member_by_member(network, x1, x2, output_reduction, limit)
@@ -127,14 +130,20 @@ def _within_memory(
             output_reduction=output_reduction,
             itemsize=dtype.itemsize,
             memory_limit=limit,
-            workers=torch.get_num_threads() if x1.device.type == "cpu" else 1,
+            workers=torch.get_num_threads() if x1.device.type == "cpu" and not structure.stateful else 1,
         )
         record = KernelRecord.of(structure, plan, output_reduction, dtype, x1.device)
         _log_once(record.describe())
         try:
             kernel = _evaluate(network, structure, plan, x1, x2, output_reduction, dtype)
+        except StructureChangedError as change:
+            if structure.readout is not None:
+                structure = replace(structure, readout=None, last_hidden=None)
+            else:
+                structure = without_layers(network, structure, structure.layers, str(change))
+            continue
         except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             limit = min(limit, plan.peak_bytes) // 2
         else:
@@ -222,15 +231,11 @@ def _member_by_member(
             of_member(x1, i),
             of_member(x2, i),
             output_reduction=output_reduction,
-            memory_limit=limit // network.n_members if kernels is None else limit - kernels.nbytes,
+            memory_limit=limit if kernels is None else limit - kernels.nbytes,
         )
         kernels = kernel.new_empty(network.n_members, *kernel.shape) if kernels is None else kernels
         kernels[i] = kernel
     return kernels, record
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error)
 
 
 @lru_cache(maxsize=64)

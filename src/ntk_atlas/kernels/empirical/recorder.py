@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from ntk_atlas.kernels.empirical.layers import Layer
+from ntk_atlas.kernels.empirical.layers import Layer, form_of_call
 from ntk_atlas.kernels.empirical.network_checks import sample_axis
-from ntk_atlas.kernels.errors import KernelInputError
+from ntk_atlas.kernels.errors import KernelInputError, StructureChangedError
 from ntk_atlas.networks.stacked import StackedNetwork
 
 
@@ -41,6 +41,22 @@ class Record:
         if output.requires_grad:
             self.edges[module] = get_gradient_edge(output)
 
+    def check(self, layer: Layer, n: int, members: int) -> None:
+        """Checks that a layer was called as it has to be, see `layers.form_of_call`.
+
+        Args:
+            layer: the layer.
+            n: samples of the run.
+            members: networks in the stack.
+
+        Raises:
+            StructureChangedError: if it was called another number of times, with other axes, or without a gradient.
+        """
+        m = layer.module
+        once = self.calls[m] == 1 and m in self.edges
+        if not once or form_of_call(m, self.live_inputs[m], members, n) != layer.form:
+            raise StructureChangedError(f"{m} is not called once with all samples")
+
     def inputs(self, layer: Layer) -> Tensor:
         """Returns the input of a layer, detached: `(S or 1, n, k)` for layers with factors, else as it came.
 
@@ -48,7 +64,7 @@ class Record:
             KernelInputError: if it has been overwritten in place; such a network cannot be trained either.
         """
         x = self.live_inputs[layer.module]
-        if x._version != self._versions[layer.module]:
+        if layer.has_weight and x._version != self._versions[layer.module]:
             raise KernelInputError(
                 f"the input of {layer.module} is overwritten in place after the layer: copy it first"
             )

@@ -9,7 +9,6 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from ntk_atlas.kernels.empirical.layers import Layer, candidate, form_of_call
 from ntk_atlas.kernels.empirical.network_checks import (
-    check_deterministic,
     check_samples_apart,
     sample_axis,
     trainable_parameters,
@@ -21,11 +20,9 @@ from ntk_atlas.networks.stacked import StackedNetwork
 _ELEMENTWISE = {
     f"{name}Backward0"
     for name in ("Relu", "LeakyRelu", "Tanh", "Erf", "Sigmoid", "Gelu", "Silu", "Softplus", "Elu", "Hardtanh",
-                 "Sin", "Cos", "Exp", "Pow", "Mul", "Div")
+                 "Sin", "Cos", "Exp", "Mul", "Div")
 }  # fmt: skip
-_AFFINE = {f"{name}Backward0" for name in ("Mul", "Div", "Squeeze", "Unsqueeze", "View", "UnsafeView")} | {
-    "SqueezeBackward1"
-}
+_AFFINE = {f"{name}Backward0" for name in ("Mul", "Squeeze", "Unsqueeze", "View", "UnsafeView")} | {"SqueezeBackward1"}
 
 
 @dataclass(frozen=True)
@@ -52,9 +49,11 @@ class NetworkStructure:
         n_outputs: C.
         graph_bytes: what one forward pass keeps for the backward pass, a sample, all members together.
         shapes: sizes of one sample at each layer.
-        readout: the layer after which the network is affine with fixed coefficients, if it is among the layers.
-        last_hidden: the module from whose output an elementwise function leads to the readout alone.
+        readout: the layer after which the network seems affine with fixed coefficients, if it is among the layers.
+        last_hidden: the module from whose output an elementwise function seems to lead to the readout alone
+            (`verification` tries both).
         channels_last: whether images may be laid out with the channels last.
+        stateful: whether a run leaves something behind in its modules, so that runs must not overlap.
     """
 
     layers: tuple[Layer, ...]
@@ -66,6 +65,7 @@ class NetworkStructure:
     readout: Layer | None
     last_hidden: nn.Module | None
     channels_last: bool
+    stateful: bool
 
     @property
     def parameter_bytes(self) -> int:
@@ -80,7 +80,7 @@ class NetworkStructure:
 
 
 def probe_network(network: nn.Module, x: Tensor) -> NetworkStructure:
-    """Finds the structure by running the network on copies of two samples.
+    """Finds the structure by running the network on its first and last sample, once and then with one repeated.
 
     A layer's parameter counts as the layer's own if the network's graph uses it once, so that no other layer or
     operation shares it, and the layer is called once, with the samples along its first axis.
@@ -93,7 +93,7 @@ def probe_network(network: nn.Module, x: Tensor) -> NetworkStructure:
         The structure.
 
     Raises:
-        KernelInputError: if the output is not `(n, C)`, mixes samples, or changes from call to call.
+        KernelInputError: if the output is not `(n, C)`, or mixes samples.
     """
     candidates = [c for c in map(candidate, network.modules()) if c is not None]
     axis = sample_axis(network, x)
@@ -101,6 +101,7 @@ def probe_network(network: nn.Module, x: Tensor) -> NetworkStructure:
     members = network.n_members if isinstance(network, StackedNetwork) else 1
     channels_last = x.dim() == 4 and _runs_channels_last(network, x)
     outputs, forms = [], []
+    before = _states(network)
     for probe in ([0, last], [0, last, last]):
         batch = x.detach().index_select(axis, torch.tensor(probe, device=x.device))
         batch = batch.contiguous(memory_format=torch.channels_last) if channels_last else batch
@@ -115,8 +116,9 @@ def probe_network(network: nn.Module, x: Tensor) -> NetworkStructure:
                 if record.calls[layer.module] == 1
             }
         )
+    hooked = any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
+    stateful = hooked or _states(network) != before
     check_samples_apart(outputs[-1], batch, axis)
-    check_deterministic(*outputs)
     uses = _uses_in_graph(outputs[-1])
 
     def alone(parameter: Tensor | None) -> bool:
@@ -148,7 +150,14 @@ def probe_network(network: nn.Module, x: Tensor) -> NetworkStructure:
         readout=readout,
         last_hidden=None if readout is None else _last_hidden(readout, layers, record),
         channels_last=channels_last,
+        stateful=stateful,
     )
+
+
+def _states(network: nn.Module) -> list:
+    """Identities of what modules hold."""
+    held = [(name, id(value)) for module in network.modules() for name, value in vars(module).items()]
+    return held + [id(buffer) for buffer in network.buffers()]
 
 
 class _SavedBytes(saved_tensors_hooks):
@@ -207,7 +216,9 @@ def _last_hidden(readout: Layer, layers: list[Layer], record: Record) -> nn.Modu
     ends = {record.edges[x.module].node: x for x in layers if x.form == "factors" and x is not readout}
     activations = record.live_inputs[readout.module]
     found = ends.get(_follow(activations.grad_fn, set(ends), _ELEMENTWISE))
-    return None if found is None else found.module
+    if found is None or record.output_shapes[found.module] != activations.shape:
+        return None
+    return found.module
 
 
 def _follow(node: object, ends: set, allowed: set[str]) -> object:

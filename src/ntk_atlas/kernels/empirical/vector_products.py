@@ -69,14 +69,15 @@ class EmpiricalNTKOperator:
         if x2 is not None:
             check_network_and_inputs(network, x2, "x2")
             check_same_kind(network, x1, x2)
-        with evaluation_mode(network), torch.enable_grad():
+        with evaluation_mode(network), torch.inference_mode(False), torch.enable_grad(), precise_math():
+            x1, x2 = (x.clone() if x is not None and x.is_inference() else x for x in (x1, x2))
             structure = probe_network(network, x1)
         self.network, self.output_reduction, self.n_outputs = network, output_reduction, structure.n_outputs
         self.rows, self.columns = x1, x1 if x2 is None else x2
         self._parameters = {name: p.detach() for name, p in trainable_parameters(network).items()}
-        limit = default_memory_limit(x1.device) if memory_limit is None else memory_limit
+        self._limit = default_memory_limit(x1.device) if memory_limit is None else memory_limit
         # Tangents and what the transforms keep come to about three times the graph of a plain pass.
-        self._block = samples_a_pass(structure, limit, 3 * structure.graph_bytes)
+        self._block = samples_a_pass(structure, self._limit, 3 * structure.graph_bytes)
 
     def __call__(self, v: Tensor) -> Tensor:
         """The product K v.
@@ -102,7 +103,9 @@ class EmpiricalNTKOperator:
         """The entries K(x_i, x_i) of the rows, `(n1,)`; of the full kernel `(n1, C)`."""
         parts = []
         for block in self.rows.split(_DIAGONAL_BLOCK):
-            kernel = empirical_ntk(self.network, block, output_reduction=self.output_reduction)
+            kernel = empirical_ntk(
+                self.network, block, output_reduction=self.output_reduction, memory_limit=self._limit
+            )
             every = torch.arange(len(block), device=block.device)
             kernel = kernel[every, every]
             parts.append(kernel.diagonal(dim1=-2, dim2=-1) if kernel.dim() == 3 else kernel)

@@ -1,0 +1,145 @@
+"""What the structure of a network says about its gradients, held against plain backward passes on a few samples.
+
+Names of modules and of nodes in a graph are strong hints, no proof: a layer may see the samples in another order, an
+output may be scaled by a mask, a `forward` may have been replaced. What does not hold goes through the Jacobian.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from ntk_atlas.kernels.empirical.factors import LayerFactors, Piece, capture_factors
+from ntk_atlas.kernels.empirical.layers import Layer
+from ntk_atlas.kernels.empirical.network_checks import check_same_outputs, sample_axis, trainable_parameters
+from ntk_atlas.kernels.empirical.recorder import run
+from ntk_atlas.kernels.empirical.structure import NetworkStructure
+from ntk_atlas.kernels.errors import StructureChangedError
+
+log = logging.getLogger(__name__)
+
+_SAMPLES = 8
+_DIRECTIONS = 2
+
+
+def verified_structure(network: nn.Module, structure: NetworkStructure, x: Tensor) -> NetworkStructure:
+    """The structure without what does not hold on up to eight samples from all over `x`.
+
+    For fixed weights v without symmetry, Σ_ic v_ic ∂f_c(x_i)/∂θ is formed from each layer's factors and by one backward
+    pass; layers for which inner products of two such vectors differ are taken to the other parameters. The readout
+    is kept if its signals are equal for all samples, the last hidden layer if one signal a unit is enough.
+
+    Args:
+        network: in evaluation mode.
+        structure: what `probe_network` found.
+        x: inputs as for `network`.
+
+    Returns:
+        The structure to be used.
+
+    Raises:
+        MixedSamplesError: if outputs depend on the other samples.
+        RandomNetworkError: if they change from call to call.
+    """
+    axis = sample_axis(network, x)
+    n = x.shape[axis]
+    chosen = torch.linspace(0, n - 1, min(n, _SAMPLES), dtype=torch.float64).long().to(x.device)
+    samples = x.index_select(axis, chosen)
+    if structure.channels_last:
+        samples = samples.contiguous(memory_format=torch.channels_last)
+    output = run(network, samples)
+    check_same_outputs(network, samples, output, axis)
+    if not structure.layers:
+        return structure
+    plain = replace(structure, readout=None, last_hidden=None)
+    try:
+        factors = capture_factors(network, plain, [whole(layer) for layer in structure.layers], samples)
+    except StructureChangedError as change:
+        return without_layers(network, structure, structure.layers, str(change))
+    wrong = _wrong_layers(structure, factors, output)
+    if wrong:
+        return without_layers(network, structure, wrong, "their gradients do not follow from their inputs and outputs")
+    return _verified_readout(network, structure, factors, samples)
+
+
+def whole(layer: Layer) -> Piece:
+    """Returns the layer as one piece."""
+    return Piece(layer, None if layer.form == "factors" else (0, layer.out_features))
+
+
+def without_layers(
+    network: nn.Module, structure: NetworkStructure, layers: Sequence[Layer], reason: str
+) -> NetworkStructure:
+    """The structure with some layers' parameters among the others; nothing is assumed of readout and hidden layer.
+
+    Args:
+        network: the network.
+        structure: of it.
+        layers: what is taken out.
+        reason: for the log.
+
+    Returns:
+        The structure that is left.
+    """
+    log.info("%d layers go through the Jacobian: %s", len(layers), reason)
+    kept = tuple(layer for layer in structure.layers if layer not in layers)
+    owned = {id(p) for layer in kept for p in layer.parameters()}
+    others = {name: p for name, p in trainable_parameters(network).items() if id(p) not in owned}
+    return replace(structure, layers=kept, others=others, readout=None, last_hidden=None)
+
+
+def _wrong_layers(structure: NetworkStructure, factors: Sequence[LayerFactors], output: Tensor) -> list[Layer]:
+    shape, members = output.shape, structure.n_members
+    count = torch.arange(_DIRECTIONS * shape[-2:].numel(), dtype=torch.float64, device=output.device)
+    v = torch.sin(1.0 + count**2).to(output).view(_DIRECTIONS, 1, *shape[-2:])
+    parameters = [p for layer in structure.layers for p in layer.parameters()]
+    expected = [
+        torch.autograd.grad((output.view(members, *shape[-2:]) * v_q).sum(), parameters, retain_graph=True,
+                            allow_unused=True, materialize_grads=True)
+        for v_q in v
+    ]  # fmt: skip
+    wrong, position = [], 0
+    for layer, factor in zip(structure.layers, factors, strict=True):
+        count = len(layer.parameters())
+        gradients = torch.stack(
+            [torch.cat([g.reshape(members, -1) for g in of[position : position + count]], 1) for of in expected], 1
+        )
+        position += count
+        weighted = torch.einsum("qsnc,sncm->sqnm", v, factor.signals)
+        if factor.inputs is None:
+            found = weighted.sum(2)
+        else:
+            inputs = factor.inputs.expand(members, -1, -1)
+            found = torch.einsum("snk,sqnm->sqkm", inputs, weighted).flatten(2)
+        if not _close(found @ found.mT, gradients @ gradients.mT):
+            wrong.append(layer)
+    return wrong
+
+
+def _verified_readout(
+    network: nn.Module, structure: NetworkStructure, factors: Sequence[LayerFactors], samples: Tensor
+) -> NetworkStructure:
+    if structure.readout is None:
+        return structure
+    of_layer = dict(zip((layer.module for layer in structure.layers), factors, strict=True))
+    signals = of_layer[structure.readout_module].signals
+    if not _close(signals, signals[:, :1].expand_as(signals)):
+        return replace(structure, readout=None, last_hidden=None)
+    if structure.last_hidden is None:
+        return structure
+    piece = next(whole(layer) for layer in structure.layers if layer.module is structure.last_hidden)
+    (short,) = capture_factors(network, structure, [piece], samples, output_reduction="trace")
+    one, every = short.signals.flatten(2), of_layer[structure.last_hidden].signals.flatten(2)
+    same = _close(one @ one.mT, every @ every.mT)
+    return structure if same else replace(structure, last_hidden=None)
+
+
+def _close(found: Tensor, expected: Tensor) -> bool:
+    if found.shape != expected.shape:
+        return False
+    usable = torch.isfinite(expected)
+    scale = expected.abs().where(usable, 0.0).amax()
+    gap = (found - expected).abs()[usable]
+    return not bool((gap > torch.finfo(found.dtype).eps ** 0.5 * scale).any()) and bool(torch.isfinite(gap).all())
