@@ -162,17 +162,17 @@ def check_same_outputs(network: nn.Module, x: Tensor, output: Tensor, axis: int)
         RandomNetworkError: if it changes from call to call.
     """
     with torch.no_grad():
-        alone = network(x.narrow(axis, 0, 1))[..., 0, :]
-        if _differ(output[..., 0, :], alone):
-            if _differ(output, network(x)):
-                raise RandomNetworkError(
-                    "the network gives other outputs when it is called again in evaluation mode, so its NTK is random: "
-                    "remove what draws random numbers (dropout by `F.dropout` needs `training=self.training`)"
-                )
-            raise MixedSamplesError(
-                "the network's output for a sample depends on the rest of the batch, also in evaluation mode, so "
-                "a kernel between samples is not defined (statistics of the batch?)"
-            )
+        again, alone = [network(x) for _ in range(2)], network(x.narrow(axis, 0, 1))
+    if any(_differ(output, other) for other in again):
+        raise RandomNetworkError(
+            "the network gives other outputs when it is called again in evaluation mode, so its NTK is random: "
+            "remove what draws random numbers (dropout by `F.dropout` needs `training=self.training`)"
+        )
+    if _differ(output[..., 0, :], alone[..., 0, :]):
+        raise MixedSamplesError(
+            "the network's output for a sample depends on the rest of the batch, also in evaluation mode, so "
+            "a kernel between samples is not defined (statistics of the batch?)"
+        )
 
 
 def _differ(first: Tensor, second: Tensor) -> bool:
