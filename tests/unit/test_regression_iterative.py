@@ -235,3 +235,21 @@ def test_products_without_a_kernel_give_a_preconditioner_that_changes_nothing(ca
 def test_bad_input_is_named(change, message):
     with pytest.raises(ValueError, match=message):
         conjugate_gradient(lambda v: v, **{"y_train": torch.ones(4, 1)} | change)
+
+
+def test_nystrom_of_products_in_single_precision(caplog):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(300, 2, generator=generator, dtype=torch.float64)
+    kernel = torch.exp(-0.5 * torch.cdist(x, x) ** 2)
+    y = torch.sin(x.sum(1, keepdim=True))
+
+    def matvec(v):
+        return kernel.float() @ v.float()
+
+    ridge = {"diag_reg": 1e-3, "mean_diagonal": 1.0}
+    preconditioner = nystrom_preconditioner(matvec, 300, rank=60, generator=generator, **ridge)
+    assert "no preconditioner" not in caplog.text
+    options = {"tolerance": 1e-4, **ridge}
+    plain = conjugate_gradient(matvec, y, **options)
+    fast = conjugate_gradient(matvec, y, preconditioner=preconditioner, **options)
+    assert fast.n_iterations < plain.n_iterations / 3

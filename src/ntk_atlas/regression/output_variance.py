@@ -99,7 +99,7 @@ def finite_time_variance(
         left_in_modes, gained_in_modes = left @ in_modes, gained @ in_modes
         train.append((left_in_modes * left).sum(1))
         spread = variance + (gained_in_modes * gained).sum(1) - 2.0 * (gained * crossed).sum(1)
-        test.append(_without_rounding(spread, variance))
+        test.append(_without_rounding(spread, variance, rows.shape[1]))
         if covariance:
             train_covariance.append(left_in_modes @ left.mT)
             mixed = gained @ crossed.mT
@@ -123,9 +123,9 @@ def _prior(name: str, kernel: Tensor, axes: tuple, outputs: tuple, device: torch
     return sample_major(checked_matrix(name, kernel, (*axes, *outputs), device))
 
 
-def _without_rounding(variance: Tensor, prior: Tensor) -> Tensor:
+def _without_rounding(variance: Tensor, prior: Tensor, n_modes: int) -> Tensor:
     """Returns the variance with negative values of the size of rounding set to zero; others are kept, to be seen."""
-    tolerance = len(prior) * torch.finfo(torch.float64).eps * prior
+    tolerance = n_modes * torch.finfo(torch.float64).eps * prior
     return torch.where((variance < 0) & (variance > -100.0 * tolerance), 0.0, variance)
 
 

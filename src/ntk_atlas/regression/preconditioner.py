@@ -129,14 +129,21 @@ def nystrom_preconditioner(
     """
     omega = torch.randn(n, min(rank, n), generator=generator, dtype=torch.float64, device=generator.device)
     omega = torch.linalg.qr(omega).Q
-    product = matvec(omega).to(torch.float64)
+    product = matvec(omega)
+    # Products may come in single precision: then that is the rounding of the core.
+    rounding = torch.finfo(product.dtype).eps
+    product = product.to(torch.float64)
     omega = omega.to(product.device)
     core = omega.mT @ product
     scale = float(core.diagonal().mean()) if mean_diagonal is None else mean_diagonal
-    small = float(torch.linalg.norm(product)) * n**0.5 * _EPS
     core = (core + core.mT) / 2
-    core.diagonal().add_(small)
-    lower, info = torch.linalg.cholesky_ex(core)
+    for small in float(torch.linalg.norm(product)) * n**0.5 * rounding * torch.tensor([1.0, 10.0, 100.0]):
+        shifted = core.clone()
+        shifted.diagonal().add_(float(small))
+        lower, info = torch.linalg.cholesky_ex(shifted)
+        if not int(info):
+            break
+    small = float(small)
     if int(info) or not bool(torch.isfinite(lower).all()):
         logger.warning("no preconditioner: the kernel's products are not those of a positive semi-definite matrix")
         return LowRankPreconditioner(omega[:, :0], omega.new_zeros(0), 1.0)

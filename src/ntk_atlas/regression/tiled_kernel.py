@@ -84,9 +84,15 @@ class TiledKernel:
             `(n, k)`.
         """
         chosen = self.x_train[indices]
-        return self._halving(
-            lambda: torch.cat([self.kernel(self.x_train[rows], chosen) for rows in self._blocks(len(self.x_train))])
-        )
+
+        def columns() -> Tensor:
+            blocks = [
+                torch.cat([self.kernel(self.x_train[rows], part) for rows in self._blocks(len(self.x_train))])
+                for part in chosen.split(self.side)
+            ]
+            return torch.cat(blocks, dim=1)
+
+        return self._halving(columns)
 
     def predict(self, x_test: Tensor, coefficients: Tensor) -> Tensor:
         """f(x) = K(x, X) α.
