@@ -75,6 +75,7 @@ def add_gram(
     *,
     upper: bool = False,
     scale: float = 1.0,
+    workers: int | None = None,
 ) -> None:
     """Adds the Gram matrix of the factors to `kernel`, in place.
 
@@ -84,6 +85,7 @@ def add_gram(
         right: the factors of n2 samples, layer by layer as `left`.
         upper: whether to leave out tiles strictly below the diagonal (n1 = n2).
         scale: factor of what is added.
+        workers: tiles at a time; None takes the threads that are set.
     """
     members, n_outputs = kernel.shape[:2]
     rows, columns = tile_shape(n_outputs, kernel.shape[2] if upper else None)
@@ -102,7 +104,7 @@ def add_gram(
         stack = slice(start, start + together)
         part, terms = kernel[stack], [_Term.of(a, b, stack) for a, b in zip(left, right, strict=True)]
         work = [(part, terms, i, j) for i, j in tiles]
-        in_turn_or_at_once(add_tile, *zip(*work, strict=True), workers=_workers(kernel, len(tiles)))
+        in_turn_or_at_once(add_tile, *zip(*work, strict=True), workers=workers or _workers(kernel, len(tiles)))
 
 
 def mirror_upper(kernel: Tensor) -> None:

@@ -46,7 +46,7 @@ class MemoryPlan:
         memory_limit: bytes that everything together may take, the result included.
         result_bytes: bytes of the result.
         samples_a_pass: samples in one forward and backward pass.
-        workers: passes at a time.
+        workers: passes, or tiles, at a time.
         groups: of layers with factors or per-sample gradients.
         jacobian_bytes: what the Jacobians of all other parameters may take.
         peak_bytes: estimate of the largest total.
@@ -109,6 +109,9 @@ def plan_memory(
     fixed = int(_FIXED_SLACK * (result + tiles))
     available = int((memory_limit - fixed) / _SLACK)
     pass_bytes = sizes.of_pass()
+    if available < 2 * pass_bytes and workers > 1:
+        choice = {"output_reduction": output_reduction, "itemsize": itemsize, "memory_limit": memory_limit}
+        return plan_memory(structure, n1, n2, **choice, workers=1)
     if available < 2 * pass_bytes:
         one = fixed - result + 2 * _SLACK * pass_bytes
         raise MemoryLimitError(

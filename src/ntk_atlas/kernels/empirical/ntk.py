@@ -194,7 +194,7 @@ def _evaluate(
                 right = left if same else factors(columns_of, j)
                 tile = kernel[:, :, i : i + group.block, :, j : j + group.block]
                 with torch.no_grad():
-                    add_gram(tile, left, right, upper=same, scale=scale)
+                    add_gram(tile, left, right, upper=same, scale=scale, workers=plan.workers)
                 del right
             del left
             if len(plan.groups) > 1 or group.block < n1:
