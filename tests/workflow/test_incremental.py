@@ -131,7 +131,7 @@ def test_an_edit_in_plotting_redraws_only(finished):
 
 
 def test_an_edit_in_the_kernel_module_reaches_what_computes_kernels(finished):
-    finished.edit("src/ntk_atlas/kernels/empirical.py", "\nfrom ", "\nEXTRA = 1\nfrom ")
+    finished.edit("src/ntk_atlas/kernels/empirical/ntk.py", "\nfrom ", "\nEXTRA = 1\nfrom ")
     plan = finished.plan()
     assert (plan["train_networks"], plan["regress_empirical"]) == (3, 3)
     assert "regress_stationary" not in plan
@@ -139,7 +139,7 @@ def test_an_edit_in_the_kernel_module_reaches_what_computes_kernels(finished):
 
 
 def test_comments_docstrings_and_touched_files_run_nothing(finished):
-    finished.edit("src/ntk_atlas/kernels/empirical.py", "\nfrom ", "\n# a remark\nfrom ")
+    finished.edit("src/ntk_atlas/kernels/empirical/ntk.py", "\nfrom ", "\n# a remark\nfrom ")
     finished.edit("src/ntk_atlas/streams.py", '"""Explicit random', '"""Very explicit random')
     stamp = time.time() + 5
     for pattern in ("config/config.yaml", "workflow/scripts/*.py", "results/*/dataset.nc", "results/*/networks/*.nc"):
