@@ -115,7 +115,10 @@ def infinite_kernels(
 def _warn_of_loose_bounds(kernels: InfiniteKernels, depths: Sequence[int]) -> None:
     for name, kernel, bounds in zip(("NNGP", "NTK"), (kernels.nngp, kernels.ntk), kernels.error_bound, strict=True):
         for depth, entries, bound in zip(depths, kernel, bounds.tolist(), strict=True):
-            largest = float(entries.abs().max())
+            if bound == 0.0:
+                continue
+            # Without a copy as large as the kernel.
+            largest = max(abs(float(extreme)) for extreme in entries.aminmax())
             if bound > _LOOSE * largest:
                 log.warning(
                     "the %s at depth %d is certain to %.1e only, its largest entry is %.1e: the activation has a kink "
