@@ -9,6 +9,8 @@ from torch import nn
 
 from ntk_atlas.kernels import EmpiricalNTKOperator, MixedSamplesError, empirical_ntk
 from ntk_atlas.kernels.empirical.gram import OUTPUT_REDUCTIONS
+from ntk_atlas.kernels.empirical.plain_stack import is_plain_stack
+from ntk_atlas.kernels.empirical.structure import probe_network
 from ntk_atlas.networks.user import StackedModules
 from ntk_atlas.streams import torch_stream
 
@@ -185,3 +187,37 @@ def test_many_members_share_a_small_limit():
     stack = StackedModules([nn.Sequential(m.a, nn.PReLU(), nn.Linear(5, 1)).double() for m in modules], (4,), 1)
     x = torch.randn(4, 4, generator=torch_stream("x1"), dtype=torch.float64)
     torch.testing.assert_close(empirical_ntk(stack, x, memory_limit=2**18), empirical_ntk(stack, x), **CLOSE)
+
+
+def _chain(*modules: nn.Module) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(3, 4), *modules, nn.Linear(4, 2)).double()
+
+
+def _hooked() -> nn.Module:
+    network = _chain(nn.Tanh())
+    network[0].register_forward_hook(lambda module, args, output: 2 * output)
+    return network
+
+
+def _replaced() -> nn.Module:
+    network = _chain(nn.Tanh())
+    network[1].forward = lambda z: z.cumsum(-1)
+    return network
+
+
+@pytest.mark.parametrize(
+    ("network", "plain"),
+    [
+        (_chain(nn.Tanh()), True),
+        (_chain(nn.ReLU(), nn.Linear(4, 4), nn.GELU()), True),
+        (_chain(nn.Softmax(-1)), False),
+        (_chain(nn.LayerNorm(4)), False),
+        (_chain(nn.ReLU(inplace=True)), False),
+        (_chain(type("Odd", (nn.Tanh,), {"forward": lambda self, z: z.cumsum(-1)})()), False),
+        (_hooked(), False),
+        (_replaced(), False),
+    ],
+)
+def test_classes_alone_are_believed_only_for_a_chain_of_layers_and_activations(network, plain):
+    x = torch.randn(4, 3, dtype=torch.float64)
+    assert is_plain_stack(network, probe_network(network, x)) is plain
