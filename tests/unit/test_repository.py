@@ -15,11 +15,12 @@ LAYERS = (
     ("numerics", "memory", "streams", "phases", "labelled"),
     ("datasets", "networks"),
     ("kernels",),
-    ("regression", "training", "scaling_laws"),
+    ("regression", "training", "scaling_laws", "dispersion"),
     ("provenance", "source_digest", "unit_store", "job_log"),
     ("study",),
     ("stages",),
     ("cubes",),
+    ("claims",),
     ("plotting",),
 )
 MODULES = sorted(PACKAGE.rglob("*.py"))

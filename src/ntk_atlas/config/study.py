@@ -6,10 +6,13 @@ from pydantic import Field
 
 from ntk_atlas.config.base import Settings
 from ntk_atlas.config.dataset import DatasetSettings, DigitsSettings
+from ntk_atlas.config.dispersion import DispersionSettings
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.grid import GridSettings
 from ntk_atlas.config.jobs import JobSettings
+from ntk_atlas.config.movement import MovementSettings
 from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.config.output_variance import OutputVarianceSettings
 from ntk_atlas.config.regression import RegressionSettings
 from ntk_atlas.config.scaling import ScalingSettings
 from ntk_atlas.config.training import TrainingSettings
@@ -32,6 +35,12 @@ class ExperimentSettings(Settings):
     """Which kernels predict beside them, and how."""
     scaling: ScalingSettings = ScalingSettings()
     """How learning curves are fitted."""
+    movement: MovementSettings = MovementSettings()
+    """At which training error the movement of kernels is compared."""
+    dispersion: DispersionSettings | None = None
+    """Untrained networks, for the randomness of the kernel at initialization; none by default."""
+    output_variance: OutputVarianceSettings | None = None
+    """Variance of outputs over initializations, predicted and measured; none by default."""
 
 
 class StudySettings(Settings):

@@ -10,10 +10,22 @@ from ntk_atlas.config.base import Settings
 class LearningRateSettings(Settings):
     """Either a number, or a share of the stability limit of gradient descent."""
 
-    relative: PositiveFloat | None = None
-    """η₀: the learning rate is η₀ · 2n/λ_max(Θ₀) of each network's own initial NTK; below 1 is stable."""
+    relative: PositiveFloat | Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] | None = None
+    """η₀: the learning rate is η₀ · 2n/λ_max(Θ₀); below 1 is stable. With several, each network is trained with each
+    of them, and the training that ends with the lowest training error is the one that counts."""
+    of: Literal["network", "infinite_ntk"] = "network"
+    """Whose Θ₀: each network's own initial NTK, or the infinite-width NTK, which gives all networks of a cell one
+    rate, as theory about their spread has it."""
     absolute: PositiveFloat | None = None
     """The learning rate itself (divided by output_scale²)."""
+
+    @field_validator("relative")
+    @classmethod
+    def _several(cls, value: float | tuple | None) -> float | tuple | None:
+        if isinstance(value, tuple):
+            value = tuple(sorted(set(value)))
+            return value[0] if len(value) == 1 else value
+        return value
 
     @model_validator(mode="after")
     def _one_of_two(self) -> "LearningRateSettings":

@@ -20,8 +20,8 @@ def keys_markdown() -> str:
     for source in ("Digits", "Diabetes", "Teacher", "File"):
         title = f"`experiments.<name>.dataset` with `source: {source.lower()}`"
         sections.append((title, definitions[f"{source}Settings"]))
-    for name in ("grid", "network", "training", "regression", "scaling"):
-        sections.append((f"`experiments.<name>.{name}`", definitions[f"{name.capitalize()}Settings"]))
+    for name in ("grid", "network", "training", "regression", "scaling", "movement", "dispersion", "output_variance"):
+        sections.append((f"`experiments.<name>.{name}`", definitions[f"{_camel(name)}Settings"]))
     training = "`experiments.<name>.training"
     sections.append((f"{training}.learning_rate`", definitions["LearningRateSettings"]))
     sections.append((f"{training}.checkpoints`", definitions["CheckpointSettings"]))
@@ -68,3 +68,7 @@ def _default(field: dict[str, Any]) -> str:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
+
+
+def _camel(name: str) -> str:
+    return "".join(word.capitalize() for word in name.split("_"))

@@ -1,0 +1,47 @@
+"""Settings of the dispersion of the kernel at initialization: how random is the NTK of an untrained network?"""
+
+from typing import Annotated
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
+
+from ntk_atlas.config.base import Settings
+
+Correlation = Annotated[float, Field(ge=-1.0, le=1.0)]
+
+
+class DispersionSettings(Settings):
+    """Thousands of untrained networks a cell; the cell is (depth, width, init_scale), with depths and widths of its
+    own and the init scales of the grid. Data do not enter: by the rotation invariance of Gaussian weights, the law of
+    the kernel depends on the inputs' norms and correlations only."""
+
+    depth: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+    """Hidden layers."""
+    width: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+    """Units of each hidden layer."""
+    n_networks: Annotated[int, Field(ge=100)] = 2000
+    """Untrained networks a cell."""
+    correlations: Annotated[tuple[Correlation, ...], Field(min_length=1)] = (1.0, 0.9, 0.5, 0.0)
+    """Cosines r of x and x′ at which Θ(x, x′) is taken; 1 is the diagonal and always among them."""
+    n_inputs: PositiveInt | None = None
+    """Input features n₀; default: the width."""
+    squared_norm: PositiveFloat = 1.0
+    """‖x‖². Weights outweigh biases in the kernel of ReLU networks if width · ‖x‖² / n₀ is far above 1; then the
+    critical and the chaotic phase coincide."""
+    n_exact: Annotated[int, Field(ge=1000)] = 200_000
+    """Draws of the exact law (ReLU, one output, biases 0 at initialization), in the same cells."""
+    n_bootstrap: Annotated[int, Field(ge=100)] = 1000
+    """Bootstrap resamples of the networks."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
+    """Coverage that the intervals promise."""
+    seed: NonNegativeInt = 0
+    """Seed of all untrained networks."""
+
+    @field_validator("depth", "width")
+    @classmethod
+    def _ascending(cls, values: tuple) -> tuple:
+        return tuple(sorted(set(values)))
+
+    @field_validator("correlations")
+    @classmethod
+    def _with_the_diagonal(cls, values: tuple) -> tuple:
+        return tuple(sorted({1.0, *values}, reverse=True))
