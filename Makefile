@@ -9,8 +9,12 @@ export OMP_WAIT_POLICY := PASSIVE
 help:
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-run: .venv/.done  ## build the environment, run the default study, write results/report.html
-	$(BIN)/python workflow/run.py $(RUN_ARGS)
+# `make run STUDY=finite_width` runs config/studies/finite_width.yaml, PRESET=full its large size.
+STUDY_ARGS = $(if $(STUDY),--configfile config/config.yaml config/studies/$(STUDY).yaml --report results/$(STUDY).html) \
+  $(if $(PRESET),--config preset=$(PRESET))
+
+run: .venv/.done  ## build the environment, run the default study, write results/report.html (another: STUDY=finite_width)
+	$(BIN)/python workflow/run.py $(STUDY_ARGS) $(RUN_ARGS)
 
 test: .venv/.done-dev  ## build the same environment and run the tests
 	@echo "== running the tests (slow ones: make test-slow)"

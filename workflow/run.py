@@ -74,6 +74,7 @@ def arguments_of_the_call() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--report", default="results/report.html", help="where the report goes")
     parser.add_argument("--directory", "-d", type=Path, help="folder of the results")
     parser.add_argument("--configfile", "--configfiles", nargs="+", default=[], help="config files, later ones win")
+    parser.add_argument("--config", nargs="+", default=[], help="values of the config, e.g. preset=full")
     parser.add_argument("--dry-run", "-n", action="store_true", help="only say what would run")
     return parser.parse_known_args()
 
@@ -85,6 +86,7 @@ def main() -> int:
     folder = (call.directory or Path.cwd()).resolve()
     study = ["--directory", str(call.directory)] if call.directory else []
     study += ["--configfile", *call.configfile] if call.configfile else []
+    study += ["--config", *call.config] if call.config else []
     (folder / ".snakemake").mkdir(parents=True, exist_ok=True)
     with (folder / ".snakemake" / "ntk-atlas.lock").open("a+") as lock:
         try:

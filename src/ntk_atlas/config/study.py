@@ -52,6 +52,10 @@ class StudySettings(Settings):
     """How figures look."""
     jobs: JobSettings = JobSettings()
     """What jobs may use; nothing here changes a result or makes anything run again."""
+    preset: str | None = None
+    """The preset laid over this config: `--config preset=full`."""
+    presets: dict[str, dict] = {}
+    """Parts of a config by name, for one study in several sizes."""
 
     def active(self) -> dict[str, ExperimentSettings]:
         """The experiments that are not switched off, by name."""

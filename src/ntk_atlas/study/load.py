@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from ntk_atlas.config.study import StudySettings
 from ntk_atlas.study.consistency import consistency_problems
+from ntk_atlas.study.presets import with_preset
 from ntk_atlas.study.problems import ConfigError, render, validation_problems
 
 
@@ -14,7 +15,7 @@ def load_study(config: Mapping, files: Sequence[Path] = ()) -> StudySettings:
     """Validates a merged config.
 
     Args:
-        config: the config as read from YAML, overlays merged.
+        config: the config as read from YAML, overlays merged; its preset is laid over it.
         files: the files it came from, in the order of merging; messages name them.
 
     Returns:
@@ -23,11 +24,13 @@ def load_study(config: Mapping, files: Sequence[Path] = ()) -> StudySettings:
     Raises:
         ConfigError: with all problems at once, each with file, line, key and what to do.
     """
+    config = with_preset(config)
+    preset = config.get("preset")
     try:
-        study = StudySettings.model_validate(dict(config))
+        study = StudySettings.model_validate(config)
     except ValidationError as error:
-        raise ConfigError(render(validation_problems(error, dict(config), StudySettings), files)) from None
+        raise ConfigError(render(validation_problems(error, config, StudySettings), files, preset)) from None
     problems = consistency_problems(study)
     if problems:
-        raise ConfigError(render(problems, files))
+        raise ConfigError(render(problems, files, preset))
     return study

@@ -44,18 +44,19 @@ def validation_problems(error: ValidationError, config: dict, model: type[BaseMo
     return [Problem(key, "; or: ".join(sentences)) for key, sentences in messages.items()]
 
 
-def render(problems: Sequence[Problem], files: Sequence[Path]) -> str:
+def render(problems: Sequence[Problem], files: Sequence[Path], preset: str | None = None) -> str:
     """All problems as one text, each with the last file (and its line) that holds the key.
 
     Args:
         problems: what is wrong.
         files: the config files in the order in which they were merged.
+        preset: the preset laid over them, in which keys are looked up too.
 
     Returns:
         A headline and a line a problem.
     """
     trees = [(file, yaml.compose(file.read_text())) for file in files if file.suffix in {".yaml", ".yml"}]
-    lines = [f"  {_place(problem.key, trees)}: {problem.message}" for problem in problems]
+    lines = [f"  {_place(problem.key, trees, preset)}: {problem.message}" for problem in problems]
     noun = "problem" if len(problems) == 1 else "problems"
     return "\n".join([f"The config has {len(problems)} {noun}; nothing was run:", *lines])
 
@@ -120,12 +121,13 @@ def _models(annotation: Any, config: Any) -> list[type[BaseModel]]:
     return tagged or found
 
 
-def _place(key: Key, trees: Sequence[tuple[Path, yaml.Node | None]]) -> str:
+def _place(key: Key, trees: Sequence[tuple[Path, yaml.Node | None]], preset: str | None) -> str:
     best, place = -1, ""
     for file, tree in trees:
-        depth, line = _deepest(tree, key)
-        if depth >= best:
-            best, place = depth, f"{file}" + (f", line {line}" if depth else "")
+        for prefix in ((),) if preset is None else ((), ("presets", preset)):
+            depth, line = _deepest(tree, (*prefix, *key))
+            if depth - len(prefix) >= best:
+                best, place = depth - len(prefix), f"{file}" + (f", line {line}" if depth else "")
     dotted = ".".join(str(part) for part in key)
     return f"{place}: {dotted}" if place else dotted
 
