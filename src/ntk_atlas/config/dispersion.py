@@ -12,7 +12,8 @@ Correlation = Annotated[float, Field(ge=-1.0, le=1.0)]
 class DispersionSettings(Settings):
     """Thousands of untrained networks a cell; the cell is (depth, width, init_scale), with depths and widths of its
     own and the init scales of the grid. Data do not enter: by the rotation invariance of Gaussian weights, the law of
-    the kernel depends on the inputs' norms and correlations only."""
+    the kernel depends on the inputs' norms and correlations only.
+    """
 
     depth: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
     """Hidden layers."""

@@ -6,6 +6,23 @@ from pydantic import Field
 
 from ntk_atlas.config.base import Settings
 
+FigureName = Literal[
+    "learning_curves",
+    "scaling_exponents",
+    "error_map",
+    "phase_diagram",
+    "dispersion",
+    "kernel_drift",
+    "kernel_movement",
+    "kernel_alignment",
+    "kernel_spectra",
+    "kernel_heat_maps",
+    "class_blocks",
+    "trainability",
+    "output_variance",
+]
+"""A figure `x` is drawn by `plotting/x.py`."""
+
 
 class FigureSettings(Settings):
     """How figures look."""

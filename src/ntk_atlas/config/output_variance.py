@@ -9,7 +9,8 @@ from ntk_atlas.config.base import Settings
 
 class OutputVarianceSettings(Settings):
     """Variance of the outputs over seeds on the probe samples at every checkpoint: of trained networks, of the same
-    networks linearized at their initialization, and of the theory at infinite width."""
+    networks linearized at their initialization, and of the theory at infinite width.
+    """
 
     n_bootstrap: Annotated[int, Field(ge=100)] = 1000
     """Bootstrap resamples of the seeds."""

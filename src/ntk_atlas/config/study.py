@@ -7,7 +7,7 @@ from pydantic import Field
 from ntk_atlas.config.base import Settings
 from ntk_atlas.config.dataset import DatasetSettings, DigitsSettings
 from ntk_atlas.config.dispersion import DispersionSettings
-from ntk_atlas.config.figures import FigureSettings
+from ntk_atlas.config.figures import FigureName, FigureSettings
 from ntk_atlas.config.grid import GridSettings
 from ntk_atlas.config.jobs import JobSettings
 from ntk_atlas.config.movement import MovementSettings
@@ -41,6 +41,8 @@ class ExperimentSettings(Settings):
     """Untrained networks, for the randomness of the kernel at initialization; none by default."""
     output_variance: OutputVarianceSettings | None = None
     """Variance of outputs over initializations, predicted and measured; none by default."""
+    show: tuple[FigureName, ...] | None = None
+    """Which figures are drawn; by default all that these settings give anything to show for."""
 
 
 class StudySettings(Settings):
@@ -54,7 +56,7 @@ class StudySettings(Settings):
     """What jobs may use; nothing here changes a result or makes anything run again."""
     preset: str | None = None
     """The preset laid over this config: `--config preset=full`."""
-    presets: dict[str, dict] = {}
+    presets: dict[str, dict] = Field(default={})
     """Parts of a config by name, for one study in several sizes."""
 
     def active(self) -> dict[str, ExperimentSettings]:

@@ -1,0 +1,85 @@
+"""What an experiment ends in: which figures and tables its settings give, and the files each is made of."""
+
+from collections.abc import Iterator
+
+from ntk_atlas.config.figures import FigureName
+from ntk_atlas.config.study import ExperimentSettings
+
+FIGURES: dict[FigureName, tuple[str, ...]] = {
+    "learning_curves": ("cube", "scaling_laws"),
+    "scaling_exponents": ("cube", "scaling_laws"),
+    "error_map": ("cube",),
+    "phase_diagram": ("cube",),
+    "dispersion": ("dispersion",),
+    "kernel_drift": ("cube",),
+    "kernel_movement": ("cube",),
+    "kernel_alignment": ("cube",),
+    "kernel_spectra": ("cube",),
+    "kernel_heat_maps": ("cube",),
+    "class_blocks": ("cube",),
+    "trainability": ("cube",),
+    "output_variance": ("output_variance",),
+}
+"""Figures by name, and the files of the experiment that each is drawn from."""
+_MIN_SIZES = 3
+_SCALING = ("scaling_laws", "exponent_differences")
+
+
+def has_scaling_laws(experiment: ExperimentSettings) -> bool:
+    """Whether there are enough training sizes in the fit range for a law."""
+    return sum(n >= experiment.scaling.n_train_min for n in experiment.grid.n_train) >= _MIN_SIZES
+
+
+def figures_of(experiment: ExperimentSettings, *, has_classes: bool) -> tuple[str, ...]:
+    """Names of the figures of an experiment, in the order of `FIGURES`.
+
+    Args:
+        experiment: its settings.
+        has_classes: whether its data have classes.
+
+    Returns:
+        Those asked for (`show`) whose files there are; by default those that show more than a single point.
+    """
+    left_out = set(_without_files(experiment, has_classes))
+    if experiment.show is None:
+        left_out |= set(_of_single_points(experiment))
+    chosen = FIGURES if experiment.show is None else experiment.show
+    return tuple(name for name in FIGURES if name in chosen and name not in left_out)
+
+
+def _without_files(experiment: ExperimentSettings, has_classes: bool) -> Iterator[FigureName]:
+    if not has_scaling_laws(experiment):
+        yield from ("learning_curves", "scaling_exponents")
+    if not experiment.regression.predictors:
+        yield "error_map"
+    if experiment.network.factory is not None:
+        yield from ("phase_diagram", "trainability")
+    if not has_classes:
+        yield "class_blocks"
+    if experiment.dispersion is None:
+        yield "dispersion"
+    if experiment.output_variance is None:
+        yield "output_variance"
+
+
+def _of_single_points(experiment: ExperimentSettings) -> Iterator[FigureName]:
+    grid = experiment.grid
+    if len(grid.depth) < 2 or len(grid.init_scale) < 2:
+        yield "trainability"
+    if len(grid.depth) < 2 and len(grid.width) < 2:
+        yield "kernel_movement"
+
+
+def tables_of(experiment: ExperimentSettings) -> tuple[str, ...]:
+    """Names of its tables (CSV)."""
+    return ("summary", *(_SCALING if has_scaling_laws(experiment) else ()))
+
+
+def cubes_of(experiment: ExperimentSettings) -> tuple[str, ...]:
+    """Names of its NetCDF files, the cube first."""
+    return (
+        "cube",
+        *(("scaling_laws",) if has_scaling_laws(experiment) else ()),
+        *(("dispersion",) if experiment.dispersion is not None else ()),
+        *(("output_variance",) if experiment.output_variance is not None else ()),
+    )

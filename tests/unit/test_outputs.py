@@ -1,0 +1,56 @@
+"""Which figures, tables and cubes an experiment ends in."""
+
+from typing import get_args
+
+import pytest
+
+from ntk_atlas.config.figures import FigureName
+from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.study.outputs import FIGURES, cubes_of, figures_of, tables_of
+
+GRID = {"depth": [1, 2], "width": [8, 16], "init_scale": [1.0, 2.0], "n_train": [16, 32, 64]}
+
+
+def experiment(**settings) -> ExperimentSettings:
+    return ExperimentSettings.model_validate({"grid": GRID} | settings)
+
+
+def test_every_figure_of_the_config_has_its_files():
+    assert set(get_args(FigureName)) == set(FIGURES)
+
+
+def test_a_plain_experiment_shows_all_but_what_it_has_no_file_for():
+    shown = figures_of(experiment(), has_classes=True)
+    assert set(FIGURES) - set(shown) == {"dispersion", "output_variance"}
+    assert cubes_of(experiment()) == ("cube", "scaling_laws")
+
+
+@pytest.mark.parametrize(
+    ("settings", "absent"),
+    [
+        ({"grid": GRID | {"n_train": [16, 32]}}, {"learning_curves", "scaling_exponents"}),
+        ({"grid": GRID | {"depth": [1]}}, {"trainability"}),
+        ({"grid": GRID | {"depth": [1], "width": [8]}}, {"trainability", "kernel_movement"}),
+        ({"regression": {"predictors": []}}, {"error_map"}),
+        ({"network": {"factory": "my_net.py:build"}}, {"phase_diagram", "trainability"}),
+    ],
+)
+def test_figures_without_anything_to_show_are_left_out(settings, absent):
+    shown = figures_of(experiment(**settings), has_classes=True)
+    assert set(FIGURES) - set(shown) == absent | {"dispersion", "output_variance"}
+
+
+def test_figures_can_be_chosen():
+    chosen = experiment(show=["trainability", "dispersion", "kernel_drift"])
+    assert figures_of(chosen, has_classes=True) == ("kernel_drift", "trainability")
+
+
+def test_a_dispersion_section_brings_its_cube_and_figure():
+    with_it = experiment(dispersion={"depth": [1], "width": [8]})
+    assert "dispersion" in figures_of(with_it, has_classes=True)
+    assert cubes_of(with_it) == ("cube", "scaling_laws", "dispersion")
+
+
+def test_tables_of_laws_need_three_sizes_in_the_fit_range():
+    assert tables_of(experiment()) == ("summary", "scaling_laws", "exponent_differences")
+    assert tables_of(experiment(scaling={"n_train_min": 20})) == ("summary",)
