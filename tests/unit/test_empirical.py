@@ -217,6 +217,15 @@ def test_out_of_memory_halves_the_limit_and_goes_on(monkeypatch, caplog, error):
         empirical_ntk(network, x)
 
 
+def test_a_device_that_never_has_enough_memory_is_named_with_the_limit_tried_last(monkeypatch):
+    def failing(*arguments, **keywords):
+        raise MemoryError
+
+    monkeypatch.setattr("ntk_atlas.kernels.empirical.ntk.capture_factors", failing)
+    with pytest.raises(MemoryLimitError, match="cpu ran out of memory, .* after halving, memory_limit is"):
+        empirical_ntk(many_channels(), inputs(60, 2, 5, 5))
+
+
 def test_passes_and_tiles_do_not_change_the_kernel(monkeypatch, convolution):
     network, x, x2 = stack(2), inputs(23), inputs(9, name="x2")
     image = inputs(7, 2, 5, 5)

@@ -29,7 +29,7 @@ from ntk_atlas.kernels.empirical.network_checks import (
 from ntk_atlas.kernels.empirical.record import KernelRecord
 from ntk_atlas.kernels.empirical.structure import NetworkStructure, probe_network
 from ntk_atlas.kernels.empirical.verification import verified_structure, without_layers
-from ntk_atlas.kernels.errors import StructureChangedError
+from ntk_atlas.kernels.errors import MemoryLimitError, StructureChangedError
 from ntk_atlas.memory import default_memory_limit, is_out_of_memory, release_freed_memory
 from ntk_atlas.networks.stacked import StackedNetwork
 from ntk_atlas.numerics import precise_math
@@ -122,16 +122,24 @@ def _within_memory(
     limit: int,
 ) -> tuple[Tensor, KernelRecord]:
     dtype = next(iter(trainable_parameters(network).values())).dtype
+    exhausted = None
     while True:
-        plan = plan_memory(
-            structure,
-            n_samples(network, x1),
-            None if x2 is None else n_samples(network, x2),
-            output_reduction=output_reduction,
-            itemsize=dtype.itemsize,
-            memory_limit=limit,
-            workers=torch.get_num_threads() if x1.device.type == "cpu" and not structure.stateful else 1,
-        )
+        try:
+            plan = plan_memory(
+                structure,
+                n_samples(network, x1),
+                None if x2 is None else n_samples(network, x2),
+                output_reduction=output_reduction,
+                itemsize=dtype.itemsize,
+                memory_limit=limit,
+                workers=torch.get_num_threads() if x1.device.type == "cpu" and not structure.stateful else 1,
+            )
+        except MemoryLimitError as error:
+            if exhausted is None:
+                raise
+            raise MemoryLimitError(
+                f"{x1.device} ran out of memory, and the kernel cannot be had with less: after halving, {error}"
+            ) from exhausted
         record = KernelRecord.of(structure, plan, output_reduction, dtype, x1.device)
         _log_once(record.describe())
         try:
@@ -145,7 +153,7 @@ def _within_memory(
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            limit = min(limit, plan.peak_bytes) // 2
+            exhausted, limit = error, min(limit, plan.peak_bytes) // 2
         else:
             kernel = kernel.permute(0, 2, 4, 1, 3)
             kernel = kernel if output_reduction == "full" else kernel[..., 0, 0]
