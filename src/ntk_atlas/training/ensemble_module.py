@@ -40,7 +40,7 @@ class EnsembleTraining(pl.LightningModule):
         members: which of them still train.
         history: errors at the recorded epochs, in units of the original targets.
         learning_rate: η of each member, `(S,)`, known once training starts.
-        lambda_max: see `learning_rates`.
+        lambda_max: see `learning_rates`; what is given to the constructor is that of all members.
         selected_predictions: test outputs `(S, n_test, C)` of the checkpoint that `settings.selection`
         selects.
     """
@@ -54,12 +54,13 @@ class EnsembleTraining(pl.LightningModule):
         target_scale: float,
         epochs: Sequence[int],
         member_labels: Sequence[Sequence[Label]],
+        lambda_max: float | None = None,
     ):
         super().__init__()
         self.automatic_optimization = False  # one plain step a batch; a third of the Trainer's cost of a step
         self.network, self.settings, self.target_scale = network, settings, target_scale
         self.epochs, self.member_labels = tuple(epochs), tuple(member_labels)
-        self._scheduled = frozenset(epochs)
+        self._scheduled, self._lambda_max = frozenset(epochs), lambda_max
         self._full_batch = settings.batch_size == "full"
         for split in ("train", "validation", "test"):
             labels = getattr(data, f"labels_{split}")
@@ -67,6 +68,8 @@ class EnsembleTraining(pl.LightningModule):
             self._keep(f"y_{split}", target_scale * getattr(data, f"y_{split}"))
             self._keep(f"labels_{split}", None if labels is None else labels.long())
             self._keep(f"offset_{split}", None)
+        self._keep("x_probe", data.x_probe)
+        self._keep("offset_probe", None)
         self._loss = squared_loss if settings.loss == "mse" else cross_entropy_loss
         self.members = Members(
             network.n_members,
@@ -100,9 +103,11 @@ class EnsembleTraining(pl.LightningModule):
     def on_train_start(self) -> None:
         """Measures what depends on the initial network, and records epoch 0."""
         if self.settings.initial_output == "subtract":
-            for split in ("train", "validation", "test"):
+            for split in ("train", "validation", "test", "probe"):
                 setattr(self, f"offset_{split}", self._outputs(split))
-        self.learning_rate, self.lambda_max = learning_rates(self.network, self.x_train, self.settings.learning_rate)
+        self.learning_rate, self.lambda_max = learning_rates(
+            self.network, self.x_train, self.settings.learning_rate, lambda_max=self._lambda_max
+        )
         adam = self.settings.optimizer == "adam"
         self._loss_weights = torch.ones_like(self.learning_rate) if adam else self.learning_rate.clone()
         self._optimizer = self.optimizers(use_pl_optimizer=False)
@@ -201,7 +206,8 @@ class EnsembleTraining(pl.LightningModule):
                 self._watch(losses, lambda: metrics["train_mse"], epoch)
         lost = torch.tensor(self.members.diverged, device=outputs.device)
         metrics = {name: value.masked_fill(lost, torch.nan) for name, value in metrics.items()}
-        self.history.append(epoch, metrics)
+        probe = (self._outputs("probe") / self.target_scale).masked_fill(lost[:, None, None], torch.nan)
+        self.history.append(epoch, metrics | {"probe_predictions": probe})
         better = metrics["validation_mse"] < self._best_validation
         if self.settings.selection == "final":
             better = torch.ones_like(better)

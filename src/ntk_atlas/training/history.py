@@ -12,7 +12,7 @@ def latest_record(recorded: Sequence[int], scheduled: Sequence[int]) -> np.ndarr
 
 
 class History:
-    """Metrics `(S,)` by name, epoch after epoch.
+    """Metrics `(S, ...)` by name, epoch after epoch.
 
     Attributes:
         epochs: the recorded epochs, increasing.
@@ -28,6 +28,6 @@ class History:
         self._records.append({name: value.cpu().double().numpy() for name, value in metrics.items()})
 
     def at(self, scheduled: Sequence[int]) -> dict[str, np.ndarray]:
-        """Returns the metrics by name at the scheduled epochs, `(S, E)` each."""
+        """Returns the metrics by name at the scheduled epochs, `(S, E, ...)` each."""
         rows = [self._records[index] for index in latest_record(self.epochs, scheduled)]
         return {name: np.stack([row[name] for row in rows], axis=1) for name in self._records[0]}

@@ -23,6 +23,7 @@ from ntk_atlas.streams import Label
 from ntk_atlas.training.callbacks import EmpiricalNTKCheckpoint, ProgressLog
 from ntk_atlas.training.ensemble_module import EnsembleTraining
 from ntk_atlas.training.history import latest_record
+from ntk_atlas.training.rate_choice import best_of_rates, n_rates, repeated
 from ntk_atlas.training.schedule import scheduled_epochs
 from ntk_atlas.training.unit import TrainedUnit, UnitData
 
@@ -37,36 +38,50 @@ def train_unit(
     target_scale: float = 1.0,
     n_epochs: int,
     batch_labels: Sequence[Sequence[Label]],
+    lambda_max: float | None = None,
 ) -> TrainedUnit:
     """Trains the members of a stack on one training set.
 
     A member's result does not depend on the others, beyond rounding. A member that diverges is a status,
-    not an error.
+    not an error. With several relative learning rates R runs of each member train side by side, from the same
+    weights and in the same batch order, and the one with the lowest final training loss is the member's result
+    (`rate_choice`): memory and time are those of R · S members.
 
     Args:
-        network: the untrained members; they are trained in place.
+        network: the untrained members; they are trained in place (one that diverged is NaN).
         data: inputs, targets, probe samples; brought to the precision of the settings.
         settings: how to train and what to keep.
         target_scale: targets are multiplied by it for the training, and everything reported is divided back.
         n_epochs: epochs, see `epoch_budget`.
         batch_labels: the labels of each member's stream of batch orders.
+        lambda_max: for `learning_rate.of: infinite_ntk`, the largest eigenvalue of the full infinite-width Gram on
+            the training set.
 
     Returns:
         Errors, kernels and weights at the scheduled epochs, and what became of each member.
 
     Raises:
-        ValueError: if the labels are not one a member, or cross-entropy has no classes.
+        ValueError: if the labels are not one a member, cross-entropy has no classes, or `lambda_max` is missing
+            or not asked for.
     """
     started = time.perf_counter()
-    _check(network, data, settings, batch_labels)
+    _check(network, data, settings, batch_labels, lambda_max)
     dtype = getattr(torch, settings.dtype)
     network.to(dtype)
     data = dataclasses.replace(
         data, **{name: t.to(dtype) for name, t in vars(data).items() if t is not None and name[0] in "xy"}
     )
     epochs = scheduled_epochs(settings.checkpoints, n_epochs)
+    n_runs = n_rates(settings.learning_rate)
+    runs = network if n_runs == 1 else network.select(repeated(range(network.n_members), n_runs))
     module = EnsembleTraining(
-        network, data, settings=settings, target_scale=target_scale, epochs=epochs, member_labels=batch_labels
+        runs,
+        data,
+        settings=settings,
+        target_scale=target_scale,
+        epochs=epochs,
+        member_labels=repeated(batch_labels, n_runs),
+        lambda_max=lambda_max,
     )
     ntk = EmpiricalNTKCheckpoint(
         data.x_probe,
@@ -74,17 +89,23 @@ def train_unit(
         network=attrgetter("network"),
         keep_weights=settings.checkpoints.weights == "scheduled",
     )
-    first_weights = network.weights().cpu().numpy()
+    first_weights = runs.weights().cpu().numpy()
     with precise_math(threads=settings.threads), quiet_lightning():
         callbacks = [ntk, ProgressLog(describe=methodcaller("progress"))]
         lean_trainer(n_epochs, callbacks).fit(module)
     if ntk.keep_weights:
         weights, weight_epochs = ntk.weights[:, latest_record(ntk.epochs, epochs)], np.asarray(epochs)
     else:
-        weights = np.stack([first_weights, network.weights().cpu().numpy()], axis=1)
+        weights = np.stack([first_weights, runs.weights().cpu().numpy()], axis=1)
         weight_epochs = np.array([0, n_epochs])
     kernels = ntk.kernels[:, latest_record(ntk.epochs, epochs)]
-    return _result(module, kernels, weights, weight_epochs, time.perf_counter() - started)
+    unit = _result(module, kernels, weights, weight_epochs, time.perf_counter() - started)
+    unit = best_of_rates(unit, n_runs)
+    if n_runs > 1:
+        network.load_weights(torch.as_tensor(unit.weights[:, -1]))
+    for index in np.flatnonzero(unit.status == Status.DIVERGED):
+        log.warning("member %d diverged at epoch %d", index, unit.stop_epoch[index])
+    return unit
 
 
 def lean_trainer(n_epochs: int, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
@@ -143,11 +164,23 @@ def quiet_lightning() -> Iterator[None]:
         torch.backends.cudnn.benchmark = benchmark
 
 
-def _check(network: StackedNetwork, data: UnitData, settings: TrainingSettings, batch_labels: Sequence) -> None:
+def _check(
+    network: StackedNetwork,
+    data: UnitData,
+    settings: TrainingSettings,
+    batch_labels: Sequence,
+    lambda_max: float | None,
+) -> None:
     if len(batch_labels) != network.n_members:
         raise ValueError(f"{len(batch_labels)} batch_labels for {network.n_members} members: give one a member")
     if settings.loss == "cross_entropy" and (data.labels_train is None or data.y_train.shape[1] < 2):
         raise ValueError("cross_entropy needs class labels and one output a class: use loss: mse")
+    rate = settings.learning_rate
+    if (rate.relative is not None and rate.of == "infinite_ntk") != (lambda_max is not None):
+        raise ValueError(
+            f"lambda_max is {lambda_max}, and the learning rate is a share of the limit of: {rate.of}: give lambda_max "
+            "for a relative rate of infinite_ntk, and for no other"
+        )
 
 
 def _result(
@@ -174,11 +207,11 @@ def _result(
         np.where(diverged, np.nan, metrics[name][rows, selected]) for name in ("test_mse", "test_error")
     )
     predictions = np.where(diverged[:, None, None], np.nan, _numpy(module.selected_predictions))
-    for index in np.flatnonzero(diverged):
-        log.warning("member %d diverged at epoch %d", index, stop_epoch[index])
+    probe_predictions = metrics.pop("probe_predictions").astype(kernels.dtype)
     return TrainedUnit(
         epochs=epochs,
         **metrics,
+        probe_predictions=probe_predictions,
         probe_kernels=kernels,
         weights=weights,
         weight_epochs=weight_epochs,
@@ -191,6 +224,7 @@ def _result(
         test_predictions=predictions,
         selected_test_mse=selected_mse,
         selected_test_error=selected_error,
+        n_rates_diverged=diverged.astype(np.int16),
         seconds=seconds,
     )
 

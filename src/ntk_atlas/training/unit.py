@@ -17,7 +17,7 @@ class UnitData:
     x_test: Tensor
     y_test: Tensor
     x_probe: Tensor
-    """Samples whose kernel is recorded."""
+    """Samples whose kernel and predictions are recorded."""
     labels_train: Tensor | None = None
     labels_validation: Tensor | None = None
     labels_test: Tensor | None = None
@@ -28,7 +28,7 @@ class TrainedUnit:
     """S trained members at E scheduled epochs, as NumPy arrays.
 
     Errors and predictions are in units of the original targets. A member that stopped keeps its state, so
-    later epochs repeat it; one that diverged is NaN from its divergence on.
+    later epochs repeat it; one that diverged, at every learning rate tried, is NaN from its divergence on.
     """
 
     epochs: np.ndarray
@@ -45,6 +45,8 @@ class TrainedUnit:
     test_error: np.ndarray
     probe_kernels: np.ndarray
     """`(S, E, P, P)` empirical NTK of the probe samples, mean over outputs, in the training's precision."""
+    probe_predictions: np.ndarray
+    """`(S, E, P, C)` outputs on the probe samples, less the initial ones if they are subtracted."""
     weights: np.ndarray
     """`(S, W, n_params)` weights at `weight_epochs`."""
     weight_epochs: np.ndarray
@@ -56,7 +58,8 @@ class TrainedUnit:
     learning_rate: np.ndarray
     """`(S,)` η, for the loss 1/(2n) Σ‖f − target_scale·y‖²."""
     lambda_max: np.ndarray
-    """`(S,)` largest eigenvalue of the full initial NTK Gram; NaN for an absolute learning rate."""
+    """`(S,)` largest eigenvalue of the full Gram of the NTK that the learning rate is a share of: the initial one, or
+    that at infinite width; NaN for an absolute learning rate."""
     target_scale: float
     """What targets were multiplied by for training."""
     selected_epoch: np.ndarray
@@ -67,5 +70,7 @@ class TrainedUnit:
     """`(S,)`."""
     selected_test_error: np.ndarray
     """`(S,)`."""
+    n_rates_diverged: np.ndarray
+    """`(S,)` at how many of the learning rates tried the network diverged; all arrays are those of the best rate."""
     seconds: float
     """Wall time."""
