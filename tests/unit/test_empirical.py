@@ -222,7 +222,7 @@ def test_a_device_that_never_has_enough_memory_is_named_with_the_limit_tried_las
         raise MemoryError
 
     monkeypatch.setattr("ntk_atlas.kernels.empirical.ntk.capture_factors", failing)
-    with pytest.raises(MemoryLimitError, match="cpu ran out of memory, .* after halving, memory_limit is"):
+    with pytest.raises(MemoryLimitError, match=r"cpu ran out of memory, .* after halving, memory_limit is"):
         empirical_ntk(many_channels(), inputs(60, 2, 5, 5))
 
 

@@ -24,6 +24,7 @@ from ntk_atlas.plotting import (
     scaling_exponents,
 )
 from ntk_atlas.plotting.style import predictor_styles, save_figure, theme
+from ntk_atlas.study.outputs import FIGURES
 
 MODULES = (learning_curves, kernel_drift, error_map, kernel_alignment, kernel_spectra, scaling_exponents)
 STYLE = FigureSettings()
@@ -48,7 +49,8 @@ def plain_figure(module):
 def draw(module, cube, laws, style=STYLE):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        return module.draw(cube, laws, style)
+        files = FIGURES[module.__name__.rpartition(".")[2]]
+        return module.draw(*[{"cube": cube, "scaling_laws": laws}[name] for name in files], style)
 
 
 def one_cell(**changes):

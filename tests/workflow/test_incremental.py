@@ -99,7 +99,7 @@ def test_a_figure_option_redraws_and_nothing_else(finished):
     config = finished.config
     config["figures"]["dpi"] = 60
     finished.config = config
-    assert finished.plan() == {"plot_figure": 12, "all": 1}
+    assert finished.plan() == {"plot_figure": 10, "all": 1}
 
 
 def test_a_ridge_regresses_again_and_trains_nothing(finished):
@@ -127,7 +127,7 @@ def test_an_edit_in_plotting_redraws_only(finished):
     finished.edit("src/ntk_atlas/plotting/kernel_drift.py", "\nimport ", "\nEXTRA = 1\nimport ")
     assert finished.plan() == {"plot_figure": 2, "all": 1}
     finished.edit("src/ntk_atlas/plotting/style.py", "\nimport ", "\nEXTRA = 1\nimport ")
-    assert finished.plan() == {"plot_figure": 12, "all": 1}
+    assert finished.plan() == {"plot_figure": 10, "all": 1}
 
 
 def test_an_edit_in_the_kernel_module_reaches_what_computes_kernels(finished):

@@ -142,9 +142,10 @@ def test_regression_data_have_no_classification_error(finished_once):
 
 def test_tables_figures_and_logs_are_there(finished_once):
     results = finished_once.folder / "results"
-    for name in ("one", "two"):
-        assert len(list((results / name / "figures").glob("*.svg"))) == 6
-        assert len(list((results / name / "figures").glob("*.png"))) == 6
+    for name, count in (("one", 6), ("two", 4)):
+        assert len(list((results / name / "figures").glob("*.svg"))) == count
+        assert len(list((results / name / "figures").glob("*.png"))) == count
+    assert not (results / "two" / "scaling_laws.nc").exists(), "two sizes give no law"
     assert "train_networks" in (results / "cost.csv").read_text()
     log = (finished_once.folder / "logs/one/train_networks/depth-1_width-8_init_scale-2.0.log").read_text()
     assert "training 1 of 6: depth-1_width-8_init_scale-2.0, n_train-8_draw-0" in log

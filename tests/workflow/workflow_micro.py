@@ -1,5 +1,10 @@
 """The smallest study that has every stage; two experiments, so that one can change without the other."""
 
+FIGURES = [
+    "learning_curves", "scaling_exponents", "error_map", "kernel_drift", "kernel_alignment", "kernel_spectra"
+]  # fmt: skip
+"""Of experiment two, which has two sizes only, the last four."""
+
 MICRO = {
     "experiments": {
         "one": {
@@ -25,6 +30,7 @@ MICRO = {
                 "ridge_grid": [0.01, 1.0],
                 "length_scales": [1.0, 4.0],
             },
+            "show": FIGURES,
         },
         "two": {
             "dataset": {"source": "diabetes", "n_validation": 32, "n_test": 48},
@@ -37,6 +43,7 @@ MICRO = {
                 "checkpoints": {"epochs": [0, 3], "n_probe": 6},
             },
             "regression": {"predictors": ["ntk_init"], "ridge_grid": [0.01, 1.0]},
+            "show": FIGURES,
         },
     },
     "figures": {"dpi": 50},

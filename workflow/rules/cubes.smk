@@ -16,7 +16,7 @@ rule assemble_cube:
     resources:
         mem_mb=2000,
     params:
-        spec=lambda wildcards: EXPERIMENTS[wildcards.experiment].canonical_json(),
+        spec=spec(cube_spec),
         source=source("assemble_cube.py"),
     message:
         "{wildcards.experiment}: assembling the cube"
@@ -94,11 +94,11 @@ rule summarize_cube:
 
 rule tabulate_costs:
     input:
-        expand(
-            "results/{experiment}/{file}.nc",
-            experiment=EXPERIMENTS,
-            file=("cube", "scaling_laws"),
-        ),
+        [
+            f"results/{name}/{file}.nc"
+            for name, experiment in EXPERIMENTS.items()
+            for file in cubes_of(experiment)
+        ],
     output:
         table=report(
             "results/cost.csv",

@@ -1,10 +1,9 @@
-# Figures are drawn from the cube and the laws alone: they redraw in seconds and never train anything.
+# Figures are drawn from the experiment's NetCDF files alone: they redraw in seconds and never train anything.
 
 
 rule plot_figure:
     input:
-        cube="results/{experiment}/cube.nc",
-        laws="results/{experiment}/scaling_laws.nc",
+        figure_files,
     output:
         svg=report(
             "results/{experiment}/figures/{figure}.svg",

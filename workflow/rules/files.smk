@@ -1,15 +1,8 @@
 # Which files an experiment has: what its cube is made of, and everything that is made of it.
+from ntk_atlas.datasets.inspect import inspect_dataset
 from ntk_atlas.study.cells import canonical_text, rows
 from ntk_atlas.study.jobs import predictors
-
-FIGURES = (
-    "learning_curves",
-    "kernel_drift",
-    "error_map",
-    "kernel_alignment",
-    "kernel_spectra",
-    "scaling_exponents",
-)
+from ntk_atlas.study.outputs import FIGURES, cube_spec, cubes_of, figures_of, tables_of
 
 
 wildcard_constraints:
@@ -52,20 +45,23 @@ def cube_inputs(wildcards):
     }
 
 
+def figure_files(wildcards):
+    """The files that a figure is drawn from, in the order in which it takes them."""
+    names = FIGURES[wildcards.figure]
+    return [f"results/{wildcards.experiment}/{file}.nc" for file in names]
+
+
 def experiment_targets(name):
     """Everything that is made of one experiment."""
-    folder = f"results/{name}"
-    tables = [
-        f"{folder}/{table}.csv"
-        for table in ("summary", "scaling_laws", "exponent_differences")
-    ]
+    folder, experiment = f"results/{name}", EXPERIMENTS[name]
+    has_classes = inspect_dataset(experiment.dataset).task != "regression"
+    figures = figures_of(experiment, has_classes=has_classes)
     return [
-        f"{folder}/cube.nc",
-        f"{folder}/scaling_laws.nc",
-        *tables,
+        *[f"{folder}/{cube}.nc" for cube in cubes_of(experiment)],
+        *[f"{folder}/{table}.csv" for table in tables_of(experiment)],
         *[
             f"{folder}/figures/{figure}.{kind}"
-            for figure in FIGURES
+            for figure in figures
             for kind in ("svg", "png")
         ],
     ]

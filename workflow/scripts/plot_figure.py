@@ -1,4 +1,4 @@
-"""Draws one figure from the cube and the scaling laws, as SVG and PNG."""
+"""Draws one figure from the experiment's NetCDF files, as SVG and PNG."""
 
 import importlib
 from pathlib import Path
@@ -9,9 +9,9 @@ from ntk_atlas.job_log import job_log
 from ntk_atlas.plotting.style import save_figure
 
 
-def main(name: str, cube: Path, laws: Path, svg: Path, png: Path, settings: FigureSettings) -> None:
+def main(name: str, files: list[Path], svg: Path, png: Path, settings: FigureSettings) -> None:
     module = importlib.import_module(f"ntk_atlas.plotting.{name}")
-    figure = module.draw(read_netcdf(cube), read_netcdf(laws), settings)
+    figure = module.draw(*[read_netcdf(file) for file in files], settings)
     save_figure(figure, svg, png, settings.dpi)
 
 
@@ -20,8 +20,7 @@ if "snakemake" in globals():
     with job_log(snakemake.log[0], job):
         main(
             snakemake.wildcards.figure,
-            Path(snakemake.input.cube),
-            Path(snakemake.input.laws),
+            [Path(file) for file in snakemake.input],
             Path(snakemake.output.svg),
             Path(snakemake.output.png),
             FigureSettings.model_validate_json(snakemake.params.spec),

@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from ntk_atlas.config.figures import FigureSettings
+from ntk_atlas.cubes.settings import scaling_settings
 from ntk_atlas.cubes.predictors import predictor_label, predictor_values
 from ntk_atlas.plotting.averages import draw_interval, networks_left_out
 from ntk_atlas.plotting.learning_curves import present_predictors
@@ -84,9 +85,10 @@ def plot_error_map(cube: xr.Dataset, style: FigureSettings, *, metric: str = "ms
         return finish(figure, title, note, selection.note)
 
 
-def draw(cube: xr.Dataset, laws: xr.Dataset, style: FigureSettings) -> Figure:
-    """The same figure with one signature for all: what the laws were fitted to is what is drawn."""
-    return plot_error_map(cube, style, metric=laws.attrs.get("metric", "mse"), ridge=laws.attrs.get("ridge", "tuned"))
+def draw(cube: xr.Dataset, style: FigureSettings) -> Figure:
+    """The figure with the metric and the ridge that the experiment's laws are about."""
+    scaling = scaling_settings(cube)
+    return plot_error_map(cube, style, metric=scaling.metric, ridge=scaling.ridge)
 
 
 def error_table(values: xr.DataArray, shown: xr.Dataset) -> np.ndarray:

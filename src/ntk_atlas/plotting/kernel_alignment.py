@@ -4,6 +4,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from ntk_atlas.config.figures import FigureSettings
+from ntk_atlas.cubes.settings import scaling_settings
 from ntk_atlas.plotting.epoch_curves import Measure, plot_epoch_curves
 
 ALIGNMENT = Measure(
@@ -35,6 +36,6 @@ def plot_kernel_alignment(cube: xr.Dataset, style: FigureSettings, *, confidence
     return plot_epoch_curves(relative, ALIGNMENT, style, confidence=confidence)
 
 
-def draw(cube: xr.Dataset, laws: xr.Dataset, style: FigureSettings) -> Figure:
-    """The same figure with one signature for all: what the laws were fitted to is what is drawn."""
-    return plot_kernel_alignment(cube, style, confidence=laws.attrs.get("confidence", 0.95))
+def draw(cube: xr.Dataset, style: FigureSettings) -> Figure:
+    """The figure with the confidence that the experiment asks for."""
+    return plot_kernel_alignment(cube, style, confidence=scaling_settings(cube).confidence)

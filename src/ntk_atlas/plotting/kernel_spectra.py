@@ -64,8 +64,8 @@ def plot_kernel_spectra(cube: xr.Dataset, style: FigureSettings) -> Figure:
         return finish(figure, title, "Lines: median over the networks of all draws and seeds.", selection.note)
 
 
-def draw(cube: xr.Dataset, laws: xr.Dataset, style: FigureSettings) -> Figure:
-    """The same figure with one signature for all: what the laws were fitted to is what is drawn."""
+def draw(cube: xr.Dataset, style: FigureSettings) -> Figure:
+    """The figure as experiments have it."""
     return plot_kernel_spectra(cube, style)
 
 

@@ -78,7 +78,7 @@ def plot_learning_curves(
 
 
 def draw(cube: xr.Dataset, laws: xr.Dataset, style: FigureSettings) -> Figure:
-    """The same figure with one signature for all: what the laws were fitted to is what is drawn."""
+    """The figure as experiments have it: what the laws were fitted to is what is drawn."""
     return plot_learning_curves(cube, laws, style)
 
 

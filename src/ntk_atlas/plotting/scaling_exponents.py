@@ -77,7 +77,7 @@ def plot_scaling_exponents(cube: xr.Dataset, laws: xr.Dataset, style: FigureSett
 
 
 def draw(cube: xr.Dataset, laws: xr.Dataset, style: FigureSettings) -> Figure:
-    """The same figure with one signature for all: what the laws were fitted to is what is drawn."""
+    """The figure as experiments have it: what the laws were fitted to is what is drawn."""
     return plot_scaling_exponents(cube, laws, style)
 
 

@@ -83,3 +83,8 @@ def cubes_of(experiment: ExperimentSettings) -> tuple[str, ...]:
         *(("dispersion",) if experiment.dispersion is not None else ()),
         *(("output_variance",) if experiment.output_variance is not None else ()),
     )
+
+
+def cube_spec(experiment: ExperimentSettings) -> ExperimentSettings:
+    """Spec of `assemble_cube`: the settings without what other files are made of."""
+    return experiment.model_copy(update={"show": None, "dispersion": None, "output_variance": None})
