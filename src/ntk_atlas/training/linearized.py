@@ -1,0 +1,111 @@
+"""Closed-form training of networks linearized at their own initialization: the middle term between theory and them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ntk_atlas.config.training import TrainingSettings
+from ntk_atlas.kernels.empirical.ntk import empirical_ntk
+from ntk_atlas.networks.stacked import StackedNetwork
+from ntk_atlas.regression.finite_time import finite_time_mean
+from ntk_atlas.regression.training_modes import Dynamics
+
+
+@dataclass(frozen=True)
+class LinearizedTraining:
+    """S linearized networks at E epochs, in units of the original targets.
+
+    Like a trained network, one whose training loss grows beyond `divergence_factor` times its first one is NaN from
+    that epoch on.
+    """
+
+    predictions: np.ndarray
+    """`(S, E, P, C)` on the probe samples."""
+    train_mse: np.ndarray
+    """`(S, E)`, mean over samples and outputs."""
+
+
+def dynamics_of(settings: TrainingSettings) -> Dynamics:
+    """The dynamics of a full-batch training that kernel theory knows.
+
+    Raises:
+        ValueError: for minibatches, Adam, or another loss than the squared one.
+    """
+    if settings.batch_size != "full" or settings.optimizer == "adam" or settings.loss != "mse":
+        raise ValueError(
+            f"{settings.optimizer} with batch_size {settings.batch_size} on {settings.loss} has no linearized form "
+            "here: use sgd or momentum with batch_size: full on mse"
+        )
+    return "heavy_ball" if settings.optimizer == "momentum" else "gradient_descent"
+
+
+def train_linearized(
+    network: StackedNetwork,
+    x_train: Tensor,
+    y_train: Tensor,
+    x_probe: Tensor,
+    *,
+    learning_rates: Sequence[float],
+    epochs: Sequence[int],
+    settings: TrainingSettings,
+    target_scale: float = 1.0,
+) -> LinearizedTraining:
+    r"""Training of f_lin(x) = f₀(x) + ∇f₀(x)·(θ − θ₀) of each member, exactly.
+
+    f_t(x) = f₀(x) + Θ₀(x, X) Θ₀⁻¹ (I − D_t)(y − f₀(X)) with the member's own full empirical NTK Θ₀ and D_t of gradient
+    descent or heavy ball (`regression.training_modes`; Lee et al. 2019, section 2.2), in float64. At t = 0
+    that is the network itself; a model that is linear in its parameters it is at every t.
+
+    Args:
+        network: the members at initialization; brought to float64.
+        x_train: `(n, *input_shape)`.
+        y_train: `(n, C)` in original units.
+        x_probe: `(P, *input_shape)`.
+        learning_rates: η of each member, for the loss 1/(2n) Σ‖f − target_scale·y‖².
+        epochs: full-batch epochs, which are steps.
+        settings: optimizer, momentum, `initial_output` (`subtract` removes f₀) and `divergence_factor`.
+        target_scale: targets are multiplied by it for the training.
+
+    Returns:
+        Predictions and training errors.
+
+    Raises:
+        ValueError: if the dynamics has no linearized form, see `dynamics_of`.
+    """
+    dynamics = dynamics_of(settings)
+    device = x_train.device
+    network = network.to(device).double()
+    x_train, x_probe, y = x_train.double(), x_probe.to(device).double(), target_scale * y_train.to(device).double()
+    with torch.no_grad():
+        start_train, start_probe = network(x_train), network(x_probe)
+    if settings.initial_output == "subtract":
+        start_train, start_probe = torch.zeros_like(start_train), torch.zeros_like(start_probe)
+    # Outputs of one hidden layer are mixed by the kernel of the layers below; a single output mixes with nothing.
+    reduction = "full" if y.shape[1] > 1 else "mean"
+    within = empirical_ntk(network, x_train, output_reduction=reduction)
+    across = empirical_ntk(network, x_probe, x_train, output_reduction=reduction)
+    predictions, errors = [], []
+    for member, rate in enumerate(learning_rates):
+        if not bool(torch.isfinite(within[member]).all()):
+            predictions.append(torch.full((len(epochs), *start_probe.shape[1:]), torch.nan, dtype=torch.float64))
+            errors.append(torch.full((len(epochs),), torch.nan, dtype=torch.float64))
+            continue
+        path = finite_time_mean(
+            within[member],
+            across[member],
+            y,
+            times=epochs,
+            learning_rate=float(rate),
+            dynamics=dynamics,
+            momentum=settings.momentum,
+            f0_train=start_train[member],
+            f0_test=start_probe[member],
+        )
+        loss = (path.train - y).square().mean(dim=(1, 2))
+        lost = (~(loss <= settings.divergence_factor * loss[0])).cumsum(0) > 0
+        predictions.append((path.test / target_scale).masked_fill(lost[:, None, None], torch.nan).cpu())
+        errors.append((loss / target_scale**2).masked_fill(lost, torch.nan).cpu())
+    return LinearizedTraining(torch.stack(predictions).numpy(), torch.stack(errors).numpy())
