@@ -20,6 +20,7 @@ include: "workflow/rules/messages.smk"
 include: "workflow/rules/datasets.smk"
 include: "workflow/rules/training.smk"
 include: "workflow/rules/regression.smk"
+include: "workflow/rules/output_variance.smk"
 include: "workflow/rules/cubes.smk"
 include: "workflow/rules/figures.smk"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.datasets.errors import DataError
 from ntk_atlas.datasets.inspect import DatasetSize, inspect_dataset
+from ntk_atlas.study.output_variance_specs import learning_rate_problems, output_variance_problems
 from ntk_atlas.study.problems import Problem
 from ntk_atlas.training.schedule import scheduled_epochs
 
@@ -37,6 +38,8 @@ def _experiment(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
     yield from _cross_entropy(experiment)
     yield from _checkpoints(experiment)
     yield from _factory(experiment)
+    yield from learning_rate_problems(experiment)
+    yield from output_variance_problems(experiment)
     try:
         size = inspect_dataset(experiment.dataset)
     except DataError as error:

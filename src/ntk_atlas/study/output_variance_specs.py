@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.config.training import CheckpointSettings, TrainingSettings
+from ntk_atlas.study.cells import Row
+from ntk_atlas.study.jobs import train_spec
 from ntk_atlas.study.specs import DataSpec, TrainSpec
 
 _MIN_SEEDS = 8
@@ -24,6 +26,16 @@ class VarianceTheorySpec(DataSpec):
     width: tuple[int, ...]
     training: TrainingSettings
     """Optimizer, learning rate, epochs and targets; all else has its default."""
+
+
+def linearize_spec(experiment: ExperimentSettings, row: Row) -> LinearizeSpec:
+    """Spec of `linearize_networks`."""
+    return LinearizeSpec.model_validate(train_spec(experiment, row).model_dump())
+
+
+def output_variance_spec(experiment: ExperimentSettings) -> ExperimentSettings:
+    """Spec of `assemble_output_variance`: the settings without what other files are made of."""
+    return experiment.model_copy(update={"show": None, "dispersion": None})
 
 
 def variance_theory_spec(experiment: ExperimentSettings, init_scale: float) -> VarianceTheorySpec:

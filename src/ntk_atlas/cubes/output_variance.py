@@ -1,0 +1,194 @@
+"""The file of an experiment's output variance: theory, linearized and trained networks on one grid."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from ntk_atlas.config.output_variance import OutputVarianceSettings
+from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.cubes.netcdf import read_netcdf
+from ntk_atlas.cubes.output_variance_bootstrap import resampling_weights, variance_ratio
+from ntk_atlas.cubes.output_variance_schema import CELL, RATIOS, variable_attributes
+from ntk_atlas.phases import phase_of
+from ntk_atlas.streams import numpy_stream
+from ntk_atlas.study.cells import Row
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CellOutputs:
+    """Outputs of one cell on P probe samples at E epochs.
+
+    Attributes:
+        network: trained networks, `(S, E, P, C)`.
+        linearized: their linearizations, `(S, E, P, C)`.
+        mean: of theory, `(E, P, C)`.
+        variance: of theory, `(E, P)`.
+    """
+
+    network: np.ndarray
+    linearized: np.ndarray
+    mean: np.ndarray
+    variance: np.ndarray
+
+
+def cell_statistics(
+    cell: CellOutputs, settings: OutputVarianceSettings, stream: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Means, variances and their ratios over the networks of one cell.
+
+    A network counts where it is finite at every epoch of the cell's schedule: one that diverged is left out at all
+    times, so that an average is over the same networks from beginning to end. The same resamples of networks serve
+    every epoch of a ratio.
+
+    Args:
+        cell: the outputs; epochs that are not in its schedule are NaN in theory.
+        settings: of the bootstrap.
+        stream: of the resamples.
+
+    Returns:
+        Arrays by the names of the file: `(E, P, C)`, `(E, P)`, `(E,)` and counts.
+    """
+    scheduled = np.flatnonzero(~np.isnan(cell.variance[:, 0]))
+    outputs = {"network": cell.network.astype(np.float64), "linearized": cell.linearized.astype(np.float64)}
+    usable = {name: np.isfinite(f[:, scheduled]).all(axis=(1, 2, 3)) for name, f in outputs.items()}
+    both = usable["network"] & usable["linearized"]
+    results: dict[str, np.ndarray] = {
+        "output_mean_infinite_ntk": cell.mean,
+        "output_variance_infinite_ntk": cell.variance,
+        "n_networks": usable["network"].sum(),
+        "n_linearized": usable["linearized"].sum(),
+        "n_both": both.sum(),
+    }
+    for name, f in outputs.items():
+        results[f"output_mean_{name}"], results[f"output_variance_{name}"] = _moments(f, usable[name], scheduled)
+    n_epochs = len(cell.variance)
+    for above, below in RATIOS:
+        members = both if below == "linearized" else usable[above]
+        values = np.full((3, n_epochs), np.nan)
+        if members.any():
+            weights = resampling_weights(int(members.sum()), settings.n_bootstrap, stream)
+            for epoch in scheduled:
+                f = outputs[above][members, epoch].reshape(len(weights[0]), -1)
+                reference = float(cell.variance[epoch].mean())
+                if below == "linearized":
+                    reference = outputs[below][members, epoch].reshape(f.shape)
+                found = variance_ratio(f, reference, weights, confidence=settings.confidence)
+                values[:, epoch] = found.ratio, found.low, found.high
+        for suffix, value in zip(("", "_low", "_high"), values, strict=True):
+            results[f"variance_ratio_{above}_{below}{suffix}"] = value
+    return results
+
+
+def _moments(outputs: np.ndarray, members: np.ndarray, scheduled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean `(E, P, C)`, and unbiased variance `(E, P)` averaged over outputs."""
+    mean, variance = np.full(outputs.shape[1:], np.nan), np.full(outputs.shape[1:3], np.nan)
+    if members.sum() > 1:
+        chosen = outputs[members][:, scheduled]
+        mean[scheduled], variance[scheduled] = chosen.mean(axis=0), chosen.var(axis=0, ddof=1).mean(axis=-1)
+    return mean, variance
+
+
+def assemble_output_variance(
+    experiment: ExperimentSettings,
+    *,
+    network_rows: Mapping[Row, Path],
+    linearized_rows: Mapping[Row, Path],
+    theory: Mapping[float, Path],
+    provenance: Mapping[str, str],
+) -> xr.Dataset:
+    """Joins theory, linearized and trained networks.
+
+    Args:
+        experiment: its settings; they are stored as JSON text.
+        network_rows: file of each row of networks.
+        linearized_rows: file of each row of linearized networks.
+        theory: file of the theory at each init_scale.
+        provenance: attributes that say where the numbers come from.
+
+    Returns:
+        The dataset, see `cubes.output_variance_schema`.
+    """
+    grid, settings = experiment.grid, experiment.output_variance
+    predicted = {scale: read_netcdf(file) for scale, file in theory.items()}
+    epochs = next(iter(predicted.values()))["epoch"].values
+    sizes = (len(grid.depth), len(grid.width), len(grid.init_scale), len(grid.n_train), grid.draws)
+    arrays: dict[str, np.ndarray] = {}
+    for row, file in network_rows.items():
+        networks = read_netcdf(file)[["probe_predictions"]].reindex(epoch=epochs)
+        linearized = read_netcdf(linearized_rows[row])[["linearized_predictions"]].reindex(epoch=epochs)
+        infinite = predicted[row.init_scale].sel(depth=row.depth)
+        infinite = infinite.sel(width=row.width) if "width" in infinite.dims else infinite
+        place = (grid.depth.index(row.depth), grid.width.index(row.width), grid.init_scale.index(row.init_scale))
+        for i, n in enumerate(grid.n_train):
+            for draw in range(grid.draws):
+                cell = CellOutputs(
+                    networks["probe_predictions"].values[i, draw],
+                    linearized["linearized_predictions"].values[i, draw],
+                    infinite["mean"].values[i, draw],
+                    infinite["variance"].values[i, draw],
+                )
+                stream = numpy_stream("variance ratios", experiment.training.seed, *_labels(row), n, draw)
+                found = cell_statistics(cell, settings, stream)
+                found["learning_rate"] = infinite["learning_rate"].values[i, draw]
+                for name, value in found.items():
+                    whole = arrays.setdefault(name, np.full((*sizes, *np.shape(value)), np.nan))
+                    whole[(*place, i, draw)] = value
+    counts = ("n_networks", "n_linearized", "n_both")
+    variables = {
+        name: ((*CELL, *("epoch", "probe", "output")[: values.ndim - len(CELL)]), values)
+        for name, values in arrays.items()
+    }
+    dataset = xr.Dataset(variables, coords=_coordinates(experiment, epochs))
+    dataset = dataset.assign({name: dataset[name].astype(np.int32) for name in counts})
+    return _described(dataset, experiment, provenance)
+
+
+def _labels(row: Row) -> tuple[int, int, float]:
+    return row.depth, row.width, row.init_scale
+
+
+def _coordinates(experiment: ExperimentSettings, epochs: np.ndarray) -> dict:
+    grid = experiment.grid
+    depth, width = np.array(grid.depth), np.array(grid.width)
+    phases = [phase_of(experiment.network, scale) for scale in grid.init_scale]
+    chi_1 = np.array([phase.chi_1 for phase in phases])
+    with np.errstate(divide="ignore"):
+        xi_1 = 1.0 / np.abs(np.log(chi_1))
+    return {
+        "depth": depth,
+        "width": width,
+        "init_scale": np.array(grid.init_scale),
+        "n_train": np.array(grid.n_train),
+        "draw": np.arange(grid.draws),
+        "epoch": epochs,
+        "sigma_w": ("init_scale", np.sqrt(grid.init_scale)),
+        "lambda": (("depth", "width"), (depth[:, None] + 1) / width[None, :]),
+        "chi_1": ("init_scale", chi_1),
+        "xi_1": ("init_scale", xi_1),
+        "phase": ("init_scale", [phase.name for phase in phases]),
+    }
+
+
+def _described(dataset: xr.Dataset, experiment: ExperimentSettings, provenance: Mapping[str, str]) -> xr.Dataset:
+    for name, attributes in variable_attributes().items():
+        dataset[name].attrs = attributes
+    diverged = int((experiment.grid.seeds - dataset["n_networks"]).sum())
+    dataset.attrs = {
+        "title": "NTK Atlas: variance of outputs over initializations, predicted and measured",
+        "Conventions": "CF-1.11",
+        "config": experiment.canonical_json(),
+        "n_seeds": experiment.grid.seeds,
+        "n_diverged": diverged,
+        "interval": f"bootstrap-t of the log ratio over networks, {experiment.output_variance.n_bootstrap} resamples",
+        "confidence": experiment.output_variance.confidence,
+        "parameterization": experiment.network.parameterization,
+        **provenance,
+    }
+    log.info("output variance of %d cells, %d networks diverged", dataset["n_networks"].size, diverged)
+    return dataset

@@ -1,0 +1,94 @@
+# Output variance: theory at infinite width, each network's own linearization, and the trained networks.
+from ntk_atlas.study.cells import canonical_text
+from ntk_atlas.study.output_variance_specs import (
+    linearize_spec,
+    output_variance_spec,
+    variance_theory_spec,
+)
+
+
+def output_variance_inputs(wildcards):
+    """Files of the output variance by what they are; the script finds each one's place by its name."""
+    name = wildcards.experiment
+    folder = f"results/{name}"
+    return {
+        "dataset": f"{folder}/dataset.nc",
+        "networks": [f"{folder}/networks/{row}.nc" for row in row_names(name)],
+        "linearized": [f"{folder}/linearized/{row}.nc" for row in row_names(name)],
+        "theory": [
+            f"{folder}/predictions/output_variance/init_scale-{canonical_text(scale)}.nc"
+            for scale in EXPERIMENTS[name].grid.init_scale
+        ],
+    }
+
+
+rule linearize_networks:
+    input:
+        dataset="results/{experiment}/dataset.nc",
+        networks="results/{experiment}/networks/{row}.nc",
+    output:
+        linearized="results/{experiment}/linearized/{row}.nc",
+    log:
+        "logs/{experiment}/linearize_networks/{row}.log",
+    benchmark:
+        "results/{experiment}/costs/linearize_networks/{row}.tsv"
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=KERNEL_JOB_MB,
+    params:
+        spec=spec(linearize_spec, "row"),
+        source=source("linearize_networks.py"),
+        unit_source=module_source("stages/linearize_row.py"),
+        units="results/{experiment}/units",
+    message:
+        "{wildcards.experiment}: linearized networks of {wildcards.row}"
+    script:
+        "../scripts/linearize_networks.py"
+
+
+rule predict_output_variance:
+    input:
+        dataset="results/{experiment}/dataset.nc",
+    output:
+        theory="results/{experiment}/predictions/output_variance/init_scale-{init_scale}.nc",
+    log:
+        "logs/{experiment}/predict_output_variance/init_scale-{init_scale}.log",
+    benchmark:
+        "results/{experiment}/costs/predict_output_variance/init_scale-{init_scale}.tsv"
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=KERNEL_JOB_MB,
+    params:
+        spec=spec(variance_theory_spec, "init_scale"),
+        source=source("predict_output_variance.py"),
+    message:
+        "{wildcards.experiment}: output variance of theory, init_scale {wildcards.init_scale}"
+    script:
+        "../scripts/predict_output_variance.py"
+
+
+rule assemble_output_variance:
+    input:
+        unpack(output_variance_inputs),
+    output:
+        variance="results/{experiment}/output_variance.nc",
+    log:
+        "logs/{experiment}/assemble_output_variance.log",
+    benchmark:
+        "results/{experiment}/costs/assemble_output_variance/all.tsv"
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=2000,
+    params:
+        spec=spec(output_variance_spec),
+        source=source("assemble_output_variance.py"),
+    message:
+        "{wildcards.experiment}: assembling the output variance"
+    script:
+        "../scripts/assemble_output_variance.py"

@@ -1,0 +1,34 @@
+"""Joins theory, linearized and trained networks into the output variance of an experiment."""
+
+from pathlib import Path
+
+from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.cubes.netcdf import write_netcdf
+from ntk_atlas.cubes.output_variance import assemble_output_variance
+from ntk_atlas.datasets.store import dataset_digest, load_dataset
+from ntk_atlas.job_log import job_log
+from ntk_atlas.provenance import provenance_attributes
+from ntk_atlas.study.cells import Row
+
+
+def main(files: dict[str, list[Path]], output: Path, experiment: ExperimentSettings, repository: Path) -> None:
+    result = assemble_output_variance(
+        experiment,
+        network_rows={Row.parse(file.stem): file for file in files["networks"]},
+        linearized_rows={Row.parse(file.stem): file for file in files["linearized"]},
+        theory={float(file.stem.removeprefix("init_scale-")): file for file in files["theory"]},
+        provenance=provenance_attributes(repository)
+        | {"data_digest": dataset_digest(load_dataset(files["dataset"][0]))},
+    )
+    write_netcdf(result, output)
+
+
+if "snakemake" in globals():
+    with job_log(snakemake.log[0], f"assemble_output_variance {snakemake.wildcards.experiment}"):
+        named = {kind: snakemake.input.get(kind) for kind in ("dataset", "networks", "linearized", "theory")}
+        main(
+            {kind: [Path(f) for f in ([v] if isinstance(v, str) else v)] for kind, v in named.items()},
+            Path(snakemake.output.variance),
+            ExperimentSettings.model_validate_json(snakemake.params.spec),
+            Path(snakemake.scriptdir),
+        )

@@ -1,0 +1,37 @@
+"""Linearizes the networks of a row at their initialization, unit by unit, and joins the finished units."""
+
+from pathlib import Path
+
+from ntk_atlas.config.jobs import kernel_memory
+from ntk_atlas.cubes.network_row import training_digests
+from ntk_atlas.cubes.output_variance_files import linearized_row
+from ntk_atlas.datasets.store import load_dataset
+from ntk_atlas.job_log import job_log
+from ntk_atlas.labelled import read_labelled, write_labelled
+from ntk_atlas.memory import memory_limited
+from ntk_atlas.numerics import precise_math
+from ntk_atlas.stages.linearize_row import linearize_row
+from ntk_atlas.study.output_variance_specs import LinearizeSpec
+from ntk_atlas.unit_store import UnitStore
+
+
+def main(dataset: Path, networks: Path, output: Path, spec: LinearizeSpec, units: Path, source: str) -> None:
+    trained = training_digests(read_labelled(networks, ("n_train", "draw", "unit_digest")))
+    finished, store = (UnitStore(units / stage / spec.row.name) for stage in ("networks", "linearized"))
+    with precise_math(threads=1):
+        digests = linearize_row(spec, load_dataset(dataset), finished, store, source, trained)
+    write_labelled(linearized_row(spec, store, digests), output)
+
+
+if "snakemake" in globals():
+    limit = kernel_memory(snakemake.resources.mem_mb)
+    job = f"linearize_networks {snakemake.wildcards.experiment} {snakemake.wildcards.row}"
+    with job_log(snakemake.log[0], job), memory_limited(limit):
+        main(
+            Path(snakemake.input.dataset),
+            Path(snakemake.input.networks),
+            Path(snakemake.output.linearized),
+            LinearizeSpec.model_validate_json(snakemake.params.spec),
+            Path(snakemake.params.units),
+            snakemake.params.unit_source,
+        )

@@ -1,0 +1,29 @@
+"""Mean and variance of outputs over initializations at infinite width, all depths of the grid."""
+
+from pathlib import Path
+
+from ntk_atlas.config.jobs import kernel_memory
+from ntk_atlas.cubes.output_variance_files import variance_theory
+from ntk_atlas.datasets.store import load_dataset
+from ntk_atlas.job_log import job_log
+from ntk_atlas.labelled import write_labelled
+from ntk_atlas.memory import memory_limited
+from ntk_atlas.numerics import precise_math
+from ntk_atlas.stages.predict_output_variance import predict_output_variance
+from ntk_atlas.study.output_variance_specs import VarianceTheorySpec
+
+
+def main(dataset_file: Path, output: Path, spec: VarianceTheorySpec) -> None:
+    with precise_math(threads=1):
+        arrays = predict_output_variance(spec, load_dataset(dataset_file))
+    write_labelled(variance_theory(spec, arrays), output)
+
+
+if "snakemake" in globals():
+    limit = kernel_memory(snakemake.resources.mem_mb)
+    with job_log(snakemake.log[0], f"predict_output_variance {dict(snakemake.wildcards)}"), memory_limited(limit):
+        main(
+            Path(snakemake.input.dataset),
+            Path(snakemake.output.theory),
+            VarianceTheorySpec.model_validate_json(snakemake.params.spec),
+        )
