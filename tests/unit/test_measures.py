@@ -86,6 +86,9 @@ def test_block_ratios():
     assert torch.isnan(class_block_ratios(k, torch.zeros(4)).between)
     with pytest.raises(ValueError, match="give one a sample"):
         class_block_ratios(k, labels[:3])
+    for targets in (None, torch.tensor([0.3, -1.2, 0.5, 2.0])):
+        with pytest.raises(ValueError, match="regression data have none"):
+            class_block_ratios(k, targets)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

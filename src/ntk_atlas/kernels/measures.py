@@ -107,7 +107,7 @@ class ClassBlockRatios:
     between: Tensor
 
 
-def class_block_ratios(k: Tensor, labels: Tensor) -> ClassBlockRatios:
+def class_block_ratios(k: Tensor, labels: Tensor | None) -> ClassBlockRatios:
     """Block structure as in Seleznova & Kutyniok (2022), figure 4.
 
     The within-class mean takes whole blocks, with their diagonal.
@@ -120,8 +120,13 @@ def class_block_ratios(k: Tensor, labels: Tensor) -> ClassBlockRatios:
         Both ratios; `between` is NaN if there is one class only.
 
     Raises:
-        ValueError: if there is not one label a sample.
+        ValueError: if there is not one label a sample, or labels are not classes but None or real numbers.
     """
+    if labels is None or not torch.equal(torch.as_tensor(labels), torch.as_tensor(labels).round()):
+        raise ValueError(
+            "class-block ratios need the class of each sample, and regression data have none: leave them out there, "
+            "kernel_drift and target_alignment need no classes"
+        )
     labels = torch.as_tensor(labels, device=k.device)
     if labels.shape != k.shape[-1:]:
         raise ValueError(f"{tuple(labels.shape)} labels for a kernel of {tuple(k.shape[-2:])}: give one a sample")
