@@ -1,15 +1,22 @@
 """Settings of the network: the built-in fully connected family, or a factory of the user's own."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import NonNegativeFloat, PositiveFloat, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 
 from ntk_atlas.config.base import Settings
 
 Activation = Literal["relu", "erf", "tanh", "sigmoid", "gelu", "leaky_relu", "silu"]
+OwnActivation = Annotated[str, Field(pattern=r"^.+\.py:[A-Za-z_]\w*$")]
+"""File and name of a function of the user's own."""
 Parameterization = Literal["standard", "ntk"]
 LEAKY_RELU_SLOPE = 0.01
 """φ(u) = 0.01 u below 0, torch's default."""
+
+
+def is_own_activation(activation: str) -> bool:
+    """Whether an activation is a function in a file, `my_phi.py:phi`, and no name."""
+    return ":" in activation
 
 
 class NetworkSettings(Settings):
@@ -18,8 +25,9 @@ class NetworkSettings(Settings):
     factory: str | None = None
     """A network of your own, `my_net.py:build`: a function of (depth, width, init_scale, input_shape,
     n_outputs, generator) that returns a `torch.nn.Module`. The keys below but `output_scale` then do not apply."""
-    activation: Activation = "relu"
-    """Activation of the hidden layers."""
+    activation: Activation | OwnActivation = "relu"
+    """Activation of the hidden layers: a name, or one of your own, `my_phi.py:phi`: a function of a tensor, entry by
+    entry, written with torch functions."""
     parameterization: Parameterization = "standard"
     """`standard`: W ~ N(0, σ_w²/fan_in), b ~ N(0, σ_b²); `ntk`: the same network with W, b ~ N(0, 1) and
     the factors in the forward pass."""

@@ -1,11 +1,12 @@
-"""Activations by name, as elementwise modules."""
+"""Activations by name, or of the user's own, as elementwise modules."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from ntk_atlas.config.network import LEAKY_RELU_SLOPE
+from ntk_atlas.activations.user_file import load_activation
+from ntk_atlas.config.network import LEAKY_RELU_SLOPE, is_own_activation
 
 
 class Erf(nn.Module):
@@ -14,6 +15,18 @@ class Erf(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """Returns erf of every entry of z."""
         return torch.erf(z)
+
+
+class OwnActivation(nn.Module):
+    """φ of the user's own, a function of a tensor."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]):
+        super().__init__()
+        self.function = function
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Returns φ of every entry of z."""
+        return self.function(z)
 
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -28,9 +41,10 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 
 def activation(name: str) -> nn.Module:
-    """Returns a new module of the activation called `name` (see `config.network.Activation`).
+    """Returns a new module of the activation called `name` (see `config.network`), or loaded from `my_phi.py:phi`.
 
     Raises:
         KeyError: if there is no activation of that name.
+        ActivationError: if the file has no such activation.
     """
-    return _ACTIVATIONS[name]()
+    return OwnActivation(load_activation(name)) if is_own_activation(name) else _ACTIVATIONS[name]()

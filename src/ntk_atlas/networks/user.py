@@ -1,17 +1,15 @@
 """Networks of the user's own: a factory in a file, and any `nn.Module` as members of a stack."""
 
 import copy
-import importlib.util
 import logging
-import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
 from ntk_atlas.networks.stacked import StackedNetwork
+from ntk_atlas.user_code import load_named
 
 log = logging.getLogger(__name__)
 
@@ -35,13 +33,10 @@ def load_factory(spec: str) -> Factory:
     Raises:
         FactoryError: if there is no such file or function, or the file cannot be imported.
     """
-    file_name, _, function_name = spec.rpartition(":")
-    path = Path(file_name)
-    if not file_name or not path.is_file():
-        raise FactoryError(f"network factory {spec!r}: no file {str(path.absolute())!r}; write `my_net.py:build`")
-    function = getattr(_import_file(path, spec), function_name, None)
+    function = load_named(spec, "network factory", FactoryError)
     if not callable(function):
-        raise FactoryError(f"network factory {spec!r}: {file_name} has no function {function_name!r}")
+        file_name, _, name = spec.rpartition(":")
+        raise FactoryError(f"network factory {spec!r}: {file_name} has no function {name!r}")
 
     def build(**arguments) -> nn.Module:
         module = function(**arguments)
@@ -52,22 +47,6 @@ def load_factory(spec: str) -> Factory:
         return module
 
     return build
-
-
-def _import_file(path: Path, spec: str):
-    name = f"ntk_atlas_factory_{path.stem}"
-    module_spec = importlib.util.spec_from_file_location(name, path.absolute())
-    if module_spec is None or module_spec.loader is None:
-        raise FactoryError(f"network factory {spec!r}: {path} is not a Python file (*.py)")
-    module = importlib.util.module_from_spec(module_spec)
-    sys.modules[name] = module  # dataclasses and pickle look modules up there
-    try:
-        module_spec.loader.exec_module(module)
-    except Exception as error:
-        raise FactoryError(
-            f"network factory {spec!r}: {path} cannot be imported: {type(error).__name__}: {error}"
-        ) from error
-    return module
 
 
 class StackedModules(StackedNetwork):

@@ -1,14 +1,13 @@
 """Checks across sections of the config, and of the config against the data it names."""
 
-import ast
 from collections.abc import Iterator
-from pathlib import Path
 
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.datasets.errors import DataError
 from ntk_atlas.datasets.inspect import DatasetSize, inspect_dataset
 from ntk_atlas.study.output_variance_specs import learning_rate_problems, output_variance_problems
 from ntk_atlas.study.problems import Problem
+from ntk_atlas.study.user_files import user_code_problems
 from ntk_atlas.training.schedule import scheduled_epochs
 
 INFINITE = ("infinite_ntk", "nngp")
@@ -106,36 +105,13 @@ def _checkpoints(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
 
 
 def _factory(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
-    factory = experiment.network.factory
-    if factory is None:
-        return
-    file = Path(factory.rpartition(":")[0])
-    if not file.is_file():
-        yield "network.factory", f"there is no file {file} (relative to {Path.cwd()}): correct the path"
-    else:
-        yield from _factory_function(file, factory.rpartition(":")[2])
-    if experiment.training.target_scale == "initial_output":
+    yield from user_code_problems(experiment.network)
+    if experiment.network.factory is not None and experiment.training.target_scale == "initial_output":
         yield (
             "training.target_scale",
             "initial_output needs the infinite-width output variance, which is not known for a network of "
             "your own: use unit",
         )
-
-
-def _factory_function(file: Path, name: str) -> Iterator[tuple[str, str]]:
-    try:
-        tree = ast.parse(file.read_text())
-    except SyntaxError as error:
-        yield "network.factory", f"{file}, line {error.lineno}: {error.msg}"
-        return
-    defined = {getattr(node, "name", None) for node in tree.body}
-    for node in tree.body:
-        if isinstance(node, ast.Assign):
-            defined |= {target.id for target in node.targets if isinstance(target, ast.Name)}
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            defined |= {alias.asname or alias.name for alias in node.names}
-    if name not in defined:
-        yield "network.factory", f"{file} has no function {name}: define it, or name the one that is there"
 
 
 def _data(experiment: ExperimentSettings, size: DatasetSize) -> Iterator[tuple[str, str]]:

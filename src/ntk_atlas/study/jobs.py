@@ -7,6 +7,7 @@ from ntk_atlas.provenance import file_digest
 from ntk_atlas.study.cells import Row
 from ntk_atlas.study.prediction_specs import EmpiricalSpec, InfiniteSpec, StationarySpec
 from ntk_atlas.study.specs import PrepareSpec, TrainSpec
+from ntk_atlas.study.user_files import user_file_digest
 
 INFINITE = ("infinite_ntk", "nngp")
 STATIONARY = ("laplace", "matern_3_2", "matern_5_2", "rbf")
@@ -56,6 +57,7 @@ def infinite_spec(experiment: ExperimentSettings, init_scale: float) -> Infinite
     return InfiniteSpec(
         **_data(experiment),
         network=experiment.network,
+        activation_digest=user_file_digest(experiment.network),
         predictors=predictors(experiment, "infinite"),
         init_scale=init_scale,
         depth=experiment.grid.depth,
@@ -78,10 +80,9 @@ def _data(experiment: ExperimentSettings) -> dict:
 
 
 def _networks(experiment: ExperimentSettings, row: Row) -> dict:
-    factory = experiment.network.factory
     return _data(experiment) | {
         "network": experiment.network,
-        "factory_digest": "" if factory is None else file_digest(Path(factory.rpartition(":")[0])),
+        "factory_digest": user_file_digest(experiment.network),
         "network_seed": experiment.training.seed,
         "dtype": experiment.training.dtype,
         "depth": row.depth,

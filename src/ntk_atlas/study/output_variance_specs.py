@@ -8,6 +8,7 @@ from ntk_atlas.config.training import CheckpointSettings, TrainingSettings
 from ntk_atlas.study.cells import Row
 from ntk_atlas.study.jobs import train_spec
 from ntk_atlas.study.specs import DataSpec, TrainSpec
+from ntk_atlas.study.user_files import user_file_digest
 
 _MIN_SEEDS = 8
 _OF_THE_THEORY = ("optimizer", "momentum", "learning_rate", "max_epochs", "min_steps", "target_scale")
@@ -21,6 +22,8 @@ class VarianceTheorySpec(DataSpec):
     """Spec of `predict_output_variance`: all depths (and widths, where kernels depend on them), one init_scale."""
 
     network: NetworkSettings
+    activation_digest: str = ""
+    """Digest of the file of the user's activation; empty for built-in ones."""
     init_scale: float
     depth: tuple[int, ...]
     width: tuple[int, ...]
@@ -47,6 +50,7 @@ def variance_theory_spec(experiment: ExperimentSettings, init_scale: float) -> V
         n_train=grid.n_train,
         draws=grid.draws,
         network=experiment.network,
+        activation_digest=user_file_digest(experiment.network),
         init_scale=init_scale,
         depth=grid.depth,
         width=grid.width if experiment.network.parameterization == "standard" else (),

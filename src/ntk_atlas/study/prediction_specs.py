@@ -38,6 +38,8 @@ class InfiniteSpec(DataSpec):
     """Spec of `regress_infinite`: all depths (and widths, where the kernel depends on them) at one init_scale."""
 
     network: NetworkSettings
+    activation_digest: str = ""
+    """Digest of the file of the user's activation; empty for built-in ones."""
     predictors: tuple[str, ...]
     init_scale: float
     depth: tuple[int, ...]

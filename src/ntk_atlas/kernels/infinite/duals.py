@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ntk_atlas.config.network import LEAKY_RELU_SLOPE
+from ntk_atlas.activations.user_file import load_activation
+from ntk_atlas.config.network import LEAKY_RELU_SLOPE, is_own_activation
 from ntk_atlas.kernels.infinite import dual_moments
 from ntk_atlas.kernels.infinite.dual_activations import Dual, ErfDual, GeluDual, HomogeneousDual
 from ntk_atlas.kernels.infinite.dual_expansion import ExpansionDual
@@ -14,7 +15,8 @@ from ntk_atlas.kernels.infinite.elementwise import ElementwiseFunction, Unsuppor
 from ntk_atlas.networks.activations import Erf
 
 ActivationChoice = str | nn.Module | Callable[[Tensor], Tensor]
-"""A name of `config.network.Activation`, a torch module or function, or any elementwise function of a tensor."""
+"""A name of `config.network.Activation`, `my_phi.py:phi`, a torch module or function, or any elementwise function of a
+tensor."""
 
 _BY_NAME: dict[str, Callable[[], Dual]] = {
     "relu": HomogeneousDual,
@@ -48,8 +50,9 @@ def dual_of(activation: ActivationChoice) -> Dual:
     """The dual of an activation: closed form for ReLU, leaky ReLU, erf, GELU and the identity, else a Hermite series.
 
     Args:
-        activation: a name; a torch module such as `nn.LeakyReLU(0.2)`; or a function that maps a tensor to one of
-            the same shape, entry by entry, differentiable by autograd and continuous.
+        activation: a name; a function in a file, `my_phi.py:phi`; a torch module such as `nn.LeakyReLU(0.2)`; or a
+            function that maps a tensor to one of the same shape, entry by entry, differentiable by autograd and
+            continuous.
 
     Returns:
         The dual.
@@ -57,6 +60,8 @@ def dual_of(activation: ActivationChoice) -> Dual:
     Raises:
         UnsupportedActivationError: if there is no activation of that name, or the function is not such a one.
     """
+    if isinstance(activation, str) and is_own_activation(activation):
+        activation = load_activation(activation)
     if isinstance(activation, str):
         if activation not in _BY_NAME:
             raise UnsupportedActivationError(

@@ -1,0 +1,1 @@
+"""Activations of the user's own: loaded from a file, and checked to act on each entry alone."""

@@ -1,0 +1,41 @@
+"""An activation in a file of the user's own: `network.activation: my_phi.py:phi`."""
+
+from torch import nn
+
+from ntk_atlas.activations.elementwise import ActivationError, Elementwise, ElementwiseFunction
+from ntk_atlas.user_code import load_named
+
+
+def load_activation(spec: str) -> Elementwise:
+    """Loads φ from its file and checks it; relative paths start at the working directory.
+
+    Args:
+        spec: file and name, `my_phi.py:phi`, of a function of one tensor that returns φ of each entry, of the same
+            shape and dtype, written with torch functions (autograd gives φ'). A `torch.nn.Module` without parameters,
+            `phi = nn.Softplus(beta=2.0)`, is such a function.
+
+    Returns:
+        φ.
+
+    Raises:
+        ActivationError: if there is no such file or function, or it is not an elementwise function.
+    """
+    phi = load_named(spec, "activation", ActivationError)
+    if isinstance(phi, type):
+        name = spec.rpartition(":")[2]
+        raise ActivationError(
+            f"activation {spec!r} is a class: define a function of a tensor, or name an instance "
+            f"of it, `phi = {name}()`"
+        )
+    if not callable(phi):
+        raise ActivationError(f"activation {spec!r} is {type(phi).__name__}: it must be a function of a tensor")
+    if isinstance(phi, nn.Module) and any(True for _ in phi.parameters()):
+        raise ActivationError(
+            f"activation {spec!r} has parameters, which would be trained: fix them, or build the whole network by "
+            "network.factory"
+        )
+    try:
+        ElementwiseFunction(phi)
+    except ActivationError as error:
+        raise ActivationError(f"activation {spec!r}: {error}") from error
+    return phi
