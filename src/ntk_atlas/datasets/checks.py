@@ -80,6 +80,21 @@ def check_split_sizes(n_samples: int, *, n_validation: int, n_test: int, where: 
         )
 
 
+def check_held_out_sizes(n_official: int, n_held_out: int, *, n_validation: int, n_test: int, where: str) -> None:
+    """Refuses more validation or test samples than official training and test sets that are kept apart can give.
+
+    Raises:
+        DataError: when `n_official < n_validation + 1` or `n_held_out < n_test`.
+    """
+    if n_official < n_validation + 1:
+        raise DataError(
+            f"{where} has {n_official} training samples, too few for {n_validation} validation samples and at least 1 "
+            "training sample: lower dataset.n_validation"
+        )
+    if n_held_out < n_test:
+        raise DataError(f"{where} has {n_held_out} test samples, fewer than {n_test}: lower dataset.n_test")
+
+
 def check_split_values(split: np.ndarray, *, where: str) -> None:
     """Refuses a split array with other values than 0, 1 and 2, or without one of them.
 

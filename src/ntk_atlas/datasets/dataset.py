@@ -1,6 +1,7 @@
 """All samples of one source: raw inputs, encoded targets."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -16,16 +17,19 @@ class Dataset:
     """All samples of one source, before they are split and normalized.
 
     Attributes:
-        name: `digits`, `diabetes`, `teacher`, or the stem of the user's file.
-        x: inputs `(n_samples, *input_shape)`, float64, not normalized.
+        name: the source (`digits`, `cifar10`, ...), or the stem of the user's file.
+        x: inputs `(n_samples, *input_shape)`, not normalized: float64, or for images in full uint8 and, pooled,
+            float32; draws are float64 whatever it is.
         y: encoded targets `(n_samples, n_outputs)`, float64.
         labels: class indices 0..K−1 `(n_samples,)`; None for regression. A binary task has the two classes 0
             (target −1) and 1 (target +1).
-        split: `(n_samples,)` of 0 (training pool), 1 (validation), 2 (test); None when draws split.
+        split: `(n_samples,)` of 0 (training pool), 1 (validation), 2 (test); None when draws split. Without any 1,
+            draws take the validation set from the pool and `n_test` samples from the test set.
         target_encoding: `centred_one_hot`, `plus_minus_one`, `standardized` (real targets, put in units of
             the training pool's mean and standard deviation by each draw) or `teacher_standardized` (in units
             of the noiseless teacher's exact mean and standard deviation; draws leave it alone).
         class_names: the classes in the order of `labels`; empty for regression.
+        attributes: what was done to the samples, for the attributes of the file (`side`, `pooling`).
     """
 
     name: str
@@ -35,6 +39,7 @@ class Dataset:
     split: np.ndarray | None
     target_encoding: TargetEncoding
     class_names: tuple[str, ...] = ()
+    attributes: Mapping[str, str | int] = field(default_factory=dict)
 
     @property
     def n_samples(self) -> int:

@@ -1,53 +1,17 @@
 """Draws: seeded permutations that define validation, test and nested training sets."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from ntk_atlas.config.dataset import DatasetSettings
-from ntk_atlas.datasets.checks import check_split_sizes
+from ntk_atlas.config.dataset import DatasetSettings, Normalization
+from ntk_atlas.datasets.checks import check_held_out_sizes, check_split_sizes
 from ntk_atlas.datasets.dataset import POOL, TEST, VALIDATION, Dataset
 from ntk_atlas.datasets.errors import DataError
-from ntk_atlas.datasets.normalization import fit_normalizer
+from ntk_atlas.datasets.normalization import Normalizer, fit_normalizer
 from ntk_atlas.datasets.targets import standardize_over
 from ntk_atlas.streams import numpy_stream
-
-
-@dataclass(frozen=True, eq=False)
-class Draw:
-    """One split of a data set, normalized with statistics of its training pool only.
-
-    Inputs are `(n, *input_shape)`, targets `(n, n_outputs)`, labels `(n,)` or None; float64. Training sets
-    are leading blocks of the pool, so they are nested.
-    """
-
-    x_pool: np.ndarray
-    y_pool: np.ndarray
-    x_validation: np.ndarray
-    y_validation: np.ndarray
-    x_test: np.ndarray
-    y_test: np.ndarray
-    labels_pool: np.ndarray | None
-    labels_validation: np.ndarray | None
-    labels_test: np.ndarray | None
-    draw: int
-    normalization: str
-
-    def training_set(self, n_train: int) -> tuple[np.ndarray, np.ndarray]:
-        """The first `n_train` samples of the pool.
-
-        Returns:
-            Inputs `(n_train, *input_shape)` and targets `(n_train, n_outputs)`, views of the pool.
-
-        Raises:
-            DataError: when the pool has fewer samples, or `n_train` is below 1.
-        """
-        if not 1 <= n_train <= len(self.x_pool):
-            raise DataError(
-                f"grid.n_train: {n_train} training samples asked of a pool of {len(self.x_pool)}: choose 1 "
-                f"to {len(self.x_pool)}, or lower dataset.n_validation or dataset.n_test"
-            )
-        return self.x_pool[:n_train], self.y_pool[:n_train]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +23,66 @@ class SplitIndices:
     test: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class Draw:
+    """One split of a data set, normalized with statistics of its training pool only.
+
+    Inputs are `(n, *input_shape)`, targets `(n, n_outputs)`, labels `(n,)` or None; float64. Training sets
+    are leading blocks of the pool, so they are nested. Inputs are normalized when they are first asked for: of a
+    large pool, `training_set` makes only what it returns.
+    """
+
+    x: np.ndarray
+    """Inputs of all samples, not normalized."""
+    indices: SplitIndices
+    """Which of them each part is."""
+    y_pool: np.ndarray
+    y_validation: np.ndarray
+    y_test: np.ndarray
+    labels_pool: np.ndarray | None
+    labels_validation: np.ndarray | None
+    labels_test: np.ndarray | None
+    draw: int
+    normalization: Normalization
+
+    @cached_property
+    def normalizer(self) -> Normalizer:
+        """The normalization, with statistics of the whole training pool."""
+        return fit_normalizer(self.normalization, self.x, self.indices.pool)
+
+    @cached_property
+    def x_pool(self) -> np.ndarray:
+        """All of the training pool; of images in full, more than a gigabyte."""
+        return self.normalizer(self.x[self.indices.pool])
+
+    @cached_property
+    def x_validation(self) -> np.ndarray:
+        """The validation set."""
+        return self.normalizer(self.x[self.indices.validation])
+
+    @cached_property
+    def x_test(self) -> np.ndarray:
+        """The test set."""
+        return self.normalizer(self.x[self.indices.test])
+
+    def training_set(self, n_train: int) -> tuple[np.ndarray, np.ndarray]:
+        """The first `n_train` samples of the pool.
+
+        Returns:
+            Inputs `(n_train, *input_shape)` and targets `(n_train, n_outputs)`.
+
+        Raises:
+            DataError: when the pool has fewer samples, or `n_train` is below 1.
+        """
+        n_pool = len(self.indices.pool)
+        if not 1 <= n_train <= n_pool:
+            raise DataError(
+                f"grid.n_train: {n_train} training samples asked of a pool of {n_pool}: choose 1 "
+                f"to {n_pool}, or lower dataset.n_validation or dataset.n_test"
+            )
+        return self.normalizer(self.x[self.indices.pool[:n_train]]), self.y_pool[:n_train]
+
+
 def split_indices(dataset: Dataset, settings: DatasetSettings, draw: int) -> SplitIndices:
     """The split of one draw.
 
@@ -66,7 +90,10 @@ def split_indices(dataset: Dataset, settings: DatasetSettings, draw: int) -> Spl
     set, the `n_validation` before them the validation set, the rest the training pool; so the test set does
     not depend on `n_validation`, nor the first training samples on either. Where the data bring a split of
     their own, validation and test have the same samples in every draw, in an order shuffled once (a file
-    sorted by class would otherwise give probe samples of one class), and the draw permutes the pool only.
+    sorted by class would otherwise give probe samples of one class), and the draw permutes the pool only. Where
+    their split has no validation samples (official training and test sets), the draw permutes the training set,
+    whose last `n_validation` samples are the validation set, and takes `n_test` of the test set, by a stream of
+    their own ("draw_test", seed, draw); the first of them are the same at every `n_test`.
 
     Args:
         dataset: the samples.
@@ -77,11 +104,17 @@ def split_indices(dataset: Dataset, settings: DatasetSettings, draw: int) -> Spl
         Indices into the samples.
     """
     stream = numpy_stream("draw", settings.seed, draw)
+    n_validation, n_test = settings.n_validation, settings.n_test
+    if dataset.split is not None and VALIDATION not in dataset.split:
+        official, held_out = (np.flatnonzero(dataset.split == value) for value in (POOL, TEST))
+        check_held_out_sizes(len(official), len(held_out), n_validation=n_validation, n_test=n_test, where=dataset.name)
+        pool, validation = np.split(stream.permutation(official), [len(official) - n_validation])
+        test = numpy_stream("draw_test", settings.seed, draw).permutation(held_out)[:n_test]
+        return SplitIndices(pool, validation, test)
     if dataset.split is not None:
         fixed = numpy_stream("fixed_split", settings.seed)
         validation, test = (fixed.permutation(np.flatnonzero(dataset.split == v)) for v in (VALIDATION, TEST))
         return SplitIndices(stream.permutation(np.flatnonzero(dataset.split == POOL)), validation, test)
-    n_validation, n_test = settings.n_validation, settings.n_test
     check_split_sizes(dataset.n_samples, n_validation=n_validation, n_test=n_test, where=dataset.name)
     n_pool = dataset.n_samples - n_validation - n_test
     return SplitIndices(*np.split(stream.permutation(dataset.n_samples), [n_pool, n_pool + n_validation]))
@@ -103,18 +136,15 @@ def make_draw(dataset: Dataset, settings: DatasetSettings, draw: int) -> Draw:
     """
     indices = split_indices(dataset, settings, draw)
     parts = (indices.pool, indices.validation, indices.test)
-    x = [dataset.x[part] for part in parts]
     y = [dataset.y[part] for part in parts]
     labels = [None if dataset.labels is None else dataset.labels[part] for part in parts]
-    normalizer = fit_normalizer(settings.normalization, x[0])
     if dataset.target_encoding == "standardized":
         y = [standardize_over(part, y[0]) for part in y]
     return Draw(
-        x_pool=normalizer(x[0]),
+        x=dataset.x,
+        indices=indices,
         y_pool=y[0],
-        x_validation=normalizer(x[1]),
         y_validation=y[1],
-        x_test=normalizer(x[2]),
         y_test=y[2],
         labels_pool=labels[0],
         labels_validation=labels[1],
@@ -138,10 +168,10 @@ def probe_indices(draw: Draw, n_probe: int) -> np.ndarray:
     Raises:
         DataError: when the test set has fewer samples, or `n_probe` is below 1.
     """
-    if not 1 <= n_probe <= len(draw.x_test):
+    if not 1 <= n_probe <= len(draw.y_test):
         raise DataError(
             f"training.checkpoints.n_probe: {n_probe} probe samples asked of a test set of "
-            f"{len(draw.x_test)}: choose 1 to {len(draw.x_test)}, or raise dataset.n_test"
+            f"{len(draw.y_test)}: choose 1 to {len(draw.y_test)}, or raise dataset.n_test"
         )
     key = draw.y_test[:, 0] if draw.labels_test is None else draw.labels_test
     return np.argsort(key[:n_probe], kind="stable")

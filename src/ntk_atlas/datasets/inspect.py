@@ -4,11 +4,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ntk_atlas.config.dataset import DatasetSettings, DigitsSettings, FileSettings
+from ntk_atlas.config.dataset import DatasetSettings, DigitsSettings, FileSettings, ImageSettings
 from ntk_atlas.datasets import diabetes, digits
-from ntk_atlas.datasets.checks import check_label_shape, check_positive_classes, check_split_sizes
+from ntk_atlas.datasets.checks import (
+    check_held_out_sizes,
+    check_label_shape,
+    check_positive_classes,
+    check_split_sizes,
+)
 from ntk_atlas.datasets.dataset import POOL, TEST
 from ntk_atlas.datasets.file_layout import array_place, file_layout
+from ntk_atlas.datasets.image_files import find_files
+from ntk_atlas.datasets.image_sets import IMAGE_SETS
+from ntk_atlas.datasets.images import image_folder, input_shape
 from ntk_atlas.datasets.read import source_name
 from ntk_atlas.datasets.user_file import read_split
 
@@ -52,6 +60,8 @@ def inspect_dataset(settings: DatasetSettings) -> DatasetSize:
         return _inspect_file(settings)
     if settings.source == "digits":
         return _inspect_digits(settings)
+    if settings.source in IMAGE_SETS:
+        return _inspect_images(settings)
     if settings.source == "diabetes":
         return _drawn(settings, diabetes.N_SAMPLES, diabetes.INPUT_SHAPE, 1, "regression")
     return _drawn(settings, settings.n_samples, (settings.dimension,), 1, "regression")
@@ -63,6 +73,25 @@ def _inspect_digits(settings: DigitsSettings) -> DatasetSize:
         check_positive_classes(classes, settings.positive_classes, where=source_name(settings))
     n_outputs = 1 if settings.task == "binary" else digits.N_CLASSES
     return _drawn(settings, digits.N_SAMPLES, digits.INPUT_SHAPE, n_outputs, settings.task)
+
+
+def _inspect_images(settings: ImageSettings) -> DatasetSize:
+    image_set = IMAGE_SETS[settings.source]
+    n_classes = len(image_set.class_names)
+    if settings.task == "binary":
+        check_positive_classes(np.arange(n_classes), settings.positive_classes, where=source_name(settings))
+    sizes = {"n_validation": settings.n_validation, "n_test": settings.n_test}
+    check_held_out_sizes(image_set.n_train, image_set.n_test, **sizes, where=source_name(settings))
+    if settings.path is not None:
+        find_files(image_folder(settings), image_set)
+    return DatasetSize(
+        n_samples=image_set.n_train + image_set.n_test,
+        n_pool=image_set.n_train - settings.n_validation,
+        input_shape=input_shape(settings, image_set),
+        n_outputs=1 if settings.task == "binary" else n_classes,
+        task=settings.task,
+        n_test=settings.n_test,
+    )
 
 
 def _inspect_file(settings: FileSettings) -> DatasetSize:

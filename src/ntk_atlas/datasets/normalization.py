@@ -10,6 +10,9 @@ from ntk_atlas.config.dataset import Normalization
 ROUNDING = 1e-12
 """Spread relative to the mean below which a feature, or a sample about the mean, is nothing but rounding."""
 
+BLOCK = 4096
+"""Samples that are summed at a time."""
+
 
 @dataclass(frozen=True, eq=False)
 class Normalizer:
@@ -28,21 +31,23 @@ class Normalizer:
     unit_norm: bool = False
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """Returns normalized copies of the samples `(n, *input_shape)`."""
+        """Returns normalized copies of the samples `(n, *input_shape)`, float64 whatever the samples are."""
+        x = np.asarray(x, dtype=np.float64)
         moved = (x - self.shift) * self.factor
         if not self.unit_norm:
             return moved
         return _to_unit_norm(moved, nothing=ROUNDING * float(np.max(np.abs(self.shift))))
 
 
-def fit_normalizer(name: Normalization, x_pool: np.ndarray) -> Normalizer:
-    """Fits a normalization to the training pool.
+def fit_normalizer(name: Normalization, x_pool: np.ndarray, pool: np.ndarray | None = None) -> Normalizer:
+    """Fits a normalization to the training pool, in blocks: large images are never all in float64 at once.
 
     Args:
         name: `none`; `standardize` (each feature to mean 0 and variance 1 over the pool; a feature that is
             constant there becomes 0 everywhere); `unit_norm` (each sample to ‖x‖² = d; a zero sample stays
             0); `center_unit_norm` (the pool's mean subtracted, then `unit_norm`).
-        x_pool: training pool `(n_pool, *input_shape)`.
+        x_pool: training pool `(n_pool, *input_shape)`, or all samples if `pool` says which of them it is.
+        pool: indices of the pool's samples; None for all.
 
     Returns:
         The function that normalizes any samples.
@@ -53,15 +58,26 @@ def fit_normalizer(name: Normalization, x_pool: np.ndarray) -> Normalizer:
     if name == "none":
         return Normalizer(name)
     if name == "standardize":
-        mean, deviation = x_pool.mean(axis=0), x_pool.std(axis=0)
+        mean = _mean(x_pool, pool)
+        deviation = np.sqrt(_mean(x_pool, pool, about=mean))
         constant = deviation <= ROUNDING * np.abs(mean)
         factor = np.where(constant, 0.0, 1.0 / np.where(constant, 1.0, deviation))
         return Normalizer(name, shift=mean, factor=factor)
     if name == "unit_norm":
         return Normalizer(name, unit_norm=True)
     if name == "center_unit_norm":
-        return Normalizer(name, shift=x_pool.mean(axis=0), unit_norm=True)
+        return Normalizer(name, shift=_mean(x_pool, pool), unit_norm=True)
     raise ValueError(f"unknown normalization {name!r}: choose one of {', '.join(get_args(Normalization))}")
+
+
+def _mean(x: np.ndarray, indices: np.ndarray | None, *, about: np.ndarray | None = None) -> np.ndarray:
+    """Returns the mean of the indexed samples, or of their squared deviations from `about`, in float64."""
+    indices = np.arange(len(x)) if indices is None else indices
+    total = np.zeros(x.shape[1:])
+    for start in range(0, len(indices), BLOCK):
+        block = x[indices[start : start + BLOCK]].astype(np.float64)
+        total += (block if about is None else (block - about) ** 2).sum(axis=0)
+    return total / len(indices)
 
 
 def _to_unit_norm(x: np.ndarray, *, nothing: float) -> np.ndarray:

@@ -10,11 +10,12 @@ from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.errors import DataError
 from ntk_atlas.labelled import LabelledArray, LabelledArrays, read_labelled, write_labelled
 
+OWN_ATTRIBUTES = ("title", "name", "target_encoding", "class_names", "digest")
 SPLIT_FLAGS = {"flag_values": np.array([0, 1, 2], np.int8), "flag_meanings": "training_pool validation test"}
 
 
 def dataset_digest(dataset: Dataset) -> str:
-    """SHA-256 of what the data are: inputs, targets, labels, split and encoding, but not the name.
+    """SHA-256 of what the data are: inputs, targets, labels, split and encoding, but neither name nor attributes.
 
     Args:
         dataset: the samples.
@@ -27,6 +28,9 @@ def dataset_digest(dataset: Dataset) -> str:
         values = getattr(dataset, name)
         digest.update(json.dumps([name, None if values is None else list(values.shape)]).encode())
         if values is not None:
+            if name == "x" and values.dtype in (np.uint8, np.float32):
+                dtype = values.dtype.newbyteorder("<")
+                digest.update(dtype.name.encode())
             digest.update(np.ascontiguousarray(values, dtype=dtype))
     return digest.hexdigest()
 
@@ -85,6 +89,7 @@ def _to_labelled(dataset: Dataset) -> LabelledArrays:
         meaning = {"long_name": "part of the split the sample belongs to", "units": "1", **SPLIT_FLAGS}
         arrays["split"] = LabelledArray(("sample",), dataset.split.astype(np.int8), meaning)
     attributes = {
+        **dataset.attributes,
         "title": f"NTK Atlas data set: {dataset.name}",
         "name": dataset.name,
         "target_encoding": dataset.target_encoding,
@@ -103,4 +108,9 @@ def _from_labelled(stored: LabelledArrays) -> Dataset:
         split=stored["split"] if "split" in stored.arrays else None,
         target_encoding=stored.attributes["target_encoding"],
         class_names=tuple(json.loads(stored.attributes["class_names"])),
+        attributes={name: _plain(value) for name, value in stored.attributes.items() if name not in OWN_ATTRIBUTES},
     )
+
+
+def _plain(value: str | np.generic) -> str | int | float:
+    return value.item() if isinstance(value, np.generic) else value

