@@ -10,6 +10,7 @@ from ntk_atlas.config.regression import RegressionSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.config.training import CheckpointSettings, LearningRateSettings, TrainingSettings
 from ntk_atlas.cubes.empirical_predictions import empirical_predictions
+from ntk_atlas.cubes.init_scales import join_init_scales
 from ntk_atlas.cubes.network_row import network_row, training_digests
 from ntk_atlas.datasets.read import read_dataset
 from ntk_atlas.stages.regress_row import RowStores, regress_row
@@ -47,12 +48,12 @@ def trained(settings, folder):
     spec, dataset = train_spec(settings, row), read_dataset(settings.dataset)
     stores = RowStores.of_row(folder, row.name)
     digests = train_row(spec, dataset, "data", stores.networks, "source")
-    return network_row(spec, stores.networks, digests), stores, digests, dataset, row
+    return network_row(spec, stores.networks, digests), stores, digests, dataset, spec
 
 
 def regressed(settings, folder):
-    joined, stores, digests, dataset, row = trained(settings, folder)
-    spec = empirical_spec(settings, row)
+    joined, stores, digests, dataset, train = trained(settings, folder)
+    spec = empirical_spec(settings, train.row)
     results = empirical_predictions(spec, stores, regress_row(spec, dataset, "data", stores, "source", digests))
     return at_12(joined, "test_mse"), {name: results[name][1, 0] for name in results.arrays if "test_mse" in name}
 
@@ -65,13 +66,13 @@ def at_12(joined, name):
 def test_a_row_is_trained_once_and_later_only_what_is_new(tmp_path):
     joined, _, digests, *_ = trained(experiment(), tmp_path)
     files = {f: f.stat().st_mtime_ns for f in tmp_path.rglob("*.npz")}
-    more, _, more_digests, *_ = trained(experiment(seeds=3, n_train=(6, 9, 12)), tmp_path)
+    more, _, more_digests, _, spec = trained(experiment(seeds=3, n_train=(6, 9, 12)), tmp_path)
     after = {f: f.stat().st_mtime_ns for f in tmp_path.rglob("*.npz")}
     assert {f: after[f] for f in files} == files
     assert sorted(f.name for f in set(after) - set(files)) == ["seeds-0-1.npz", *["seeds-2.npz"] * 3]
     assert digests == {unit: more_digests[unit] for unit in digests}
     assert np.array_equal(more["test_mse"][[0, 2]][:, :, :2], joined["test_mse"])
-    assert training_digests(more) == more_digests
+    assert training_digests(join_init_scales(spec, {2.0: more})) == {2.0: more_digests}
 
 
 def test_grouping_of_seeds_changes_no_number_and_no_digest(tmp_path):

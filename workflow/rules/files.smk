@@ -17,7 +17,8 @@ def user_file(wildcards):
 
 def row_names(name):
     """Names of all rows of an experiment."""
-    return [row.name for row in rows(EXPERIMENTS[name].grid)]
+    grid = EXPERIMENTS[name].grid
+    return [row.name for row in rows(grid, STUDY.jobs.init_scales_per_job)]
 
 
 def cube_inputs(wildcards):

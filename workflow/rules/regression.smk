@@ -1,4 +1,4 @@
-# Kernel regression: with the empirical NTKs of a row, the infinite kernels of an init_scale, and stationary kernels.
+# Kernel regression: with the empirical NTKs of a row (a job as in training), the infinite kernels of an init_scale, and stationary kernels.
 
 
 rule regress_empirical:

@@ -1,4 +1,5 @@
-# Training: a job is a row (depth, width, init_scale); its units (n_train, draw, block of seeds) lie in a store.
+# Training: a job is a row (depth, width, init scales); its units (init_scale, n_train, draw, block of seeds) lie in a
+# store.
 
 
 rule train_networks:
@@ -19,7 +20,7 @@ rule train_networks:
         spec=spec(train_spec, "row"),
         source=source("train_networks.py"),
         unit_source=module_source("stages/train_row.py"),
-        units="results/{experiment}/units/networks/{row}",
+        units="results/{experiment}/units/networks",
     message:
         "{wildcards.experiment}: training {wildcards.row} (progress in {log})"
     script:

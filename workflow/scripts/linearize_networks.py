@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ntk_atlas.config.jobs import kernel_memory
+from ntk_atlas.cubes.init_scales import join_init_scales
 from ntk_atlas.cubes.network_row import training_digests
 from ntk_atlas.cubes.output_variance_files import linearized_row
 from ntk_atlas.datasets.store import load_dataset
@@ -15,12 +16,15 @@ from ntk_atlas.study.output_variance_specs import LinearizeSpec
 from ntk_atlas.unit_store import UnitStore
 
 
-def main(dataset: Path, networks: Path, output: Path, spec: LinearizeSpec, units: Path, source: str) -> None:
-    trained = training_digests(read_labelled(networks, ("n_train", "draw", "unit_digest")))
-    finished, store = (UnitStore(units / stage / spec.row.name) for stage in ("networks", "linearized"))
+def main(dataset_file: Path, networks: Path, output: Path, spec: LinearizeSpec, units: Path, source: str) -> None:
+    dataset, parts = load_dataset(dataset_file), {}
+    trained = training_digests(read_labelled(networks, ("init_scale", "n_train", "draw", "unit_digest")))
     with precise_math(threads=1):
-        digests = linearize_row(spec, load_dataset(dataset), finished, store, source, trained)
-    write_labelled(linearized_row(spec, store, digests), output)
+        for scale, part in spec.per_init_scale().items():
+            finished, store = (UnitStore(units / stage / part.row.name) for stage in ("networks", "linearized"))
+            digests = linearize_row(part, dataset, finished, store, source, trained[scale])
+            parts[scale] = linearized_row(part, store, digests)
+    write_labelled(join_init_scales(spec, parts), output)
 
 
 if "snakemake" in globals():

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ntk_atlas.config.jobs import kernel_memory
 from ntk_atlas.cubes.empirical_predictions import empirical_predictions
+from ntk_atlas.cubes.init_scales import join_init_scales
 from ntk_atlas.cubes.network_row import training_digests
 from ntk_atlas.datasets.store import dataset_digest, load_dataset
 from ntk_atlas.job_log import job_log
@@ -14,12 +15,16 @@ from ntk_atlas.stages.regress_row import RowStores, regress_row
 from ntk_atlas.study.prediction_specs import EmpiricalSpec
 
 
-def main(dataset: Path, networks: Path, output: Path, spec: EmpiricalSpec, stores: RowStores, source: str) -> None:
+def main(dataset: Path, networks: Path, output: Path, spec: EmpiricalSpec, units: Path, source: str) -> None:
     data = load_dataset(dataset)
-    trained = training_digests(read_labelled(networks, ("n_train", "draw", "unit_digest")))
+    data_digest, parts = dataset_digest(data), {}
+    trained = training_digests(read_labelled(networks, ("init_scale", "n_train", "draw", "unit_digest")))
     with precise_math(threads=1):
-        digests = regress_row(spec, data, dataset_digest(data), stores, source, trained)
-    write_labelled(empirical_predictions(spec, stores, digests), output)
+        for scale, part in spec.per_init_scale().items():
+            stores = RowStores.of_row(units, part.row.name)
+            digests = regress_row(part, data, data_digest, stores, source, trained[scale])
+            parts[scale] = empirical_predictions(part, stores, digests)
+    write_labelled(join_init_scales(spec, parts), output)
 
 
 if "snakemake" in globals():
@@ -31,6 +36,6 @@ if "snakemake" in globals():
             Path(snakemake.input.networks),
             Path(snakemake.output.predictions),
             EmpiricalSpec.model_validate_json(snakemake.params.spec),
-            RowStores.of_row(Path(snakemake.params.units), row),
+            Path(snakemake.params.units),
             snakemake.params.unit_source,
         )

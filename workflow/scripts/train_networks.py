@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ntk_atlas.config.jobs import kernel_memory
+from ntk_atlas.cubes.init_scales import join_init_scales
 from ntk_atlas.cubes.network_row import network_row
 from ntk_atlas.datasets.store import dataset_digest, load_dataset
 from ntk_atlas.job_log import job_log
@@ -14,11 +15,14 @@ from ntk_atlas.study.specs import TrainSpec
 from ntk_atlas.unit_store import UnitStore
 
 
-def main(dataset_file: Path, output: Path, spec: TrainSpec, store: UnitStore, unit_source: str) -> None:
+def main(dataset_file: Path, output: Path, spec: TrainSpec, units: Path, unit_source: str) -> None:
     dataset = load_dataset(dataset_file)
+    data_digest, parts = dataset_digest(dataset), {}
     with precise_math(threads=spec.training.threads):
-        digests = train_row(spec, dataset, dataset_digest(dataset), store, unit_source)
-    write_labelled(network_row(spec, store, digests), output)
+        for scale, part in spec.per_init_scale().items():
+            store = UnitStore(units / part.row.name)
+            parts[scale] = network_row(part, store, train_row(part, dataset, data_digest, store, unit_source))
+    write_labelled(join_init_scales(spec, parts), output)
 
 
 if "snakemake" in globals():
@@ -29,6 +33,6 @@ if "snakemake" in globals():
             Path(snakemake.input.dataset),
             Path(snakemake.output.networks),
             TrainSpec.model_validate_json(snakemake.params.spec),
-            UnitStore(Path(snakemake.params.units)),
+            Path(snakemake.params.units),
             snakemake.params.unit_source,
         )

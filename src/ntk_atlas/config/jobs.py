@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from ntk_atlas.config.base import Settings
 
@@ -11,11 +11,16 @@ _DEFAULT_MB = 2000
 
 
 class JobSettings(Settings):
-    """What jobs may use; nothing here changes a result or makes anything run again."""
+    """What jobs may use and how work is cut into them; nothing here changes a number or computes one again."""
 
     memory_limit_mb: Annotated[int, Field(ge=50)] | None = None
     """MiB that the kernels of a job may take, their results included; block sizes follow from it. Default: what the
     job's `mem_mb` leaves beside 800 MiB for the process itself. With a value, jobs ask for that and 800 MiB more."""
+
+    init_scales_per_job: PositiveInt = 1
+    """How many consecutive `grid.init_scale` values a job of networks holds. A job starts a process and imports for
+    some seconds: more values a job pay that once, and leave fewer jobs to run at the same time. Another value joins
+    rows and cube anew, trains and regresses nothing."""
 
     @property
     def kernel_job_mb(self) -> int:

@@ -53,7 +53,7 @@ class StudySettings(Settings):
     figures: FigureSettings = FigureSettings()
     """How figures look."""
     jobs: JobSettings = JobSettings()
-    """What jobs may use; nothing here changes a result or makes anything run again."""
+    """What jobs may use and how work is cut into them; nothing here changes a number or computes one again."""
     preset: str | None = None
     """The preset laid over this config: `--config preset=full`."""
     presets: dict[str, dict] = Field(default={})

@@ -10,7 +10,7 @@ import xarray as xr
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.config.training import TrainingSettings
 from ntk_atlas.cubes.kernel_measures import row_measures
-from ntk_atlas.cubes.netcdf import read_netcdf
+from ntk_atlas.cubes.netcdf import read_netcdf, read_rows
 from ntk_atlas.cubes.network_row import filled
 from ntk_atlas.cubes.schema import (
     CELL,
@@ -48,7 +48,7 @@ def assemble_cube(
 
     Args:
         experiment: the configured grid and settings; they are stored in the cube as JSON text.
-        network_rows: file of each row of networks.
+        network_rows: file of each row of networks, whatever init scales share a row.
         empirical_predictions: file of each row's empirical kernels.
         infinite_predictions: file of the infinite kernels at each init_scale.
         stationary_predictions: files of the stationary kernels.
@@ -60,19 +60,18 @@ def assemble_cube(
     """
     grid = experiment.grid
     place = {
-        Row(d, w, s): (i, j, k)
+        Row(d, w, (s,)): (i, j, k)
         for i, d in enumerate(grid.depth)
         for j, w in enumerate(grid.width)
         for k, s in enumerate(grid.init_scale)
     }
     cube = xr.Dataset(coords=_coordinates(experiment))
     pieces: dict[str, dict[tuple[int, ...], xr.DataArray]] = {}
-    for row, file in network_rows.items():
-        dataset = read_netcdf(file, drop=("test_predictions",))
-        dataset = dataset.merge(row_measures(dataset, targets)).drop_vars(["probe_kernels", "unit_digest"])
-        _collect(pieces, dataset.rename(ROW_NAMES), place[row])
-    for row, file in empirical_predictions.items():
-        _collect(pieces, read_netcdf(file), place[row])
+    for row, dataset in read_rows(network_rows, drop=("test_predictions", "probe_predictions")):
+        measured = dataset.merge(row_measures(dataset, targets)).drop_vars(["probe_kernels", "unit_digest"])
+        _collect(pieces, measured.rename(ROW_NAMES), place[row])
+    for row, dataset in read_rows(empirical_predictions):
+        _collect(pieces, dataset, place[row])
     for name, values in pieces.items():
         cube[name] = _on_grid(values, tuple(cube.sizes[dim] for dim in CELL[:3]))
     scales = {scale: read_netcdf(file) for scale, file in infinite_predictions.items()}

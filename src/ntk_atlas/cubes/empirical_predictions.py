@@ -1,4 +1,4 @@
-"""The NetCDF file of one row's empirical kernels: `<field>_<predictor>` over (n_train, draw, seed, ridge)."""
+"""What is written of one row's empirical kernels: `<field>_<predictor>` over (n_train, draw, seed, ridge)."""
 
 from collections.abc import Mapping
 

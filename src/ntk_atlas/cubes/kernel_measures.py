@@ -8,10 +8,10 @@ from ntk_atlas.kernels.measures import kernel_distance, relative_drift, spectrum
 
 
 def row_measures(row: xr.Dataset, targets: np.ndarray) -> xr.Dataset:
-    """Measures of one row's probe kernels.
+    """Measures of one row's probe kernels at one init scale.
 
     Args:
-        row: a file of `network_row`, with `probe_kernels` (n_train, draw, seed, epoch, probe, probe_2).
+        row: what `network_row` gives, with `probe_kernels` (n_train, draw, seed, epoch, probe, probe_2).
         targets: targets of the probe samples, `(n_draws, n_probe, n_outputs)`.
 
     Returns:

@@ -1,9 +1,12 @@
 """NetCDF files that are written whole or not at all."""
 
 import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import xarray as xr
+
+from ntk_atlas.study.cells import Row
 
 
 def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
@@ -36,3 +39,19 @@ def read_netcdf(path: Path, *, drop: tuple[str, ...] = ()) -> xr.Dataset:
     """
     with xr.open_dataset(path, engine="netcdf4", drop_variables=drop) as dataset:
         return dataset.load()
+
+
+def read_rows(files: Mapping[Row, Path], *, drop: tuple[str, ...] = ()) -> Iterator[tuple[Row, xr.Dataset]]:
+    """Reads the files of rows, one init scale after the other.
+
+    Args:
+        files: file of each row.
+        drop: variables that are not read.
+
+    Yields:
+        A row of one init scale, and its part of the file, without the dimension `init_scale`.
+    """
+    for row, path in files.items():
+        dataset = read_netcdf(path, drop=drop)
+        for position, single in enumerate(row.per_init_scale()):
+            yield single, dataset.isel(init_scale=position, drop=True)

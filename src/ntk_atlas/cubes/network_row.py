@@ -1,4 +1,4 @@
-"""The NetCDF file of one row of trained networks: curves, probe kernels, predictions, and where the weights lie."""
+"""What is written of one row of trained networks: curves, probe kernels, predictions, and where the weights lie."""
 
 from collections.abc import Mapping
 
@@ -11,8 +11,14 @@ from ntk_atlas.study.specs import TrainSpec
 from ntk_atlas.unit_store import UnitStore
 
 UNIT_DIMS = ("n_train", "draw", "seed")
-EPOCH_ARRAYS = ("train_mse", "validation_mse", "test_mse", "train_error", "test_error", "probe_kernels")
-EXTRA_DIMS = {"probe_kernels": ("probe", "probe_2"), "test_predictions": ("test_sample", "output")}
+EPOCH_ARRAYS = (
+    "train_mse", "validation_mse", "test_mse", "train_error", "test_error", "probe_kernels", "probe_predictions",
+)  # fmt: skip
+EXTRA_DIMS = {
+    "probe_kernels": ("probe", "probe_2"),
+    "probe_predictions": ("probe", "output"),
+    "test_predictions": ("test_sample", "output"),
+}
 
 
 def network_row(spec: TrainSpec, store: UnitStore, digests: Mapping[Unit, str]) -> LabelledArrays:
@@ -21,7 +27,7 @@ def network_row(spec: TrainSpec, store: UnitStore, digests: Mapping[Unit, str]) 
     Epochs at which a unit has no checkpoint are NaN: units differ in their last epoch under `min_steps`.
 
     Args:
-        spec: the row.
+        spec: the row, at one init scale.
         store: the finished units.
         digests: digest of each unit.
 
@@ -58,12 +64,15 @@ def network_row(spec: TrainSpec, store: UnitStore, digests: Mapping[Unit, str]) 
     return LabelledArrays(arrays, {"row": spec.row.name, "spec": spec.canonical_json()})
 
 
-def training_digests(row: LabelledArrays) -> dict[Unit, str]:
-    """The digest of each unit of a row, as `network_row` recorded it."""
+def training_digests(row: LabelledArrays) -> dict[float, dict[Unit, str]]:
+    """The digest of each unit of a row's file at each init scale, as `network_row` recorded it."""
     return {
-        Unit(int(n), int(draw)): str(row["unit_digest"][i, j])
-        for i, n in enumerate(row["n_train"])
-        for j, draw in enumerate(row["draw"])
+        float(scale): {
+            Unit(int(n), int(draw)): str(row["unit_digest"][s, i, j])
+            for i, n in enumerate(row["n_train"])
+            for j, draw in enumerate(row["draw"])
+        }
+        for s, scale in enumerate(row["init_scale"])
     }
 
 

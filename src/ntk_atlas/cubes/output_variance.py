@@ -10,7 +10,7 @@ import xarray as xr
 
 from ntk_atlas.config.output_variance import OutputVarianceSettings
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.cubes.netcdf import read_netcdf
+from ntk_atlas.cubes.netcdf import read_netcdf, read_rows
 from ntk_atlas.cubes.output_variance_bootstrap import resampling_weights, variance_ratio
 from ntk_atlas.cubes.output_variance_schema import CELL, RATIOS, variable_attributes
 from ntk_atlas.phases import phase_of
@@ -42,21 +42,19 @@ def cell_statistics(
 ) -> dict[str, np.ndarray]:
     """Means, variances and their ratios over the networks of one cell.
 
-    A network counts where it is finite at every epoch of the cell's schedule: one that diverged is left out at all
-    times, so that an average is over the same networks from beginning to end. The same resamples of networks serve
+    A network counts where it is finite at every epoch: one that diverged is left out at all times, so that an average is over the same networks from beginning to end. The same resamples of networks serve
     every epoch of a ratio.
 
     Args:
-        cell: the outputs; epochs that are not in its schedule are NaN in theory.
+        cell: the outputs.
         settings: of the bootstrap.
         stream: of the resamples.
 
     Returns:
         Arrays by the names of the file: `(E, P, C)`, `(E, P)`, `(E,)` and counts.
     """
-    scheduled = np.flatnonzero(~np.isnan(cell.variance[:, 0]))
     outputs = {"network": cell.network.astype(np.float64), "linearized": cell.linearized.astype(np.float64)}
-    usable = {name: np.isfinite(f[:, scheduled]).all(axis=(1, 2, 3)) for name, f in outputs.items()}
+    usable = {name: np.isfinite(f).all(axis=(1, 2, 3)) for name, f in outputs.items()}
     both = usable["network"] & usable["linearized"]
     results: dict[str, np.ndarray] = {
         "output_mean_infinite_ntk": cell.mean,
@@ -66,14 +64,14 @@ def cell_statistics(
         "n_both": both.sum(),
     }
     for name, f in outputs.items():
-        results[f"output_mean_{name}"], results[f"output_variance_{name}"] = _moments(f, usable[name], scheduled)
+        results[f"output_mean_{name}"], results[f"output_variance_{name}"] = _moments(f[usable[name]])
     n_epochs = len(cell.variance)
     for above, below in RATIOS:
         members = both if below == "linearized" else usable[above]
         values = np.full((3, n_epochs), np.nan)
         if members.any():
             weights = resampling_weights(int(members.sum()), settings.n_bootstrap, stream)
-            for epoch in scheduled:
+            for epoch in range(n_epochs):
                 f = outputs[above][members, epoch].reshape(len(weights[0]), -1)
                 reference = float(cell.variance[epoch].mean())
                 if below == "linearized":
@@ -85,13 +83,11 @@ def cell_statistics(
     return results
 
 
-def _moments(outputs: np.ndarray, members: np.ndarray, scheduled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean `(E, P, C)`, and unbiased variance `(E, P)` averaged over outputs."""
-    mean, variance = np.full(outputs.shape[1:], np.nan), np.full(outputs.shape[1:3], np.nan)
-    if members.sum() > 1:
-        chosen = outputs[members][:, scheduled]
-        mean[scheduled], variance[scheduled] = chosen.mean(axis=0), chosen.var(axis=0, ddof=1).mean(axis=-1)
-    return mean, variance
+def _moments(outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean `(E, P, C)`, and unbiased variance `(E, P)` averaged over outputs; NaN for fewer than two networks."""
+    if len(outputs) < 2:
+        return np.full(outputs.shape[1:], np.nan), np.full(outputs.shape[1:3], np.nan)
+    return outputs.mean(axis=0), outputs.var(axis=0, ddof=1).mean(axis=-1)
 
 
 def assemble_output_variance(
@@ -119,22 +115,25 @@ def assemble_output_variance(
     epochs = next(iter(predicted.values()))["epoch"].values
     sizes = (len(grid.depth), len(grid.width), len(grid.init_scale), len(grid.n_train), grid.draws)
     arrays: dict[str, np.ndarray] = {}
-    for row, file in network_rows.items():
-        networks = read_netcdf(file)[["probe_predictions"]].reindex(epoch=epochs)
-        linearized = read_netcdf(linearized_rows[row])[["linearized_predictions"]].reindex(epoch=epochs)
-        infinite = predicted[row.init_scale].sel(depth=row.depth)
+    trained = read_rows(network_rows, drop=("probe_kernels", "test_predictions"))
+    linear = read_rows({row: linearized_rows[row] for row in network_rows})
+    for (row, networks), (_, linearized) in zip(trained, linear, strict=True):
+        (init_scale,) = row.init_scale
+        measured = networks["probe_predictions"].reindex(epoch=epochs).values
+        linearized_outputs = linearized["linearized_predictions"].reindex(epoch=epochs).values
+        infinite = predicted[init_scale].sel(depth=row.depth)
         infinite = infinite.sel(width=row.width) if "width" in infinite.dims else infinite
-        place = (grid.depth.index(row.depth), grid.width.index(row.width), grid.init_scale.index(row.init_scale))
+        place = (grid.depth.index(row.depth), grid.width.index(row.width), grid.init_scale.index(init_scale))
         for i, n in enumerate(grid.n_train):
             for draw in range(grid.draws):
                 cell = CellOutputs(
-                    networks["probe_predictions"].values[i, draw],
-                    linearized["linearized_predictions"].values[i, draw],
+                    measured[i, draw],
+                    linearized_outputs[i, draw],
                     infinite["mean"].values[i, draw],
                     infinite["variance"].values[i, draw],
                 )
-                stream = numpy_stream("variance ratios", experiment.training.seed, *_labels(row), n, draw)
-                found = cell_statistics(cell, settings, stream)
+                labels = ("variance ratios", experiment.training.seed, row.depth, row.width, init_scale, n, draw)
+                found = cell_statistics(cell, settings, numpy_stream(*labels))
                 found["learning_rate"] = infinite["learning_rate"].values[i, draw]
                 for name, value in found.items():
                     whole = arrays.setdefault(name, np.full((*sizes, *np.shape(value)), np.nan))
@@ -147,10 +146,6 @@ def assemble_output_variance(
     dataset = xr.Dataset(variables, coords=_coordinates(experiment, epochs))
     dataset = dataset.assign({name: dataset[name].astype(np.int32) for name in counts})
     return _described(dataset, experiment, provenance)
-
-
-def _labels(row: Row) -> tuple[int, int, float]:
-    return row.depth, row.width, row.init_scale
 
 
 def _coordinates(experiment: ExperimentSettings, epochs: np.ndarray) -> dict:

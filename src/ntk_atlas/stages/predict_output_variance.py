@@ -22,12 +22,8 @@ log = logging.getLogger(__name__)
 
 
 def theory_epochs(spec: VarianceTheorySpec) -> tuple[int, ...]:
-    """All epochs at which networks of some n_train are checkpointed."""
-    return tuple(sorted({epoch for n in spec.n_train for epoch in _epochs(spec, n)}))
-
-
-def _epochs(spec: VarianceTheorySpec, n_train: int) -> tuple[int, ...]:
-    return scheduled_epochs(spec.training.checkpoints, epoch_budget(spec.training, n_train))
+    """The epochs at which networks are checkpointed: a full-batch epoch is a step at every n_train."""
+    return scheduled_epochs(spec.training.checkpoints, epoch_budget(spec.training, max(spec.n_train)))
 
 
 def predict_output_variance(spec: VarianceTheorySpec, dataset: Dataset) -> Arrays:
@@ -43,7 +39,7 @@ def predict_output_variance(spec: VarianceTheorySpec, dataset: Dataset) -> Array
     Returns:
         `mean` `(n_depths, n_widths, n_sizes, n_draws, E, P, C)`, `variance` without the outputs (each has the same)
         and `learning_rate` `(n_depths, n_widths, n_sizes, n_draws)`; one width in the NTK parameterization, where none
-        matters. Epochs at which networks of an n_train have no checkpoint are NaN.
+        matters.
     """
     widths: tuple[int | None, ...] = spec.width or (None,)
     epochs, n_probe = theory_epochs(spec), spec.training.checkpoints.n_probe
@@ -82,7 +78,6 @@ def _fill(
             choice = {"depth": depth, "settings": spec.network, "init_scale": spec.init_scale}
             scale = float(output_variance(as_tensor(draw.x_pool).flatten(1), **choice).mean()) ** 0.5
         for i, n in enumerate(spec.n_train):
-            at = np.searchsorted(epochs, _epochs(spec, n))
             gram, rows = ntk[:n, :n], ntk[largest:, :n]
             rates[d, i] = common_learning_rate(
                 training.learning_rate,
@@ -90,10 +85,10 @@ def _fill(
                 output_scale=spec.network.output_scale,
                 lambda_max=float(torch.linalg.eigvalsh(gram)[-1]),
             )
-            path = {"times": [epochs[k] for k in at], "learning_rate": float(rates[d, i]), **dynamics}
+            path = {"times": epochs, "learning_rate": float(rates[d, i]), **dynamics}
             # Linear in the targets: their scale leaves the mean in their units, and divides the variance.
-            mean[d, i, at] = finite_time_mean(gram, rows, as_tensor(y_train[:n]), **path).test
+            mean[d, i] = finite_time_mean(gram, rows, as_tensor(y_train[:n]), **path).test
             spread = finite_time_variance(
                 gram, rows, nngp[:n, :n], nngp[largest:, :n], nngp[largest:, largest:].diagonal(), **path
             )
-            variance[d, i, at] = spread.test / scale**2
+            variance[d, i] = spread.test / scale**2

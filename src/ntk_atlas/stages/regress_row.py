@@ -1,4 +1,4 @@
-"""Kernel regression with the empirical NTKs of one row, before and after training."""
+"""Kernel regression with the empirical NTKs of one row at one init scale, before and after training."""
 
 import logging
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RowStores:
-    """Where the finished units of one row lie: its networks, and regressions before and after training."""
+    """Where finished units of a row at one init scale lie: networks, and regressions before and after training."""
 
     networks: UnitStore
     initial: UnitStore
@@ -56,7 +56,7 @@ def regress_row(
     """Regression with all empirical kernels of a row that are asked for; computes what is not finished yet.
 
     Args:
-        spec: the row, its settings and the predictors wanted.
+        spec: the row at one init scale, its settings and the predictors wanted.
         dataset: the data.
         dataset_digest: digest of the data's contents.
         stores: where finished units lie.

@@ -22,7 +22,7 @@ def row_networks(spec: NetworksSpec, dataset: Dataset, draw: int, seeds: Sequenc
     equal at every n_train, and in proportion at every init_scale, which pairs the phases.
 
     Args:
-        spec: the row.
+        spec: the row, at one init scale.
         dataset: gives the shapes of inputs and targets.
         draw: the draw; its networks are independent of those of other draws.
         seeds: the members.
@@ -34,7 +34,7 @@ def row_networks(spec: NetworksSpec, dataset: Dataset, draw: int, seeds: Sequenc
         spec.network,
         depth=spec.depth,
         width=spec.width,
-        init_scale=spec.init_scale,
+        init_scale=spec.only_init_scale,
         input_shape=dataset.x.shape[1:],
         n_outputs=dataset.y.shape[1],
         generators=[torch_stream("weights", spec.network_seed, spec.depth, spec.width, draw, seed) for seed in seeds],
@@ -44,7 +44,7 @@ def row_networks(spec: NetworksSpec, dataset: Dataset, draw: int, seeds: Sequenc
 
 def batch_stream_labels(spec: NetworksSpec, n_train: int, draw: int, seed: int) -> tuple:
     """Labels of the stream of a network's minibatch order."""
-    return ("batches", spec.network_seed, spec.depth, spec.width, spec.init_scale, n_train, draw, seed)
+    return ("batches", spec.network_seed, spec.depth, spec.width, spec.only_init_scale, n_train, draw, seed)
 
 
 def as_tensor(array: np.ndarray, dtype: str = "float64") -> Tensor:
@@ -62,5 +62,5 @@ def target_scale(spec: NetworksSpec, kind: str, draw: Draw) -> float:
     from ntk_atlas.kernels.infinite.kernels import output_variance
 
     x = as_tensor(draw.x_pool).flatten(1)
-    variance = output_variance(x, depth=spec.depth, settings=spec.network, init_scale=spec.init_scale)
+    variance = output_variance(x, depth=spec.depth, settings=spec.network, init_scale=spec.only_init_scale)
     return math.sqrt(float(variance.mean()))

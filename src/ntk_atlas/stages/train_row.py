@@ -1,4 +1,4 @@
-"""Train all networks of one row: unit by unit, and only the units that are not finished yet."""
+"""Train all networks of one row at one init scale: unit by unit, and only the units that are not finished yet."""
 
 import logging
 
@@ -18,8 +18,8 @@ log = logging.getLogger(__name__)
 
 MEMBER_ARRAYS = (
     "train_mse", "validation_mse", "test_mse", "train_error", "test_error",
-    "probe_kernels", "status", "stop_epoch", "selected_epoch", "learning_rate", "lambda_max",
-    "selected_test_mse", "selected_test_error", "test_predictions",
+    "probe_kernels", "probe_predictions", "status", "stop_epoch", "selected_epoch", "learning_rate", "lambda_max",
+    "n_rates_diverged", "selected_test_mse", "selected_test_error", "test_predictions",
 )  # fmt: skip
 """Arrays of a finished unit with the members on their first axis, weights apart."""
 
@@ -33,7 +33,7 @@ def train_row(spec: TrainSpec, dataset: Dataset, dataset_digest: str, store: Uni
     """Trains what is missing of a row; each finished unit is in the store at once.
 
     Args:
-        spec: the row and its settings.
+        spec: the row and its settings, at one init scale.
         dataset: the data.
         dataset_digest: digest of the data's contents.
         store: where finished units lie.
@@ -68,11 +68,28 @@ def _train(spec: TrainSpec, dataset: Dataset, draw: Draw, unit: Unit, seeds: tup
         target_scale=target_scale(spec, spec.training.target_scale, draw),
         n_epochs=epoch_budget(spec.training, unit.n_train),
         batch_labels=[batch_stream_labels(spec, unit.n_train, unit.draw, seed) for seed in seeds],
+        lambda_max=_shared_lambda_max(spec, draw, unit.n_train),
     )
     arrays = {name: getattr(trained, name) for name in (*MEMBER_ARRAYS, "epochs", "weights", "weight_epochs")}
     arrays["weight_epochs"] = np.broadcast_to(trained.weight_epochs, (len(seeds), len(trained.weight_epochs)))
     arrays["epochs"] = np.broadcast_to(trained.epochs, (len(seeds), len(trained.epochs)))
     return arrays
+
+
+def _shared_lambda_max(spec: TrainSpec, draw: Draw, n_train: int) -> float | None:
+    """λ_max of the infinite NTK where learning rates are a share of its limit, else None."""
+    rate = spec.training.learning_rate
+    if rate.relative is None or rate.of != "infinite_ntk":
+        return None
+    from ntk_atlas.kernels.infinite.spectrum import infinite_lambda_max
+
+    return infinite_lambda_max(
+        as_tensor(draw.training_set(n_train)[0]),
+        depth=spec.depth,
+        settings=spec.network,
+        init_scale=spec.only_init_scale,
+        width=spec.width,
+    )
 
 
 def unit_data(spec: TrainSpec, draw: Draw, n_train: int) -> UnitData:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.datasets.errors import DataError
 from ntk_atlas.datasets.inspect import DatasetSize, inspect_dataset
+from ntk_atlas.study.cells import rows
 from ntk_atlas.study.output_variance_specs import learning_rate_problems, output_variance_problems
 from ntk_atlas.study.problems import Problem
 from ntk_atlas.study.user_files import user_code_problems
@@ -12,6 +13,7 @@ from ntk_atlas.training.schedule import scheduled_epochs
 
 INFINITE = ("infinite_ntk", "nngp")
 STATIONARY = ("laplace", "matern_3_2", "matern_5_2", "rbf")
+_LONGEST_NAME = 220  # file systems take 255 bytes, and files under way have a longer name
 
 
 def consistency_problems(study: StudySettings) -> list[Problem]:
@@ -27,9 +29,21 @@ def consistency_problems(study: StudySettings) -> list[Problem]:
     for name, experiment in study.active().items():
         for section, message in _experiment(experiment):
             problems.append(Problem(("experiments", name, *section.split(".")), message))
+        problems += _row_names(name, experiment, study.jobs.init_scales_per_job)
     if not study.active():
         problems.append(Problem(("experiments",), "all experiments are switched off: nothing to do"))
     return problems
+
+
+def _row_names(name: str, experiment: ExperimentSettings, init_scales_per_job: int) -> list[Problem]:
+    longest = max(len(row.name) for row in rows(experiment.grid, init_scales_per_job))
+    if longest <= _LONGEST_NAME:
+        return []
+    message = (
+        f"{init_scales_per_job} init scales a job give {name} file names of {longest} characters, which list them all, "
+        f"and there may be {_LONGEST_NAME}: lower it"
+    )
+    return [Problem(("jobs", "init_scales_per_job"), message)]
 
 
 def _experiment(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:

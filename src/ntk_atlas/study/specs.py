@@ -4,7 +4,7 @@ A job's spec holds every setting it reads and no other: two configs that give a 
 result, and a change elsewhere in the config does not touch it.
 """
 
-from typing import Literal
+from typing import Literal, Self
 
 from ntk_atlas.config.base import Settings
 from ntk_atlas.config.dataset import DatasetSettings
@@ -30,16 +30,16 @@ class DataSpec(Settings):
 
 
 class NetworksSpec(DataSpec):
-    """One row of networks at initialization."""
+    """One row of networks at initialization: a job's, or its part at one init scale."""
 
     network: NetworkSettings
     factory_digest: str
-    """Digest of the user's factory file; empty for built-in networks."""
+    """Digest of the user's file, a factory or an activation; empty for built-in networks."""
     network_seed: int
     dtype: Literal["float32", "float64"]
     depth: int
     width: int
-    init_scale: float
+    init_scale: tuple[float, ...]
     seeds: int
     seeds_per_unit: int
 
@@ -48,14 +48,29 @@ class NetworksSpec(DataSpec):
         """The row of the grid."""
         return Row(self.depth, self.width, self.init_scale)
 
+    @property
+    def only_init_scale(self) -> float:
+        """The init scale of a spec that has one.
+
+        Raises:
+            ValueError: if it has several.
+        """
+        if len(self.init_scale) != 1:
+            raise ValueError(f"{self.row.name} has {len(self.init_scale)} init scales: take a spec of `per_init_scale`")
+        return self.init_scale[0]
+
+    def per_init_scale(self) -> dict[float, Self]:
+        """The same spec at each init scale alone: what networks are built, trained and filed by."""
+        return {scale: self.model_copy(update={"init_scale": (scale,)}) for scale in self.init_scale}
+
     def cell_settings(self) -> dict:
-        """The settings that the numbers of a single unit depend on, as JSON values.
+        """The settings that the numbers of a single unit depend on, as JSON values; for one init scale.
 
         The lists of units (n_train, draws, seeds) and their grouping are left out: a unit is the same whatever
         others there are.
         """
         grouping = {"n_train", "draws", "seeds", "seeds_per_unit"}
-        return self.model_dump(mode="json", exclude=grouping)
+        return self.model_dump(mode="json", exclude=grouping) | {"init_scale": self.only_init_scale}
 
 
 class TrainSpec(NetworksSpec):
