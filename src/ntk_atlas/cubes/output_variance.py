@@ -42,8 +42,8 @@ def cell_statistics(
 ) -> dict[str, np.ndarray]:
     """Means, variances and their ratios over the networks of one cell.
 
-    A network counts where it is finite at every epoch: one that diverged is left out at all times, so that an average is over the same networks from beginning to end. The same resamples of networks serve
-    every epoch of a ratio.
+    A network counts where it is finite at every epoch: one that diverged is left out at all times, so that an average
+    is over the same networks from beginning to end. The same resamples of networks serve every epoch of a ratio.
 
     Args:
         cell: the outputs.

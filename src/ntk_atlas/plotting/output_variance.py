@@ -191,16 +191,21 @@ def _finding(whole: xr.Dataset) -> str:
         cell = final.isel(cell=place)
         width = f"width {cell['width'].item()}" if whole.sizes["width"] > 1 else ""
         parts = (f"depth {cell['depth'].item()}", width, scale_label(whole, cell["init_scale"].item()))
-        texts.append(f"{cell.item():.2g} ({', '.join(part for part in parts if part)})")
-    if final.sizes["cell"] == 1:
-        return f"After training the variance of outputs is {texts[0]} times that of theory"
-    return f"After training the variance of outputs is {texts[0]} to {texts[1]} times that of theory"
+        texts.append(f"{cell.item():.3g} at {', '.join(part for part in parts if part)}")
+    one = final.sizes["cell"] == 1
+    return f"Output variance after training, measured over predicted: {texts[0] if one else ' to '.join(texts)}"
 
 
 def _note(whole: xr.Dataset) -> str:
-    counts, confidence = whole["n_networks"].values, whole.attrs.get("confidence", 0.95)
-    networks = f"{counts.min()}" if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
+    n_seeds, confidence = whole.attrs["n_seeds"], whole.attrs["confidence"]
+    fewest = {name: int(whole[name].min()) for name in ("n_networks", "n_linearized")}
+    lost = [
+        f"{n_seeds - fewest[name]} {what} of a panel"
+        for name, what in (("n_networks", "networks"), ("n_linearized", "linearizations"))
+        if fewest[name] < n_seeds
+    ]
     return (
-        f"Variance over {networks} networks, mean over test samples, n = {whole['n_train'].item()}; epoch 0 is "
+        f"Variance over {n_seeds} networks, mean over test samples, n = {whole['n_train'].item()}; epoch 0 is "
         f"initialization. Bands: {confidence:.0%} bootstrap-t intervals over networks."
+        + (f" Diverged and left out at all epochs: up to {' and '.join(lost)}." if lost else "")
     )
