@@ -63,7 +63,8 @@ def variance_ratio(
     studentized = studentized[np.isfinite(studentized)]  # not those of a resample of copies of one network
     tail = 0.5 * (1.0 - confidence)
     lower, upper = np.quantile(studentized, (tail, 1.0 - tail))
-    low, high = ratio * np.exp(-np.array([upper, lower]) * error[0])
+    with np.errstate(over="ignore"):  # an infinite end is a true answer where few networks make the variance
+        low, high = ratio * np.exp(-np.array([upper, lower]) * error[0])
     return VarianceRatio(ratio, float(low), float(high))
 
 

@@ -23,7 +23,7 @@ from ntk_atlas.plotting.panels import (
     scale_label,
     select,
 )
-from ntk_atlas.plotting.style import DASHES, FAINT, INK, sequential_colors, themed
+from ntk_atlas.plotting.style import DASHES, INK, sequential_colors, themed
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,9 @@ CURVES = (
 )
 
 
+_THEORY = "#bdbdbd"  # broad and light, so that thin dark lines can lie on it
+
+
 def draw(variance: xr.Dataset, style: FigureSettings) -> Figure:
     """Draws the variance averaged over probe samples, and under it its ratio to theory, against the epoch.
 
@@ -60,7 +63,7 @@ def draw(variance: xr.Dataset, style: FigureSettings) -> Figure:
     selection = readable_subset(whole, {"depth": 3, "init_scale": 3, "width": 3})
     shown = selection.cube
     epochs = shown["epoch"].values
-    colors = dict(zip((curve.source for curve in CURVES), (FAINT, *_two_colors(style)), strict=True))
+    colors = dict(zip((curve.source for curve in CURVES), (_THEORY, *_two_colors(style)), strict=True))
     with themed(style):
         n_rows = shown.sizes["depth"]
         figure, axes = panel_grid(
@@ -74,7 +77,7 @@ def draw(variance: xr.Dataset, style: FigureSettings) -> Figure:
             _draw_variances(ax, shown, place, colors)
         for ax, place in cell_panels(shown, axes[1::2]):
             ax.set_title("")
-            ax.axhline(1.0, color=FAINT, linewidth=CURVES[0].line_width, zorder=1)
+            ax.axhline(1.0, color=_THEORY, linewidth=CURVES[0].line_width, zorder=1)
             _draw_ratios(ax, shown, place, colors)
         _set_scales(axes, epochs)
         mark_empty_panels(axes)
@@ -119,9 +122,11 @@ def _draw_curve(
         markeredgecolor="white", markeredgewidth=0.5, zorder=2 if curve.source == "infinite_ntk" else 3,
     )  # fmt: skip
     if band is not None:
-        there = np.isfinite(band[0]) & np.isfinite(band[1])
+        low, high = band
+        there &= ~(np.isnan(low) | np.isnan(high))
         if there.any():
-            ax.fill_between(at[there], band[0][there], band[1][there], color=color, alpha=0.16, linewidth=0)
+            high = np.minimum(high, 1e3 * np.abs(values))  # far beyond the axis, which an infinite end has none on
+            ax.fill_between(at[there], low[there], high[there], color=color, alpha=0.16, linewidth=0)
 
 
 def _axis_position(epochs: np.ndarray) -> np.ndarray:
