@@ -49,6 +49,7 @@ def synthetic_cube(
             "sigma_w": ("init_scale", np.sqrt(init_scale)),
             "lambda": (("depth", "width"), (np.array(depth)[:, None] + 1) / np.array(width)[None]),
             "chi_1": ("init_scale", np.array(init_scale) / 2.0),
+            "xi_1": ("init_scale", [np.inf if s == 2.0 else 1.0 / abs(np.log(s / 2.0)) for s in init_scale]),
             "phase": (
                 "init_scale",
                 ["critical" if s == 2.0 else "ordered" if s < 2.0 else "chaotic" for s in init_scale],
@@ -61,6 +62,7 @@ def synthetic_cube(
         cube[f"test_error_{name}"] = np.minimum(0.6 * mse, 0.9) if classification else xr.full_like(mse, np.nan)
     _add_training(cube, generator)
     _add_kernels(cube, generator)
+    _add_movement(cube, generator, classification=classification)
     cube.attrs = {"title": "synthetic"}
     return cube
 
@@ -80,7 +82,7 @@ def learning_curve(cube: xr.Dataset, name: str, generator: np.random.Generator) 
         curve = curve * (1.0 + 2.0 * cube["lambda"])
     curve = curve.expand_dims({dim: cube[dim] for dim in dims if dim not in curve.dims}).transpose(*dims)
     noise = 0.03 * generator.standard_normal([curve.sizes[dim] for dim in dims])
-    curve = curve.drop_vars(["lambda", "phase", "sigma_w", "chi_1"], errors="ignore") * np.exp(noise)
+    curve = curve.drop_vars(["lambda", "phase", "sigma_w", "chi_1", "xi_1"], errors="ignore") * np.exp(noise)
     if name == "network":
         return curve
     ridge = xr.DataArray([1.3, 1.0], {"ridge": cube["ridge"]}, "ridge")
@@ -101,7 +103,7 @@ def _add_kernels(cube: xr.Dataset, generator: np.random.Generator) -> None:
     noise = xr.DataArray(np.exp(0.1 * generator.standard_normal(shape)), {dim: cube[dim] for dim in dims}, dims)
     time = cube["epoch"] / (20.0 + cube["epoch"])
     drift = time * cube["lambda"] ** 0.5 * (1.0 + cube["init_scale"]) / 2.0 * noise
-    drift = drift.drop_vars(["lambda", "phase", "sigma_w", "chi_1"], errors="ignore").transpose(*dims)
+    drift = drift.drop_vars(["lambda", "phase", "sigma_w", "chi_1", "xi_1"], errors="ignore").transpose(*dims)
     cube["kernel_drift"] = drift
     cube["kernel_distance"] = 0.5 * drift**2
     cube["kernel_alignment"] = np.minimum(0.12 * noise**0.3 + 0.3 * drift, 0.95).transpose(*dims)
@@ -109,13 +111,51 @@ def _add_kernels(cube: xr.Dataset, generator: np.random.Generator) -> None:
     cube["kernel_spectrum"] = spectrum.transpose(*dims, "mode").astype(np.float32)
 
 
+def _add_movement(cube: xr.Dataset, generator: np.random.Generator, *, classification: bool) -> None:
+    """Class blocks that sharpen with the drift, movement at equal loss, errors of deep ordered networks that stay."""
+    drift = cube["kernel_drift"]
+    cube["kernel_velocity"] = 0.5 * drift.diff("epoch") ** 2 / cube["epoch"].diff("epoch")
+    cube["within_class_ratio"] = np.minimum(0.6 + 0.4 * drift, 1.0) if classification else drift * np.nan
+    cube["between_class_ratio"] = 0.5 / (1.0 + 3.0 * drift) if classification else drift * np.nan
+    n_probe, n_draws = cube.sizes["mode"], cube.sizes["draw"]
+    classes = np.arange(n_probe) * 2 // n_probe if classification else np.full(n_probe, -1)
+    cube["probe_class"] = ("draw", "probe"), np.tile(classes, (n_draws, 1))
+    cube["zero_train_mse"] = ("n_train", "draw"), np.ones((cube.sizes["n_train"], n_draws))
+    one = drift.isel(n_train=-1, draw=0, seed=0, drop=True)
+    same = xr.DataArray(classes[:, None] == classes[None], dims=("probe", "probe_2"))
+    noise = xr.DataArray(0.05 * generator.standard_normal((n_probe, n_probe)), dims=("probe", "probe_2"))
+    kernel = xr.where(same, 0.6 + 0.4 * np.minimum(one, 1.0), 0.5 / (1.0 + 3.0 * one)) + noise + noise.T
+    kernel = (kernel + 0.4 * xr.DataArray(np.eye(n_probe), dims=("probe", "probe_2"))) * 40.0 * cube["init_scale"]
+    axes = ("depth", "width", "init_scale", "epoch", "probe", "probe_2")
+    cube["probe_kernel"] = kernel.drop_vars("draw", errors="ignore").transpose(*axes)
+    slow = np.exp(-cube["depth"] * np.abs(np.log(cube["chi_1"])) * (cube["chi_1"] < 1.0))
+    final = np.exp(-5.0 * slow) * cube["final_train_mse"] / cube["final_train_mse"].mean()
+    cube["final_train_mse"] = final.transpose(*CELL)
+    cube["train_error"] = (0.5 * np.minimum(final, 1.0) + 0.0 * cube["train_mse"]).transpose(*CELL, "epoch")
+    if not classification:
+        cube["train_error"] = cube["train_error"] * np.nan
+    reached = (cube["train_mse"] <= 0.1).argmax("epoch")
+    for name, values in (
+        ("kernel_drift", drift),
+        ("kernel_distance", 0.5 * drift**2),
+        ("train_mse", cube["train_mse"]),
+    ):
+        cube[f"{name}_at_equal_loss"] = values.isel(epoch=reached).drop_vars("epoch").where(reached > 0)
+    cube["epoch_at_equal_loss"] = cube["epoch"].isel(epoch=reached).drop_vars("epoch").where(reached > 0)
+    cube["n_rates_diverged"] = xr.zeros_like(cube["status"], dtype=np.int16)
+    condition = 10.0 * cube["chi_1"] ** -cube["depth"].astype(float) * (1.0 + cube["n_train"] / 100.0)
+    ridge = xr.DataArray([1.0, 0.5], {"ridge": cube["ridge"]}, "ridge")
+    condition = (condition * ridge).expand_dims(draw=cube["draw"])
+    cube["condition_number_infinite_ntk"] = condition.transpose("depth", "init_scale", "n_train", "draw", "ridge")
+
+
 def diverge(cube: xr.Dataset, **cells: object) -> xr.Dataset:
     """Copies the cube with the networks at `cells` (labels of any dimensions) diverged: status 2, values NaN."""
     cube = cube.copy(deep=True)
     for name, values in cube.data_vars.items():
         if all(dim in values.dims for dim in CELL) and name != "final_train_mse":
-            if name == "status":
-                values.loc[cells] = 2
+            if values.dtype.kind == "i":
+                values.loc[cells] = 2 if name == "status" else 1
             elif "epoch" in values.dims:
                 values.loc[cells | {"epoch": cube["epoch"].values[1:]}] = np.nan
             else:

@@ -7,7 +7,7 @@ import xarray as xr
 
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.training import TrainingSettings
-from ntk_atlas.cubes import movement
+from ntk_atlas.cubes import kernel_measures
 from ntk_atlas.cubes.kernel_measures import row_measures
 from ntk_atlas.cubes.movement import kernel_movement, movement_at_equal_loss, velocities
 from ntk_atlas.networks.build import build_networks
@@ -64,7 +64,7 @@ def test_measures_are_those_of_a_loop(name, scales, monkeypatch):
     kernels[{"n_train": 0, "draw": 1, "seed": 2, "epoch": slice(2, None)}] = np.nan  # diverged
     kernels[{"n_train": 1, "epoch": 2}] = np.nan  # no such checkpoint at this size
     kernels[{"n_train": 0, "draw": 0, "seed": 0}] = np.nan  # missing
-    monkeypatch.setattr(movement, "_BLOCK_ENTRIES", 2 * len(EPOCHS) * 36)  # two networks at a time, of three
+    monkeypatch.setattr(kernel_measures, "BLOCK_ENTRIES", 2 * len(EPOCHS) * 36)  # two networks at a time, of three
     measured = kernel_movement(data, LABELS)[name]
     assert measured.dims == kernels.dims[:-2]
     expected = loop(data, name, LABELS)
@@ -74,9 +74,16 @@ def test_measures_are_those_of_a_loop(name, scales, monkeypatch):
 
 def test_the_number_of_networks_at_a_time_changes_nothing(monkeypatch):
     data = row()
-    whole = kernel_movement(data, LABELS)
-    monkeypatch.setattr(movement, "_BLOCK_ENTRIES", 1)
-    xr.testing.assert_allclose(kernel_movement(data, LABELS), whole, rtol=1e-12)
+    targets = numpy_stream("targets").standard_normal((2, 6, 1))
+    whole = kernel_movement(data, LABELS).merge(row_measures(data, targets))
+    monkeypatch.setattr(kernel_measures, "BLOCK_ENTRIES", 1)
+    single = kernel_movement(data, LABELS).merge(row_measures(data, targets))
+    xr.testing.assert_allclose(single, whole, rtol=1e-6)  # the spectrum is float32
+    first = data["probe_kernels"].isel(init_scale=0, n_train=0, draw=1, seed=2).values.astype(float)
+    y = targets[1, :, 0]
+    expected = [y @ k @ y / (y @ y * np.trace(k)) for k in first]
+    place = {"init_scale": 0, "n_train": 0, "draw": 1, "seed": 2}
+    np.testing.assert_allclose(whole["kernel_alignment"].isel(place), expected, rtol=1e-10)
 
 
 def test_the_kernel_kept_is_that_of_the_first_network_at_the_largest_size():

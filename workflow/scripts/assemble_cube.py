@@ -17,14 +17,18 @@ from ntk_atlas.study.cells import Row
 def main(files: dict[str, list[Path]], output: Path, experiment: ExperimentSettings, repository: Path) -> None:
     dataset = load_dataset(files["dataset"][0])
     draws = [make_draw(dataset, experiment.dataset, number) for number in range(experiment.grid.draws)]
-    n_probe = experiment.training.checkpoints.n_probe
+    probes = [probe_indices(draw, experiment.training.checkpoints.n_probe) for draw in draws]
     cube = assemble_cube(
         experiment,
         network_rows={Row.parse(file.stem): file for file in files["networks"]},
         empirical_predictions={Row.parse(file.stem): file for file in files["empirical"]},
         infinite_predictions={float(file.stem.removeprefix("init_scale-")): file for file in files["infinite"]},
         stationary_predictions=files["stationary"],
-        targets=np.stack([draw.y_test[probe_indices(draw, n_probe)] for draw in draws]),
+        targets=np.stack([draw.y_test[probe] for draw, probe in zip(draws, probes, strict=True)]),
+        labels=None
+        if draws[0].labels_test is None
+        else np.stack([draw.labels_test[probe] for draw, probe in zip(draws, probes, strict=True)]),
+        zero_train_mse=[[np.mean(draw.y_pool[:n] ** 2) for draw in draws] for n in experiment.grid.n_train],
         provenance=provenance_attributes(repository) | {"data_digest": dataset_digest(dataset)},
     )
     write_netcdf(cube, output)

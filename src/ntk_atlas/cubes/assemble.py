@@ -10,6 +10,7 @@ import xarray as xr
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.config.training import TrainingSettings
 from ntk_atlas.cubes.kernel_measures import row_measures
+from ntk_atlas.cubes.movement import kernel_movement, movement_at_equal_loss
 from ntk_atlas.cubes.netcdf import read_netcdf, read_rows
 from ntk_atlas.cubes.network_row import filled
 from ntk_atlas.cubes.schema import (
@@ -17,14 +18,16 @@ from ntk_atlas.cubes.schema import (
     COORDINATES,
     KERNEL_MEASURES,
     NETWORK_STATUS,
+    NO_CLASS,
     PREDICTION_VARIABLES,
     SOLVE_STATUS,
     TRAINING_CURVES,
     TRAINING_SCALARS,
+    TRAINING_SETS,
     Variable,
     status_attributes,
 )
-from ntk_atlas.phases import phase_of
+from ntk_atlas.phases.phase import phase_of
 from ntk_atlas.status import Status
 from ntk_atlas.study.cells import Row
 
@@ -42,6 +45,8 @@ def assemble_cube(
     infinite_predictions: Mapping[float, Path],
     stationary_predictions: Sequence[Path],
     targets: np.ndarray,
+    labels: np.ndarray | None,
+    zero_train_mse: np.ndarray,
     provenance: Mapping[str, str],
 ) -> xr.Dataset:
     """The cube of an experiment.
@@ -53,6 +58,8 @@ def assemble_cube(
         infinite_predictions: file of the infinite kernels at each init_scale.
         stationary_predictions: files of the stationary kernels.
         targets: targets of the probe samples in every draw, `(n_draws, n_probe, n_outputs)`.
+        labels: classes of the probe samples in every draw, `(n_draws, n_probe)`; None for regression data.
+        zero_train_mse: mean squared target of every training set, `(n_sizes, n_draws)`.
         provenance: attributes that say where the cube comes from.
 
     Returns:
@@ -68,8 +75,8 @@ def assemble_cube(
     cube = xr.Dataset(coords=_coordinates(experiment))
     pieces: dict[str, dict[tuple[int, ...], xr.DataArray]] = {}
     for row, dataset in read_rows(network_rows, drop=("test_predictions", "probe_predictions")):
-        measured = dataset.merge(row_measures(dataset, targets)).drop_vars(["probe_kernels", "unit_digest"])
-        _collect(pieces, measured.rename(ROW_NAMES), place[row])
+        measured = dataset.merge(row_measures(dataset, targets)).merge(kernel_movement(dataset, labels))
+        _collect(pieces, measured.drop_vars(["probe_kernels", "unit_digest"]).rename(ROW_NAMES), place[row])
     for row, dataset in read_rows(empirical_predictions):
         _collect(pieces, dataset, place[row])
     for name, values in pieces.items():
@@ -80,6 +87,10 @@ def assemble_cube(
     for file in stationary_predictions:
         cube = cube.merge(read_netcdf(file).drop_attrs(deep=False))
     cube["status"] = _status(cube, experiment.training)
+    cube["zero_train_mse"] = ("n_train", "draw"), np.asarray(zero_train_mse, dtype=np.float64)
+    cube = cube.merge(movement_at_equal_loss(cube, experiment.movement.equal_loss))
+    classes = np.full(targets.shape[:2], NO_CLASS) if labels is None else labels
+    cube["probe_class"] = ("draw", "probe"), classes.astype(np.int32)
     return _described(cube, experiment, provenance)
 
 
@@ -97,6 +108,7 @@ def _coordinates(experiment: ExperimentSettings) -> dict:
         "sigma_w": ("init_scale", np.sqrt(grid.init_scale)),
         "lambda": (("depth", "width"), (depth[:, None] + 1) / width[None, :]),
         "chi_1": ("init_scale", [phase.chi_1 for phase in phases]),
+        "xi_1": ("init_scale", [phase.xi_1 for phase in phases]),
         "phase": ("init_scale", [phase.name for phase in phases]),
         "predictor": ["network", *experiment.regression.predictors],
     }
@@ -144,9 +156,12 @@ def _status(cube: xr.Dataset, training: TrainingSettings) -> xr.DataArray:
 
 def _described(cube: xr.Dataset, experiment: ExperimentSettings, provenance: Mapping[str, str]) -> xr.Dataset:
     predictors = [str(name) for name in cube["predictor"].values]
-    for variable in (*COORDINATES, *TRAINING_CURVES, *KERNEL_MEASURES, *TRAINING_SCALARS):
+    for variable in (*COORDINATES, *TRAINING_CURVES, *KERNEL_MEASURES, *TRAINING_SCALARS, *TRAINING_SETS):
         if variable.name in cube.variables:
             cube[variable.name].attrs = variable.attributes()
+    if (cube["probe_class"] == NO_CLASS).all():
+        for name in ("within_class_ratio", "between_class_ratio"):
+            cube[name].attrs["comment"] = "NaN everywhere: regression data have no classes"
     for variable in PREDICTION_VARIABLES:
         for predictor in predictors:
             _describe_prediction(cube, variable, predictor)

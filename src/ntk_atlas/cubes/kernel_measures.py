@@ -1,34 +1,69 @@
 """What the cube keeps of the probe kernels: drift, distance, alignment, spectrum."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 import xarray as xr
+from torch import Tensor
 
 from ntk_atlas.kernels.measures import kernel_distance, relative_drift, spectrum, target_alignment
 
+BLOCK_ENTRIES = 2**22
+"""Kernel entries measured at once: 32 MB in float64, whatever the number of networks."""
+_KERNEL_DIMS = ("seed", "epoch", "probe", "probe_2")
+
 
 def row_measures(row: xr.Dataset, targets: np.ndarray) -> xr.Dataset:
-    """Measures of one row's probe kernels at one init scale.
+    """Measures of one row's probe kernels.
 
     Args:
-        row: what `network_row` gives, with `probe_kernels` (n_train, draw, seed, epoch, probe, probe_2).
+        row: what `network_row` gives, with `probe_kernels` (..., n_train, draw, seed, epoch, probe, probe_2).
         targets: targets of the probe samples, `(n_draws, n_probe, n_outputs)`.
 
     Returns:
-        `kernel_drift`, `kernel_distance`, `kernel_alignment` (n_train, draw, seed, epoch) and `kernel_spectrum`
+        `kernel_drift`, `kernel_distance`, `kernel_alignment` (..., n_train, draw, seed, epoch) and `kernel_spectrum`
         (…, mode), eigenvalues divided by the number of probe samples.
     """
-    kernels = torch.as_tensor(row["probe_kernels"].values, dtype=torch.float64)
-    initial = kernels[:, :, :, :1]
-    y = torch.as_tensor(targets, dtype=torch.float64)[None, :, None, None]
-    dims = ("n_train", "draw", "seed", "epoch")
-    n_probe = kernels.shape[-1]
+    kernels = row["probe_kernels"]
+    dims = tuple(dim for dim in kernels.dims if dim not in ("probe", "probe_2"))
+    shape, n_probe = tuple(kernels.sizes[dim] for dim in dims), kernels.sizes["probe"]
+    drift, distance, alignment = (np.full(shape, np.nan) for _ in range(3))
+    modes = np.full((*shape, n_probe), np.nan, dtype=np.float32)
+    y = torch.as_tensor(targets, dtype=torch.float64)
+    for place, draw, block in kernel_blocks(kernels):
+        initial = block[:, :1]
+        drift[place] = relative_drift(block, initial).numpy()
+        distance[place] = kernel_distance(block, initial).numpy()
+        alignment[place] = target_alignment(block, y[draw]).numpy()
+        modes[place] = (spectrum(block) / n_probe).numpy()
     return xr.Dataset(
         {
-            "kernel_drift": (dims, relative_drift(kernels, initial).numpy()),
-            "kernel_distance": (dims, kernel_distance(kernels, initial).numpy()),
-            "kernel_alignment": (dims, target_alignment(kernels, y).numpy()),
-            "kernel_spectrum": ((*dims, "mode"), (spectrum(kernels) / n_probe).numpy().astype(np.float32)),
+            "kernel_drift": (dims, drift),
+            "kernel_distance": (dims, distance),
+            "kernel_alignment": (dims, alignment),
+            "kernel_spectrum": ((*dims, "mode"), modes),
         },
-        coords={**{dim: row[dim] for dim in dims}, "mode": np.arange(n_probe)},
+        coords={**{dim: row[dim] for dim in dims if dim in row.coords}, "mode": np.arange(n_probe)},
     )
+
+
+def kernel_blocks(kernels: xr.DataArray) -> Iterator[tuple[tuple, int, Tensor]]:
+    """Goes through the probe kernels of a row, some networks of one cell and draw at a time.
+
+    Args:
+        kernels: `(..., seed, epoch, probe, probe_2)`, with `draw` among the leading dimensions; it may be opened
+            lazily.
+
+    Yields:
+        Index of the networks in the leading dimensions and `seed`, number of the draw, kernels `(S', E, P, P)` in
+        float64.
+    """
+    leading = tuple(dim for dim in kernels.dims if dim not in _KERNEL_DIMS)
+    n_seeds = kernels.sizes["seed"]
+    step = max(1, BLOCK_ENTRIES // int(np.prod([kernels.sizes[dim] for dim in _KERNEL_DIMS[1:]])))
+    for cell in np.ndindex(*(kernels.sizes[dim] for dim in leading)):
+        for start in range(0, n_seeds, step):
+            seeds = slice(start, min(start + step, n_seeds))
+            block = kernels.isel(dict(zip(leading, cell, strict=True)) | {"seed": seeds})
+            yield (*cell, seeds), cell[leading.index("draw")], torch.as_tensor(block.values, dtype=torch.float64)

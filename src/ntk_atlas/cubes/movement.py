@@ -1,17 +1,12 @@
 """How the probe kernels of networks move: velocity, class blocks, and movement at equal training error."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
 
+from ntk_atlas.cubes.kernel_measures import kernel_blocks
 from ntk_atlas.kernels.measures import class_block_ratios, kernel_distance
-
-_BLOCK_ENTRIES = 2**22
-"""Kernel entries measured at once: 32 MB in float64, whatever the number of networks."""
-_WITHOUT = ("seed", "epoch", "probe", "probe_2")
 
 
 def kernel_movement(row: xr.Dataset, labels: np.ndarray | None) -> xr.Dataset:
@@ -34,7 +29,7 @@ def kernel_movement(row: xr.Dataset, labels: np.ndarray | None) -> xr.Dataset:
     dims = tuple(dim for dim in kernels.dims if dim not in ("probe", "probe_2"))
     shape = tuple(kernels.sizes[dim] for dim in dims)
     velocity, within, between = (np.full(shape, np.nan) for _ in range(3))
-    for place, draw, block in _blocks(kernels):
+    for place, draw, block in kernel_blocks(kernels):
         velocity[place] = velocities(block, epochs).numpy()
         if labels is not None:
             ratios = class_block_ratios(block, torch.as_tensor(labels[draw]))
@@ -98,19 +93,3 @@ def movement_at_equal_loss(cube: xr.Dataset, equal_loss: float) -> xr.Dataset:
     return xr.Dataset(
         {name: values.isel(epoch=first).drop_vars("epoch").where(ever) for name, values in measures.items()}
     )
-
-
-def _blocks(kernels: xr.DataArray) -> Iterator[tuple[tuple, int, Tensor]]:
-    """Index, number of the draw and float64 kernels `(S', E, P, P)` of some networks at a time.
-
-    All share their cell but the seed.
-    """
-    leading = tuple(dim for dim in kernels.dims if dim not in _WITHOUT)
-    kernels = kernels.transpose(*leading, *_WITHOUT)
-    n_seeds = kernels.sizes["seed"]
-    step = max(1, _BLOCK_ENTRIES // int(np.prod([kernels.sizes[dim] for dim in _WITHOUT[1:]])))
-    for cell in np.ndindex(*(kernels.sizes[dim] for dim in leading)):
-        for start in range(0, n_seeds, step):
-            seeds = slice(start, min(start + step, n_seeds))
-            block = kernels.isel(dict(zip(leading, cell, strict=True))).isel(seed=seeds)
-            yield (*cell, seeds), cell[leading.index("draw")], torch.as_tensor(block.values, dtype=torch.float64)

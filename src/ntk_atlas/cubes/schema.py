@@ -11,6 +11,8 @@ from ntk_atlas.status import Status
 CELL = ("depth", "width", "init_scale", "n_train", "draw", "seed")
 """Dimensions of one network."""
 
+NO_CLASS = -1
+"""`probe_class` of samples without classes."""
 NETWORK_STATUS = (Status.MISSING, Status.CONVERGED, Status.BUDGET_SPENT, Status.DIVERGED)
 SOLVE_STATUS = (Status.MISSING, Status.CONVERGED, Status.JITTERED, Status.SINGULAR)
 
@@ -61,6 +63,7 @@ COORDINATES = (
     Variable("sigma_w", ("init_scale",), "σ_w, the square root of init_scale", valid_min=0.0),
     Variable("lambda", ("depth", "width"), "weight layers over width, (depth + 1)/width", valid_min=0.0),
     Variable("chi_1", ("init_scale",), "χ₁: factor by which squared gradients grow a layer", valid_min=0.0),
+    Variable("xi_1", ("init_scale",), "depth scale ξ₁ = 1/|log χ₁|: infinite at the critical point", "layers", 0.0),
     Variable("phase", ("init_scale",), "ordered (χ₁ < 1), critical (χ₁ = 1) or chaotic (χ₁ > 1)"),
 )
 
@@ -90,6 +93,8 @@ TRAINING_CURVES = (
     ),
 )
 
+_NEVER = "cell missing, or the network never got there"
+
 KERNEL_MEASURES = (
     Variable("kernel_drift", (*CELL, "epoch"), "relative drift ‖Θ_t − Θ_0‖_F / ‖Θ_0‖_F of the probe kernel", "1", 0.0),
     Variable("kernel_distance", (*CELL, "epoch"), "1 − cosine of Θ_t and Θ_0 (probe kernel)", "1", 0.0, 2.0),
@@ -107,6 +112,63 @@ KERNEL_MEASURES = (
         "eigenvalues of the probe kernel over the number of probe samples",
         "kernel",
     ),
+    Variable(
+        "kernel_velocity",
+        (*CELL, "epoch"),
+        "kernel distance 1 − cosine to the checkpoint before, over the epochs since",
+        "1/epoch",
+        0.0,
+        missing="as above, or the first checkpoint",
+    ),
+    Variable(
+        "within_class_ratio",
+        (*CELL, "epoch"),
+        "mean entry of the probe kernel within classes (diagonal included) over its mean diagonal",
+        missing="as above, or not a classification task",
+    ),
+    Variable(
+        "between_class_ratio",
+        (*CELL, "epoch"),
+        "mean entry of the probe kernel between classes over its mean diagonal",
+        missing="as above, or not a classification task",
+    ),
+    Variable(
+        "epoch_at_equal_loss",
+        CELL,
+        "first checkpoint with `train_mse` ≤ `movement.equal_loss` × `zero_train_mse`",
+        "epoch",
+        0,
+        missing=_NEVER,
+    ),
+    Variable("train_mse_at_equal_loss", CELL, "`train_mse` at that checkpoint", "target²", 0.0, missing=_NEVER),
+    Variable("kernel_drift_at_equal_loss", CELL, "`kernel_drift` at that checkpoint", "1", 0.0, missing=_NEVER),
+    Variable(
+        "kernel_distance_at_equal_loss", CELL, "`kernel_distance` at that checkpoint", "1", 0.0, 2.0, missing=_NEVER
+    ),
+    Variable(
+        "probe_kernel",
+        ("depth", "width", "init_scale", "epoch", "probe", "probe_2"),
+        "probe kernel of one network: draw 0, seed 0, largest n_train",
+        "kernel",
+    ),
+)
+
+TRAINING_SETS = (
+    Variable(
+        "zero_train_mse",
+        ("n_train", "draw"),
+        "training error of predicting zero: mean squared target of the training set",
+        "target²",
+        0.0,
+        missing="never missing",
+    ),
+    Variable(
+        "probe_class",
+        ("draw", "probe"),
+        "class of each probe sample, by which they are ordered (regression: by the first target)",
+        valid_min=-1,
+        missing="not a classification task",
+    ),
 )
 
 TRAINING_SCALARS = (
@@ -121,6 +183,12 @@ TRAINING_SCALARS = (
         "kernel",
         0.0,
         missing="learning rate given as a number",
+    ),
+    Variable(
+        "n_rates_diverged",
+        CELL,
+        "at how many of the learning rates tried it diverged; it counts as diverged if at all of them",
+        valid_min=0,
     ),
     Variable("final_train_mse", CELL, "training error at the end of training", "target²", 0.0),
     Variable("test_mse_network", CELL, "test error of the network at its selected checkpoint", "target²", 0.0),
@@ -192,6 +260,7 @@ def dictionary_markdown() -> str:
         ("Training curves of the networks", TRAINING_CURVES),
         ("Kernel of the probe samples along training", KERNEL_MEASURES),
         ("One number a network", TRAINING_SCALARS),
+        ("What networks train on and are probed with", TRAINING_SETS),
         ("Kernel regression, one variable a predictor", PREDICTION_VARIABLES),
     )
     lines = []

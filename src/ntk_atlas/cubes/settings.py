@@ -2,6 +2,7 @@
 
 import xarray as xr
 
+from ntk_atlas.config.movement import MovementSettings
 from ntk_atlas.config.scaling import ScalingSettings
 from ntk_atlas.config.study import ExperimentSettings
 
@@ -18,3 +19,8 @@ def experiment_settings(cube: xr.Dataset) -> ExperimentSettings:
 def scaling_settings(cube: xr.Dataset) -> ScalingSettings:
     """What learning curves and intervals of a cube are about; the defaults if the cube does not say."""
     return experiment_settings(cube).scaling if "config" in cube.attrs else ScalingSettings()
+
+
+def movement_settings(cube: xr.Dataset) -> MovementSettings:
+    """At which training error movement is compared; the default if the cube does not say."""
+    return experiment_settings(cube).movement if "config" in cube.attrs else MovementSettings()

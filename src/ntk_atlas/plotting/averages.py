@@ -39,6 +39,33 @@ def draw_interval(
     return mean, low, high
 
 
+def replicate_interval(
+    values: xr.DataArray, *, logarithmic: bool, confidence: float = 0.95
+) -> tuple[tuple[xr.DataArray, xr.DataArray, xr.DataArray], str]:
+    """Like `draw_interval`, over the seeds if there is one draw only.
+
+    Args:
+        values: see `draw_interval`.
+        logarithmic: see `draw_interval`.
+        confidence: see `draw_interval`.
+
+    Returns:
+        Mean, low and high end; and what they are over, `draws` or `seeds`. An interval over seeds is about networks on
+        the one data set of that draw.
+    """
+    over_seeds = values.sizes["draw"] == 1 and values.sizes.get("seed", 1) > 1
+    if over_seeds:
+        values = values.isel(draw=0, drop=True).rename(seed="draw")
+    return draw_interval(values, logarithmic=logarithmic, confidence=confidence), "seeds" if over_seeds else "draws"
+
+
+def at_last_checkpoint(values: xr.DataArray) -> xr.DataArray:
+    """Returns the last finite value along `epoch` of each network: units may differ in their last checkpoint."""
+    there = np.isfinite(values)
+    last = there.cumsum("epoch").argmax("epoch")
+    return values.isel(epoch=last).drop_vars("epoch", errors="ignore")
+
+
 def networks_left_out(values: xr.DataArray) -> xr.DataArray:
     """Returns how many networks (or solves) of each cell have no finite value."""
     dims = [dim for dim in ("draw", "seed") if dim in values.dims]

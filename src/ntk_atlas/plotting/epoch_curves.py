@@ -1,5 +1,6 @@
 """A measure of the probe kernel along training: colour is the init scale, dash the width, a column the depth."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,10 +60,12 @@ def plot_epoch_curves(cube: xr.Dataset, measure: Measure, style: FigureSettings,
                 for k, width in enumerate(shown["width"].values):
                     place = {"depth": depth, "init_scale": init_scale, "width": width}
                     curve = [select(part, place) for part in interval]
-                    _draw_curve(
+                    draw_curve(
                         ax, curve, color=colors[j], marker=MARKERS[j], dash=DASHES[k], gid=f"{init_scale} {width}"
                     )
-        _set_scales(axes, values["epoch"].values, measure)
+        set_epoch_scale(axes, values["epoch"].values, logarithmic=measure.logarithmic)
+        if measure.logarithmic:
+            log_y_axis(axes)
         mark_empty_panels(axes)
         label_outer_axes(axes, x=EPOCH_LABEL, y=measure.label)
         outside_legend(figure, *_handles(shown, colors))
@@ -75,29 +78,32 @@ def plot_epoch_curves(cube: xr.Dataset, measure: Measure, style: FigureSettings,
         )
 
 
-def _draw_curve(ax: Axes, interval: list[xr.DataArray], *, color: str, marker: str, dash: object, gid: str) -> None:
+def draw_curve(
+    ax: Axes, interval: Sequence[xr.DataArray], *, color: str, marker: str, dash: object, gid: str, **look: object
+) -> None:
+    """Draws a mean over epochs with its band; what is not finite is left out."""
     mean, low, high = (part.values for part in interval)
     epoch = interval[0]["epoch"].values
     there = np.isfinite(mean)
     ax.plot(
         epoch[there], mean[there], color=color, marker=marker, linestyle=dash, gid=gid,
-        markeredgecolor="white", markeredgewidth=0.5,
+        **{"markeredgecolor": "white", "markeredgewidth": 0.5} | look,
     )  # fmt: skip
     there = np.isfinite(low) & np.isfinite(high)
     if there.any():
         ax.fill_between(epoch[there], low[there], high[there], color=color, alpha=0.13, linewidth=0)
 
 
-def _set_scales(axes: np.ndarray, epochs: np.ndarray, measure: Measure) -> None:
+def set_epoch_scale(axes: np.ndarray, epochs: np.ndarray, *, logarithmic: bool) -> None:
+    """Makes the shared epoch axis logarithmic; unless epoch 0 is left out, it stands at the left on a linear part."""
     ax = axes[0, 0]
     later = epochs[epochs > 0]
     first, last = (later[0], later[-1]) if len(later) else (1, 1)
     decades = 10.0 ** np.arange(np.ceil(np.log10(first)), np.floor(np.log10(last)) + 1)
-    if measure.logarithmic:
+    if logarithmic:
         ax.set_xscale("log")
         ax.set_xlim(first / 1.3, last * 1.3)
         log_ticks(ax.xaxis, ax.get_xlim())
-        log_y_axis(axes)
     else:
         ax.set_xscale("symlog", linthresh=first, linscale=0.5)
         ax.set_xlim(-0.2 * first, last * 1.3)

@@ -58,6 +58,14 @@ def scale_label(cube: xr.Dataset, init_scale: float) -> str:
     return rf"$\sigma_w^2$ = {init_scale:g}" + ("" if phase == "unknown" else f" ({phase})")
 
 
+def scale_names(cube: xr.Dataset) -> list[str]:
+    """Returns a short name for each init scale, without formulas: its phase, if no two share one."""
+    phases = [str(phase) for phase in cube["phase"].values] if "phase" in cube.coords else ["unknown"]
+    if len(set(phases)) == cube.sizes["init_scale"] and "unknown" not in phases:
+        return phases
+    return [f"init scale {init_scale:g}" for init_scale in cube["init_scale"].values]
+
+
 def panel_grid(
     n_rows: int, n_columns: int, *, panel: tuple[float, float], **sharing: object
 ) -> tuple[Figure, np.ndarray]:
