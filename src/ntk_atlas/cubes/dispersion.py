@@ -1,0 +1,83 @@
+"""Joins the dispersion of all depths and widths into `dispersion.nc`."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.cubes.dispersion_schema import (
+    ARCHITECTURE,
+    DISPERSION_COORDINATES,
+    DISPERSION_ESTIMATES,
+    DISPERSION_THEORY,
+)
+from ntk_atlas.cubes.netcdf import read_netcdf
+from ntk_atlas.cubes.network_row import filled
+from ntk_atlas.phases import phase_of
+
+
+def assemble_dispersion(
+    experiment: ExperimentSettings, files: Mapping[tuple[int, int], Path], provenance: Mapping[str, str]
+) -> xr.Dataset:
+    """The dispersion of an experiment.
+
+    Args:
+        experiment: its settings; they are stored as JSON text.
+        files: file of each (depth, width).
+        provenance: attributes that say where the numbers come from.
+
+    Returns:
+        Estimates and theory over (depth, width, init_scale, parameters, correlation); what is missing is NaN or −1.
+    """
+    settings, scales = experiment.dispersion, experiment.grid.init_scale
+    depth, width = np.array(settings.depth), np.array(settings.width)
+    phases = [phase_of(experiment.network, scale) for scale in scales]
+    dataset = xr.Dataset(
+        coords={
+            "depth": depth,
+            "width": width,
+            "init_scale": np.array(scales),
+            "lambda": (ARCHITECTURE, (depth[:, None] + 1) / width[None, :]),
+            "sigma_w": ("init_scale", np.sqrt(scales)),
+            "chi_1": ("init_scale", [phase.chi_1 for phase in phases]),
+            "xi_1": ("init_scale", [_depth_scale(phase.chi_1) for phase in phases]),
+            "phase": ("init_scale", [phase.name for phase in phases]),
+        }
+    )
+    cells = {cell: read_netcdf(file) for cell, file in files.items()}
+    first = next(iter(cells.values()))
+    dataset = dataset.assign_coords({name: first[name] for name in ("parameters", "correlation")})
+    for variable in (*DISPERSION_ESTIMATES, *DISPERSION_THEORY):
+        template = first[variable.name]
+        joined = filled((len(depth), len(width), *template.shape), template.dtype)
+        for (cell_depth, cell_width), values in cells.items():
+            place = settings.depth.index(cell_depth), settings.width.index(cell_width)
+            joined[place] = values[variable.name].values
+        dataset[variable.name] = xr.DataArray(joined, dims=(*ARCHITECTURE, *template.dims))
+    for variable in (*DISPERSION_COORDINATES, *DISPERSION_ESTIMATES, *DISPERSION_THEORY):
+        dataset[variable.name].attrs = variable.attributes()
+    dataset.attrs = {
+        "title": "NTK Atlas: dispersion of the kernel at initialization",
+        "Conventions": "CF-1.11",
+        "config": experiment.canonical_json(),
+        "n_networks": settings.n_networks,
+        "n_exact": settings.n_exact,
+        "n_cells": len(depth) * len(width) * len(scales),
+        "n_missing": (len(depth) * len(width) - len(cells)) * len(scales),
+        "confidence": settings.confidence,
+        "interval": "bootstrap-t over networks, of log R, of Var log Θ and of E[Θ]",
+        "parameterization": experiment.network.parameterization,
+        "kernel_precision": "weights float32, sums over units and layers float64",
+        **provenance,
+    }
+    return dataset
+
+
+def _depth_scale(chi_1: float) -> float:
+    """ξ₁ = 1/|log χ₁|, infinite at criticality."""
+    if not chi_1 > 0.0:
+        return math.nan if math.isnan(chi_1) else 0.0
+    return math.inf if chi_1 == 1.0 else 1.0 / abs(math.log(chi_1))

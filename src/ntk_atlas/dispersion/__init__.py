@@ -1,0 +1,1 @@
+"""Dispersion of the NTK over networks at initialization: samplers, theory and statistics."""

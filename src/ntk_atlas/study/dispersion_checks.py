@@ -1,0 +1,83 @@
+"""What is wrong with the settings of the dispersion at initialization, before anything is sampled."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+from ntk_atlas.config.dispersion import DispersionSettings
+from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.dispersion.inputs import InitialKernelLaw
+from ntk_atlas.dispersion.statistics import LARGEST_RELATIVE_ERROR, relative_error_of_ratio
+from ntk_atlas.dispersion.theory import finite_sum
+
+_MOST_NAMED = 3
+_HOPELESS = 1e50  # so that its powers are numbers
+
+
+def dispersion_problems(
+    settings: DispersionSettings, network: NetworkSettings, init_scales: Sequence[float]
+) -> list[tuple[str, str]]:
+    """What the section `dispersion` asks that networks cannot give.
+
+    Args:
+        settings: the section.
+        network: the networks of the experiment.
+        init_scales: σ_w² of the grid.
+
+    Returns:
+        Pairs of a key of the experiment and a message; empty if there is nothing.
+    """
+    if network.factory is not None:
+        return [
+            (
+                "dispersion",
+                "thousands of networks of your own cannot be drawn as stacks of Gaussian layers: remove this section, "
+                "or use a built-in network",
+            )
+        ]
+    return [*_plane(settings), *_resolution(settings, network, init_scales)]
+
+
+def _plane(settings: DispersionSettings) -> Iterator[tuple[str, str]]:
+    single = settings.n_inputs == 1 or (settings.n_inputs is None and 1 in settings.width)
+    between = [r for r in settings.correlations if abs(r) < 1.0]
+    if single and between:
+        yield (
+            "dispersion.correlations",
+            f"{between[0]:g} is no cosine of inputs with a single feature: give n_inputs of 2 or more (default: the width), "
+            "or correlations 1 and −1 only",
+        )
+
+
+def _resolution(
+    settings: DispersionSettings, network: NetworkSettings, init_scales: Sequence[float]
+) -> Iterator[tuple[str, str]]:
+    """Names the cells whose R, predicted where a theory is known, `n_networks` cannot tell to a factor."""
+    found = []
+    for depth in settings.depth:
+        for width in settings.width:
+            law = InitialKernelLaw(network, depth, width, settings.n_inputs or width, settings.squared_norm)
+            ratio, scale = max((min(finite_sum(law, scale), _HOPELESS), scale) for scale in init_scales)
+            if relative_error_of_ratio(ratio, settings.n_networks) > LARGEST_RELATIVE_ERROR:
+                needed = (ratio**4 - 1.0) / LARGEST_RELATIVE_ERROR**2
+                found.append((needed, depth, width, scale, ratio))
+    if not found:
+        return
+    found.sort(reverse=True)
+    cells = "; ".join(
+        f"depth {depth}, width {width} (λ = {(depth + 1) / width:.2g}, init_scale {scale:g}): R ≈ {ratio:.3g} needs "
+        f"{_rounded_up(needed)} networks"
+        for needed, depth, width, scale, ratio in found[:_MOST_NAMED]
+    )
+    more = f"; and {len(found) - _MOST_NAMED} cells more" if len(found) > _MOST_NAMED else ""
+    yield (
+        "dispersion.n_networks",
+        f"{settings.n_networks} networks cannot resolve R = E[Θ²]/E[Θ]², whose estimate has a relative error of "
+        f"√((R⁴ − 1)/n): {cells}{more}. Raise n_networks, lower dispersion.depth, or widen dispersion.width",
+    )
+
+
+def _rounded_up(number: float) -> str:
+    """Two digits are enough, and never too few networks."""
+    step = 10.0 ** max(math.floor(math.log10(number)) - 1, 0)
+    count = math.ceil(number / step) * step
+    return f"{count:,.0f}" if count < 1e9 else f"{count:.1e}"

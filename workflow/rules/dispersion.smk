@@ -1,0 +1,67 @@
+# Untrained networks: a job is a (depth, width) with all init scales; finished chunks of networks lie in a store.
+from ntk_atlas.study.dispersion_spec import (
+    architectures,
+    dispersion_assembly_spec,
+    dispersion_spec,
+    parse_architecture,
+)
+
+
+wildcard_constraints:
+    architecture=r"depth-\d+_width-\d+",
+
+
+def initial_kernels_spec(wildcards):
+    """Canonical JSON of the spec of one depth and width."""
+    depth, width = parse_architecture(wildcards.architecture)
+    experiment = EXPERIMENTS[wildcards.experiment]
+    return dispersion_spec(experiment, depth, width).canonical_json()
+
+
+rule sample_initial_kernels:
+    output:
+        dispersion="results/{experiment}/dispersion/{architecture}.nc",
+    log:
+        "logs/{experiment}/sample_initial_kernels/{architecture}.log",
+    benchmark:
+        "results/{experiment}/costs/sample_initial_kernels/{architecture}.tsv"
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=1000,
+    params:
+        spec=initial_kernels_spec,
+        source=source("sample_initial_kernels.py"),
+        unit_source=module_source("dispersion/networks.py"),
+        units="results/{experiment}/units/initial_kernels/{architecture}",
+    message:
+        "{wildcards.experiment}: untrained networks, {wildcards.architecture}"
+    script:
+        "../scripts/sample_initial_kernels.py"
+
+
+rule assemble_dispersion:
+    input:
+        lambda wildcards: [
+            f"results/{wildcards.experiment}/dispersion/{name}.nc"
+            for name in architectures(EXPERIMENTS[wildcards.experiment])
+        ],
+    output:
+        dispersion="results/{experiment}/dispersion.nc",
+    log:
+        "logs/{experiment}/assemble_dispersion.log",
+    benchmark:
+        "results/{experiment}/costs/assemble_dispersion/all.tsv"
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=1000,
+    params:
+        spec=spec(dispersion_assembly_spec),
+        source=source("assemble_dispersion.py"),
+    message:
+        "{wildcards.experiment}: assembling the dispersion at initialization"
+    script:
+        "../scripts/assemble_dispersion.py"
