@@ -13,7 +13,7 @@ from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.netcdf import read_netcdf, read_rows
 from ntk_atlas.cubes.output_variance_bootstrap import resampling_weights, variance_ratio
 from ntk_atlas.cubes.output_variance_schema import CELL, RATIOS, variable_attributes
-from ntk_atlas.phases import phase_of
+from ntk_atlas.phases.phase import phase_of
 from ntk_atlas.streams import numpy_stream
 from ntk_atlas.study.cells import Row
 
@@ -152,9 +152,6 @@ def _coordinates(experiment: ExperimentSettings, epochs: np.ndarray) -> dict:
     grid = experiment.grid
     depth, width = np.array(grid.depth), np.array(grid.width)
     phases = [phase_of(experiment.network, scale) for scale in grid.init_scale]
-    chi_1 = np.array([phase.chi_1 for phase in phases])
-    with np.errstate(divide="ignore"):
-        xi_1 = 1.0 / np.abs(np.log(chi_1))
     return {
         "depth": depth,
         "width": width,
@@ -164,8 +161,8 @@ def _coordinates(experiment: ExperimentSettings, epochs: np.ndarray) -> dict:
         "epoch": epochs,
         "sigma_w": ("init_scale", np.sqrt(grid.init_scale)),
         "lambda": (("depth", "width"), (depth[:, None] + 1) / width[None, :]),
-        "chi_1": ("init_scale", chi_1),
-        "xi_1": ("init_scale", xi_1),
+        "chi_1": ("init_scale", [phase.chi_1 for phase in phases]),
+        "xi_1": ("init_scale", [phase.xi_1 for phase in phases]),
         "phase": ("init_scale", [phase.name for phase in phases]),
     }
 
