@@ -54,6 +54,8 @@ class StudySettings(Settings):
     """How figures look."""
     jobs: JobSettings = JobSettings()
     """What jobs may use and how work is cut into them; nothing here changes a number or computes one again."""
+    claims: str | None = None
+    """File of the thresholds that claims are judged by, relative to the working directory; none by default."""
     preset: str | None = None
     """The preset laid over this config: `--config preset=full`."""
     presets: dict[str, dict] = Field(default={})

@@ -1,13 +1,15 @@
 """Checks across sections of the config, and of the config against the data it names."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.datasets.errors import DataError
 from ntk_atlas.datasets.inspect import DatasetSize, inspect_dataset
 from ntk_atlas.study.cells import rows
 from ntk_atlas.study.output_variance_specs import learning_rate_problems, output_variance_problems
-from ntk_atlas.study.problems import Problem
+from ntk_atlas.study.problems import ConfigError, Problem
+from ntk_atlas.study.thresholds import load_thresholds, seed_conflict
 from ntk_atlas.study.user_files import user_code_problems
 from ntk_atlas.training.schedule import scheduled_epochs
 
@@ -32,7 +34,20 @@ def consistency_problems(study: StudySettings) -> list[Problem]:
         problems += _row_names(name, experiment, study.jobs.init_scales_per_job)
     if not study.active():
         problems.append(Problem(("experiments",), "all experiments are switched off: nothing to do"))
-    return problems
+    return [*problems, *_claims(study)]
+
+
+def _claims(study: StudySettings) -> Iterator[Problem]:
+    if study.claims is None:
+        return
+    try:
+        thresholds = load_thresholds(Path(study.claims))
+    except ConfigError as error:
+        yield Problem(("claims",), str(error))
+        return
+    for name, experiment in study.active().items():
+        if conflict := seed_conflict(experiment, thresholds):
+            yield Problem(("experiments", name, *conflict[0].split(".")), conflict[1])
 
 
 def _row_names(name: str, experiment: ExperimentSettings, init_scales_per_job: int) -> list[Problem]:

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 Key = tuple[str | int, ...]
 
@@ -107,9 +108,14 @@ def _known_keys(model: type[BaseModel], key: Key, config: Any) -> list[str]:
     for part in key:
         candidates = _models(annotation, config)
         config = config.get(part) if isinstance(config, dict) else None
-        named = [c.model_fields[part].annotation for c in candidates if part in c.model_fields]
+        named = [_fields(c)[part].annotation for c in candidates if part in _fields(c)]
         annotation = named[0] if named else annotation
-    return sorted({name for candidate in _models(annotation, config) for name in candidate.model_fields})
+    return sorted({name for candidate in _models(annotation, config) for name in _fields(candidate)})
+
+
+def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Fields by the names they have in a config."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 def _models(annotation: Any, config: Any) -> list[type[BaseModel]]:

@@ -1,0 +1,1 @@
+"""The judge of claims: labelled arrays in, one verdict a claim out."""

@@ -1,0 +1,159 @@
+"""Estimates with two-sided errors, and the sums and differences of them that claims are about."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
+
+_SMALLEST = 1e-8
+"""Logarithms are taken of no less: a kernel that has not moved at all moved this much."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number, its errors, and the law of (estimate − truth)/error: Student's t, normal at infinite freedom.
+
+    Attributes:
+        value: the estimate, or its logarithm.
+        error_low: standard error towards smaller values.
+        error_high: standard error towards larger values.
+        n: replicates that it rests on.
+        freedom: degrees of freedom; infinite for bootstrap intervals of many.
+        logarithmic: `value` and errors are of the logarithm; intervals and bounds are not.
+    """
+
+    value: float
+    error_low: float
+    error_high: float
+    n: int
+    freedom: float = math.inf
+    logarithmic: bool = False
+
+    @property
+    def known(self) -> bool:
+        """Whether there is an estimate with an error."""
+        return all(math.isfinite(number) for number in (self.value, self.error_low, self.error_high))
+
+    def interval(self, confidence: float) -> tuple[float, float, float]:
+        """Value, low and high end at a coverage, in the quantity's own units.
+
+        Args:
+            confidence: coverage of the two-sided interval.
+
+        Returns:
+            NaN ends where there is no error.
+        """
+        quantile = _quantile(0.5 + 0.5 * confidence, self.freedom)
+        ends = (self.value, self.value - quantile * self.error_low, self.value + quantile * self.error_high)
+        return tuple(_exp(end) for end in ends) if self.logarithmic else ends
+
+    def p_above(self, bound: float) -> float:
+        """One-sided p value of "the truth is at or below `bound`": small says that it lies above."""
+        return self._p(self.value - self._scaled(bound), self.error_low)
+
+    def p_below(self, bound: float) -> float:
+        """One-sided p value of "the truth is at or above `bound`": small says that it lies below."""
+        return self._p(self._scaled(bound) - self.value, self.error_high)
+
+    def _scaled(self, bound: float) -> float:
+        if not self.logarithmic:
+            return bound
+        return math.log(bound) if bound > 0.0 else -math.inf
+
+    def _p(self, distance: float, error: float) -> float:
+        if not self.known:
+            return math.nan
+        if math.isinf(distance):
+            return 0.0 if distance > 0.0 else 1.0
+        if error == 0.0:
+            return 0.0 if distance > 0.0 else 1.0
+        return float(_cdf(-distance / error, self.freedom))
+
+
+def from_interval(
+    value: float, low: float, high: float, *, confidence: float, n: int, logarithmic: bool = False
+) -> Estimate:
+    """The estimate whose normal interval at `confidence` is (low, high).
+
+    Args:
+        value: estimate.
+        low: lower end of its (bootstrap) interval.
+        high: upper end.
+        confidence: coverage of that interval.
+        n: replicates.
+        logarithmic: treat the logarithm as normal; then all three are above zero.
+
+    Returns:
+        The estimate; an end on the wrong side of the value counts as no error that way.
+    """
+    if logarithmic:
+        value, low, high = (math.log(max(x, _SMALLEST)) if math.isfinite(x) else math.nan for x in (value, low, high))
+    quantile = float(ndtri(0.5 + 0.5 * confidence))
+    errors = [end if math.isnan(end) else max(end, 0.0) / quantile for end in (value - low, high - value)]
+    return Estimate(value, *errors, n=n, logarithmic=logarithmic)
+
+
+def from_replicates(values: Sequence[float] | np.ndarray, *, logarithmic: bool = False) -> Estimate:
+    """Mean of independent replicates with Student's interval, mean ± t_{n−1} s/√n.
+
+    Args:
+        values: one number a replicate; what is not finite is left out.
+        logarithmic: of the logarithms, so that the mean is the geometric one.
+
+    Returns:
+        The estimate; without an error from fewer than two values.
+    """
+    usable = np.asarray(values, dtype=np.float64).ravel()
+    usable = usable[np.isfinite(usable)]
+    if logarithmic:
+        usable = np.log(np.maximum(usable, _SMALLEST))
+    n = len(usable)
+    if n < 2:
+        return Estimate(float(usable[0]) if n else math.nan, math.nan, math.nan, n, logarithmic=logarithmic)
+    error = float(usable.std(ddof=1)) / math.sqrt(n)
+    return Estimate(float(usable.mean()), error, error, n, float(n - 1), logarithmic)
+
+
+def combination(estimates: Sequence[Estimate], weights: Sequence[float]) -> Estimate:
+    """Σ w_i a_i of independent estimates with the errors of MOVER (Zou & Donner, Stat. Med. 27, 2008, eq. 9–10).
+
+    The distance to the lower end is √Σ w_i² (distance of a_i to the end that lowers the sum)². Where the estimates
+    are positively correlated (phases share their random numbers) the interval of a difference is too wide, never too
+    narrow.
+
+    Args:
+        estimates: all on the same scale and of normal law.
+        weights: one a estimate.
+
+    Returns:
+        The combination; n is the smallest.
+    """
+    low = high = value = 0.0
+    for estimate, weight in zip(estimates, weights, strict=True):
+        down, up = (estimate.error_low, estimate.error_high)[:: 1 if weight >= 0.0 else -1]
+        value += weight * estimate.value
+        low += (weight * down) ** 2
+        high += (weight * up) ** 2
+    fewest = min(estimate.n for estimate in estimates)
+    return Estimate(value, math.sqrt(low), math.sqrt(high), fewest, logarithmic=estimates[0].logarithmic)
+
+
+def slope(estimates: Sequence[Estimate], x: Sequence[float]) -> Estimate:
+    """Least-squares slope of independent estimates against x, Σ (x_i − x̄) a_i / Σ (x_i − x̄)², errors as above."""
+    x = np.asarray(x, dtype=np.float64)
+    centred = x - x.mean()
+    return combination(estimates, list(centred / (centred**2).sum()))
+
+
+def _quantile(probability: float, freedom: float) -> float:
+    return float(ndtri(probability) if math.isinf(freedom) else stdtrit(freedom, probability))
+
+
+def _cdf(t: float, freedom: float) -> float:
+    return ndtr(t) if math.isinf(freedom) else stdtr(freedom, t)
+
+
+def _exp(value: float) -> float:
+    return math.exp(value) if value < 700.0 else math.inf

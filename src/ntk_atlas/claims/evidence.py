@@ -1,0 +1,134 @@
+"""What an experiment offers to judge by, and the cells of it that claims are about."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from ntk_atlas.claims.decide import NotJudgedError
+from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.cubes.netcdf import read_netcdf
+from ntk_atlas.cubes.settings import experiment_settings
+
+PHASES = ("ordered", "critical", "chaotic")
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """The labelled arrays of one experiment.
+
+    Attributes:
+        name: name of the experiment.
+        settings: its settings.
+        cube: the cube.
+        dispersion: randomness of the kernel over untrained networks, if it was asked for.
+        output_variance: variance of outputs over trained networks, if it was asked for.
+    """
+
+    name: str
+    settings: ExperimentSettings
+    cube: xr.Dataset
+    dispersion: xr.Dataset | None = None
+    output_variance: xr.Dataset | None = None
+
+
+def read_evidence(
+    name: str,
+    cube: Path,
+    settings: ExperimentSettings | None = None,
+    dispersion: Path | None = None,
+    output_variance: Path | None = None,
+) -> Evidence:
+    """Reads the files of an experiment; its settings are those that the cube carries unless given."""
+    read = read_netcdf(cube)
+    others = [None if file is None else read_netcdf(file) for file in (dispersion, output_variance)]
+    return Evidence(name, settings or experiment_settings(read), read, *others)
+
+
+def need_dispersion(evidence: Evidence) -> xr.Dataset:
+    """The dispersion.
+
+    Raises:
+        NotJudgedError: `not run` if there is none.
+    """
+    if evidence.dispersion is None:
+        raise NotJudgedError("not run", "no untrained networks were sampled: add `dispersion` to the experiment")
+    return evidence.dispersion
+
+
+def need(dataset: xr.Dataset, *names: str) -> None:
+    """Checks that a dataset has variables with at least one value.
+
+    Raises:
+        NotJudgedError: `not run`, naming the first that is missing.
+    """
+    for name in names:
+        if name not in dataset or not bool(np.isfinite(dataset[name]).any()):
+            raise NotJudgedError("not run", f"{name} is not in the files of the experiment: run the study anew")
+
+
+def need_phases(evidence: Evidence, phases: Sequence[str]) -> None:
+    """Checks that a claim about phases applies, and that the grid has those phases.
+
+    Raises:
+        NotJudgedError: `not applicable` where phases are unknown, make no difference or do not vary; `not run` where
+            the grid lacks one of them.
+    """
+    network = evidence.settings.network
+    if network.factory is not None:
+        raise NotJudgedError("not applicable", "the phases of a network of your own are not known")
+    if network.bias_variance == 0.0 and (network.parameterization == "ntk" or not network.trainable_biases):
+        raise NotJudgedError(
+            "not applicable",
+            "with σ_b = 0 under NTK parameterization, or without trainable biases, no bias gradient is in the kernel, "
+            "and only through them do the phases differ",
+        )
+    present = list(dict.fromkeys(str(phase) for phase in evidence.cube["phase"].values))
+    if len(present) == 1:
+        raise NotJudgedError("not applicable", f"all init scales are {present[0]}: there are no phases to compare")
+    missing = [phase for phase in phases if phase not in present]
+    if missing:
+        raise NotJudgedError("not run", f"no init scale is {' or '.join(missing)}: add one to grid.init_scale")
+
+
+def scales_of(dataset: xr.Dataset, *phases: str) -> np.ndarray:
+    """Places of the init scales in these phases, by ascending χ₁."""
+    places = np.flatnonzero(np.isin(dataset["phase"].values, phases))
+    return places[np.argsort(dataset["chi_1"].values[places], kind="stable")]
+
+
+def deepest_cell(dataset: xr.Dataset, least_lambda: float = 0.0) -> dict[str, int]:
+    """Place of the deepest and narrowest cell, the largest λ.
+
+    Raises:
+        NotJudgedError: `not run` if its λ is below `least_lambda`: claims about deep networks say nothing of it.
+    """
+    place = {"depth": dataset.sizes["depth"] - 1, "width": 0}
+    depth, width = (int(dataset[dim].values[place[dim]]) for dim in place)
+    ratio = (depth + 1) / width
+    if ratio < least_lambda:
+        raise NotJudgedError(
+            "not run",
+            f"no deep networks: the largest λ = (depth + 1)/width is {ratio:.2g}, the claim is about {least_lambda:g} "
+            "and more: add deeper or narrower networks",
+        )
+    return place
+
+
+def settled_depths(dataset: xr.Dataset, scale: int, depth_scales: float) -> np.ndarray:
+    """Places of the depths with L = depth + 1 ≥ `depth_scales` · ξ₁ at the init scale at place `scale`."""
+    with np.errstate(divide="ignore"):
+        xi = 1.0 / np.abs(np.log(float(dataset["chi_1"].values[scale])))
+    return np.flatnonzero(dataset["depth"].values + 1 >= depth_scales * xi)
+
+
+def cell_text(dataset: xr.Dataset, place: dict[str, int]) -> str:
+    """The cell in words."""
+    parts = []
+    for dim, word in (("depth", "depth"), ("width", "width"), ("init_scale", "σ_w²")):
+        if dim in place:
+            value = f"{float(dataset[dim].values[place[dim]]):.5g}"
+            parts.append(f"{word} = {value}" if word == "σ_w²" else f"{word} {value}")
+    return ", ".join(parts)

@@ -1,0 +1,52 @@
+"""The claims of Seleznova & Kutyniok (2021, A1–A6; 2022, A'1–A'4) that single experiments can support."""
+
+from ntk_atlas.claims.dispersion import measure_exact_dispersion, measure_growth, measure_random_kernel
+from ntk_atlas.claims.measurement import Claim
+from ntk_atlas.claims.movement import (
+    measure_block_structure,
+    measure_constant_kernel,
+    measure_moving_kernel,
+    measure_ordered_regime,
+    measure_regime,
+)
+from ntk_atlas.claims.output_variance import measure_output_variance
+from ntk_atlas.claims.trainability import measure_untrainable
+
+FINITE_WIDTH = (
+    Claim(
+        "A1",
+        "Whether a network is in the NTK regime depends on the phase of its initialization and on its depth.",
+        measure_regime,
+    ),
+    Claim(
+        "A2",
+        "Deep networks whose gradients explode have a random kernel at initialization, the more so the deeper.",
+        measure_random_kernel,
+    ),
+    Claim("A3", "The kernel of the same networks changes much in training.", measure_moving_kernel),
+    Claim(
+        "A4",
+        "Networks whose gradients vanish are in the NTK regime: kernel neither random nor moving.",
+        measure_ordered_regime,
+    ),
+    Claim("A5", "But they become untrainable as they get deeper.", measure_untrainable),
+    Claim(
+        "A6",
+        "NTK theory predicts the variance of outputs over initializations for shallow wide networks, and fails for "
+        "deep narrow ones.",
+        measure_output_variance,
+    ),
+    Claim(
+        "A'1",
+        "The randomness of the kernel at initialization follows the exact law of finite networks in all phases.",
+        measure_exact_dispersion,
+    ),
+    Claim(
+        "A'2",
+        "Variability of the kernel grows exponentially with depth at criticality and in chaos, not in the ordered "
+        "phase.",
+        measure_growth,
+    ),
+    Claim("A'3", "Only in the ordered phase may the kernel of deep networks stay constant.", measure_constant_kernel),
+    Claim("A'4", "The block structure of the kernel matrix changes in training.", measure_block_structure),
+)

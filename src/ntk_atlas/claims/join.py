@@ -1,0 +1,85 @@
+"""The verdicts of all experiments in one table, and claims that need several of them: A7."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from ntk_atlas.claims.decide import Word
+from ntk_atlas.claims.judge import COLUMNS, Verdict, verdict_table
+from ntk_atlas.config.claims import Thresholds
+
+JUDGED = ("supported", "not supported", "inconclusive")
+_PARTS, _ACTIVATIONS = ("A2", "A3", "A4"), ("relu", "sigmoid")
+_STATEMENT = "A2, A3 and A4 hold for ReLU and for sigmoid networks."
+_TEXT = ("claim", "experiment", "statement", "statistic", "threshold", "verdict", "reason", "variables", "thresholds")
+
+
+def read_verdicts(path: Path) -> pd.DataFrame:
+    """Reads `claims.csv` of an experiment or a study; empty text stays text."""
+    table = pd.read_csv(path, dtype=dict.fromkeys(_TEXT, str), keep_default_na=True)
+    return table.fillna(dict.fromkeys(_TEXT, ""))
+
+
+def join_verdicts(
+    tables: Sequence[pd.DataFrame], activations: Mapping[str, str], thresholds: Thresholds
+) -> pd.DataFrame:
+    """The verdicts of a study.
+
+    Args:
+        tables: `claims.csv` of each experiment.
+        activations: activation of each experiment's networks, by name of the experiment.
+        thresholds: thresholds; A7 is judged if it stands in them.
+
+    Returns:
+        All rows, by claim and experiment, with those over several experiments.
+    """
+    joined = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=COLUMNS)
+    settings = thresholds.claims.a7
+    if settings is not None:
+        word, reason, n_supported, n_experiments = _both_activations(joined, activations)
+        n_parts = len(_PARTS) * len(_ACTIVATIONS)
+        verdict = Verdict(
+            "A7", "all experiments", _STATEMENT, settings.statistic, n_supported, math.nan, math.nan,
+            f"{n_parts} of {n_parts} supported", word, reason, "verdicts of A2 A3 A4", n_experiments,
+            thresholds=thresholds.digest(),
+        )  # fmt: skip
+        joined = pd.concat([joined, verdict_table([verdict])], ignore_index=True)
+    order = {name: i for i, name in enumerate(thresholds.claims.by_name())}
+    return joined.sort_values(
+        "claim", kind="stable", key=lambda names: names.map(lambda name: order.get(name, len(order)))
+    ).reset_index(drop=True)
+
+
+def _both_activations(joined: pd.DataFrame, activations: Mapping[str, str]) -> tuple[Word, str, float, int]:
+    """Verdict, reason, number of supported (activation, claim) pairs and of experiments behind them.
+
+    An intersection–union test: all six must be supported, by every experiment that judges A2, A3 and A4 alike. One
+    that no experiment supports and at least one rejects settles the matter the other way.
+    """
+    verdicts = {(row.experiment, row.claim): row.verdict for row in joined.itertuples()}
+    complete = [e for e in activations if all(verdicts.get((e, part)) in JUDGED for part in _PARTS)]
+    words, used, lacking = {}, 0, []
+    for activation in _ACTIVATIONS:
+        experiments = [e for e in complete if activations[e] == activation]
+        used += len(experiments)
+        if not experiments:
+            lacking.append(activation)
+        for part in _PARTS:
+            words[activation, part] = {verdicts[e, part] for e in experiments}
+    supported = [pair for pair, found in words.items() if found == {"supported"}]
+    rejected = [pair for pair, found in words.items() if "not supported" in found and "supported" not in found]
+    if lacking:
+        names = " and ".join(lacking)
+        return "not run", f"no experiment with {names} networks judges A2, A3 and A4", float(len(supported)), used
+    if rejected:
+        return "not supported", f"not supported: {_names(rejected)}", float(len(supported)), used
+    if len(supported) == len(words):
+        return "supported", "all six are supported", float(len(supported)), used
+    open_pairs = [pair for pair in words if pair not in supported]
+    return "inconclusive", f"open, or not alike in all experiments: {_names(open_pairs)}", float(len(supported)), used
+
+
+def _names(pairs: Sequence[tuple[str, str]]) -> str:
+    return ", ".join(f"{part} for {activation}" for activation, part in pairs)

@@ -1,0 +1,148 @@
+"""The verdicts on an experiment, one a claim that has thresholds."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+
+import pandas as pd
+
+from ntk_atlas.claims.decide import NotJudgedError, Region, Word, decide
+from ntk_atlas.claims.evidence import Evidence
+from ntk_atlas.claims.finite_width import FINITE_WIDTH
+from ntk_atlas.claims.measurement import Claim
+from ntk_atlas.config.claims import ClaimSettings, Thresholds
+from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.study.thresholds import seed_conflict
+
+CLAIMS: dict[str, Claim] = {claim.name: claim for claim in FINITE_WIDTH}
+"""Claims that single experiments can support, by name."""
+
+
+class SeedsError(ValueError):
+    """An experiment judged on networks that chose its thresholds."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One row of `claims.csv`.
+
+    Attributes:
+        claim: `A1`, …
+        experiment: name of the experiment.
+        statement: the claim in one sentence.
+        statistic: what is measured, in words.
+        value: the number that the verdict turns on, that of the comparison furthest from holding.
+        low: low end of its interval.
+        high: high end.
+        threshold: where the claim says it lies, in words.
+        verdict: supported, not supported, inconclusive, not run or not applicable.
+        reason: why, in one sentence.
+        variables: variables of the files that were used.
+        n: replicates behind the value.
+        lower: lower bound of the region, NaN if there is none.
+        upper: upper bound.
+        outside: whether the region lies beyond the bounds instead of between them.
+        thresholds: digest of the thresholds.
+    """
+
+    claim: str
+    experiment: str
+    statement: str
+    statistic: str
+    value: float
+    low: float
+    high: float
+    threshold: str
+    verdict: Word
+    reason: str
+    variables: str = ""
+    n: int = 0
+    lower: float = math.nan
+    upper: float = math.nan
+    outside: bool = False
+    thresholds: str = ""
+
+
+COLUMNS = [field.name for field in fields(Verdict)]
+
+
+def check_seeds(name: str, experiment: ExperimentSettings, thresholds: Thresholds) -> None:
+    """Checks that an experiment's networks are not those that the thresholds were chosen with.
+
+    Args:
+        name: name of the experiment.
+        experiment: its settings.
+        thresholds: thresholds, with the seeds that chose them.
+
+    Raises:
+        SeedsError: naming the key of the seed.
+    """
+    conflict = seed_conflict(experiment, thresholds)
+    if conflict:
+        raise SeedsError(f"experiments.{name}.{conflict[0]}: {conflict[1]}")
+
+
+def judge_experiment(evidence: Evidence, thresholds: Thresholds) -> list[Verdict]:
+    """Judges the claims that have thresholds and that a single experiment can support.
+
+    Args:
+        evidence: what the experiment offers.
+        thresholds: thresholds, with the seeds that chose them.
+
+    Returns:
+        One verdict a claim, in the order of `CLAIMS`.
+
+    Raises:
+        SeedsError: if the experiment's networks are those that the thresholds were chosen with.
+    """
+    check_seeds(evidence.name, evidence.settings, thresholds)
+    given = thresholds.claims.by_name()
+    return [judge(CLAIMS[name], evidence, given[name], thresholds) for name in CLAIMS if name in given]
+
+
+def judge(claim: Claim, evidence: Evidence, settings: ClaimSettings, thresholds: Thresholds) -> Verdict:
+    """Judges one claim.
+
+    Args:
+        claim: the claim.
+        evidence: what the experiment offers.
+        settings: thresholds of this claim.
+        thresholds: the file they are from; gives confidence and replicates.
+
+    Returns:
+        The verdict; a claim that cannot be judged says why.
+    """
+    head = (claim.name, evidence.name, claim.statement, settings.statistic)
+    digest = thresholds.digest()
+    try:
+        measured = claim.measure(evidence, settings)
+    except NotJudgedError as reason:
+        return Verdict(*head, math.nan, math.nan, math.nan, "", reason.word, str(reason), thresholds=digest)
+    decision = decide(
+        measured.comparisons,
+        confidence=thresholds.confidence,
+        least_replicates=thresholds.least_replicates,
+        remark=measured.remark,
+    )
+    comparison = decision.comparison or measured.comparisons[0]
+    region: Region = comparison.region
+    return Verdict(
+        *head,
+        decision.value,
+        decision.low,
+        decision.high,
+        str(region),
+        decision.word,
+        decision.reason,
+        " ".join(measured.variables),
+        comparison.estimate.n,
+        region.lower if math.isfinite(region.lower) else math.nan,
+        region.upper if math.isfinite(region.upper) else math.nan,
+        region.outside,
+        digest,
+    )
+
+
+def verdict_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
+    """The verdicts as a table, a row each."""
+    return pd.DataFrame([asdict(verdict) for verdict in verdicts], columns=COLUMNS)

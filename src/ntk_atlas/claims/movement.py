@@ -1,0 +1,226 @@
+"""Claims about the kernel in training, and about the regime as a whole: A1, A3, A4, A'3, A'4."""
+
+import numpy as np
+import xarray as xr
+
+from ntk_atlas.claims.decide import Comparison, NotJudgedError, Region
+from ntk_atlas.claims.dispersion import LOG_VARIANCE, log_variance
+from ntk_atlas.claims.estimates import combination
+from ntk_atlas.claims.evidence import (
+    PHASES,
+    Evidence,
+    cell_text,
+    deepest_cell,
+    need,
+    need_dispersion,
+    need_phases,
+    scales_of,
+    settled_depths,
+)
+from ntk_atlas.claims.measurement import Measurement, remarks
+from ntk_atlas.claims.networks import at_largest_n, cell_estimate, final_values, ratio_estimate, replicate_remark
+from ntk_atlas.config.claims import (
+    BlockStructureSettings,
+    ConstantKernelSettings,
+    MovingKernelSettings,
+    OrderedRegimeSettings,
+    RegimeSettings,
+)
+
+DRIFT, EQUAL_LOSS = "kernel_drift", "kernel_drift_at_equal_loss"
+
+
+def measure_regime(evidence: Evidence, thresholds: RegimeSettings) -> Measurement:
+    """A1: chaotic against ordered at the deepest cell, and deep against shallow in chaos; dispersion and drift.
+
+    Raises:
+        NotJudgedError: where there is nothing to compare.
+    """
+    need_phases(evidence, ["ordered", "chaotic"])
+    dispersion, cube = need_dispersion(evidence), at_largest_n(evidence.cube)
+    need(dispersion, LOG_VARIANCE)
+    need(cube, DRIFT)
+    if min(dispersion.sizes["depth"], cube.sizes["depth"]) < 2:
+        raise NotJudgedError("not run", "there is one depth only: add some to grid.depth and dispersion.depth")
+    comparisons = []
+    for text, high, low in _contrasts(dispersion, thresholds.least_lambda.value):
+        difference = combination([log_variance(evidence, high), log_variance(evidence, low)], [1.0, -1.0])
+        region = Region(lower=thresholds.log_variance_difference.value)
+        comparisons.append(Comparison(f"Var log Θ, {text}, difference", difference, region))
+    drift, factor = final_values(cube, DRIFT), thresholds.drift_factor.value
+    for text, high, low in _contrasts(cube, thresholds.least_lambda.value):
+        ratio = ratio_estimate(drift.isel(high), drift.isel(low))
+        region = Region(1.0 / factor, factor, outside=True)
+        comparisons.append(Comparison(f"drift, {text}, ratio", ratio, region, trained=True))
+    return Measurement(comparisons, [LOG_VARIANCE, DRIFT], replicate_remark(cube))
+
+
+def measure_moving_kernel(evidence: Evidence, thresholds: MovingKernelSettings) -> Measurement:
+    """A3: drift of the deepest chaotic networks, at the last epoch and at equal training loss.
+
+    Raises:
+        NotJudgedError: where there is nothing to compare.
+    """
+    need_phases_of_movement(evidence, ["chaotic"])
+    cube = at_largest_n(evidence.cube)
+    need(cube, DRIFT)
+    place = deepest_cell(cube, thresholds.least_lambda.value)
+    region = Region(lower=thresholds.drift.value)
+    cells = [place | {"init_scale": int(scale)} for scale in scales_of(cube, "chaotic")]
+    comparisons, remark = _drifts(cube, cells, region, all_cells=True)
+    return Measurement(comparisons, [DRIFT, EQUAL_LOSS], remarks(remark, replicate_remark(cube)))
+
+
+def measure_ordered_regime(evidence: Evidence, thresholds: OrderedRegimeSettings) -> Measurement:
+    """A4: Var log Θ and drift of all ordered cells with L ≥ depth_scales · ξ₁, drift at equal epoch and loss.
+
+    Raises:
+        NotJudgedError: where there is nothing to compare.
+    """
+    need_phases(evidence, ["ordered"])
+    dispersion, cube = need_dispersion(evidence), at_largest_n(evidence.cube)
+    need(dispersion, LOG_VARIANCE)
+    need(cube, DRIFT)
+    scales = thresholds.depth_scales.value
+    calm = Region(upper=thresholds.log_variance.value)
+    comparisons = [
+        Comparison(f"Var log Θ at {cell_text(dispersion, cell)}", log_variance(evidence, cell, logarithmic=True), calm)
+        for cell in _settled_cells(dispersion, scales)
+    ]
+    still = Region(upper=thresholds.drift.value)
+    drifts, remark = _drifts(cube, _settled_cells(cube, scales), still, all_cells=False)
+    if not comparisons or not drifts:
+        where = "dispersion.depth" if not comparisons else "grid.depth"
+        raise NotJudgedError("not run", f"no ordered cell has depth + 1 ≥ {scales:g} ξ₁: add depths to {where}")
+    return Measurement(
+        [*comparisons, *drifts], [LOG_VARIANCE, DRIFT, EQUAL_LOSS], remarks(remark, replicate_remark(cube))
+    )
+
+
+def measure_constant_kernel(evidence: Evidence, thresholds: ConstantKernelSettings) -> Measurement:
+    """A'3: drift of the deepest networks, small if ordered, large if critical or chaotic.
+
+    Raises:
+        NotJudgedError: where there is nothing to compare.
+    """
+    need_phases(evidence, PHASES)
+    cube = at_largest_n(evidence.cube)
+    need(cube, DRIFT)
+    place = deepest_cell(cube, thresholds.least_lambda.value)
+    drift, comparisons = final_values(cube, DRIFT), []
+    for scale in scales_of(cube, *PHASES):
+        ordered = cube["phase"].values[scale] == "ordered"
+        if ordered and place["depth"] not in settled_depths(cube, int(scale), thresholds.depth_scales.value):
+            continue
+        bound = thresholds.ordered_drift.value if ordered else thresholds.drift.value
+        region = Region(upper=bound) if ordered else Region(lower=bound)
+        comparisons.append(_drift(cube, drift, place | {"init_scale": int(scale)}, region))
+    if not any(says_small(comparison.region) for comparison in comparisons):
+        raise NotJudgedError(
+            "not run",
+            f"no ordered init scale has depth + 1 ≥ {thresholds.depth_scales.value:g} ξ₁: add deeper networks",
+        )
+    return Measurement(comparisons, [DRIFT], replicate_remark(cube))
+
+
+def measure_block_structure(evidence: Evidence, thresholds: BlockStructureSettings) -> Measurement:
+    """A'4: change of (within − between) over training, at the deepest cell, at criticality.
+
+    Where no init scale is critical, the chaotic one closest to it; a network of the user's own: all init scales.
+
+    Raises:
+        NotJudgedError: where there is nothing to compare.
+    """
+    if _is_regression(evidence):
+        raise NotJudgedError("not applicable", "class blocks need classes, and these data are a regression task")
+    cube = at_largest_n(evidence.cube)
+    need(cube, "within_class_ratio", "between_class_ratio")
+    place = deepest_cell(cube, thresholds.least_lambda.value)
+    places = next(
+        (scales_of(cube, phase)[:1] for phase in ("critical", "chaotic") if len(scales_of(cube, phase))), None
+    )
+    if places is None:
+        if evidence.settings.network.factory is None:
+            raise NotJudgedError("not run", "no init scale is critical or chaotic: add one to grid.init_scale")
+        places = np.arange(cube.sizes["init_scale"])
+    within, between = (final_values(cube, f"{name}_class_ratio") for name in ("within", "between"))
+    start = (cube["within_class_ratio"] - cube["between_class_ratio"]).sel(epoch=0, drop=True)
+    change = (within - between) - start
+    bound = thresholds.change.value
+    comparisons = []
+    for scale in places:
+        cell = place | {"init_scale": int(scale)}
+        label = f"change of (within − between)/diagonal at {cell_text(cube, cell)}"
+        estimate = cell_estimate(change.isel(cell))
+        comparisons.append(Comparison(label, estimate, Region(-bound, bound, outside=True), trained=True))
+    return Measurement(comparisons, ["within_class_ratio", "between_class_ratio"], replicate_remark(cube))
+
+
+def need_phases_of_movement(evidence: Evidence, phases: list[str]) -> None:
+    """As `need_phases`, but movement depends on the init scale also where dispersion does not.
+
+    Raises:
+        NotJudgedError: if phases are unknown, or the grid lacks one.
+    """
+    if evidence.settings.network.factory is not None:
+        raise NotJudgedError("not applicable", "the phases of a network of your own are not known")
+    missing = [phase for phase in phases if not len(scales_of(evidence.cube, phase))]
+    if missing:
+        raise NotJudgedError("not run", f"no init scale is {' or '.join(missing)}: add one to grid.init_scale")
+
+
+def says_small(region: Region) -> bool:
+    """Whether a region says "small"."""
+    return bool(np.isfinite(region.upper))
+
+
+def _contrasts(dataset: xr.Dataset, least_lambda: float) -> list[tuple[str, dict[str, int], dict[str, int]]]:
+    """(words, cell that should be larger, cell that should be smaller): across phases, and across depths in chaos."""
+    deep = deepest_cell(dataset, least_lambda)
+    ordered, chaotic = int(scales_of(dataset, "ordered")[0]), int(scales_of(dataset, "chaotic")[-1])
+    top = deep | {"init_scale": chaotic}
+    return [
+        (f"chaotic to ordered at {cell_text(dataset, deep)}", top, deep | {"init_scale": ordered}),
+        (f"deepest to shallowest in chaos at {cell_text(dataset, top)}", top, top | {"depth": 0}),
+    ]
+
+
+def _settled_cells(dataset: xr.Dataset, depth_scales: float) -> list[dict[str, int]]:
+    return [
+        {"depth": int(depth), "width": width, "init_scale": int(scale)}
+        for scale in scales_of(dataset, "ordered")
+        for depth in settled_depths(dataset, int(scale), depth_scales)
+        for width in range(dataset.sizes["width"])
+    ]
+
+
+def _drift(cube: xr.Dataset, drift: xr.DataArray, cell: dict[str, int], region: Region, at: str = "") -> Comparison:
+    label = f"drift{at} at {cell_text(cube, cell)}"
+    return Comparison(label, cell_estimate(drift.isel(cell), logarithmic=True), region, trained=True)
+
+
+def _drifts(
+    cube: xr.Dataset, cells: list[dict[str, int]], region: Region, *, all_cells: bool
+) -> tuple[list[Comparison], str]:
+    """Drift at the last epoch and at equal loss, and a remark on networks that did not get there.
+
+    A cell where a replicate did not reach the loss has no comparison there, unless `all_cells`: "it moved" must hold at
+    equal loss too, while "it did not move" may be said of networks that cannot be trained.
+    """
+    final = final_values(cube, DRIFT)
+    comparisons = [_drift(cube, final, cell, region) for cell in cells]
+    if EQUAL_LOSS not in cube:
+        return comparisons, "drift at equal loss is not in the cube"
+    reached = total = 0
+    for comparison, cell in zip(tuple(comparisons), cells, strict=True):
+        values = cube[EQUAL_LOSS].isel(cell)
+        reached, total = reached + int(values.notnull().sum()), total + values.size
+        at_loss = _drift(cube, cube[EQUAL_LOSS], cell, region, " at equal loss")
+        if all_cells or at_loss.estimate.n == comparison.estimate.n:
+            comparisons.append(at_loss)
+    return comparisons, "" if reached == total else f"{reached} of {total} networks reached movement.equal_loss"
+
+
+def _is_regression(evidence: Evidence) -> bool:
+    dataset = evidence.settings.dataset
+    return dataset.source in ("diabetes", "teacher") or getattr(dataset, "task", "") == "regression"

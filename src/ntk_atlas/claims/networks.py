@@ -1,0 +1,61 @@
+"""Trained networks as replicates: draws, paired where cells are compared; diverged networks left out."""
+
+import numpy as np
+import xarray as xr
+
+from ntk_atlas.claims.estimates import Estimate, from_replicates
+from ntk_atlas.scaling_laws.intervals import finite_mean
+from ntk_atlas.status import Status
+
+ONE_DRAW = "one draw: the interval is over networks only"
+
+
+def at_largest_n(cube: xr.Dataset) -> xr.Dataset:
+    """The cube at its largest training set."""
+    return cube.isel(n_train=int(cube["n_train"].values.argmax())) if "n_train" in cube.dims else cube
+
+
+def trained(cube: xr.Dataset, values: xr.DataArray) -> xr.DataArray:
+    """The values of networks that were trained to the end; others are NaN."""
+    return values.where(~cube["status"].isin([int(Status.DIVERGED), int(Status.MISSING)]))
+
+
+def final_values(cube: xr.Dataset, name: str) -> xr.DataArray:
+    """A measure along training at the last checkpoint that each network has, those trained to the end only."""
+    values = trained(cube, cube[name]).transpose(..., "epoch")
+    last = values.notnull().cumsum("epoch").argmax("epoch")
+    return values.isel(epoch=last).drop_vars("epoch", errors="ignore")
+
+
+def replicates(values: xr.DataArray) -> np.ndarray:
+    """One number a replicate of a cell with dimensions (draw, seed).
+
+    A draw has data and networks of its own: its replicate is the mean of its seeds. With one draw, seeds are the
+    replicates, and an interval of theirs is over networks only.
+    """
+    array = values.transpose("draw", "seed").values.astype(np.float64)
+    return finite_mean(array) if len(array) > 1 else array[0]
+
+
+def cell_estimate(values: xr.DataArray, *, logarithmic: bool = False) -> Estimate:
+    """Mean over the replicates of a cell (draw, seed); geometric for positive measures."""
+    if logarithmic:
+        values = np.log(values.clip(min=1e-8))
+        plain = from_replicates(replicates(values))
+        return Estimate(plain.value, plain.error_low, plain.error_high, plain.n, plain.freedom, logarithmic=True)
+    return from_replicates(replicates(values))
+
+
+def ratio_estimate(values: xr.DataArray, reference: xr.DataArray) -> Estimate:
+    """Geometric mean of values/reference, paired: the same draw and seed start from the same random numbers."""
+    return cell_estimate(values.clip(min=1e-8) / reference.clip(min=1e-8), logarithmic=True)
+
+
+def replicate_remark(cube: xr.Dataset) -> str:
+    """What to say of intervals over a single draw; empty otherwise."""
+    return ONE_DRAW if cube.sizes["draw"] == 1 else ""
+
+
+def diverged_share(cube: xr.Dataset, place: dict[str, int]) -> float:
+    """Share of diverged networks in a cell."""
+    return float((cube["status"].isel(place) == int(Status.DIVERGED)).mean())

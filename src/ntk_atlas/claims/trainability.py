@@ -1,0 +1,91 @@
+"""Claim A5: ordered networks become untrainable with depth."""
+
+import numpy as np
+import xarray as xr
+
+from ntk_atlas.claims.decide import Comparison, NotJudgedError, Region
+from ntk_atlas.claims.evidence import Evidence, cell_text, need, need_phases, scales_of, settled_depths
+from ntk_atlas.claims.measurement import Measurement, remarks
+from ntk_atlas.claims.networks import at_largest_n, cell_estimate, diverged_share, replicate_remark, trained
+from ntk_atlas.config.claims import UntrainableSettings
+
+
+def measure_untrainable(evidence: Evidence, thresholds: UntrainableSettings) -> Measurement:
+    """A5: final training MSE over that of predicting zero, best of the learning rates, at the largest width.
+
+    At the deepest depth, ordered networks (with L ≥ depth_scales · ξ₁) must stay untrained and critical ones be
+    trained; at the shallowest depth, the same ordered networks must be trained. Diverged networks are left out, and a
+    cell with too many of them decides nothing.
+
+    Raises:
+        NotJudgedError: where there is nothing to compare.
+    """
+    need_phases(evidence, ["ordered", "critical"])
+    _need_fair_training(evidence)
+    cube = at_largest_n(evidence.cube)
+    need(cube, "final_train_mse", "zero_train_mse")
+    if cube.sizes["depth"] < 2:
+        raise NotJudgedError("not run", "there is one depth only: add some to grid.depth")
+    share = trained(cube, cube["final_train_mse"]) / cube["zero_train_mse"]
+    deep = {"depth": cube.sizes["depth"] - 1, "width": cube.sizes["width"] - 1}
+    scales = thresholds.depth_scales.value
+    ordered = [s for s in scales_of(cube, "ordered") if deep["depth"] in settled_depths(cube, int(s), scales)]
+    if not ordered:
+        raise NotJudgedError("not run", f"no ordered cell has depth + 1 ≥ {scales:g} ξ₁: add depths to grid.depth")
+    untrained, learnt = Region(lower=thresholds.untrained.value), Region(upper=thresholds.trained.value)
+    cells = [(deep | {"init_scale": int(s)}, untrained) for s in ordered]
+    cells += [(deep | {"depth": 0, "init_scale": int(s)}, learnt) for s in ordered]
+    cells += [(deep | {"init_scale": int(s)}, learnt) for s in scales_of(cube, "critical")]
+    for cell, _ in cells:
+        diverged = diverged_share(cube, cell)
+        if diverged > thresholds.most_diverged.value:
+            raise NotJudgedError(
+                "inconclusive",
+                f"{diverged:.0%} of the networks diverged at {cell_text(cube, cell)} with every learning rate: add "
+                "smaller ones to training.learning_rate.relative",
+            )
+    comparisons = [
+        Comparison(
+            f"final training MSE over that of zero at {cell_text(cube, cell)}",
+            cell_estimate(share.isel(cell), logarithmic=True),
+            region,
+            trained=True,
+        )
+        for cell, region in cells
+    ]
+    remark = remarks(_crossings(cube, share, thresholds.untrained.value), replicate_remark(cube))
+    return Measurement(comparisons, ["final_train_mse", "zero_train_mse", "status"], remark)
+
+
+def crossing_depth(depth: np.ndarray, share: np.ndarray, level: float) -> float:
+    """L = depth + 1 at which the share first rises above a level, interpolated in log share; NaN if it never does."""
+    above = np.flatnonzero(share > level)
+    if not len(above) or above[0] == 0:
+        return float("nan")
+    i = above[0]
+    log = np.log(share[i - 1 : i + 1])
+    weight = (np.log(level) - log[0]) / (log[1] - log[0])
+    return float(depth[i - 1] + weight * (depth[i] - depth[i - 1]) + 1)
+
+
+def _crossings(cube: xr.Dataset, share: xr.DataArray, level: float) -> str:
+    """Crossing depths in units of ξ₁, a number an ordered init scale: equal if the crossing goes with ξ₁."""
+    ratios = []
+    for scale in scales_of(cube, "ordered"):
+        curve = share.isel(width=-1, init_scale=int(scale))
+        mean = np.exp(np.log(curve.clip(min=1e-8)).mean([dim for dim in curve.dims if dim != "depth"]))
+        crossing = crossing_depth(cube["depth"].values, mean.values, level)
+        if np.isfinite(crossing):
+            ratios.append(f"{crossing * abs(np.log(float(cube['chi_1'].values[scale]))):.2g}")
+    return f"ordered networks cross {level:g} at {', '.join(ratios)} ξ₁" if ratios else ""
+
+
+def _need_fair_training(evidence: Evidence) -> None:
+    training = evidence.settings.training
+    if training.optimizer == "adam":
+        raise NotJudgedError("not run", "adam rescales vanishing gradients and hides the claim: use sgd or momentum")
+    if not isinstance(training.learning_rate.relative, tuple):
+        raise NotJudgedError(
+            "not run",
+            "one learning rate cannot tell untrainable from ill chosen: give training.learning_rate.relative several",
+        )

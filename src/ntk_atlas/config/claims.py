@@ -1,0 +1,205 @@
+"""Settings of the judge of claims: thresholds with their reasons, and the seeds that chose them."""
+
+from typing import Annotated
+
+from pydantic import ConfigDict, Field, NonNegativeInt
+
+from ntk_atlas.config.base import Settings
+
+Sentence = Annotated[str, Field(min_length=10)]
+
+
+class Threshold(Settings):
+    """One number that a verdict turns on, and why it is that number."""
+
+    value: float
+    """The number."""
+    reason: Sentence
+    """Why this one."""
+
+
+class ClaimSettings(Settings):
+    """What every claim has; the thresholds are added by each."""
+
+    statistic: Sentence
+    """What is measured, in words; it stands beside the verdict."""
+
+
+class RegimeSettings(ClaimSettings):
+    """A1: dispersion and drift differ between phases, and between depths."""
+
+    log_variance_difference: Threshold
+    """Least difference of Var log Θ, chaotic − ordered and deep − shallow."""
+    drift_factor: Threshold
+    """Least ratio of drifts, either way."""
+    least_lambda: Threshold
+    """λ from which a network counts as deep."""
+
+
+class RandomKernelSettings(ClaimSettings):
+    """A2: the kernel of deep chaotic networks is random at initialization."""
+
+    log_variance: Threshold
+    """Least Var log Θ."""
+    growth: Threshold
+    """Least slope of Var log Θ in λ."""
+    least_lambda: Threshold
+    """λ from which a network counts as deep."""
+
+
+class MovingKernelSettings(ClaimSettings):
+    """A3: the kernel of deep chaotic networks changes in training."""
+
+    drift: Threshold
+    """Least relative drift."""
+    least_lambda: Threshold
+    """λ from which a network counts as deep."""
+
+
+class OrderedRegimeSettings(ClaimSettings):
+    """A4: ordered networks are in the NTK regime."""
+
+    log_variance: Threshold
+    """Largest Var log Θ."""
+    drift: Threshold
+    """Largest relative drift."""
+    depth_scales: Threshold
+    """Depth, in units of ξ₁, from which the ordered phase has settled."""
+
+
+class UntrainableSettings(ClaimSettings):
+    """A5: ordered networks become untrainable with depth."""
+
+    untrained: Threshold
+    """Final training MSE, over that of predicting zero, above which a network is untrained."""
+    trained: Threshold
+    """And below which it is trained."""
+    depth_scales: Threshold
+    """Depth, in units of ξ₁, from which an ordered network should be untrainable."""
+    most_diverged: Threshold
+    """Largest share of diverged networks in a cell that is judged."""
+
+
+class OutputVarianceClaimSettings(ClaimSettings):
+    """A6: NTK theory predicts the variance of outputs, within limits."""
+
+    factor: Threshold
+    """Ratio of variances, either way, up to which theory holds."""
+    least_networks: Threshold
+    """Fewest networks a cell."""
+
+
+class BothActivationsSettings(ClaimSettings):
+    """A7: claims A2–A4 hold for ReLU and for sigmoid networks; judged over all experiments."""
+
+
+class ExactDispersionSettings(ClaimSettings):
+    """A'1: the dispersion of the kernel follows the exact law in all phases."""
+
+    network_factor: Threshold
+    """Ratio of Var log Θ of networks and of the exact law, either way."""
+    theory_factor: Threshold
+    """Ratio of R of the exact law and of the finite sums, either way."""
+    largest_lambda: Threshold
+    """λ up to which the sums are judged."""
+
+
+class GrowthSettings(ClaimSettings):
+    """A'2: variability grows exponentially with depth, except in the ordered phase."""
+
+    growth: Threshold
+    """Least slope of Var log Θ in λ, critical and chaotic."""
+    ordered_growth: Threshold
+    """Largest slope of Var log Θ in λ, ordered, either way."""
+    depth_scales: Threshold
+    """Depth, in units of ξ₁, from which the ordered phase has settled."""
+
+
+class ConstantKernelSettings(ClaimSettings):
+    """A'3: only in the ordered phase may the kernel stay constant in training."""
+
+    drift: Threshold
+    """Least relative drift, critical and chaotic."""
+    ordered_drift: Threshold
+    """Largest relative drift, ordered."""
+    least_lambda: Threshold
+    """λ from which a network counts as deep."""
+    depth_scales: Threshold
+    """Depth, in units of ξ₁, from which the ordered phase has settled."""
+
+
+class BlockStructureSettings(ClaimSettings):
+    """A'4: the kernel's block structure changes in training."""
+
+    change: Threshold
+    """Least change of (within − between), in units of the mean diagonal."""
+    least_lambda: Threshold
+    """λ from which a network counts as deep."""
+
+
+def claim_name(field: str) -> str:
+    """Name of a claim as it is written: `a1` → `A1`, `a_prime_1` → `A'1`."""
+    return field.upper().replace("_PRIME_", "'")
+
+
+class ClaimThresholds(Settings):
+    """Thresholds by claim; a claim that is not here is not judged."""
+
+    model_config = ConfigDict(alias_generator=claim_name)
+
+    a1: RegimeSettings | None = None
+    """A1."""
+    a2: RandomKernelSettings | None = None
+    """A2."""
+    a3: MovingKernelSettings | None = None
+    """A3."""
+    a4: OrderedRegimeSettings | None = None
+    """A4."""
+    a5: UntrainableSettings | None = None
+    """A5."""
+    a6: OutputVarianceClaimSettings | None = None
+    """A6."""
+    a7: BothActivationsSettings | None = None
+    """A7."""
+    a_prime_1: ExactDispersionSettings | None = None
+    """A'1."""
+    a_prime_2: GrowthSettings | None = None
+    """A'2."""
+    a_prime_3: ConstantKernelSettings | None = None
+    """A'3."""
+    a_prime_4: BlockStructureSettings | None = None
+    """A'4."""
+
+    def by_name(self) -> dict[str, ClaimSettings]:
+        """The claims that have thresholds, by name."""
+        given = {claim_name(field): getattr(self, field) for field in type(self).model_fields}
+        return {name: settings for name, settings in given.items() if settings is not None}
+
+
+class ChosenWithSettings(Settings):
+    """On which networks the thresholds were chosen; they judge others."""
+
+    seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)]
+    """Values of `training.seed` and `dispersion.seed`; experiments with one of them are refused."""
+    note: Sentence
+    """What was looked at."""
+
+
+class Thresholds(Settings):
+    """A file of thresholds: `config/claims/<study>.yaml`."""
+
+    chosen_with: ChosenWithSettings
+    """How the thresholds came about."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
+    """Coverage of the two-sided intervals that verdicts rest on."""
+    least_replicates: Annotated[int, Field(ge=2)] = 5
+    """Replicates (draws; networks if there is one draw) below which a claim about trained networks stays open."""
+    claims: ClaimThresholds
+    """The claims."""
+
+    def digest(self) -> str:
+        """16 hexadecimal digits over everything in the file but its formatting and comments."""
+        import hashlib
+
+        text = self.model_dump_json(by_alias=True, exclude_none=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,63 @@
+"""The file of thresholds that claims are judged by: read, checked, and kept apart from the networks it judges."""
+
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from ntk_atlas.config.claims import Thresholds
+from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.study.problems import ConfigError, validation_problems
+
+
+def load_thresholds(path: Path) -> Thresholds:
+    """Reads and validates thresholds.
+
+    Args:
+        path: a YAML file.
+
+    Returns:
+        The thresholds.
+
+    Raises:
+        ConfigError: naming the file and, for each problem, its key.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"there is no file of thresholds {path} (relative to {Path.cwd()}): correct the path")
+    try:
+        content = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} must be a mapping with `chosen_with` and `claims`")
+    content.pop("shared", None)  # a place for YAML anchors
+    try:
+        return Thresholds.model_validate(content)
+    except ValidationError as error:
+        problems = validation_problems(error, content, Thresholds)
+        lines = [f"{path}: {'.'.join(map(str, problem.key))}: {problem.message}" for problem in problems]
+        raise ConfigError("\n".join(lines)) from None
+
+
+def seed_conflict(experiment: ExperimentSettings, thresholds: Thresholds) -> tuple[str, str] | None:
+    """Whether an experiment would be judged on networks that its thresholds were chosen with.
+
+    Args:
+        experiment: settings.
+        thresholds: thresholds.
+
+    Returns:
+        The key of the seed and a sentence; None if there is no conflict.
+    """
+    seeds = {"training.seed": experiment.training.seed}
+    if experiment.dispersion is not None:
+        seeds["dispersion.seed"] = experiment.dispersion.seed
+    for key, seed in seeds.items():
+        if seed in thresholds.chosen_with.seeds:
+            chosen = ", ".join(map(str, thresholds.chosen_with.seeds))
+            return key, (
+                f"{seed} is among the seeds that chose the thresholds of the claims ({chosen}); what chose a threshold "
+                "cannot be judged by it: take another seed"
+            )
+    return None
