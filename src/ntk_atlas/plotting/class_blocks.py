@@ -95,10 +95,8 @@ def _finding(shown: xr.Dataset) -> str:
     place = {"depth": shown["depth"].values[-1], "width": shown["width"].values[0]}
     difference = select(contrast(shown), place)
     ends = [difference.isel(epoch=0), at_last_checkpoint(difference)]
-    survived = np.isfinite(ends[1]) & np.isfinite(ends[0])
-    first, last = (
-        end.where(survived).mean([dim for dim in ("draw", "seed") if dim in end.dims]).values for end in ends
-    )
+    survived = select(shown["status"], place) != int(Status.DIVERGED)
+    first, last = (end.where(survived).mean(("draw", "seed")).values for end in ends)
     parts = [
         f"{name} {a:.2f} → {b:.2f}" if np.isfinite(b) else f"{name} –"
         for name, a, b in zip(scale_names(shown), first, last, strict=True)

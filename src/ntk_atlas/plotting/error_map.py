@@ -133,7 +133,7 @@ def _draw_map(
         value = table[row, column]
         if not np.isfinite(value):
             continue
-        ink = _contrasting_ink(colormaps[cmap](norm(value)))
+        ink = contrasting_ink(colormaps[cmap](norm(value)))
         middle = (column + n_columns / 2, row + n_rows / 2)
         ax.text(
             *middle,
@@ -170,22 +170,27 @@ def _panel_title(name: str, values: xr.DataArray, shown: xr.Dataset) -> str:
 
 
 def _label_axes(used: np.ndarray, n_columns: int, shown: xr.Dataset) -> None:
-    scales = [f"{scale:g}" for scale in shown["init_scale"].values]
     rows = [f"{depth} × {width}" for depth in shown["depth"].values for width in shown["width"].values]
-    phases = [str(phase) for phase in shown["phase"].values] if "phase" in shown.coords else []
-    runs = [(phase, [i for i, _ in run]) for phase, run in groupby(enumerate(phases), key=lambda item: item[1])]
-    named = [(phase, np.mean(places) + 0.5) for phase, places in runs if phase != "unknown"]
     for i, ax in enumerate(used):
-        ax.set_xticks(np.arange(len(scales)) + 0.5, scales)
-        ax.xaxis.remove_overlapping_locs = False  # a phase may stand right under its scale
-        ax.set_xticks([place for _, place in named], [f"\n{phase}" for phase, _ in named], minor=True)
-        ax.tick_params(which="both", length=0)
-        ax.tick_params(axis="x", which="minor", labelsize=rcParams["xtick.labelsize"] * 0.85, labelcolor=QUIET)
+        label_init_scales(ax, shown)
         if i + n_columns >= len(used):
             ax.set_xlabel(r"init scale $\sigma_w^2$")
         if i % n_columns == 0:
             ax.set_yticks(np.arange(len(rows)) + 0.5, rows, rotation=0)
             ax.set_ylabel("depth × width\n(hidden layers × units)")
+
+
+def label_init_scales(ax: Axes, shown: xr.Dataset) -> None:
+    """Writes init scales under the columns of a map whose cells have sides of 1, and their phases under those."""
+    scales = [f"{scale:g}" for scale in shown["init_scale"].values]
+    phases = [str(phase) for phase in shown["phase"].values] if "phase" in shown.coords else []
+    runs = [(phase, [i for i, _ in run]) for phase, run in groupby(enumerate(phases), key=lambda item: item[1])]
+    named = [(phase, np.mean(places) + 0.5) for phase, places in runs if phase != "unknown"]
+    ax.set_xticks(np.arange(len(scales)) + 0.5, scales)
+    ax.xaxis.remove_overlapping_locs = False  # a phase may stand right under its scale
+    ax.set_xticks([place for _, place in named], [f"\n{phase}" for phase, _ in named], minor=True)
+    ax.tick_params(which="both", length=0)
+    ax.tick_params(axis="x", which="minor", labelsize=rcParams["xtick.labelsize"] * 0.85, labelcolor=QUIET)
 
 
 def short_number(value: float) -> str:
@@ -195,7 +200,8 @@ def short_number(value: float) -> str:
     return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
 
 
-def _contrasting_ink(color: tuple[float, ...]) -> str:
+def contrasting_ink(color: tuple[float, ...]) -> str:
+    """Returns the colour of letters that can be read on `color`."""
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in color[:3]]
     return INK if 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] > 0.21 else "white"
 
