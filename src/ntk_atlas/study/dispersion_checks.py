@@ -43,8 +43,8 @@ def _plane(settings: DispersionSettings) -> Iterator[tuple[str, str]]:
     if single and between:
         yield (
             "dispersion.correlations",
-            f"{between[0]:g} is no cosine of inputs with a single feature: give n_inputs of 2 or more (default: the width), "
-            "or correlations 1 and −1 only",
+            f"{between[0]:g} is no cosine of inputs with a single feature: give n_inputs of 2 or more (default: the "
+            "width), or correlations 1 and −1 only",
         )
 
 
