@@ -195,7 +195,8 @@ def _finding(whole: xr.Dataset) -> str:
     for place in (final.argmin("cell"), final.argmax("cell")):
         cell = final.isel(cell=place)
         width = f"width {cell['width'].item()}" if whole.sizes["width"] > 1 else ""
-        parts = (f"depth {cell['depth'].item()}", width, scale_label(whole, cell["init_scale"].item()))
+        scale = scale_label(whole, cell["init_scale"].item()).replace(" ", "\N{NO-BREAK SPACE}")
+        parts = (f"depth {cell['depth'].item()}", width, scale)
         texts.append(f"{cell.item():.3g} at {', '.join(part for part in parts if part)}")
     one = final.sizes["cell"] == 1
     return f"Output variance after training, measured over predicted: {texts[0] if one else ' to '.join(texts)}"
