@@ -156,8 +156,8 @@ def _largest_lambda(dispersion: xr.Dataset, limit: float) -> dict[str, int]:
 def _stored(evidence: Evidence, name: str, place: dict[str, int], *, logarithmic: bool) -> Estimate:
     dispersion = evidence.dispersion
     values = [_value(dispersion, f"{name}{suffix}", place) for suffix in ("", "_low", "_high")]
-    n = int(dispersion["n_finite"].isel(place)) if "n_finite" in dispersion else evidence.settings.dispersion.n_networks
-    confidence = evidence.settings.dispersion.confidence
+    need(dispersion, "n_finite")
+    n, confidence = int(dispersion["n_finite"].isel(place)), evidence.interval_confidence("dispersion")
     return from_interval(*values, confidence=confidence, n=n, logarithmic=logarithmic)
 
 

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import xarray as xr
 
 from ntk_atlas.claims.decide import NotJudgedError
+from ntk_atlas.config.output_variance import OutputVarianceSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.netcdf import read_netcdf
 from ntk_atlas.cubes.settings import experiment_settings
@@ -32,6 +34,11 @@ class Evidence:
     cube: xr.Dataset
     dispersion: xr.Dataset | None = None
     output_variance: xr.Dataset | None = None
+
+    def interval_confidence(self, section: Literal["dispersion", "output_variance"]) -> float:
+        """Coverage of the intervals in a file; the default where the settings at hand are a cube's, without it."""
+        settings = getattr(self.settings, section)
+        return (OutputVarianceSettings() if settings is None else settings).confidence
 
 
 def read_evidence(

@@ -44,7 +44,7 @@ def measure_output_variance(evidence: Evidence, thresholds: OutputVarianceClaimS
     cells = [(easy | {"init_scale": scale}, Region(1.0 / factor, factor)) for scale in range(data.sizes["init_scale"])]
     beyond = hard | {"init_scale": int(np.argmax(_order(data)))}
     cells.append((beyond, Region(1.0 / factor, factor, outside=True)))
-    confidence = evidence.settings.output_variance.confidence
+    confidence = evidence.interval_confidence("output_variance")
     comparisons = [
         Comparison(
             f"variance of networks over theory at {cell_text(data, cell)}",

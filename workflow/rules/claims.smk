@@ -1,0 +1,96 @@
+# Claims are judged from the experiment's NetCDF files and a file of thresholds; included where the study names one.
+from ntk_atlas.study.thresholds import judge_spec
+
+
+def claim_files(wildcards):
+    """The files that an experiment is judged by; those it does not make are left out."""
+    folder = f"results/{wildcards.experiment}"
+    made = cubes_of(EXPERIMENTS[wildcards.experiment])
+    names = ("cube", "dispersion", "output_variance")
+    return {name: f"{folder}/{name}.nc" for name in names if name in made}
+
+
+rule judge_claims:
+    input:
+        unpack(claim_files),
+        thresholds=STUDY.claims,
+    output:
+        table=report(
+            "results/{experiment}/claims.csv",
+            caption="../report/claims.rst",
+            category="{experiment}",
+            subcategory="tables",
+            labels={"table": "claims"},
+        ),
+    log:
+        "logs/{experiment}/judge_claims.log",
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=1000,
+    params:
+        spec=spec(judge_spec),
+        source=source("judge_claims.py"),
+    message:
+        "{wildcards.experiment}: judging the claims"
+    script:
+        "../scripts/judge_claims.py"
+
+
+rule plot_claims:
+    input:
+        table="results/{experiment}/claims.csv",
+    output:
+        svg=report(
+            "results/{experiment}/figures/claims.svg",
+            caption="../report/claims.rst",
+            category="{experiment}",
+            subcategory="figures",
+            labels={"figure": "claims"},
+        ),
+        png="results/{experiment}/figures/claims.png",
+    log:
+        "logs/{experiment}/plot_claims.log",
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=1000,
+    params:
+        spec=STUDY.figures.canonical_json(),
+        source=source("plot_claims.py"),
+    message:
+        "{wildcards.experiment}: drawing the claims"
+    script:
+        "../scripts/plot_claims.py"
+
+
+rule join_claims:
+    input:
+        tables=[f"results/{name}/claims.csv" for name in EXPERIMENTS],
+        thresholds=STUDY.claims,
+    output:
+        table=report(
+            "results/claims.csv",
+            caption="../report/claims.rst",
+            category="claims",
+            labels={"table": "claims, all experiments"},
+        ),
+    log:
+        "logs/join_claims.log",
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=500,
+    params:
+        activations={
+            name: experiment.network.factory or experiment.network.activation
+            for name, experiment in EXPERIMENTS.items()
+        },
+        source=source("join_claims.py"),
+    message:
+        "joining the verdicts of all experiments"
+    script:
+        "../scripts/join_claims.py"

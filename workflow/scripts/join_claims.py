@@ -1,0 +1,23 @@
+"""Joins the verdicts of all experiments and judges the claims that need several of them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ntk_atlas.claims.join import join_verdicts, read_verdicts
+from ntk_atlas.job_log import job_log
+from ntk_atlas.study.thresholds import load_thresholds
+
+
+def main(tables: list[Path], activations: Mapping[str, str], thresholds: Path, output: Path) -> None:
+    joined = join_verdicts([read_verdicts(path) for path in tables], activations, load_thresholds(thresholds))
+    joined.to_csv(output, index=False, float_format="%.6g")
+
+
+if "snakemake" in globals():
+    with job_log(snakemake.log[0], "join_claims"):
+        main(
+            [Path(path) for path in snakemake.input.tables],
+            snakemake.params.activations,
+            Path(snakemake.input.thresholds),
+            Path(snakemake.output.table),
+        )

@@ -1,0 +1,27 @@
+"""Judges the claims on one experiment: its labelled arrays against the thresholds, one verdict a claim."""
+
+from pathlib import Path
+
+from ntk_atlas.claims.evidence import read_evidence
+from ntk_atlas.claims.judge import judge_experiment, verdict_table
+from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.job_log import job_log
+from ntk_atlas.study.thresholds import load_thresholds
+
+
+def main(name: str, files: dict[str, Path], thresholds: Path, table: Path, settings: ExperimentSettings) -> None:
+    evidence = read_evidence(name, settings=settings, **files)
+    verdicts = judge_experiment(evidence, load_thresholds(thresholds))
+    verdict_table(verdicts).to_csv(table, index=False, float_format="%.6g")
+
+
+if "snakemake" in globals():
+    with job_log(snakemake.log[0], f"judge_claims {snakemake.wildcards.experiment}"):
+        names = ("cube", "dispersion", "output_variance")
+        main(
+            snakemake.wildcards.experiment,
+            {name: Path(snakemake.input[name]) for name in names if name in snakemake.input.keys()},
+            Path(snakemake.input.thresholds),
+            Path(snakemake.output.table),
+            ExperimentSettings.model_validate_json(snakemake.params.spec),
+        )

@@ -1,0 +1,15 @@
+"""Draws the verdicts of one experiment, as SVG and PNG."""
+
+from pathlib import Path
+
+from ntk_atlas.claims.join import read_verdicts
+from ntk_atlas.config.figures import FigureSettings
+from ntk_atlas.job_log import job_log
+from ntk_atlas.plotting.claims import plot_claims
+from ntk_atlas.plotting.style import save_figure
+
+if "snakemake" in globals():
+    with job_log(snakemake.log[0], f"plot_claims {snakemake.wildcards.experiment}"):
+        style = FigureSettings.model_validate_json(snakemake.params.spec)
+        figure = plot_claims(read_verdicts(Path(snakemake.input.table)), style)
+        save_figure(figure, Path(snakemake.output.svg), Path(snakemake.output.png), style.dpi)
