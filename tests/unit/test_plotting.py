@@ -78,7 +78,7 @@ def check_layout(figure):
     renderer = figure.canvas.get_renderer()
     bars = [ax for ax in figure.axes if ax.get_label() == "<colorbar>"]
     grid = [ax for ax in figure.axes if ax not in bars]
-    assert all(bar.get_ylabel() for bar in bars)
+    assert all(bar.get_ylabel() or bar.get_xlabel() for bar in bars)
     for ax in grid:
         assert ax.get_title(loc="left")
         assert ax.get_xlabel() or not is_outer(ax, grid, "x")

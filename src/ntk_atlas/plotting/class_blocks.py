@@ -13,6 +13,7 @@ from ntk_atlas.plotting.panels import (
     EPOCH_LABEL,
     finish,
     label_outer_axes,
+    letter_scale,
     mark_empty_panels,
     outside_legend,
     panel_grid,
@@ -60,7 +61,7 @@ def draw(cube: xr.Dataset, style: FigureSettings) -> Figure:
         intervals[name], over = replicate_interval(shown[name], logarithmic=False, confidence=confidence)
     colors = sequential_colors(shown.sizes["init_scale"], style)
     with themed(style):
-        figure, axes = panel_grid(shown.sizes["width"], shown.sizes["depth"], panel=(4.4, 3.4))
+        figure, axes = panel_grid(shown.sizes["width"], shown.sizes["depth"], panel=(4.4, 3.4 * letter_scale()))
         for i, width in enumerate(shown["width"].values):
             for j, depth in enumerate(shown["depth"].values):
                 axes[i, j].set_title(f"depth {depth}, width {width}")
@@ -98,7 +99,7 @@ def _finding(shown: xr.Dataset) -> str:
     survived = select(shown["status"], place) != int(Status.DIVERGED)
     first, last = (end.where(survived).mean(("draw", "seed")).values for end in ends)
     parts = [
-        f"{name} {a:.2f} → {b:.2f}" if np.isfinite(b) else f"{name} –"
+        f"{name}: {a:.2f} → {b:.2f}" if np.isfinite(b) else f"{name}: –"
         for name, a, b in zip(scale_names(shown), first, last, strict=True)
     ]
     return f"Within − between classes over training, depth {place['depth']}, width {place['width']}: {', '.join(parts)}"

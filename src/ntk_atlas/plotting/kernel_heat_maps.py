@@ -42,7 +42,7 @@ def draw(cube: xr.Dataset, style: FigureSettings) -> Figure:
         Normalize(min(0.0, np.quantile(finite, 0.01)), np.quantile(finite, 0.995)) if finite.size else Normalize(0, 1)
     )
     with themed(style):
-        figure, axes = panel_grid(len(relative), len(epochs), panel=(3.0, 3.15))
+        figure, axes = panel_grid(len(relative), len(epochs), panel=(3.0, 3.3))
         for i, init_scale in enumerate(shown["init_scale"].values):
             for j, epoch in enumerate(epochs):
                 ax, kernel = axes[i, j], relative[i, j]
@@ -54,7 +54,7 @@ def draw(cube: xr.Dataset, style: FigureSettings) -> Figure:
         drawn = [ax.images[0] for ax in axes.ravel() if ax.images]
         if drawn:
             bar = figure.colorbar(drawn[0], ax=axes, shrink=0.8, aspect=40, fraction=0.03, pad=0.015, extend="max")
-            bar.set_label("kernel over its mean diagonal (pure number)")
+            bar.set_label("kernel / mean diagonal\n(pure number)")
             bar.outline.set_visible(False)
         place = f"depth {shown['depth'].item()}, width {shown['width'].item()}, n = {cube['n_train'].values.max()}"
         return finish(
@@ -126,7 +126,7 @@ def _blocks_text(kernel: np.ndarray, classes: np.ndarray) -> str:
     if not _has_classes(classes) or not np.isfinite(kernel).all():
         return ""
     within, between = _block_means(kernel, classes)
-    return f": {within:.2f} / {between:.2f}"
+    return f"\n{within:.2f} / {between:.2f}"
 
 
 def _finding(shown: xr.Dataset, relative: np.ndarray, classes: np.ndarray, epochs: list[int], place: str) -> str:
@@ -135,9 +135,9 @@ def _finding(shown: xr.Dataset, relative: np.ndarray, classes: np.ndarray, epoch
     for name, kernels in zip(scale_names(shown), relative, strict=True):
         if not _has_classes(classes):
             moved = np.linalg.norm(kernels[-1] - kernels[0]) / np.linalg.norm(kernels[0])
-            parts.append(f"{name} {moved:.2g}" if np.isfinite(moved) else f"{name} –")
+            parts.append(f"{name}: {moved:.2g}" if np.isfinite(moved) else f"{name}: –")
             continue
         first, last = (np.subtract(*_block_means(kernels[t], classes)) for t in (0, -1))
-        parts.append(f"{name} {first:.2f} → {last:.2f}" if np.isfinite(last) else f"{name} {first:.2f} → –")
+        parts.append(f"{name}: {first:.2f} → {last:.2f}" if np.isfinite(last) else f"{name}: {first:.2f} → –")
     what = "Within − between classes" if _has_classes(classes) else "Relative change of the normalized kernel"
     return f"{what}, epoch {epochs[0]} to {epochs[-1]}: {', '.join(parts)} ({place})"

@@ -14,6 +14,7 @@ from ntk_atlas.cubes.settings import movement_settings, scaling_settings
 from ntk_atlas.plotting.averages import at_last_checkpoint, replicate_interval
 from ntk_atlas.plotting.panels import (
     finish,
+    letter_scale,
     log_y_axis,
     mark_empty_panels,
     outside_legend,
@@ -72,7 +73,7 @@ def draw(cube: xr.Dataset, style: FigureSettings) -> Figure:
     rows = [_against_depth(shown, widths)] + ([_against_width(shown, ratios)] if len(ratios) else [])
     with themed(style):
         n_columns = max(len(row) for row in rows)
-        figure, axes = panel_grid(len(rows), n_columns, panel=(4.4, 3.5), sharex=False, sharey=True)
+        figure, axes = panel_grid(len(rows), n_columns, panel=(4.4, 3.5 * letter_scale()), sharex=False, sharey=True)
         for row, places in zip(axes, rows, strict=True):
             for ax, (title, x, cells) in zip(row, places, strict=False):
                 ax.set_title(title)
@@ -92,7 +93,9 @@ def draw(cube: xr.Dataset, style: FigureSettings) -> Figure:
             f"n = {shown['n_train'].item()}. Geometric means over networks that did not diverge; whiskers: "
             f"{confidence:.0%} t interval over {over}. Equal training error: first checkpoint with train MSE at most "
             f"{share:g} × that of predicting zero; a/b: a of b networks got there.",
-            "" if len(ratios) else "No λ = (depth + 1)/width occurs at two widths.",
+            "Second row: fixed λ = (depth + 1)/width."
+            if len(ratios)
+            else "No λ = (depth + 1)/width occurs at two widths.",
             _left_out_note(shown, widths, ratios),
             selection.note,
         )
@@ -133,7 +136,7 @@ def _against_width(shown: xr.Dataset, ratios: np.ndarray) -> list[_Panel]:
     for ratio in ratios:
         places = np.argwhere(np.isclose(_ratios(shown), ratio, rtol=1e-9).T)
         cells = [{"depth": shown["depth"].values[i], "width": shown["width"].values[j]} for j, i in places]
-        title = rf"fixed $\lambda$ = (depth + 1)/width = {ratio:.3g}"
+        title = rf"$\lambda$ = {ratio:.3g}"
         panels.append((title, np.array([cell["width"] for cell in cells]), cells))
     return panels
 
@@ -205,7 +208,7 @@ def _finding(shown: xr.Dataset, intervals: Mapping[_Moment, tuple]) -> str:
     end, equal = (
         [_number(value) for value in select(intervals[moment][0][0], place).values] for moment in (END, EQUAL_LOSS)
     )
-    names = ", ".join(f"{name} {value}" for name, value in zip(scale_names(shown), end, strict=True))
+    names = ", ".join(f"{name}: {value}" for name, value in zip(scale_names(shown), end, strict=True))
     return (
         f"Kernel drift at depth {place['depth']}, width {place['width']}: {names} at the end of training; "
         f"{', '.join(equal)} at equal training error"

@@ -63,7 +63,12 @@ def scale_names(cube: xr.Dataset) -> list[str]:
     phases = [str(phase) for phase in cube["phase"].values] if "phase" in cube.coords else ["unknown"]
     if len(set(phases)) == cube.sizes["init_scale"] and "unknown" not in phases:
         return phases
-    return [f"init scale {init_scale:g}" for init_scale in cube["init_scale"].values]
+    return [f"σ²={init_scale:g}" for init_scale in cube["init_scale"].values]
+
+
+def letter_scale() -> float:
+    """Returns the factor by which panels have to grow with the letters of the current theme."""
+    return max(1.0, rcParams["font.size"] / 12.0)
 
 
 def panel_grid(

@@ -18,7 +18,15 @@ from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.settings import experiment_settings
 from ntk_atlas.plotting.averages import at_last_checkpoint, draw_interval
 from ntk_atlas.plotting.error_map import contrasting_ink, label_init_scales, short_number
-from ntk_atlas.plotting.panels import finish, log_ticks, outside_legend, panel_grid, readable_subset, select
+from ntk_atlas.plotting.panels import (
+    finish,
+    letter_scale,
+    log_ticks,
+    outside_legend,
+    panel_grid,
+    readable_subset,
+    select,
+)
 from ntk_atlas.plotting.style import DASHES, INK, QUIET, color_map, themed
 from ntk_atlas.status import Status
 
@@ -67,8 +75,8 @@ def draw(cube: xr.Dataset, style: FigureSettings) -> Figure:
     maps = _maps(shown)
     lost = diverged_networks(shown)
     with themed(style):
-        height = 0.6 * shown.sizes["depth"] + 1.2
-        figure, axes = panel_grid(shown.sizes["width"], len(maps), panel=(4.6, max(height, 2.6)))
+        height = max(0.6 * shown.sizes["depth"] + 1.4, 3.6) * letter_scale()
+        figure, axes = panel_grid(shown.sizes["width"], len(maps), panel=(4.6, height))
         for i, width in enumerate(shown["width"].values):
             for ax, column in zip(axes[i], maps, strict=True):
                 values = select(column.values, {"width": width}).transpose("depth", "init_scale").values
@@ -123,7 +131,7 @@ def _maps(shown: xr.Dataset) -> list[_Map]:
     maps = [_Map("Final training MSE", "training MSE (target²)", mse, _log_norm(mse))]
     if np.isfinite(shown["train_error"]).any():
         error = at_last_checkpoint(shown["train_error"]).where(_finished(shown)).mean(("draw", "seed"))
-        label = "share of training samples classified wrongly"
+        label = "share classified wrongly"
         highest = float(error.max()) if np.isfinite(error).any() else 0.0
         maps.append(_Map("Final training error", label, error, Normalize(0.0, max(0.5, highest))))
     if "condition_number_infinite_ntk" in shown:
@@ -147,7 +155,9 @@ def _draw_map(ax: Axes, values: np.ndarray, counts: np.ndarray | None, norm: Nor
     ax.pcolormesh(
         np.ma.masked_invalid(values), norm=norm, cmap=cmap, edgecolors="white", linewidth=1.2, rasterized=False
     )
-    size = rcParams["xtick.labelsize"] * 0.85
+    # Six letters have to fit into a cell.
+    cell = 0.85 * 72.0 * ax.figure.get_figwidth() * ax.get_position().width / values.shape[1]
+    size = min(rcParams["xtick.labelsize"] * 0.85, cell / (6 * 0.62))
     for row, column in np.ndindex(*values.shape):
         value = values[row, column]
         n_diverged, n_there = counts[row, column] if counts is not None else (0, 1)
