@@ -1,6 +1,5 @@
 """Joins the dispersion of all depths and widths into `dispersion.nc`."""
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from ntk_atlas.cubes.dispersion_schema import (
 )
 from ntk_atlas.cubes.netcdf import read_netcdf
 from ntk_atlas.cubes.network_row import filled
-from ntk_atlas.phases import phase_of
+from ntk_atlas.phases.phase import phase_of
 
 
 def assemble_dispersion(
@@ -43,7 +42,7 @@ def assemble_dispersion(
             "lambda": (ARCHITECTURE, (depth[:, None] + 1) / width[None, :]),
             "sigma_w": ("init_scale", np.sqrt(scales)),
             "chi_1": ("init_scale", [phase.chi_1 for phase in phases]),
-            "xi_1": ("init_scale", [_depth_scale(phase.chi_1) for phase in phases]),
+            "xi_1": ("init_scale", [phase.xi_1 for phase in phases]),
             "phase": ("init_scale", [phase.name for phase in phases]),
         }
     )
@@ -74,10 +73,3 @@ def assemble_dispersion(
         **provenance,
     }
     return dataset
-
-
-def _depth_scale(chi_1: float) -> float:
-    """ξ₁ = 1/|log χ₁|, infinite at criticality."""
-    if not chi_1 > 0.0:
-        return math.nan if math.isnan(chi_1) else 0.0
-    return math.inf if chi_1 == 1.0 else 1.0 / abs(math.log(chi_1))

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from ntk_atlas.dispersion.inputs import InitialKernelLaw
-from ntk_atlas.phases import phase_of
+from ntk_atlas.phases.phase import phase_of
 
 
 def exponential_ratio(lam: float) -> float:
