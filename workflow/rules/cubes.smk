@@ -17,6 +17,7 @@ rule assemble_cube:
         mem_mb=2000,
     params:
         spec=spec(cube_spec),
+        thresholds=thresholds_digest(),
         source=source("assemble_cube.py"),
     message:
         "{wildcards.experiment}: assembling the cube"

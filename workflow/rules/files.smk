@@ -56,10 +56,11 @@ def experiment_targets(name):
     """Everything that is made of one experiment."""
     folder, experiment = f"results/{name}", EXPERIMENTS[name]
     has_classes = inspect_dataset(experiment.dataset).task != "regression"
-    figures = figures_of(experiment, has_classes=has_classes)
+    claims = () if STUDY.claims is None else ("claims",)
+    figures = [*figures_of(experiment, has_classes=has_classes), *claims]
     return [
         *[f"{folder}/{cube}.nc" for cube in cubes_of(experiment)],
-        *[f"{folder}/{table}.csv" for table in tables_of(experiment)],
+        *[f"{folder}/{table}.csv" for table in (*tables_of(experiment), *claims)],
         *[
             f"{folder}/figures/{figure}.{kind}"
             for figure in figures

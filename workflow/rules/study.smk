@@ -12,6 +12,7 @@ os.environ.update(
 )
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+from ntk_atlas.provenance import file_digest
 from ntk_atlas.source_digest import source_digest
 from ntk_atlas.study.cells import Row
 from ntk_atlas.study.jobs import (
@@ -68,3 +69,8 @@ def source(script):
 def module_source(module):
     """Digest of a package module and of all package modules that it imports: what finished units depend on."""
     return source_digest(PACKAGE / module, PACKAGE)
+
+
+def thresholds_digest():
+    """Digest of the file of thresholds that claims are judged by; cubes carry it."""
+    return "" if STUDY.claims is None else file_digest(Path(STUDY.claims))

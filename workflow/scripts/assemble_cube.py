@@ -14,7 +14,9 @@ from ntk_atlas.provenance import provenance_attributes
 from ntk_atlas.study.cells import Row
 
 
-def main(files: dict[str, list[Path]], output: Path, experiment: ExperimentSettings, repository: Path) -> None:
+def main(
+    files: dict[str, list[Path]], output: Path, experiment: ExperimentSettings, thresholds: str, repository: Path
+) -> None:
     dataset = load_dataset(files["dataset"][0])
     draws = [make_draw(dataset, experiment.dataset, number) for number in range(experiment.grid.draws)]
     probes = [probe_indices(draw, experiment.training.checkpoints.n_probe) for draw in draws]
@@ -29,7 +31,8 @@ def main(files: dict[str, list[Path]], output: Path, experiment: ExperimentSetti
         if draws[0].labels_test is None
         else np.stack([draw.labels_test[probe] for draw, probe in zip(draws, probes, strict=True)]),
         zero_train_mse=[[np.mean(draw.y_pool[:n] ** 2) for draw in draws] for n in experiment.grid.n_train],
-        provenance=provenance_attributes(repository) | {"data_digest": dataset_digest(dataset)},
+        provenance=provenance_attributes(repository)
+        | {"data_digest": dataset_digest(dataset), "claim_thresholds_digest": thresholds},
     )
     write_netcdf(cube, output)
 
@@ -42,5 +45,6 @@ if "snakemake" in globals():
             {kind: [Path(f) for f in ([v] if isinstance(v, str) else v)] for kind, v in named.items()},
             Path(snakemake.output.cube),
             ExperimentSettings.model_validate_json(snakemake.params.spec),
+            snakemake.params.thresholds,
             Path(snakemake.scriptdir),
         )

@@ -7,6 +7,7 @@ from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.datasets.errors import DataError
 from ntk_atlas.datasets.inspect import DatasetSize, inspect_dataset
 from ntk_atlas.study.cells import rows
+from ntk_atlas.study.dispersion_checks import dispersion_problems
 from ntk_atlas.study.output_variance_specs import learning_rate_problems, output_variance_problems
 from ntk_atlas.study.problems import ConfigError, Problem
 from ntk_atlas.study.thresholds import load_thresholds, seed_conflict
@@ -68,6 +69,8 @@ def _experiment(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
     yield from _factory(experiment)
     yield from learning_rate_problems(experiment)
     yield from output_variance_problems(experiment)
+    if experiment.dispersion is not None:
+        yield from dispersion_problems(experiment.dispersion, experiment.network, experiment.grid.init_scale)
     try:
         size = inspect_dataset(experiment.dataset)
     except DataError as error:
