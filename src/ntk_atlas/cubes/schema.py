@@ -4,6 +4,7 @@
 file and the code cannot differ.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ntk_atlas.status import Status
@@ -64,6 +65,7 @@ COORDINATES = (
     Variable("lambda", ("depth", "width"), "weight layers over width, (depth + 1)/width", valid_min=0.0),
     Variable("chi_1", ("init_scale",), "χ₁: factor by which squared gradients grow a layer", valid_min=0.0),
     Variable("xi_1", ("init_scale",), "depth scale ξ₁ = 1/|log χ₁|: infinite at the critical point", "layers", 0.0),
+    Variable("xi_1", ("init_scale",), "ξ₁ = 1/|log χ₁|: depth scale of gradients; infinity if critical", "layers", 0.0),
     Variable("phase", ("init_scale",), "ordered (χ₁ < 1), critical (χ₁ = 1) or chaotic (χ₁ > 1)"),
 )
 
@@ -263,6 +265,11 @@ def dictionary_markdown() -> str:
         ("What networks train on and are probed with", TRAINING_SETS),
         ("Kernel regression, one variable a predictor", PREDICTION_VARIABLES),
     )
+    return tables_markdown(parts)
+
+
+def tables_markdown(parts: Sequence[tuple[str, Sequence[Variable]]]) -> str:
+    """One Markdown table a part, each a title and its variables."""
     lines = []
     for title, variables in parts:
         lines += [
@@ -272,7 +279,7 @@ def dictionary_markdown() -> str:
             "|---|---|---|---|---|",
         ]
         for v in variables:
-            gap = "–" if v in COORDINATES else v.missing
+            gap = "–" if title.startswith("Coordinates") else v.missing
             lines.append(f"| `{v.name}` | {', '.join(v.dims)} | {v.long_name} | {v.units} | {gap} |")
         lines.append("")
     return "\n".join(lines)

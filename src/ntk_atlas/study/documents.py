@@ -3,9 +3,18 @@
 import sys
 from pathlib import Path
 
-from ntk_atlas.cubes.schema import dictionary_markdown
+from ntk_atlas.cubes.dispersion_schema import DISPERSION_COORDINATES, DISPERSION_ESTIMATES, DISPERSION_THEORY
+from ntk_atlas.cubes.output_variance_schema import OUTPUT_VARIANCE_COORDINATES, OUTPUT_VARIANCE_VARIABLES
+from ntk_atlas.cubes.schema import dictionary_markdown, tables_markdown
 from ntk_atlas.study.reference import json_schema, keys_markdown
 
+OTHER_FILES = (
+    ("Coordinates of `dispersion.nc`", DISPERSION_COORDINATES),
+    ("Kernels of untrained networks, in `dispersion.nc`", DISPERSION_ESTIMATES),
+    ("Theory beside them", DISPERSION_THEORY),
+    ("Coordinates of `output_variance.nc`", OUTPUT_VARIANCE_COORDINATES),
+    ("Spread of outputs over initializations, in `output_variance.nc`", OUTPUT_VARIANCE_VARIABLES),
+)
 BEGIN, END = "<!-- generated: begin -->", "<!-- generated: end -->"
 
 
@@ -22,7 +31,7 @@ def generated_documents(repository: Path) -> dict[Path, str]:
     return {
         repository / "config" / "schema.json": json_schema(),
         keys: _between_markers(keys, keys_markdown()),
-        cube: _between_markers(cube, dictionary_markdown()),
+        cube: _between_markers(cube, dictionary_markdown() + "\n" + tables_markdown(OTHER_FILES)),
     }
 
 
