@@ -20,9 +20,15 @@ include: "workflow/rules/messages.smk"
 include: "workflow/rules/datasets.smk"
 include: "workflow/rules/training.smk"
 include: "workflow/rules/regression.smk"
+include: "workflow/rules/dispersion.smk"
 include: "workflow/rules/output_variance.smk"
 include: "workflow/rules/cubes.smk"
 include: "workflow/rules/figures.smk"
+
+
+if STUDY.claims is not None:
+
+    include: "workflow/rules/claims.smk"
 
 
 localrules:
@@ -34,6 +40,7 @@ rule all:
     input:
         [target for name in EXPERIMENTS for target in experiment_targets(name)],
         "results/cost.csv",
+        ["results/claims.csv"] if STUDY.claims is not None else [],
 
 
 onerror:
@@ -43,5 +50,6 @@ onerror:
 
 
 onstart:
+    check_what_must_be_fetched()
     for line in plan_of_the_study():
         logger.info(line)

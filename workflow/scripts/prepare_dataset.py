@@ -12,7 +12,7 @@ from ntk_atlas.study.specs import PrepareSpec
 
 def main(output: Path, spec: PrepareSpec) -> None:
     dataset = read_dataset(spec.dataset)
-    pool = len(make_draw(dataset, spec.dataset, 0).x_pool)
+    pool = len(make_draw(dataset, spec.dataset, 0).y_pool)
     logging.getLogger(__name__).info(
         "%s: %d samples of shape %s, %d outputs, pool of %d",
         dataset.name, len(dataset.x), dataset.x.shape[1:], dataset.y.shape[1], pool,

