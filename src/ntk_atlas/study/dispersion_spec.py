@@ -7,12 +7,15 @@ from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.dispersion.inputs import InitialKernelLaw
 from ntk_atlas.study.cells import canonical_text
+from ntk_atlas.study.user_files import user_file_digest
 
 
 class DispersionSpec(Settings):
     """Spec of `sample_initial_kernels`."""
 
     network: NetworkSettings
+    activation_digest: str = ""
+    """Digest of the file of the user's activation; empty for built-in ones."""
     seed: int
     depth: int
     width: int
@@ -48,6 +51,7 @@ def dispersion_spec(experiment: ExperimentSettings, depth: int, width: int) -> D
     settings = experiment.dispersion
     return DispersionSpec(
         network=experiment.network,
+        activation_digest=user_file_digest(experiment.network),
         seed=settings.seed,
         depth=depth,
         width=width,
