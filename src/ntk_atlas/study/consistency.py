@@ -151,8 +151,9 @@ def _data(experiment: ExperimentSettings, size: DatasetSize) -> Iterator[tuple[s
     if largest > size.n_pool:
         yield (
             "grid.n_train",
-            f"{largest} is larger than the training pool: {size.n_samples} samples less validation and test "
-            f"leave {size.n_pool}; lower n_train, dataset.n_validation or dataset.n_test",
+            f"{largest} is larger than the training pool of {size.n_pool}, which validation and test leave of "
+            f"{size.n_samples} samples; lower n_train, dataset.n_validation or, unless the data bring a test set of "
+            "their own, dataset.n_test",
         )
     n_probe, n_test = experiment.training.checkpoints.n_probe, size.n_test
     if n_probe > n_test:

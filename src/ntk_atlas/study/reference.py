@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
+from ntk_atlas.config.dataset import DatasetSettings
 from ntk_atlas.config.study import StudySettings
 
 
@@ -17,9 +18,9 @@ def keys_markdown() -> str:
     schema = StudySettings.model_json_schema()
     definitions = schema["$defs"]
     sections = [("the root", schema), ("`experiments.<name>`", definitions["ExperimentSettings"])]
-    for source in ("Digits", "Diabetes", "Teacher", "File"):
-        title = f"`experiments.<name>.dataset` with `source: {source.lower()}`"
-        sections.append((title, definitions[f"{source}Settings"]))
+    for source in get_args(get_args(DatasetSettings)[0]):
+        title = f"`experiments.<name>.dataset` with `source: {source.model_fields['source'].default}`"
+        sections.append((title, definitions[source.__name__]))
     for name in ("grid", "network", "training", "regression", "scaling", "movement", "dispersion", "output_variance"):
         sections.append((f"`experiments.<name>.{name}`", definitions[f"{_camel(name)}Settings"]))
     training = "`experiments.<name>.training"
