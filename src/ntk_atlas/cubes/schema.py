@@ -65,7 +65,6 @@ COORDINATES = (
     Variable("lambda", ("depth", "width"), "weight layers over width, (depth + 1)/width", valid_min=0.0),
     Variable("chi_1", ("init_scale",), "χ₁: factor by which squared gradients grow a layer", valid_min=0.0),
     Variable("xi_1", ("init_scale",), "depth scale ξ₁ = 1/|log χ₁|: infinite at the critical point", "layers", 0.0),
-    Variable("xi_1", ("init_scale",), "ξ₁ = 1/|log χ₁|: depth scale of gradients; infinity if critical", "layers", 0.0),
     Variable("phase", ("init_scale",), "ordered (χ₁ < 1), critical (χ₁ = 1) or chaotic (χ₁ > 1)"),
 )
 

@@ -1,0 +1,129 @@
+r"""The critical line: where χ₁(q*) = 1, for any activation.
+
+Fixed point and criticality, q = σ_w² V(q) + σ_b² and σ_w² D(q) = 1 with V = E[φ(√q z)²] and D = E[φ'(√q z)²], make a
+curve with parameter q, σ_w² = 1/D(q) and σ_b² = q − V(q)/D(q), with ends at q = 0 and q = ∞. A point of it is critical
+if the variance of networks ends at this q: it may leave q for 0 or ∞ instead. Activations such as u², or GELU without
+biases, pass from the ordered to the chaotic phase in a jump of χ₁ and have no critical point.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ntk_atlas.phases.activation_function import ActivationFunction, ActivationLike, activation_function
+from ntk_atlas.phases.fixed_point import fixed_point
+from ntk_atlas.phases.moments import moments
+
+SMALLEST_Q, LARGEST_Q = 1e-8, 1e6
+_SCANNED = 281  # twenty a decade
+_SAME = 1e-6
+_ROUNDING = 1e-11
+
+
+class NoCriticalPointError(ValueError):
+    """There is no critical σ_w², or more than one, where one is asked for."""
+
+
+@dataclass(frozen=True)
+class CriticalPoint:
+    """An initialization at which χ₁ = 1.
+
+    Attributes:
+        init_scale: σ_w².
+        bias_variance: σ_b².
+        q_star: q*; infinity where χ₁ is 1 in the limit only, as for homogeneous activations with σ_b² > 0.
+    """
+
+    init_scale: float
+    bias_variance: float
+    q_star: float
+
+
+def critical_points(activation: ActivationLike, bias_variance: float) -> tuple[CriticalPoint, ...]:
+    """All critical points at one σ_b².
+
+    Args:
+        activation: see `activation_function`.
+        bias_variance: σ_b².
+
+    Returns:
+        The points by ascending σ_w². None or several is possible.
+    """
+    function = activation_function(activation)
+    if function.homogeneous is not None:
+        factor = moments(function, 1.0).slope
+        q_star = fixed_point(function, 1.0 / factor, bias_variance) if factor > 0.0 else math.nan
+        return (CriticalPoint(1.0 / factor, bias_variance, q_star),) if factor > 0.0 else ()
+    from scipy.optimize import brentq
+
+    def excess(log_q: float) -> float:
+        return _bias_variance_at(function, math.exp(log_q)) - bias_variance
+
+    scanned = np.linspace(math.log(SMALLEST_Q), math.log(LARGEST_Q), _SCANNED)
+    values = np.array([excess(log_q) for log_q in scanned])
+    certain = np.abs(values) > _ROUNDING * np.exp(scanned)  # near q = 0, both sides of the equation may be equal
+    scanned, values = scanned[certain], values[certain]
+    crossings = np.flatnonzero((values[:-1] < 0) != (values[1:] < 0))
+    found = [math.exp(brentq(excess, scanned[i], scanned[i + 1], xtol=1e-14, rtol=1e-14)) for i in crossings]
+    found.append(math.inf)
+    if bias_variance == 0.0 and moments(function, 0.0).value == 0.0:
+        found.append(0.0)
+    slopes = {q: moments(function, q).slope for q in found}
+    points = [CriticalPoint(1.0 / slope, bias_variance, q) for q, slope in slopes.items() if 0.0 < slope < math.inf]
+    return tuple(sorted((p for p in points if _is_reached(function, p)), key=lambda point: point.init_scale))
+
+
+def critical_init_scale(activation: ActivationLike, bias_variance: float) -> float:
+    """The one σ_w² with χ₁(q*) = 1 at σ_b².
+
+    Args:
+        activation: see `activation_function`.
+        bias_variance: σ_b².
+
+    Returns:
+        σ_w².
+
+    Raises:
+        NoCriticalPointError: if there is none, or there are several.
+    """
+    function = activation_function(activation)
+    points = critical_points(function, bias_variance)
+    if len(points) == 1:
+        return points[0].init_scale
+    if not points:
+        raise NoCriticalPointError(
+            f"activation {function.name} has no critical point at σ_b² = {bias_variance:g}: χ₁ stays on one side of 1, "
+            "or jumps past it where the variance of pre-activations has no fixed point any more"
+        )
+    scales = ", ".join(f"{point.init_scale:.5g}" for point in points)
+    raise NoCriticalPointError(
+        f"activation {function.name} has {len(points)} critical points at σ_b² = {bias_variance:g}: σ_w² = {scales}"
+    )
+
+
+def critical_line(activation: ActivationLike, bias_variances: Sequence[float]) -> tuple[CriticalPoint, ...]:
+    """The critical points at several σ_b², in their order.
+
+    Args:
+        activation: see `activation_function`.
+        bias_variances: values of σ_b².
+
+    Returns:
+        All points; those of one σ_b² by ascending σ_w².
+    """
+    function = activation_function(activation)
+    return tuple(point for value in bias_variances for point in critical_points(function, value))
+
+
+def _bias_variance_at(function: ActivationFunction, q: float) -> float:
+    value, slope, _ = moments(function, q)
+    return q - value / slope if slope > 0.0 and math.isfinite(slope) else math.nan
+
+
+def _is_reached(function: ActivationFunction, point: CriticalPoint) -> bool:
+    reached = fixed_point(function, point.init_scale, point.bias_variance)
+    if math.isinf(point.q_star) != math.isinf(reached):
+        return False
+    return abs(point.init_scale * moments(function, reached).slope - 1.0) < _SAME
