@@ -106,7 +106,8 @@ def decide(
     Args:
         comparisons: everything that the claim says to hold.
         confidence: coverage of the two-sided intervals; each p value is compared with (1 − confidence)/2.
-        least_replicates: below so many replicates, comparisons of trained networks leave the claim open.
+        least_replicates: comparisons of trained networks with fewer replicates are left out: they neither support the
+            claim nor speak against it.
         remark: what else the reader should know; it ends the reason.
 
     Returns:
@@ -118,32 +119,28 @@ def decide(
     if not comparisons:
         raise ValueError("a claim without comparisons cannot be judged")
     level = 0.5 * (1.0 - confidence)
-    known = [comparison for comparison in comparisons if comparison.estimate.known]
-    if not known:
-        n = max(comparison.estimate.n for comparison in comparisons)
-        reason = f"no interval: {comparisons[0].label} rests on {n} usable replicate(s), at least 2 are needed"
-        return Decision("inconclusive", _sentence(reason, remark), None, math.nan, math.nan, math.nan)
-    holds = np.array([comparison.region.p_holds(comparison.estimate) for comparison in known])
-    fails = np.array([comparison.region.p_fails(comparison.estimate) for comparison in known])
-    failing = holm(fails, level, n_tests=len(comparisons))
-    worst = max(range(len(known)), key=lambda i: (holds[i], -fails[i]))
-    outside = fails[worst] < 0.5
-    coverage = 1.0 - 2.0 * level / len(comparisons) if outside else confidence
-    few = [c for c in comparisons if c.trained and c.estimate.n < least_replicates]
-    shown = _shown(known[worst], coverage)
-    count = f"{int((holds <= level).sum())} of {len(comparisons)} comparisons hold"
-    if few:
-        fewest = min(few, key=lambda c: c.estimate.n)
-        word: Word = "inconclusive"
-        reason = f"{fewest.label} rests on {fewest.estimate.n} replicate(s), {least_replicates} are needed; {shown}"
-    elif failing.any():
-        word, reason = "not supported", f"{count}, {int(failing.sum())} fail; furthest off: {shown}"
-    elif len(known) == len(comparisons) and (holds <= level).all():
-        word, reason = "supported", f"{count}; the closest to its threshold: {shown}"
+    usable = [c for c in comparisons if c.estimate.known and not (c.trained and c.estimate.n < least_replicates)]
+    left_out = [_left_out(c, least_replicates) for c in comparisons if c not in usable]
+    shown = usable or [c for c in comparisons if c.estimate.known]
+    if not shown:
+        return Decision("inconclusive", _sentence(left_out[0], remark), None, math.nan, math.nan, math.nan)
+    holds = np.array([c.region.p_holds(c.estimate) for c in shown])
+    fails = np.array([c.region.p_fails(c.estimate) for c in shown])
+    worst = max(range(len(shown)), key=lambda i: (holds[i], -fails[i]))
+    coverage = 1.0 - 2.0 * level / len(comparisons) if fails[worst] < 0.5 else confidence
+    text, n_holding = _shown(shown[worst], coverage), int((holds <= level).sum()) if usable else 0
+    failing = holm(fails, level, n_tests=len(comparisons)) if usable else np.zeros(len(shown), dtype=bool)
+    count = f"{n_holding} of {len(comparisons)} comparisons hold"
+    word: Word = "inconclusive"
+    if failing.any():
+        word, reason = "not supported", f"{count}, {int(failing.sum())} fail; furthest off: {text}"
+    elif n_holding == len(comparisons):
+        word, reason = "supported", f"{count}; the closest to its threshold: {text}"
+    elif n_holding == len(usable):
+        reason = f"{count}; {left_out[0]}; of the others the closest to its threshold: {text}"
     else:
-        missing = [c.label for c in comparisons if not c.estimate.known]
-        word, reason = "inconclusive", f"{count}; open: {shown}" + (f"; no value: {missing[0]}" if missing else "")
-    return Decision(word, _sentence(reason, remark), known[worst], *known[worst].estimate.interval(coverage))
+        reason = "; ".join([count, f"open: {text}", *left_out[:1]])
+    return Decision(word, _sentence(reason, remark), shown[worst], *shown[worst].estimate.interval(coverage))
 
 
 def holm(p_values: Sequence[float] | np.ndarray, level: float, *, n_tests: int | None = None) -> np.ndarray:
@@ -171,6 +168,11 @@ def holm(p_values: Sequence[float] | np.ndarray, level: float, *, n_tests: int |
 def _shown(comparison: Comparison, coverage: float) -> str:
     value, low, high = comparison.estimate.interval(coverage)
     return f"{comparison.label} is {value:.3g} [{low:.3g}, {high:.3g}], claimed {comparison.region}"
+
+
+def _left_out(comparison: Comparison, least_replicates: int) -> str:
+    fewest = least_replicates if comparison.trained else 2
+    return f"{comparison.label} rests on {comparison.estimate.n} replicate(s), {fewest} are needed"
 
 
 def _sentence(reason: str, remark: str) -> str:

@@ -107,14 +107,14 @@ def scales_of(dataset: xr.Dataset, *phases: str) -> np.ndarray:
 
 
 def deepest_cell(dataset: xr.Dataset, least_lambda: float = 0.0) -> dict[str, int]:
-    """Place of the deepest and narrowest cell, the largest λ.
+    """Place of the deepest and narrowest cell, the largest λ; a linear model (depth 0) is not deep at any width.
 
     Raises:
         NotJudgedError: `not run` if its λ is below `least_lambda`: claims about deep networks say nothing of it.
     """
     place = {"depth": dataset.sizes["depth"] - 1, "width": 0}
     depth, width = (int(dataset[dim].values[place[dim]]) for dim in place)
-    ratio = (depth + 1) / width
+    ratio = (depth + 1) / width if depth else 0.0
     if ratio < least_lambda:
         raise NotJudgedError(
             "not run",

@@ -55,24 +55,24 @@ def join_verdicts(
 def _both_activations(joined: pd.DataFrame, activations: Mapping[str, str]) -> tuple[Word, str, float, int]:
     """Verdict, reason, number of supported (activation, claim) pairs and of experiments behind them.
 
-    An intersection–union test: all six must be supported, by every experiment that judges A2, A3 and A4 alike. One
-    that no experiment supports and at least one rejects settles the matter the other way.
+    An intersection–union test: each of the six must be supported by an experiment and rejected by none. One that is
+    rejected and supported by none settles the matter the other way. Experiments to which a part does not apply (NTK
+    parameterization without biases) do not count.
     """
     verdicts = {(row.experiment, row.claim): row.verdict for row in joined.itertuples()}
-    complete = [e for e in activations if all(verdicts.get((e, part)) in JUDGED for part in _PARTS)]
+    apply = [e for e in activations if not any(verdicts.get((e, part)) == "not applicable" for part in _PARTS)]
     words, used, lacking = {}, 0, []
     for activation in _ACTIVATIONS:
-        experiments = [e for e in complete if activations[e] == activation]
-        used += len(experiments)
-        if not experiments:
-            lacking.append(activation)
+        experiments = [e for e in apply if activations[e] == activation]
+        used += sum(any(verdicts.get((e, part)) in JUDGED for part in _PARTS) for e in experiments)
         for part in _PARTS:
-            words[activation, part] = {verdicts[e, part] for e in experiments}
-    supported = [pair for pair, found in words.items() if found == {"supported"}]
+            found = {verdicts.get((e, part)) for e in experiments} & set(JUDGED)
+            words[activation, part] = found
+            lacking += [] if found else [(activation, part)]
+    supported = [pair for pair, found in words.items() if "supported" in found and "not supported" not in found]
     rejected = [pair for pair, found in words.items() if "not supported" in found and "supported" not in found]
     if lacking:
-        names = " and ".join(lacking)
-        return "not run", f"no experiment with {names} networks judges A2, A3 and A4", float(len(supported)), used
+        return "not run", f"no experiment judges {_names(lacking)}", float(len(supported)), used
     if rejected:
         return "not supported", f"not supported: {_names(rejected)}", float(len(supported)), used
     if len(supported) == len(words):

@@ -33,17 +33,17 @@ def measure_output_variance(evidence: Evidence, thresholds: OutputVarianceClaimS
     need(data, RATIO)
     if data.sizes["depth"] < 2 and data.sizes["width"] < 2:
         raise NotJudgedError("not run", "one depth and one width: add some to grid.depth or grid.width")
-    fewest = int(data["n_networks"].min())
-    if fewest < thresholds.least_networks.value:
-        raise NotJudgedError(
-            "inconclusive",
-            f"{fewest} finite networks in a cell, {thresholds.least_networks.value:g} are needed: add grid.seeds",
-        )
     factor = thresholds.factor.value
     easy, hard = {"depth": 0, "width": data.sizes["width"] - 1}, {"depth": data.sizes["depth"] - 1, "width": 0}
     cells = [(easy | {"init_scale": scale}, Region(1.0 / factor, factor)) for scale in range(data.sizes["init_scale"])]
     beyond = hard | {"init_scale": int(np.argmax(_order(data)))}
     cells.append((beyond, Region(1.0 / factor, factor, outside=True)))
+    fewest = min(int(data["n_networks"].isel(cell).min()) for cell, _ in cells)
+    if fewest < thresholds.least_networks.value:
+        raise NotJudgedError(
+            "inconclusive",
+            f"{fewest} finite networks in a cell, {thresholds.least_networks.value:g} are needed: add grid.seeds",
+        )
     confidence = evidence.interval_confidence("output_variance")
     comparisons = [
         Comparison(

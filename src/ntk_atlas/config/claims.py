@@ -32,6 +32,8 @@ class RegimeSettings(ClaimSettings):
     """Least difference of Var log Θ, chaotic − ordered and deep − shallow."""
     drift_factor: Threshold
     """Least ratio of drifts, either way."""
+    drift_floor: Threshold
+    """Drift that counts as none: smaller ones are raised to it before ratios are taken."""
     least_lambda: Threshold
     """λ from which a network counts as deep."""
 

@@ -15,7 +15,7 @@ from ntk_atlas.plotting.style import FAINT, INK, QUIET, themed
 
 MARKERS = {"supported": ("o", INK), "not supported": ("X", INK), "inconclusive": ("o", "white")}
 """Marker and filling by verdict: a full circle holds, a cross does not, a hollow circle is open."""
-_WIDTH, _ROW_HEIGHT, _LETTERS = 13.0, 0.92, 38
+_WIDTH, _ROW_HEIGHT, _LETTERS = 13.0, 0.92, 46
 
 
 def plot_claims(table: pd.DataFrame, style: FigureSettings) -> Figure:

@@ -1,0 +1,163 @@
+"""Estimates, Holm's method, and the logic of verdicts."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from ntk_atlas.claims.decide import Comparison, Region, decide, holm
+from ntk_atlas.claims.estimates import Estimate, combination, from_interval, from_replicates, slope
+
+NORMAL = {"n": 100, "confidence": 0.95}
+
+
+def verdict(*comparisons: tuple[Estimate, Region], trained: bool = False, least: int = 5):
+    named = [Comparison(f"number {i}", estimate, region, trained) for i, (estimate, region) in enumerate(comparisons)]
+    return decide(named, confidence=0.95, least_replicates=least)
+
+
+def normal(value: float, error: float = 1.0) -> Estimate:
+    return Estimate(value, error, error, n=100)
+
+
+def test_replicates_give_students_interval():
+    values = np.array([1.0, 4.0, 2.0, 7.0, np.nan])
+    estimate = from_replicates(values)
+    expected = stats.t.interval(0.9, 3, values[:4].mean(), stats.sem(values[:4]))
+    np.testing.assert_allclose(estimate.interval(0.9), [3.5, *expected])
+    assert estimate.n == 4
+    one_sided = stats.ttest_1samp(values[:4], 2.0, alternative="greater").pvalue
+    assert estimate.p_above(2.0) == pytest.approx(one_sided)
+    assert estimate.p_below(2.0) == pytest.approx(1 - one_sided)
+
+
+def test_logarithmic_replicates_are_geometric_and_survive_no_movement_at_all():
+    values = np.array([0.1, 0.2, 0.4])
+    assert from_replicates(values, logarithmic=True).interval(0.95)[0] == pytest.approx(0.2)
+    still = from_replicates(np.zeros(5), logarithmic=True)
+    assert still.p_below(0.1) == 0.0 and still.p_above(0.1) == 1.0 and still.interval(0.95)[2] < 1e-7
+
+
+def test_an_interval_comes_back_as_it_went_in():
+    for logarithmic in (False, True):
+        estimate = from_interval(2.0, 1.5, 3.5, **NORMAL, logarithmic=logarithmic)
+        np.testing.assert_allclose(estimate.interval(0.95), [2.0, 1.5, 3.5])
+        wider = estimate.interval(0.99)
+        assert wider[1] < 1.5 and wider[2] > 3.5
+
+
+@given(st.floats(-3, 3), st.floats(0.1, 3), st.floats(-5, 5), st.floats(0.6, 0.99))
+def test_p_values_and_intervals_say_the_same(value, error, bound, confidence):
+    estimate = normal(value, error)
+    _, low, high = estimate.interval(confidence)
+    level = 0.5 * (1 - confidence)
+    assert (estimate.p_above(bound) <= level) == (low >= bound) or abs(low - bound) < 1e-9
+    assert (estimate.p_below(bound) <= level) == (high <= bound) or abs(high - bound) < 1e-9
+
+
+def test_differences_of_skewed_estimates_cover_as_promised():
+    """MOVER on two variance estimates, whose intervals are far from symmetric."""
+    rng, truth, n, covered = np.random.default_rng(5), np.array([4.0, 1.0]), 12, 0
+    repeats = 2000
+    quantiles = stats.chi2.ppf([0.975, 0.025], n - 1)
+    for _ in range(repeats):
+        found = rng.normal(0, np.sqrt(truth), (n, 2)).var(0, ddof=1)
+        ends = found[:, None] * (n - 1) / quantiles
+        parts = [from_interval(v, *end, **NORMAL) for v, end in zip(found, ends, strict=True)]
+        _, low, high = combination(parts, [1.0, -1.0]).interval(0.95)
+        covered += low <= 3.0 <= high
+    assert 0.935 < covered / repeats < 0.975
+
+
+def test_slope_is_least_squares_with_propagated_errors():
+    x, y = np.array([0.1, 0.2, 0.5]), np.array([1.0, 1.3, 3.0])
+    fitted = slope([normal(v, 0.2) for v in y], x)
+    assert fitted.value == pytest.approx(np.polyfit(x, y, 1)[0])
+    assert fitted.error_low == pytest.approx(0.2 / np.sqrt(((x - x.mean()) ** 2).sum()))
+
+
+def slow_holm(p, level):
+    """Closed testing with Bonferroni's test of every intersection: what Holm's method is a short cut for."""
+    m = len(p)
+    sets = [s for r in range(1, m + 1) for s in itertools.combinations(range(m), r)]
+    rejected = {s: min(p[i] for i in s) <= level / len(s) for s in sets}
+    return [all(rejected[s] for s in sets if i in s) for i in range(m)]
+
+
+@given(st.lists(st.floats(0, 0.2), min_size=1, max_size=5))
+def test_holm_is_closed_testing(p):
+    assert list(holm(p, 0.05)) == slow_holm(p, 0.05)
+
+
+def test_all_must_hold_and_one_failure_suffices():
+    positive = Region(lower=0.0)
+    assert verdict((normal(5), positive), (normal(3), positive)).word == "supported"
+    assert verdict((normal(5), positive), (normal(1), positive)).word == "inconclusive"
+    assert verdict((normal(5), positive), (normal(-4), positive)).word == "not supported"
+    assert verdict((normal(-1), positive)).word == "inconclusive", "a missing significance supports nothing"
+
+
+def test_support_needs_no_correction_and_rejection_does():
+    positive = Region(lower=0.0)
+    assert verdict(*[(normal(2.0), positive)] * 9).word == "supported"
+    assert verdict((normal(-2.0), positive)).word == "not supported"
+    found = verdict((normal(-2.0), positive), *[(normal(9.0), positive)] * 8)
+    assert found.word == "inconclusive" and found.low < -4.5 and found.high > 0.0, "the interval shown is Holm's"
+
+
+def test_two_sided_regions():
+    inside, outside = Region(-1.0, 1.0), Region(-1.0, 1.0, outside=True)
+    for value, error, words in (
+        (0.0, 0.2, ("supported", "not supported")),
+        (0.0, 2.0, ("inconclusive", "inconclusive")),
+        (2.0, 0.2, ("not supported", "supported")),
+        (-2.0, 0.2, ("not supported", "supported")),
+        (1.0, 0.2, ("inconclusive", "inconclusive")),
+    ):
+        found = tuple(verdict((normal(value, error), region)).word for region in (inside, outside))
+        assert found == words, value
+    assert (str(inside), str(outside)) == ("-1 … 1", "outside -1 … 1")
+    assert (str(Region(lower=0.25)), str(Region(upper=0.1))) == ("> 0.25", "< 0.1")
+
+
+def test_the_comparison_shown_is_the_one_furthest_from_holding():
+    found = verdict((normal(9), Region(lower=0)), (normal(3), Region(lower=0)), (normal(6), Region(lower=0)))
+    assert found.comparison.label == "number 1" and "number 1 is 3 [" in found.reason and "3 of 3" in found.reason
+
+
+def test_few_replicates_neither_support_nor_reject():
+    few, many = from_replicates([3.0, 3.1, 3.2]), from_replicates(np.arange(6) * 0.1 + 3.0)
+    positive, negative = Region(lower=0.0), Region(upper=0.0)
+    assert verdict((few, positive), trained=True).word == "inconclusive"
+    assert verdict((few, negative), trained=True).word == "inconclusive"
+    assert "rests on 3 replicate(s), 5 are needed" in verdict((few, positive), trained=True).reason
+    assert verdict((few, positive)).word == "supported", "bootstrap estimates have networks, not replicates"
+    assert verdict((many, positive), (few, positive), trained=True).word == "inconclusive"
+    assert verdict((many, negative), (few, positive), trained=True).word == "not supported"
+
+
+def test_nothing_to_go_by():
+    single = from_replicates([3.0])
+    found = verdict((single, Region(lower=0.0)))
+    assert found.word == "inconclusive" and np.isnan(found.value) and "rests on 1 replicate(s)" in found.reason
+    assert verdict((normal(5), Region(lower=0.0)), (single, Region(lower=0.0))).word == "inconclusive"
+    with pytest.raises(ValueError, match="without comparisons"):
+        verdict()
+
+
+@pytest.mark.parametrize("truth", [0.0, -0.3])
+def test_false_support_is_as_rare_as_promised(truth):
+    """Draws of a number at or below its threshold: support in no more than 2.5 % of studies."""
+    rng = np.random.default_rng(11)
+    words = [verdict((from_replicates(rng.normal(truth, 1, 5)), Region(lower=0.0))).word for _ in range(2000)]
+    assert words.count("supported") / 2000 < 0.025 + 3 * np.sqrt(0.025 * 0.975 / 2000)
+
+
+def test_false_rejection_of_a_true_compound_is_as_rare_as_promised():
+    """Six numbers exactly at their thresholds, the worst case for "at least one fails"."""
+    rng, region = np.random.default_rng(12), Region(lower=0.0)
+    words = [verdict(*[(from_replicates(rng.normal(0, 1, 6)), region) for _ in range(6)]).word for _ in range(1500)]
+    assert words.count("not supported") / 1500 < 0.025 + 3 * np.sqrt(0.025 * 0.975 / 1500)

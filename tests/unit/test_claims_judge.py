@@ -1,0 +1,229 @@
+"""The claims on planted evidence: what each finds, and what it says where there is nothing to find."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_claims import BROKEN, HOLDS, SEED, synthetic_evidence
+
+from ntk_atlas.claims.evidence import Evidence, read_evidence
+from ntk_atlas.claims.judge import CLAIMS, COLUMNS, SeedsError, judge_experiment, verdict_table
+from ntk_atlas.claims.trainability import crossing_depth
+from ntk_atlas.config.claims import Thresholds
+from ntk_atlas.cubes.netcdf import write_netcdf
+from ntk_atlas.study.thresholds import judge_spec, load_thresholds
+
+THRESHOLDS = load_thresholds(Path(__file__).parents[2] / "config" / "claims" / "finite_width.yaml")
+LAMBDA_NEEDED = ("A1", "A2", "A3", "A'3", "A'4")
+
+
+def evidence(world=BROKEN, seed=0, **keys) -> Evidence:
+    return synthetic_evidence(world, np.random.default_rng(seed), **keys)
+
+
+def judged(found: Evidence) -> dict[str, object]:
+    return {verdict.claim: verdict for verdict in judge_experiment(found, THRESHOLDS)}
+
+
+def words(found: Evidence) -> dict[str, str]:
+    return {name: verdict.verdict for name, verdict in judged(found).items()}
+
+
+def test_where_all_is_as_the_papers_say_all_is_supported():
+    for seed in range(4):
+        assert set(words(evidence(seed=seed)).values()) == {"supported"}
+
+
+def test_where_theory_holds_nothing_says_that_it_is_broken():
+    for seed in range(4):
+        found = words(evidence(HOLDS, seed=seed))
+        assert found["A4"] == "supported" and found["A'1"] == "supported"
+        assert {found[name] for name in ("A1", "A2", "A3", "A6", "A'2", "A'3", "A'4")} == {"not supported"}
+
+
+def test_order_and_columns():
+    verdicts = judge_experiment(evidence(), THRESHOLDS)
+    assert (
+        [v.claim for v in verdicts] == list(CLAIMS) == ["A1", "A2", "A3", "A4", "A5", "A6", "A'1", "A'2", "A'3", "A'4"]
+    )
+    table = verdict_table(verdicts)
+    assert list(table.columns) == COLUMNS
+    assert (table["thresholds"] == THRESHOLDS.digest()).all()
+    assert table["statistic"].str.len().min() > 20 and (table["low"] <= table["value"]).all()
+
+
+@pytest.mark.parametrize(
+    ("claim", "change", "word"),
+    [
+        ("A3", {"drift": {"ordered": 0.03, "critical": 0.6, "chaotic": 0.25}}, "inconclusive"),  # 0.2 at equal loss
+        ("A3", {"drift": {"ordered": 0.03, "critical": 0.6, "chaotic": 0.1}}, "not supported"),
+        ("A4", {"drift": {"ordered": 0.3, "critical": 0.6, "chaotic": 0.8}}, "not supported"),
+        ("A4", {"slope": {"ordered": 2.0, "critical": 2.5, "chaotic": 4.0}}, "not supported"),
+        ("A'3", {"drift": {"ordered": 0.03, "critical": 0.05, "chaotic": 0.8}}, "not supported"),
+        ("A'2", {"slope": {"ordered": 0.0, "critical": 0.3, "chaotic": 4.0}}, "not supported"),
+        ("A'2", {"slope": {"ordered": 1.0, "critical": 2.5, "chaotic": 4.0}}, "not supported"),
+        ("A5", {"share": {"ordered": 0.3, "critical": 0.05, "chaotic": 0.05}}, "not supported"),
+        ("A5", {"share": {"ordered": 0.97, "critical": 0.95, "chaotic": 0.05}}, "not supported"),
+        ("A6", {"variance_ratio": {"easy": 2.0, "hard": 3.0}}, "not supported"),
+        ("A'4", {"blocks": -0.3}, "supported"),
+        ("A'4", {"blocks": 0.01}, "not supported"),
+    ],
+)
+def test_each_part_of_a_claim_counts(claim, change, word):
+    assert words(evidence(BROKEN | change))[claim] == word
+
+
+def test_pairing_by_seed_finds_what_unpaired_networks_would_hide():
+    """All init scales share the noise of their seed: A1's ratios stay sharp whatever the spread between networks."""
+    found = evidence(BROKEN | {"drift": {"ordered": 0.2, "critical": 0.6, "chaotic": 0.8}}, noise=0.0)
+    shared = np.random.default_rng(3).normal(0, 0.7, (1, 1, 1, 1, 6, 2, 1))
+    found.cube["kernel_drift"] = found.cube["kernel_drift"] * np.exp(shared)
+    verdict = judged(found)["A1"]
+    assert verdict.verdict == "supported" and verdict.high / verdict.low < 1.001
+
+
+def test_tiny_movements_make_no_regime():
+    """A ratio of ten between drifts of 1e-4 and 1e-5 is no difference of regime."""
+    tiny = {"ordered": 1e-5, "critical": 1e-4, "chaotic": 1e-4}
+    assert words(evidence(BROKEN | {"drift": tiny}))["A1"] == "not supported"
+
+
+def test_ntk_parameterization_without_biases_has_no_phases():
+    found = judged(evidence(network={"parameterization": "ntk", "bias_variance": 0.0}))
+    for name in ("A1", "A2", "A4", "A5", "A'2", "A'3"):
+        assert found[name].verdict == "not applicable" and "σ_b = 0" in found[name].reason
+    assert found["A3"].verdict == "supported"
+    assert words(evidence(network={"parameterization": "ntk", "bias_variance": 0.1}))["A2"] == "supported"
+    assert words(evidence(network={"trainable_biases": False}))["A2"] == "not applicable"
+
+
+def test_one_phase_is_no_comparison_and_a_missing_phase_is_not_run():
+    found = judged(evidence(init_scale=(3.0,)))
+    assert found["A2"].verdict == "not applicable" and "all init scales are chaotic" in found["A2"].reason
+    found = judged(evidence(init_scale=(1.0, 3.0)))
+    assert found["A'2"].verdict == "not run" and "critical" in found["A'2"].reason
+    assert found["A2"].verdict == "supported"
+
+
+def test_the_exact_law_is_for_relu():
+    found = judged(evidence(network={"activation": "tanh"}))["A'1"]
+    assert found.verdict == "not applicable" and "ReLU" in found.reason
+
+
+@pytest.mark.parametrize("dataset", [{"source": "diabetes"}, {"source": "teacher"}])
+def test_class_blocks_need_classes(dataset):
+    found = judged(evidence(dataset=dataset))["A'4"]
+    assert found.verdict == "not applicable" and "regression" in found.reason
+
+
+def test_what_was_not_asked_for_is_not_run():
+    found = judged(evidence(dispersion=False, output_variance=False))
+    for name, key in (("A1", "dispersion"), ("A2", "dispersion"), ("A'1", "dispersion"), ("A6", "output_variance")):
+        assert found[name].verdict == "not run" and f"add `{key}`" in found[name].reason
+    assert found["A3"].verdict == "supported"
+    missing = evidence()
+    without = Evidence("x", missing.settings, missing.cube.drop_vars("kernel_drift"), missing.dispersion)
+    assert "kernel_drift is not in the files" in judged(without)["A3"].reason
+
+
+def test_shallow_networks_say_nothing_of_deep_ones():
+    found = judged(evidence(depth=(1, 2), width=(1024,)))
+    for name in ("A1", "A3", "A'4"):
+        assert found[name].verdict == "not run" and "no deep networks" in found[name].reason
+
+
+def test_ordered_claims_wait_for_the_phase_to_settle():
+    """σ_w² = 1.9: ξ₁ = 19.5, and 8 ξ₁ is beyond every depth here."""
+    found = judged(evidence(init_scale=(1.9, 2.0, 3.0)))
+    for name in ("A4", "A5", "A'2", "A'3"):
+        assert found[name].verdict == "not run" and "8 ξ₁" in found[name].reason
+
+
+def test_a5_needs_several_rates_and_no_adam():
+    one = judged(evidence(training={"learning_rate": {"relative": 0.5}}))["A5"]
+    assert one.verdict == "not run" and "several" in one.reason
+    adam = judged(evidence(training={"optimizer": "adam", "learning_rate": {"absolute": 1e-3}}))["A5"]
+    assert adam.verdict == "not run" and "adam" in adam.reason
+
+
+def test_diverged_networks_are_never_untrainable():
+    found = evidence(HOLDS | {"share": {"ordered": 0.1, "critical": 0.05, "chaotic": 0.05}})
+    deep_ordered = {"depth": 15, "width": 128, "init_scale": 1.0}
+    found.cube["status"].loc[deep_ordered | {"draw": 0}] = 2
+    found.cube["final_train_mse"].loc[deep_ordered | {"draw": 0}] = 1e6
+    assert judged(found)["A5"].verdict == "not supported"
+    found.cube["status"].loc[deep_ordered | {"draw": [1, 2, 3, 4]}] = 2
+    verdict = judged(found)["A5"]
+    assert verdict.verdict == "inconclusive" and "83% of the networks diverged" in verdict.reason
+
+
+def test_networks_that_never_reach_the_loss_leave_movement_open():
+    found = evidence()
+    found.cube["kernel_drift_at_equal_loss"][:] = np.nan
+    verdict = judged(found)["A3"]
+    assert verdict.verdict == "inconclusive" and "0 of 12 networks reached movement.equal_loss" in verdict.reason
+    assert judged(found)["A4"].verdict == "supported", "networks that cannot be trained are judged at the last epoch"
+
+
+def test_draws_are_the_replicates_and_networks_only_if_there_is_one_draw():
+    assert judged(evidence(draws=4, seeds=9))["A3"].verdict == "inconclusive"
+    single = judged(evidence(draws=1, seeds=6))["A3"]
+    assert single.verdict == "supported" and single.n == 6 and "over networks only" in single.reason
+    assert judged(evidence())["A3"].n == 6
+
+
+def test_stopped_networks_count_with_their_last_checkpoint():
+    found = evidence()
+    whole = judged(found)["A3"].value
+    found.cube["kernel_drift"].loc[{"epoch": 10}] = found.cube["kernel_drift"].loc[{"epoch": 400}]
+    found.cube["kernel_drift"].loc[{"epoch": 400}] = np.nan
+    assert judged(found)["A3"].value == pytest.approx(whole)
+
+
+def test_few_networks_leave_variances_open():
+    found = evidence()
+    found.output_variance["n_networks"][:] = 10
+    assert judged(found)["A6"].verdict == "inconclusive" and "10 finite networks" in judged(found)["A6"].reason
+    few_draws = judged(evidence(draws=1))["A6"]
+    assert few_draws.verdict == "supported" and few_draws.n == 100 and "linearization" in few_draws.reason
+
+
+def test_unreliable_ratios_are_marked():
+    assert "(unreliable)" in judged(evidence())["A2"].reason
+    assert "(unreliable)" not in judged(evidence(HOLDS))["A2"].reason
+
+
+def test_seeds_that_chose_the_thresholds_are_refused():
+    chosen = THRESHOLDS.model_dump(by_alias=True)
+    chosen["chosen_with"]["seeds"] = (5, SEED)
+    with pytest.raises(SeedsError, match=rf"experiments\.planted\.training\.seed: {SEED} is among the seeds"):
+        judge_experiment(evidence(), Thresholds.model_validate(chosen))
+
+
+def test_only_claims_with_thresholds_are_judged():
+    some = THRESHOLDS.model_dump(by_alias=True)
+    some["claims"] = {"A3": some["claims"]["A3"]}
+    assert [v.claim for v in judge_experiment(evidence(), Thresholds.model_validate(some))] == ["A3"]
+
+
+def test_files_give_the_same_verdicts_as_arrays(tmp_path):
+    """The cube does not carry the settings of other files, so jobs hand them over."""
+    found = evidence()
+    cube = found.cube.copy()
+    cube.attrs["config"] = found.settings.model_copy(update={"dispersion": None}).canonical_json()
+    for name, dataset in (("cube", cube), ("dispersion", found.dispersion), ("ov", found.output_variance)):
+        write_netcdf(dataset, tmp_path / f"{name}.nc")
+    files = (tmp_path / "dispersion.nc", tmp_path / "ov.nc")
+    read = read_evidence("planted", tmp_path / "cube.nc", None, *files)
+    with_settings = read_evidence("planted", tmp_path / "cube.nc", judge_spec(found.settings), *files)
+    expected = verdict_table(judge_experiment(found, THRESHOLDS))
+    for other in (read, with_settings):
+        pd.testing.assert_frame_equal(verdict_table(judge_experiment(other, THRESHOLDS)), expected)
+
+
+def test_crossing_depth_is_interpolated_in_log_share():
+    depth = np.array([1, 3, 5])
+    assert crossing_depth(depth, np.array([0.01, 0.1, 1.0]), np.sqrt(0.1)) == pytest.approx(5.0)  # depth 4, L = 5
+    assert np.isnan(crossing_depth(depth, np.array([0.9, 0.9, 1.0]), 0.5))
+    assert np.isnan(crossing_depth(depth, np.array([0.1, 0.1, 0.2]), 0.5))
