@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+import xarray as xr
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]  # they share a finished study
 AFTER_CUBE = {"fit_scaling_laws": 1, "summarize_cube": 1, "plot_figure": 6, "tabulate_costs": 1, "all": 1}
@@ -75,7 +76,9 @@ def test_a_new_seed_trains_only_that_seed(finished):
 
 def test_a_learning_rate_trains_its_own_experiment_only(finished):
     change(finished, "two", "training", "learning_rate", {"relative": 0.4})
-    assert finished.plan() == {"train_networks": 1, "regress_empirical": 1, "assemble_cube": 1, **AFTER_CUBE}
+    after = {**AFTER_CUBE, "plot_figure": 4}
+    del after["fit_scaling_laws"]  # two sizes give no law
+    assert finished.plan() == {"train_networks": 1, "regress_empirical": 1, "assemble_cube": 1, **after}
 
 
 def test_two_settings_swapped_are_a_change(finished):
@@ -121,6 +124,32 @@ def test_another_way_to_group_seeds_trains_nothing(finished):
     change(finished, "one", "training", "target_mse", 0.5)
     finished.snakemake("--cores", "2", "--quiet", "all", "--", "results/one/cube.nc")
     assert finished.units() == before
+
+
+def test_init_scales_that_share_a_job_train_nothing_again(finished):
+    def run(init_scales_per_job):
+        config = finished.config
+        config["jobs"] = {"init_scales_per_job": init_scales_per_job}
+        finished.config = config
+        plan = finished.plan()
+        finished.snakemake("--cores", "2", "--quiet", "all", "--", "results/one/cube.nc")
+        return plan, xr.open_dataset(finished.folder / "results/one/cube.nc").load()
+
+    stages = ("networks", "initial_ntk", "trained_ntk")
+    before = {stage: finished.units(stage) for stage in stages}
+    change(finished, "one", "grid", "init_scale", [1.0, 2.0, 3.0])
+    plan, in_pairs = run(2)
+    assert (plan["train_networks"], plan["regress_empirical"]) == (2 * 2, 2 * 2)
+    pairs = {stage: finished.units(stage) for stage in stages}
+    for stage in stages:
+        assert {name: pairs[stage][name] for name in before[stage]} == before[stage]
+        new = set(pairs[stage]) - set(before[stage])
+        assert {name.split("init_scale-")[1].split("/")[0] for name in new} == {"1.0", "3.0"}
+    plan, together = run(3)
+    assert (plan["train_networks"], plan["regress_empirical"]) == (2, 2)
+    assert "regress_infinite" not in plan
+    assert {stage: finished.units(stage) for stage in stages} == pairs
+    xr.testing.assert_identical(together.drop_attrs(), in_pairs.drop_attrs())
 
 
 def test_an_edit_in_plotting_redraws_only(finished):
