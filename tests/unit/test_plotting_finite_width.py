@@ -17,6 +17,8 @@ from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.plotting import class_blocks, kernel_heat_maps, kernel_movement, trainability
 from ntk_atlas.plotting.averages import replicate_interval
+from ntk_atlas.plotting.error_map import short_number
+from ntk_atlas.plotting.panels import decimals
 
 STYLE = FigureSettings()
 MODULES = (kernel_movement, kernel_heat_maps, class_blocks, trainability)
@@ -227,6 +229,23 @@ def test_the_title_of_class_blocks_leaves_diverged_networks_out():
     contrast = (plain_cube()["within_class_ratio"] - plain_cube()["between_class_ratio"]).values[2, 0, 2, -1, 1:]
     first, last = contrast[..., 0].mean(), contrast[..., -1].mean()
     assert f"chaotic: {first:.2f} → {last:.2f}" in heading(draw(class_blocks, cube))
+
+
+def test_a_few_long_intervals_do_not_flatten_the_lines():
+    cube = plain_cube().copy(deep=True)
+    cube["within_class_ratio"].loc[{"depth": 15, "width": 64, "init_scale": 1.0, "draw": 0}] += 40.0
+    cube["within_class_ratio"].loc[{"depth": 15, "width": 64, "init_scale": 1.0, "draw": 1}] -= 40.0
+    figure = draw(class_blocks, cube)
+    check_layout(figure)
+    drawn = np.concatenate([line.get_ydata() for ax in figure.axes for line in ax.lines])
+    low, high = figure.axes[0].get_ylim()
+    assert low < drawn.min() and drawn.max() < high and high - low < 2.1 * np.ptp(drawn)
+    assert "longer than drawn" in figure.texts[-1].get_text()
+    assert "longer than drawn" not in plain_figure(class_blocks).texts[-1].get_text()
+
+
+def test_zeros_and_what_rounds_to_zero_have_no_minus():
+    assert decimals(-0.004) == "0.00" and decimals(-0.006) == "-0.01" and short_number(0.0) == "0"
 
 
 # --- trainability ---------------------------------------------------------------------------------------------------

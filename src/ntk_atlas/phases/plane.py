@@ -28,15 +28,9 @@ def chi_1_plane(activation: ActivationLike, init_scales: np.ndarray, bias_varian
     log_q = np.linspace(math.log(_SMALLEST_Q), math.log(_LARGEST_Q), _TABLED)
     table = _table(function, np.exp(log_q), float(scales.max()), float(biases.max()))
     log_q = log_q[: len(table)]
-    q = np.exp(log_q)
     # At the ends stand the limits: what falls below the table goes to 0, what leaves it above to infinity.
     slopes = np.concatenate([[derivative_moment(function, 0.0)], table[:, 1], [derivative_moment(function, math.inf)]])
-    chi = np.empty((len(biases), len(scales)))
-    for i, bias in enumerate(biases):
-        growth = scales[:, None] * table[:, 0] + bias - q
-        for j, scale in enumerate(scales):
-            chi[i, j] = scale * _slope_at_end(log_q, growth[j], slopes, math.log(scale + bias))
-    return chi
+    return np.stack([scales * _slopes_at_end(log_q, table[:, 0], slopes, scales, bias) for bias in biases])
 
 
 def _table(function: ActivationFunction, q: np.ndarray, scale: float, bias: float) -> np.ndarray:
@@ -50,15 +44,27 @@ def _table(function: ActivationFunction, q: np.ndarray, scale: float, bias: floa
     return np.array(rows)
 
 
-def _slope_at_end(log_q: np.ndarray, growth: np.ndarray, slopes: np.ndarray, start: float) -> float:
-    grows = np.interp(start, log_q, growth) > 0.0
-    i = int(np.searchsorted(log_q, start))
-    ahead = np.flatnonzero(growth[i:] <= 0.0) if grows else np.flatnonzero(growth[:i] > 0.0)
-    if not len(ahead):
-        return float(slopes[-1] if grows else slopes[0])
-    # growth > 0 at the lower end of the step and not above.
-    high = int(i + ahead[0]) if grows else int(ahead[-1]) + 1
-    if high == 0 or high == len(log_q):
-        return float(slopes[high])
-    share = growth[high - 1] / (growth[high - 1] - growth[high])
-    return float(slopes[high] + share * (slopes[high + 1] - slopes[high]))
+def _slopes_at_end(
+    log_q: np.ndarray, values: np.ndarray, slopes: np.ndarray, scales: np.ndarray, bias: float
+) -> np.ndarray:
+    # E[φ'²] where each σ_w² ends: (W,).
+    growth = scales[:, None] * values + bias - np.exp(log_q)
+    first = np.searchsorted(log_q, np.log(scales + bias))
+    rank, each = np.arange(len(log_q)), np.arange(len(scales))
+    # Upward to the first q with growth ≤ 0, downward from the last one with growth > 0: `high` is the upper end of the
+    # step between them, 0 or the size of the table if there is none.
+    down = (growth <= 0.0) & (rank >= first[:, None])
+    up = (growth > 0.0) & (rank < first[:, None])
+    above = np.where(down.any(1), down.argmax(1), len(log_q))
+    below = np.where(up.any(1), len(log_q) - up[:, ::-1].argmax(1), 0)
+    # The start lies in the step below `first`: what happens there decides the direction.
+    start = np.clip(first, 1, len(log_q) - 1)
+    share = (np.log(scales + bias) - log_q[start - 1]) / (log_q[start] - log_q[start - 1])
+    at_start = growth[each, start - 1] + share * (growth[each, start] - growth[each, start - 1])
+    high = np.where(at_start > 0.0, above, below)
+    inner = np.clip(high, 1, len(log_q) - 1)
+    low_growth, high_growth = growth[each, inner - 1], growth[each, inner]
+    crossed = (low_growth > 0.0) & (high_growth <= 0.0) & (high == inner)
+    share = np.where(crossed, low_growth / np.where(crossed, low_growth - high_growth, 1.0), 0.0)
+    inside = slopes[inner] + share * (slopes[inner + 1] - slopes[inner])
+    return np.where(crossed, inside, np.where(high == 0, slopes[0], slopes[-1]))

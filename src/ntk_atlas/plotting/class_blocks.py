@@ -11,7 +11,10 @@ from ntk_atlas.plotting.averages import at_last_checkpoint, replicate_interval
 from ntk_atlas.plotting.epoch_curves import draw_curve, set_epoch_scale
 from ntk_atlas.plotting.panels import (
     EPOCH_LABEL,
+    LONGER,
+    decimals,
     finish,
+    hold_to_lines,
     label_outer_axes,
     letter_scale,
     mark_empty_panels,
@@ -74,6 +77,7 @@ def draw(cube: xr.Dataset, style: FigureSettings) -> Figure:
                             markeredgecolor=colors[k], markerfacecolor=colors[k] if filled else "white",
                         )  # fmt: skip
         set_epoch_scale(axes, shown["epoch"].values, logarithmic=False)
+        cut = hold_to_lines(axes)
         mark_empty_panels(axes)
         label_outer_axes(axes, x=EPOCH_LABEL, y="mean entry / mean diagonal\n(pure number)")
         outside_legend(figure, *_handles(shown, colors))
@@ -82,6 +86,7 @@ def draw(cube: xr.Dataset, style: FigureSettings) -> Figure:
             _finding(shown),
             f"n = {shown['n_train'].item()}; probe samples of the test set. Lines: mean over networks; bands: "
             f"{confidence:.0%} t interval over {over}. A network that diverged is in them until then.",
+            LONGER if cut else "",
             selection.note,
         )
 
@@ -99,7 +104,7 @@ def _finding(shown: xr.Dataset) -> str:
     survived = select(shown["status"], place) != int(Status.DIVERGED)
     first, last = (end.where(survived).mean(("draw", "seed")).values for end in ends)
     parts = [
-        f"{name}: {a:.2f} → {b:.2f}" if np.isfinite(b) else f"{name}: –"
+        f"{name}: {decimals(a)} → {decimals(b)}" if np.isfinite(b) else f"{name}: –"
         for name, a, b in zip(scale_names(shown), first, last, strict=True)
     ]
     return f"Within − between classes over training, depth {place['depth']}, width {place['width']}: {', '.join(parts)}"

@@ -195,6 +195,8 @@ def label_init_scales(ax: Axes, shown: xr.Dataset) -> None:
 
 def short_number(value: float) -> str:
     """Returns two significant digits."""
+    if value == 0.0:
+        return "0"
     if 1e-3 <= value < 1e4:
         return f"{value:.0f}" if value >= 99.5 else f"{value:#.2g}".rstrip(".")
     return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")

@@ -5,10 +5,11 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.plotting.panels import finish, panel_grid, readable_subset, scale_label, scale_names
-from ntk_atlas.plotting.style import QUIET, color_map, themed
+from ntk_atlas.plotting.panels import decimals, finish, panel_grid, readable_subset, scale_label, scale_names
+from ntk_atlas.plotting.style import INK, QUIET, color_map, themed
 
 MAX_TICKS = 10
 _FEWEST_SAMPLES = 40
@@ -19,7 +20,7 @@ def draw(cube: xr.Dataset, style: FigureSettings) -> Figure:
     """Probe kernels over their mean diagonal, at the greatest depth and the middle width.
 
     Rows are init scales, columns the first epoch, two between that are evenly spaced in their logarithm, and the last.
-    Samples are ordered by class (regression: by the first target), white lines part the classes. All panels share one
+    Samples are ordered by class (regression: by the first target), lines part the classes. All panels share one
     colour scale, whose lightness falls with the kernel, so that it reads in grey; above each panel stand the mean
     entries within and between classes.
 
@@ -53,7 +54,15 @@ def draw(cube: xr.Dataset, style: FigureSettings) -> Figure:
             ax.set_xlabel(_sample_label(classes))
         drawn = [ax.images[0] for ax in axes.ravel() if ax.images]
         if drawn:
-            bar = figure.colorbar(drawn[0], ax=axes, shrink=0.8, aspect=40, fraction=0.03, pad=0.015, extend="max")
+            bar = figure.colorbar(
+                drawn[0],
+                ax=axes,
+                shrink=0.8,
+                aspect=40,
+                fraction=0.03,
+                pad=0.015,
+                extend="both" if norm.vmin < 0.0 else "max",
+            )
             bar.set_label("kernel / mean diagonal\n(pure number)")
             bar.outline.set_visible(False)
         place = f"depth {shown['depth'].item()}, width {shown['width'].item()}, n = {cube['n_train'].values.max()}"
@@ -61,7 +70,7 @@ def draw(cube: xr.Dataset, style: FigureSettings) -> Figure:
             figure,
             _finding(shown, relative, classes, epochs, place),
             f"Probe samples (test set) ordered by {'class' if _has_classes(classes) else 'target'}; one network (draw "
-            "0, seed 0), so there are no intervals. Colours end at the 99.5 % quantile.",
+            "0, seed 0), so there are no intervals. Colours end at quantiles (1 %, 99.5 %).",
             "Above each panel: mean entry within / between classes." if _has_classes(classes) else "",
             selection.note,
         )
@@ -106,8 +115,8 @@ def _draw_kernel(ax: Axes, kernel: np.ndarray, classes: np.ndarray, norm: Normal
         return
     starts = np.flatnonzero(np.diff(classes)) + 1
     for start in starts:
-        ax.axhline(start - 0.5, color="white", linewidth=1.4)
-        ax.axvline(start - 0.5, color="white", linewidth=1.4)
+        for line in (ax.axhline(start - 0.5), ax.axvline(start - 0.5)):
+            line.set(color=INK, linewidth=0.9, path_effects=[withStroke(linewidth=2.8, foreground="white")])
     edges = np.array([0, *starts, n])
     if len(edges) - 1 <= MAX_TICKS:
         middles, names = (edges[1:] + edges[:-1] - 1) / 2.0, [str(classes[edge]) for edge in edges[:-1]]
@@ -126,7 +135,7 @@ def _blocks_text(kernel: np.ndarray, classes: np.ndarray) -> str:
     if not _has_classes(classes) or not np.isfinite(kernel).all():
         return ""
     within, between = _block_means(kernel, classes)
-    return f"\n{within:.2f} / {between:.2f}"
+    return f"\n{decimals(within)} / {decimals(between)}"
 
 
 def _finding(shown: xr.Dataset, relative: np.ndarray, classes: np.ndarray, epochs: list[int], place: str) -> str:
@@ -138,6 +147,6 @@ def _finding(shown: xr.Dataset, relative: np.ndarray, classes: np.ndarray, epoch
             parts.append(f"{name}: {moved:.2g}" if np.isfinite(moved) else f"{name}: –")
             continue
         first, last = (np.subtract(*_block_means(kernels[t], classes)) for t in (0, -1))
-        parts.append(f"{name}: {first:.2f} → {last:.2f}" if np.isfinite(last) else f"{name}: {first:.2f} → –")
+        parts.append(f"{name}: {decimals(first)} → {decimals(last) if np.isfinite(last) else '–'}")
     what = "Within − between classes" if _has_classes(classes) else "Relative change of the normalized kernel"
     return f"{what}, epoch {epochs[0]} to {epochs[-1]}: {', '.join(parts)} ({place})"

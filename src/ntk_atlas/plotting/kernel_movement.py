@@ -13,7 +13,9 @@ from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.settings import movement_settings, scaling_settings
 from ntk_atlas.plotting.averages import at_last_checkpoint, replicate_interval
 from ntk_atlas.plotting.panels import (
+    LONGER,
     finish,
+    hold_to_lines,
     letter_scale,
     log_y_axis,
     mark_empty_panels,
@@ -83,6 +85,8 @@ def draw(cube: xr.Dataset, style: FigureSettings) -> Figure:
             for ax in row[len(places) :]:
                 ax.remove()
         used = np.array([ax for row, places in zip(axes, rows, strict=True) for ax in row[: len(places)]])
+        used[0].set_yscale("log")
+        cut = hold_to_lines(used)
         log_y_axis(used[:, None])
         mark_empty_panels(used)
         outside_legend(figure, *_handles(shown, style))
@@ -92,7 +96,8 @@ def draw(cube: xr.Dataset, style: FigureSettings) -> Figure:
             _finding(shown, intervals),
             f"n = {shown['n_train'].item()}. Geometric means over networks that did not diverge; whiskers: "
             f"{confidence:.0%} t interval over {over}. Equal training error: first checkpoint with train MSE at most "
-            f"{share:g} × that of predicting zero; a/b: a of b networks got there.",
+            f"{share:g} × that of predicting zero; a/b: a of b networks got there, – none.",
+            LONGER if cut else "",
             "Second row: fixed λ = (depth + 1)/width."
             if len(ratios)
             else "No λ = (depth + 1)/width occurs at two widths.",

@@ -169,6 +169,39 @@ def log_y_axis(axes: np.ndarray) -> None:
     log_ticks(ax.yaxis, ax.get_ylim())
 
 
+LONGER = "Intervals that leave a panel are longer than drawn."
+"""What to say where `hold_to_lines` cut."""
+
+
+def hold_to_lines(axes: np.ndarray) -> bool:
+    """Narrows the shared y axis to what is not far from any line: a few long intervals must not flatten all lines.
+
+    Args:
+        axes: panels that share their y axis, with everything drawn in them.
+
+    Returns:
+        Whether the end of an interval may lie outside now.
+    """
+    ax = axes.ravel()[0]
+    values = np.concatenate([line.get_ydata() for a in axes.ravel() for line in a.lines] or [np.array([])])
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return False
+    low, high = ax.get_ylim()
+    if ax.get_yscale() == "log":
+        near = values.min() / 4.0, values.max() * 4.0
+    else:
+        margin = 0.5 * max(np.ptp(values), 0.1 * np.abs(values).max())
+        near = values.min() - margin, values.max() + margin
+    ax.set_ylim(max(low, near[0]), min(high, near[1]))
+    return bool(near[0] > low or near[1] < high)
+
+
+def decimals(value: float, digits: int = 2) -> str:
+    """Returns a number with so many decimals, and no minus before a zero."""
+    return f"{round(float(value), digits) + 0.0:.{digits}f}"
+
+
 def mark_empty_panels(axes: np.ndarray) -> None:
     """Says so in panels where not one value is finite."""
     for ax in axes.ravel():

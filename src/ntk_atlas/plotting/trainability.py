@@ -155,9 +155,9 @@ def _draw_map(ax: Axes, values: np.ndarray, counts: np.ndarray | None, norm: Nor
     ax.pcolormesh(
         np.ma.masked_invalid(values), norm=norm, cmap=cmap, edgecolors="white", linewidth=1.2, rasterized=False
     )
-    # Six letters have to fit into a cell.
-    cell = 0.85 * 72.0 * ax.figure.get_figwidth() * ax.get_position().width / values.shape[1]
-    size = min(rcParams["xtick.labelsize"] * 0.85, cell / (6 * 0.62))
+    # The longest number, 0.0072, is 3.5 times as wide as its letters are high, and has to fit into a cell.
+    cell = 72.0 * ax.figure.get_figwidth() * ax.get_position().width / values.shape[1]
+    size = min(rcParams["xtick.labelsize"] * 0.85, cell / 3.8)
     for row, column in np.ndindex(*values.shape):
         value = values[row, column]
         n_diverged, n_there = counts[row, column] if counts is not None else (0, 1)
