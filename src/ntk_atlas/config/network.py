@@ -1,14 +1,16 @@
-"""Settings of the network: the built-in fully connected family, or a factory of the user's own."""
+"""Settings of the network: the built-in families, or a factory of the user's own."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 
 from ntk_atlas.config.base import Settings
+from ntk_atlas.config.convolutional import ConvolutionalSettings
 
 Activation = Literal["relu", "erf", "tanh", "sigmoid", "gelu", "leaky_relu", "silu"]
 OwnActivation = Annotated[str, Field(pattern=r"^.+\.py:[A-Za-z_]\w*$")]
 """File and name of a function of the user's own."""
+Architecture = Literal["fully_connected", "convolutional"]
 Parameterization = Literal["standard", "ntk"]
 LEAKY_RELU_SLOPE = 0.01
 """φ(u) = 0.01 u below 0, torch's default."""
@@ -25,6 +27,11 @@ class NetworkSettings(Settings):
     factory: str | None = None
     """A network of your own, `my_net.py:build`: a function of (depth, width, init_scale, input_shape,
     n_outputs, generator) that returns a `torch.nn.Module`. The keys below but `output_scale` then do not apply."""
+    architecture: Architecture = "fully_connected"
+    """`fully_connected`: inputs are flattened, `grid.depth` hidden layers of `grid.width` units; `convolutional`:
+    inputs are images (channels, height, width), `grid.depth` convolutions of `grid.width` channels."""
+    convolutional: ConvolutionalSettings = ConvolutionalSettings()
+    """Blocks, pooling and readout of the architecture `convolutional`; no other takes them."""
     activation: Activation | OwnActivation = "relu"
     """Activation of the hidden layers: a name, or one of your own, `my_phi.py:phi`: a function of a tensor, entry by
     entry, written with torch functions."""
@@ -49,4 +56,13 @@ class NetworkSettings(Settings):
             )
         if self.factory is not None and ":" not in self.factory:
             raise ValueError(f"factory {self.factory!r} has no function: write `my_net.py:build`")
+        return self
+
+    @model_validator(mode="after")
+    def _convolutional_alone(self) -> "NetworkSettings":
+        if self.architecture != "convolutional" and self.convolutional != ConvolutionalSettings():
+            raise ValueError(
+                f"convolutional does not apply to the architecture {self.architecture}: remove it, or set architecture "
+                "to convolutional"
+            )
         return self

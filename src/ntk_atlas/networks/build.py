@@ -1,4 +1,4 @@
-"""The networks of a cell: the built-in family or the user's own, behind one function."""
+"""The networks of a cell: the built-in families or the user's own, behind one function."""
 
 from collections.abc import Sequence
 
@@ -23,8 +23,8 @@ def build_networks(
     """Draws one network a generator.
 
     Args:
-        settings: the family: built-in fully connected, or a factory of the user's own.
-        depth: hidden layers.
+        settings: the family: fully connected, convolutional, or a factory of the user's own.
+        depth: hidden layers (convolutions).
         width: units (or channels) of each hidden layer.
         init_scale: σ_w².
         input_shape: shape of one sample.
@@ -34,11 +34,18 @@ def build_networks(
 
     Returns:
         The stack, one member a generator.
+
+    Raises:
+        NetworkShapeError: if the architecture does not fit the shape of a sample.
+        FactoryError: if the user's factory cannot be used.
     """
     shape = tuple(int(size) for size in input_shape)
     sizes = {"depth": depth, "width": width, "init_scale": init_scale, "n_outputs": n_outputs}
     if settings.factory is None:
-        return fully_connected(settings, **sizes, input_shape=shape, generators=generators, dtype=dtype)
+        build = fully_connected
+        if settings.architecture == "convolutional":
+            from ntk_atlas.networks.convolutional import convolutional as build
+        return build(settings, **sizes, input_shape=shape, generators=generators, dtype=dtype)
     from ntk_atlas.networks.user import StackedModules, load_factory
 
     factory = load_factory(settings.factory)

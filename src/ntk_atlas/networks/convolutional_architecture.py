@@ -1,9 +1,9 @@
 """Architectures of plain convolutional networks, for finite networks and for infinite width alike."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
-ConvolutionalReadout = Literal["flatten", "global_average"]
+from ntk_atlas.config.convolutional import ConvolutionalReadout, ConvolutionalSettings
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,13 @@ class ConvolutionalArchitecture:
         blocks: (number of convolutions, whether 2 x 2 average pooling follows) of each block.
         kernel_size: odd side of all kernels.
         readout: what comes before the dense output layer.
+        channels: of each block in units of the width; the last number holds for all further blocks.
     """
 
     blocks: tuple[tuple[int, bool], ...]
     kernel_size: int = 3
     readout: ConvolutionalReadout = "flatten"
+    channels: tuple[int, ...] = (1,)
 
     def __post_init__(self):
         if not self.blocks or any(len(block) != 2 or int(block[0]) < 1 for block in self.blocks):
@@ -35,12 +37,60 @@ class ConvolutionalArchitecture:
             raise ValueError(f"kernel_size is odd and positive, got {self.kernel_size}")
         if self.readout not in get_args(ConvolutionalReadout):
             raise ValueError(f"readout is one of {', '.join(get_args(ConvolutionalReadout))}, got {self.readout!r}")
+        if not self.channels or min(self.channels) < 1:
+            raise ValueError(f"channels are at least 1 times the width in every block, got {self.channels!r}")
         object.__setattr__(self, "blocks", tuple((int(n), bool(pool)) for n, pool in self.blocks))
+        object.__setattr__(self, "channels", tuple(map(int, self.channels)))
+
+    @classmethod
+    def of_depth(cls, settings: ConvolutionalSettings, depth: int) -> "ConvolutionalArchitecture":
+        """The architecture of a number of convolutions, see `ConvolutionalSettings`.
+
+        Args:
+            settings: blocks, channels, kernel size and readout.
+            depth: convolutions, at least 1.
+
+        Returns:
+            The architecture.
+
+        Raises:
+            ValueError: if there is no convolution.
+        """
+        if depth < 1:
+            raise ValueError(f"a convolutional network has at least one convolution: depth is 1 or more, got {depth}")
+        count = min(settings.blocks, depth)
+        each, more = divmod(depth, count)
+        blocks = tuple((each + (k < more), k + 1 < count) for k in range(count))
+        return cls(blocks, settings.kernel_size, settings.readout, settings.channels)
 
     @property
     def depth(self) -> int:
         """Number of convolutions, the hidden layers."""
         return sum(n for n, _ in self.blocks)
+
+    @property
+    def layer_channels(self) -> tuple[int, ...]:
+        """Channels of each convolution, in units of the width."""
+        last = len(self.channels) - 1
+        return tuple(self.channels[min(k, last)] for k, (n, _) in enumerate(self.blocks) for _ in range(n))
+
+    def fan_ins(self, image_shape: tuple[int, int, int], width: int) -> tuple[int, ...]:
+        """Fan-in of each convolution and of the readout.
+
+        Args:
+            image_shape: channels, height and width of an input.
+            width: channels of a convolution whose `layer_channels` is 1.
+
+        Returns:
+            `depth + 1` numbers.
+
+        Raises:
+            ValueError: if pooling leaves no pixel.
+        """
+        channels = [image_shape[0], *(width * factor for factor in self.layer_channels)]
+        h, w = self.sizes(*image_shape[1:])[-1]
+        pixels = h * w if self.readout == "flatten" else 1
+        return (*(self.kernel_size**2 * c for c in channels[:-1]), pixels * channels[-1])
 
     def sizes(self, height: int, width: int) -> list[tuple[int, int]]:
         """Height and width that each block's convolutions see, and those before the readout.

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ntk_atlas.kernels.empirical.convolution_gradients import convolution_weight_gradients
 from ntk_atlas.kernels.empirical.layers import Layer
+from ntk_atlas.networks.stacked_convolution import StackedConv2d
 
 
 def layer_gradients(layer: Layer, x: Tensor, signals: Tensor, channels: tuple[int, int] | None = None) -> Tensor:
@@ -29,13 +30,15 @@ def layer_gradients(layer: Layer, x: Tensor, signals: Tensor, channels: tuple[in
     """
     module, axis = layer.module, _channel_axis(layer.module)
     parts = []
-    if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
+    if layer.can_be_divided:
         if channels is not None and channels != (0, layer.out_features):
             signals = signals.narrow(axis, channels[0], channels[1] - channels[0])
         if layer.has_weight:
             parts.append(_weight_gradients(module, x, signals, channels))
         if layer.has_bias:
             parts.append(_sum_positions(signals, axis))
+        if isinstance(module, StackedConv2d):
+            _scale(parts, layer)
         return torch.cat(parts, dim=2)
     shape = module.normalized_shape if hasattr(module, "normalized_shape") else None
     if layer.has_weight:
@@ -56,7 +59,17 @@ def _weight_gradients(module: nn.Module, x: Tensor, signals: Tensor, channels: t
         # All outputs in one product: (C·out × positions) · (positions × in).
         left = signals.flatten(2, -2).transpose(2, 3).reshape(n, c * signals.shape[-1], -1)
         return torch.bmm(left, x.flatten(1, -2)).view(n, c, -1)
-    return convolution_weight_gradients(module, x, signals, channels).view(n, c, -1)
+    plain = module.plain() if isinstance(module, StackedConv2d) else module
+    return convolution_weight_gradients(plain, x, signals, channels).view(n, c, -1)
+
+
+def _scale(parts: list[Tensor], layer: Layer) -> None:
+    """The factors of the NTK parameterization, in place on gradients made here."""
+    counts = (("weight_factor", layer.has_weight), ("bias_factor", layer.has_bias))
+    for part, name in zip(parts, [name for name, has in counts if has], strict=True):
+        factor = getattr(layer.module, name)
+        if factor != 1.0:
+            part.mul_(factor)
 
 
 def _sum_positions(signals: Tensor, axis: int) -> Tensor:

@@ -6,9 +6,10 @@ from typing import Literal
 from torch import Tensor, nn
 
 from ntk_atlas.networks.stacked import StackedLinear
+from ntk_atlas.networks.stacked_convolution import StackedConv2d
 
 _LINEAR = (StackedLinear, nn.Linear)
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, StackedConv2d)
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _NORMS = (*_BATCH_NORMS, nn.LayerNorm, nn.RMSNorm, nn.GroupNorm)
 
@@ -43,12 +44,13 @@ class Layer:
     @property
     def can_be_divided(self) -> bool:
         """Whether gradients of some output channels can be had without those of the others."""
-        return isinstance(self.module, nn.Linear | nn.Conv1d | nn.Conv2d)
+        return isinstance(self.module, nn.Linear | nn.Conv1d | nn.Conv2d | StackedConv2d)
 
     @property
     def out_features(self) -> int:
         """Size of the axis of outputs, along which its parameters can be divided."""
-        return self.module.weight.shape[-1 if isinstance(self.module, StackedLinear) else 0]
+        axis = {StackedLinear: -1, StackedConv2d: 1}.get(type(self.module), 0)
+        return self.module.weight.shape[axis]
 
 
 def candidate(module: nn.Module) -> Layer | None:
@@ -62,7 +64,7 @@ def candidate(module: nn.Module) -> Layer | None:
         return None
     if "forward" in module.__dict__:
         return None
-    if isinstance(module, _CONVOLUTIONS) and module.padding_mode != "zeros":
+    if isinstance(module, nn.Conv1d | nn.Conv2d) and module.padding_mode != "zeros":
         return None
     if isinstance(module, _BATCH_NORMS) and module.running_mean is None:
         return None
@@ -93,5 +95,5 @@ def form_of_call(module: nn.Module, x: Tensor, members: int, n: int) -> str | No
         return None
     if isinstance(module, nn.Linear):
         return "factors" if x.dim() == 2 else "gradients"
-    wanted = {nn.Conv1d: 3, nn.Conv2d: 4}.get(type(module), x.dim())
+    wanted = {nn.Conv1d: 3, nn.Conv2d: 4, StackedConv2d: 4}.get(type(module), x.dim())
     return "gradients" if x.dim() == wanted else None

@@ -106,11 +106,18 @@ def empirical_ntk_with_record(
         x1 = x1.clone() if x1.is_inference() else x1.detach()
         if x2 is not None:
             x2 = x2.clone() if x2.is_inference() else x2.detach()
-        structure = verified_structure(network, probe_network(network, x1), x1)
-        by_member = structure.n_members > 1 or isinstance(network, StackedNetwork)
-        if by_member and (structure.others or any(layer.form == "gradients" for layer in structure.layers)):
+        structure = probe_network(network, x1)
+        if not _goes_by_member(network, structure):  # else each member is verified by itself
+            structure = verified_structure(network, structure, x1)
+        if _goes_by_member(network, structure):
             return _member_by_member(network, x1, x2, output_reduction, limit)
         return _within_memory(network, structure, x1, x2, output_reduction, limit)
+
+
+def _goes_by_member(network: nn.Module, structure: NetworkStructure) -> bool:
+    # Layers with gradients gain nothing from a stack: each sample's are made by themselves.
+    by_gradients = structure.others or any(layer.form == "gradients" for layer in structure.layers)
+    return isinstance(network, StackedNetwork) and bool(by_gradients)
 
 
 def _within_memory(

@@ -8,6 +8,7 @@ import torch
 from ntk_atlas.kernels.empirical.memory_plan import MemoryPlan, mebibytes
 from ntk_atlas.kernels.empirical.structure import NetworkStructure
 from ntk_atlas.networks.stacked import StackedLinear
+from ntk_atlas.networks.stacked_convolution import StackedConv2d
 
 
 @dataclass(frozen=True)
@@ -76,10 +77,10 @@ class KernelRecord:
 
 
 def _parameterization(structure: NetworkStructure) -> str:
-    linear = [layer.module for layer in structure.layers if isinstance(layer.module, StackedLinear)]
-    if len(linear) < len(structure.layers) or structure.others or not linear:
+    modules = [layer.module for layer in structure.layers]
+    if structure.others or not modules or not all(isinstance(m, StackedLinear | StackedConv2d) for m in modules):
         return "as written"
-    return "standard" if all(m.weight_factor == m.bias_factor == 1.0 for m in linear) else "ntk"
+    return "standard" if all(m.weight_factor == m.bias_factor == 1.0 for m in modules) else "ntk"
 
 
 def _layers(structure: NetworkStructure, plan: MemoryPlan) -> str:

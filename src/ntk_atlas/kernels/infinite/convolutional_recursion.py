@@ -55,10 +55,7 @@ class ConvolutionalRecursion:
         """Factor of T in the NTK of a layer: convolutions from 0, then the readout."""
         if not self.standard:
             return self.sigma_w2
-        if layer < self.architecture.depth:
-            return float(self.architecture.kernel_size**2 * (self.image_shape[0] if layer == 0 else self.width or 1))
-        h, w = self.readout_size
-        return float((self.width or 1) * (h * w if self.architecture.readout == "flatten" else 1))
+        return float(self.architecture.fan_ins(self.image_shape, self.width or 1)[layer])
 
     @property
     def readout_size(self) -> tuple[int, int]:
