@@ -227,3 +227,12 @@ def test_crossing_depth_is_interpolated_in_log_share():
     assert crossing_depth(depth, np.array([0.01, 0.1, 1.0]), np.sqrt(0.1)) == pytest.approx(5.0)  # depth 4, L = 5
     assert np.isnan(crossing_depth(depth, np.array([0.9, 0.9, 1.0]), 0.5))
     assert np.isnan(crossing_depth(depth, np.array([0.1, 0.1, 0.2]), 0.5))
+
+
+def test_a5_is_about_the_most_ordered_networks():
+    """A budget may train what is only a little ordered; what is most ordered must fail first."""
+    found = evidence(init_scale=(1.0, 1.2, 2.0, 3.0))
+    found.cube["final_train_mse"].loc[{"init_scale": 1.2}] = 0.05
+    assert judged(found)["A5"].verdict == "supported"
+    found.cube["final_train_mse"].loc[{"init_scale": 1.0}] = 0.05
+    assert judged(found)["A5"].verdict == "not supported"

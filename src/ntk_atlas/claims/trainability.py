@@ -13,9 +13,11 @@ from ntk_atlas.config.claims import UntrainableSettings
 def measure_untrainable(evidence: Evidence, thresholds: UntrainableSettings) -> Measurement:
     """A5: final training MSE over that of predicting zero, best of the learning rates, at the largest width.
 
-    At the deepest depth, ordered networks (with L ≥ depth_scales · ξ₁) must stay untrained and critical ones be
-    trained; at the shallowest depth, the same ordered networks must be trained. Diverged networks are left out, and a
-    cell with too many of them decides nothing.
+    At the deepest depth, the most ordered networks (smallest χ₁, with L ≥ depth_scales · ξ₁) must stay untrained and
+    critical ones be trained; at the shallowest depth, the same ordered networks must be trained. How many ξ₁ it takes
+    depends on the budget, so the other ordered init scales are not compared with a threshold: the remark has the depth
+    at which each crosses it, in units of ξ₁. Diverged networks are left out, and a cell with too many of them decides
+    nothing.
 
     Raises:
         NotJudgedError: where there is nothing to compare.
@@ -29,12 +31,11 @@ def measure_untrainable(evidence: Evidence, thresholds: UntrainableSettings) -> 
     share = trained(cube, cube["final_train_mse"]) / cube["zero_train_mse"]
     deep = {"depth": cube.sizes["depth"] - 1, "width": cube.sizes["width"] - 1}
     scales = thresholds.depth_scales.value
-    ordered = [s for s in scales_of(cube, "ordered") if deep["depth"] in settled_depths(cube, int(s), scales)]
-    if not ordered:
+    ordered = int(scales_of(cube, "ordered")[0])
+    if deep["depth"] not in settled_depths(cube, ordered, scales):
         raise NotJudgedError("not run", f"no ordered cell has depth + 1 ≥ {scales:g} ξ₁: add depths to grid.depth")
     untrained, learnt = Region(lower=thresholds.untrained.value), Region(upper=thresholds.trained.value)
-    cells = [(deep | {"init_scale": int(s)}, untrained) for s in ordered]
-    cells += [(deep | {"depth": 0, "init_scale": int(s)}, learnt) for s in ordered]
+    cells = [(deep | {"init_scale": ordered}, untrained), (deep | {"depth": 0, "init_scale": ordered}, learnt)]
     cells += [(deep | {"init_scale": int(s)}, learnt) for s in scales_of(cube, "critical")]
     for cell, _ in cells:
         diverged = diverged_share(cube, cell)
