@@ -75,7 +75,8 @@ def draw(cube: xr.Dataset, style: FigureSettings) -> Figure:
     rows = [_against_depth(shown, widths)] + ([_against_width(shown, ratios)] if len(ratios) else [])
     with themed(style):
         n_columns = max(len(row) for row in rows)
-        figure, axes = panel_grid(len(rows), n_columns, panel=(4.4, 3.5 * letter_scale()), sharex=False, sharey=True)
+        height = (3.5 if len(rows) > 1 else 4.6) * letter_scale()  # the notes take as much of one row as of two
+        figure, axes = panel_grid(len(rows), n_columns, panel=(4.4, height), sharex=False, sharey=True)
         for row, places in zip(axes, rows, strict=True):
             for ax, (title, x, cells) in zip(row, places, strict=False):
                 ax.set_title(title)
