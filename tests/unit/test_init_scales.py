@@ -77,6 +77,10 @@ def cube(settings: ExperimentSettings, networks: dict, predictions: dict) -> xr.
         infinite_predictions={},
         stationary_predictions=[],
         targets=np.stack([draw.y_test[probe_indices(draw, 4)] for draw in draws]),
+        labels=np.tile([0, 0, 1, 1], (settings.grid.draws, 1)),
+        zero_train_mse=np.array(
+            [[np.mean(draw.training_set(n)[1] ** 2) for draw in draws] for n in settings.grid.n_train]
+        ),
         provenance={},
     )
 
