@@ -9,12 +9,6 @@ wildcard_constraints:
     figure="|".join(FIGURES),
 
 
-def user_file(wildcards):
-    """The user's own data file, an input whose change reads the data again."""
-    dataset = EXPERIMENTS[wildcards.experiment].dataset
-    return dataset.path if dataset.source == "file" else []
-
-
 def row_names(name):
     """Names of all rows of an experiment."""
     grid = EXPERIMENTS[name].grid
