@@ -146,7 +146,11 @@ def test_a_stack_is_bounded_whatever_the_width():
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"correlations": (0.5, 1.0)}, "must start with 1"), ({"factory": "net.py:build"}, "network of your own")],
+    [
+        ({"correlations": (0.5, 1.0)}, "must start with 1"),
+        ({"factory": "net.py:build"}, "network of your own"),
+        ({"architecture": "convolutional"}, "not stacks of fully"),
+    ],
 )
 def test_laws_that_cannot_be_sampled(change, message):
     with pytest.raises(ValueError, match=message):

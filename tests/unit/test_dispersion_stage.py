@@ -165,6 +165,12 @@ def test_a_network_of_the_users_own_has_no_dispersion():
     assert "remove this section" in message
 
 
+def test_a_convolutional_network_is_not_sampled_as_if_it_were_fully_connected():
+    ((key, message),) = problems(network={"architecture": "convolutional"})
+    assert key == "dispersion"
+    assert "not for convolutional ones: remove this section" in message
+
+
 @pytest.mark.parametrize("change", [{"n_inputs": 1}, {"width": (1, 4), "n_networks": 10**9, "depth": (1,)}])
 def test_a_single_feature_has_no_angles(change):
     ((key, message),) = problems(**change)

@@ -37,6 +37,8 @@ class InitialKernelLaw:
     def __post_init__(self):
         if self.network.factory is not None:
             raise ValueError("a network of your own has no layers whose weights could be drawn here")
+        if self.network.architecture != "fully_connected":
+            raise ValueError(f"{self.network.architecture} networks are not stacks of fully connected layers")
         if self.correlations[0] != 1.0:
             raise ValueError(f"correlations {self.correlations} must start with 1, the diagonal")
 

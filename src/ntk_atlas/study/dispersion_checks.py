@@ -34,6 +34,14 @@ def dispersion_problems(
                 "or use a built-in network",
             )
         ]
+    if network.architecture != "fully_connected":
+        return [
+            (
+                "dispersion",
+                "the law of the kernel at initialization is sampled for fully connected networks, not for "
+                f"{network.architecture} ones: remove this section, or set network.architecture to fully_connected",
+            )
+        ]
     return [*_plane(settings), *_resolution(settings, network, init_scales)]
 
 
