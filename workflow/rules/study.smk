@@ -12,7 +12,7 @@ os.environ.update(
 )
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from ntk_atlas.provenance import file_digest
+
 from ntk_atlas.source_digest import source_digest
 from ntk_atlas.study.cells import Row
 from ntk_atlas.study.jobs import (
@@ -24,6 +24,7 @@ from ntk_atlas.study.jobs import (
 )
 from ntk_atlas.study.load import load_study
 from ntk_atlas.study.problems import ConfigError
+from ntk_atlas.study.thresholds import load_thresholds
 
 CONDA = str(WORKFLOW / "envs" / "environment.yaml")
 
@@ -73,4 +74,4 @@ def module_source(module):
 
 def thresholds_digest():
     """Digest of the file of thresholds that claims are judged by; cubes carry it."""
-    return "" if STUDY.claims is None else file_digest(Path(STUDY.claims))
+    return "" if STUDY.claims is None else load_thresholds(Path(STUDY.claims)).digest()
