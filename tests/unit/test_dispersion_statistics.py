@@ -52,7 +52,7 @@ def test_networks_may_come_in_parts():
     ("log_variance", "n", "least"), [(0.05, 500, 0.90), (0.3, 1000, 0.90), (0.6, 2000, 0.86)], ids=str
 )
 def test_intervals_cover_the_ratio_of_log_normals(log_variance, n, least):
-    """200 experiments side by side; a percentile bootstrap fails the last two."""
+    """200 experiments side by side."""
     kernels = log_normal((n, 200, 1, 1), log_variance, seed=5)
     estimates = moments_of(kernels, 400).estimates(0.95)
     ratio, variance = estimates.ratio, estimates.log_variance
