@@ -2,14 +2,6 @@
 from ntk_atlas.study.thresholds import judge_spec
 
 
-def claim_files(wildcards):
-    """The files that an experiment is judged by; those it does not make are left out."""
-    folder = f"results/{wildcards.experiment}"
-    made = cubes_of(EXPERIMENTS[wildcards.experiment])
-    names = ("cube", "dispersion", "output_variance")
-    return {name: f"{folder}/{name}.nc" for name in names if name in made}
-
-
 rule judge_claims:
     input:
         unpack(claim_files),

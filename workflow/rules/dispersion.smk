@@ -1,21 +1,8 @@
 # Untrained networks: a job is a (depth, width) with all init scales; finished chunks of networks lie in a store.
-from ntk_atlas.study.dispersion_spec import (
-    architectures,
-    dispersion_assembly_spec,
-    dispersion_spec,
-    parse_architecture,
-)
 
 
 wildcard_constraints:
     architecture=r"depth-\d+_width-\d+",
-
-
-def initial_kernels_spec(wildcards):
-    """Canonical JSON of the spec of one depth and width."""
-    depth, width = parse_architecture(wildcards.architecture)
-    experiment = EXPERIMENTS[wildcards.experiment]
-    return dispersion_spec(experiment, depth, width).canonical_json()
 
 
 rule sample_initial_kernels:
@@ -43,10 +30,7 @@ rule sample_initial_kernels:
 
 rule assemble_dispersion:
     input:
-        lambda wildcards: [
-            f"results/{wildcards.experiment}/dispersion/{name}.nc"
-            for name in architectures(EXPERIMENTS[wildcards.experiment])
-        ],
+        dispersion_files,
     output:
         dispersion="results/{experiment}/dispersion.nc",
     log:

@@ -1,6 +1,12 @@
 # Which files an experiment has: what its cube is made of, and everything that is made of it.
 from ntk_atlas.datasets.inspect import inspect_dataset
 from ntk_atlas.study.cells import canonical_text, rows
+from ntk_atlas.study.dispersion_spec import (
+    architectures,
+    dispersion_assembly_spec,
+    dispersion_spec,
+    parse_architecture,
+)
 from ntk_atlas.study.jobs import predictors
 from ntk_atlas.study.outputs import FIGURES, cube_spec, cubes_of, figures_of, tables_of
 
@@ -38,6 +44,43 @@ def cube_inputs(wildcards):
             for k in predictors(experiment, "stationary")
         ],
     }
+
+
+def claim_files(wildcards):
+    """The files that an experiment is judged by; those it does not make are left out."""
+    folder = f"results/{wildcards.experiment}"
+    made = cubes_of(EXPERIMENTS[wildcards.experiment])
+    names = ("cube", "dispersion", "output_variance")
+    return {name: f"{folder}/{name}.nc" for name in names if name in made}
+
+
+def output_variance_inputs(wildcards):
+    """Files of the output variance by what they are; the script finds each one's place by its name."""
+    name = wildcards.experiment
+    folder = f"results/{name}"
+    return {
+        "dataset": f"{folder}/dataset.nc",
+        "networks": [f"{folder}/networks/{row}.nc" for row in row_names(name)],
+        "linearized": [f"{folder}/linearized/{row}.nc" for row in row_names(name)],
+        "theory": [
+            f"{folder}/predictions/output_variance/init_scale-{canonical_text(scale)}.nc"
+            for scale in EXPERIMENTS[name].grid.init_scale
+        ],
+    }
+
+
+def initial_kernels_spec(wildcards):
+    """Canonical JSON of the spec of one depth and width."""
+    depth, width = parse_architecture(wildcards.architecture)
+    experiment = EXPERIMENTS[wildcards.experiment]
+    return dispersion_spec(experiment, depth, width).canonical_json()
+
+
+def dispersion_files(wildcards):
+    """The files of untrained networks that the dispersion is joined from."""
+    folder = f"results/{wildcards.experiment}/dispersion"
+    names = architectures(EXPERIMENTS[wildcards.experiment])
+    return [f"{folder}/{name}.nc" for name in names]
 
 
 def figure_files(wildcards):

@@ -1,25 +1,9 @@
 # Output variance: theory at infinite width, each network's own linearization, and the trained networks.
-from ntk_atlas.study.cells import canonical_text
 from ntk_atlas.study.output_variance_specs import (
     linearize_spec,
     output_variance_spec,
     variance_theory_spec,
 )
-
-
-def output_variance_inputs(wildcards):
-    """Files of the output variance by what they are; the script finds each one's place by its name."""
-    name = wildcards.experiment
-    folder = f"results/{name}"
-    return {
-        "dataset": f"{folder}/dataset.nc",
-        "networks": [f"{folder}/networks/{row}.nc" for row in row_names(name)],
-        "linearized": [f"{folder}/linearized/{row}.nc" for row in row_names(name)],
-        "theory": [
-            f"{folder}/predictions/output_variance/init_scale-{canonical_text(scale)}.nc"
-            for scale in EXPERIMENTS[name].grid.init_scale
-        ],
-    }
 
 
 rule linearize_networks:
