@@ -13,8 +13,7 @@ from ntk_atlas.kernels.empirical.ntk import empirical_ntk, empirical_ntk_with_re
 from ntk_atlas.networks import convolutional as module
 from ntk_atlas.networks.activations import activation
 from ntk_atlas.networks.build import build_networks
-from ntk_atlas.networks.convolutional import NetworkShapeError
-from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitecture
+from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitecture, NetworkShapeError
 from ntk_atlas.streams import torch_stream
 from ntk_atlas.training.train import train_unit
 from ntk_atlas.training.unit import UnitData

@@ -32,6 +32,9 @@ class DigitsSettings(DatasetBase):
 
     source: Literal["digits"] = "digits"
     """scikit-learn's digits."""
+    as_images: bool = False
+    """Samples as images (1, 8, 8), which convolutional networks need, instead of rows of 64 numbers; a fully connected
+    network sees no difference."""
     task: Literal["classes", "binary"] = "classes"
     """`classes`: centred one-hot targets, one output a class; `binary`: one output, ±1."""
     positive_classes: PositiveClasses = (1, 3, 5, 7, 9)

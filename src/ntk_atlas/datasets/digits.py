@@ -7,15 +7,19 @@ from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.targets import encode_targets
 
 N_SAMPLES = 1797
-INPUT_SHAPE = (64,)
 N_CLASSES = 10
 
 
+def digits_shape(settings: DigitsSettings) -> tuple[int, ...]:
+    """Shape of one sample."""
+    return (1, 8, 8) if settings.as_images else (64,)
+
+
 def read_digits(settings: DigitsSettings) -> Dataset:
-    """The 1,797 digits, 8 × 8 pixels of 0..16 as rows of 64.
+    """The 1,797 digits, 8 × 8 pixels of 0..16 as rows of 64, or as images.
 
     Args:
-        settings: the task and, for a binary one, the positive classes.
+        settings: the task, for a binary one the positive classes, and the shape of a sample.
 
     Returns:
         All samples.
@@ -31,7 +35,7 @@ def read_digits(settings: DigitsSettings) -> Dataset:
     )
     return Dataset(
         name="digits",
-        x=np.asarray(x, dtype=np.float64),
+        x=np.asarray(x, dtype=np.float64).reshape(-1, *digits_shape(settings)),
         y=targets.y,
         labels=targets.labels,
         split=None,

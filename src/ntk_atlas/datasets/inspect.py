@@ -72,7 +72,7 @@ def _inspect_digits(settings: DigitsSettings) -> DatasetSize:
         classes = np.arange(digits.N_CLASSES)
         check_positive_classes(classes, settings.positive_classes, where=source_name(settings))
     n_outputs = 1 if settings.task == "binary" else digits.N_CLASSES
-    return _drawn(settings, digits.N_SAMPLES, digits.INPUT_SHAPE, n_outputs, settings.task)
+    return _drawn(settings, digits.N_SAMPLES, digits.digits_shape(settings), n_outputs, settings.task)
 
 
 def _inspect_images(settings: ImageSettings) -> DatasetSize:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.networks.activations import activation
-from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitecture
+from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitecture, checked_fan_ins, image_shape
 from ntk_atlas.networks.fully_connected import SingleMember
 from ntk_atlas.networks.stacked import StackedLinear, StackedNetwork
 from ntk_atlas.networks.stacked_convolution import StackedConv2d
@@ -27,10 +27,6 @@ _SMALL = 2**16
 """Numbers in a member's first hidden image up to which members share one grouped convolution. On CPUs it saves half of
 a step of narrow networks on small batches; above, members in turn keep their images in the cache (1.1 to 1.7 times
 faster)."""
-
-
-class NetworkShapeError(ValueError):
-    """An architecture does not fit the shape of the inputs."""
 
 
 class StackedConvolutional(StackedNetwork):
@@ -172,53 +168,6 @@ def convolutional(
     for layer in [*network.convolutions, network.readout]:
         layer.bias.requires_grad_(settings.trainable_biases)
     return network
-
-
-def image_shape(input_shape: Sequence[int]) -> tuple[int, int, int]:
-    """Channels, height and width of an input.
-
-    Args:
-        input_shape: shape of one sample.
-
-    Returns:
-        The three numbers.
-
-    Raises:
-        NetworkShapeError: if there are not three.
-    """
-    shape = tuple(int(size) for size in input_shape)
-    if len(shape) != 3:
-        raise NetworkShapeError(
-            f"convolutional networks take images (channels, height, width), a sample of these data has shape {shape}: "
-            "set network.architecture to fully_connected, or take a data set of images"
-        )
-    return shape
-
-
-def checked_fan_ins(
-    architecture: ConvolutionalArchitecture, image_shape: tuple[int, int, int], width: int
-) -> tuple[int, ...]:
-    """Fan-in of each layer.
-
-    Args:
-        architecture: of the networks.
-        image_shape: channels, height and width of an input.
-        width: of the networks.
-
-    Returns:
-        See `ConvolutionalArchitecture.fan_ins`.
-
-    Raises:
-        NetworkShapeError: if pooling leaves no pixel.
-    """
-    try:
-        return architecture.fan_ins(image_shape, width)
-    except ValueError:
-        pools, (h, w) = sum(pool for _, pool in architecture.blocks), image_shape[1:]
-        raise NetworkShapeError(
-            f"{pools} poolings halve images of {h} x {w} pixels away: their sides must be at least {2**pools}; lower "
-            "network.convolutional.blocks, or take larger images"
-        ) from None
 
 
 def _layers(

@@ -1,9 +1,14 @@
 """Architectures of plain convolutional networks, for finite networks and for infinite width alike."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
 from ntk_atlas.config.convolutional import ConvolutionalReadout, ConvolutionalSettings
+
+
+class NetworkShapeError(ValueError):
+    """An architecture does not fit the shape of the inputs."""
 
 
 @dataclass(frozen=True)
@@ -112,3 +117,50 @@ class ConvolutionalArchitecture:
         if min(sizes[-1]) < 1:
             raise ValueError(f"images of {height} x {width} pixels are pooled away by {self}")
         return sizes
+
+
+def image_shape(input_shape: Sequence[int]) -> tuple[int, int, int]:
+    """Channels, height and width of an input.
+
+    Args:
+        input_shape: shape of one sample.
+
+    Returns:
+        The three numbers.
+
+    Raises:
+        NetworkShapeError: if there are not three.
+    """
+    shape = tuple(int(size) for size in input_shape)
+    if len(shape) != 3:
+        raise NetworkShapeError(
+            f"convolutional networks take images (channels, height, width), a sample of these data has shape {shape}: "
+            "set network.architecture to fully_connected, or take a data set of images (digits: dataset.as_images)"
+        )
+    return shape
+
+
+def checked_fan_ins(
+    architecture: ConvolutionalArchitecture, image_shape: tuple[int, int, int], width: int
+) -> tuple[int, ...]:
+    """Fan-in of each layer.
+
+    Args:
+        architecture: of the networks.
+        image_shape: channels, height and width of an input.
+        width: of the networks.
+
+    Returns:
+        See `ConvolutionalArchitecture.fan_ins`.
+
+    Raises:
+        NetworkShapeError: if pooling leaves no pixel.
+    """
+    try:
+        return architecture.fan_ins(image_shape, width)
+    except ValueError:
+        pools, (h, w) = sum(pool for _, pool in architecture.blocks), image_shape[1:]
+        raise NetworkShapeError(
+            f"{pools} poolings halve images of {h} x {w} pixels away: their sides must be at least {2**pools}; lower "
+            "network.convolutional.blocks, or take larger images"
+        ) from None

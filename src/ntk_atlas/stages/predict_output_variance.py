@@ -8,7 +8,7 @@ import torch
 
 from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.draws import Draw, make_draw, probe_indices
-from ntk_atlas.kernels.infinite.kernels import infinite_kernels, output_variance
+from ntk_atlas.kernels.infinite.network_kernels import network_kernels, network_output_variance
 from ntk_atlas.regression.finite_time import finite_time_mean
 from ntk_atlas.regression.output_variance import finite_time_variance
 from ntk_atlas.stages.row_networks import as_tensor
@@ -68,15 +68,15 @@ def _fill(
     training, largest = spec.training, max(spec.n_train)
     x_train, y_train = draw.training_set(largest)
     x_probe = draw.x_test[probe_indices(draw, training.checkpoints.n_probe)]
-    both = torch.cat([as_tensor(x_train), as_tensor(x_probe)]).flatten(1)
-    kernels = infinite_kernels(both, depths=spec.depth, settings=spec.network, init_scale=spec.init_scale, width=width)
+    both = torch.cat([as_tensor(x_train), as_tensor(x_probe)])
+    kernels = network_kernels(both, depths=spec.depth, settings=spec.network, init_scale=spec.init_scale, width=width)
     dynamics = {"dynamics": dynamics_of(training), "momentum": training.momentum}
     for d, depth in enumerate(spec.depth):
         ntk, nngp = kernels.ntk[d], kernels.nngp[d]
         scale = 1.0
         if training.target_scale == "initial_output":
             choice = {"depth": depth, "settings": spec.network, "init_scale": spec.init_scale}
-            scale = float(output_variance(as_tensor(draw.x_pool).flatten(1), **choice).mean()) ** 0.5
+            scale = float(network_output_variance(as_tensor(draw.x_pool), **choice).mean()) ** 0.5
         for i, n in enumerate(spec.n_train):
             gram, rows = ntk[:n, :n], ntk[largest:, :n]
             rates[d, i] = common_learning_rate(

@@ -7,7 +7,7 @@ import torch
 
 from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.draws import Draw, make_draw
-from ntk_atlas.kernels.infinite.kernels import infinite_kernels
+from ntk_atlas.kernels.infinite.network_kernels import network_kernel_cost, network_kernels
 from ntk_atlas.regression.regress import NestedRegression, regress_nested
 from ntk_atlas.stages.regression_arrays import regression_arrays
 from ntk_atlas.stages.row_networks import as_tensor
@@ -32,6 +32,8 @@ def regress_infinite(spec: InfiniteSpec, dataset: Dataset) -> dict[str, Arrays]:
     results: dict[str, list[NestedRegression]] = {"nngp": [], "infinite_ntk": []}
     for number in range(spec.draws):
         draw = make_draw(dataset, spec.dataset, number)
+        if number == 0 and spec.network.architecture == "convolutional":
+            _tell_cost(spec, draw, repeats=spec.draws * len(widths))
         for width in widths:
             log.info("infinite kernels at init_scale %s, draw %d, width %s", spec.init_scale, number, width)
             wanted = [n for n in spec.predictors if n == "infinite_ntk" or width == widths[0]]
@@ -45,8 +47,8 @@ def regress_infinite(spec: InfiniteSpec, dataset: Dataset) -> dict[str, Arrays]:
 
 def _regress(spec: InfiniteSpec, draw: Draw, width: int | None, wanted: list[str]) -> dict[str, list[NestedRegression]]:
     x_train, y_train = draw.training_set(max(spec.n_train))
-    x_train = as_tensor(x_train).flatten(1)
-    x_rest = torch.cat([as_tensor(draw.x_validation), as_tensor(draw.x_test)]).flatten(1)
+    x_train = as_tensor(x_train)
+    x_rest = torch.cat([as_tensor(draw.x_validation), as_tensor(draw.x_test)])
     n_validation = len(draw.x_validation)
     choice = {
         "depths": spec.depth,
@@ -54,7 +56,7 @@ def _regress(spec: InfiniteSpec, draw: Draw, width: int | None, wanted: list[str
         "init_scale": spec.init_scale,
         "width": width,
     }
-    train, rest = infinite_kernels(x_train, **choice), infinite_kernels(x_rest, x_train, **choice)
+    train, rest = network_kernels(x_train, **choice), network_kernels(x_rest, x_train, **choice)
     kernels = {"nngp": (train.nngp, rest.nngp), "infinite_ntk": (train.ntk, rest.ntk)}
     labels = None if draw.labels_test is None else torch.as_tensor(draw.labels_test)
     return {
@@ -74,6 +76,17 @@ def _regress(spec: InfiniteSpec, draw: Draw, width: int | None, wanted: list[str
         ]
         for name in wanted
     }
+
+
+def _tell_cost(spec: InfiniteSpec, draw: Draw, repeats: int) -> None:
+    seconds = network_kernel_cost(
+        max(spec.n_train), len(draw.x_validation) + len(draw.x_test), image_shape=draw.x_test.shape[1:],
+        depths=spec.depth, settings=spec.network,
+    )  # fmt: skip
+    log.warning(
+        "infinite kernels of convolutional networks: about %.3g minutes in all on %d threads (%d times %.3g s)",
+        repeats * seconds / 60, torch.get_num_threads(), repeats, seconds,
+    )  # fmt: skip
 
 
 def _arrays(results: list[NestedRegression], shape: tuple[int, int, int], has_width: bool) -> Arrays:

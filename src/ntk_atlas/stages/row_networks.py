@@ -59,8 +59,8 @@ def target_scale(spec: NetworksSpec, kind: str, draw: Draw) -> float:
     """
     if kind == "unit":
         return 1.0
-    from ntk_atlas.kernels.infinite.kernels import output_variance
+    from ntk_atlas.kernels.infinite.network_kernels import network_output_variance
 
-    x = as_tensor(draw.x_pool).flatten(1)
-    variance = output_variance(x, depth=spec.depth, settings=spec.network, init_scale=spec.only_init_scale)
+    x = as_tensor(draw.x_pool)
+    variance = network_output_variance(x, depth=spec.depth, settings=spec.network, init_scale=spec.only_init_scale)
     return math.sqrt(float(variance.mean()))

@@ -6,6 +6,12 @@ from pathlib import Path
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.datasets.errors import DataError
 from ntk_atlas.datasets.inspect import DatasetSize, inspect_dataset
+from ntk_atlas.networks.convolutional_architecture import (
+    ConvolutionalArchitecture,
+    NetworkShapeError,
+    checked_fan_ins,
+    image_shape,
+)
 from ntk_atlas.study.cells import rows
 from ntk_atlas.study.dispersion_checks import dispersion_problems
 from ntk_atlas.study.output_variance_specs import learning_rate_problems, output_variance_problems
@@ -77,6 +83,7 @@ def _experiment(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
         yield "dataset", str(error)
     else:
         yield from _data(experiment, size)
+        yield from _images(experiment, size)
 
 
 def _kernels(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
@@ -144,6 +151,25 @@ def _factory(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
             "initial_output needs the infinite-width output variance, which is not known for a network of "
             "your own: use unit",
         )
+
+
+def _images(experiment: ExperimentSettings, size: DatasetSize) -> Iterator[tuple[str, str]]:
+    network, grid = experiment.network, experiment.grid
+    if network.architecture != "convolutional":
+        return
+    try:
+        shape = image_shape(size.input_shape)
+    except NetworkShapeError as error:
+        yield "network.architecture", str(error)
+        return
+    try:
+        for depth in grid.depth:
+            key = "grid.depth"
+            architecture = ConvolutionalArchitecture.of_depth(network.convolutional, depth)
+            key = "network.convolutional.blocks"
+            checked_fan_ins(architecture, shape, min(grid.width))
+    except ValueError as error:
+        yield key, str(error)
 
 
 def _data(experiment: ExperimentSettings, size: DatasetSize) -> Iterator[tuple[str, str]]:

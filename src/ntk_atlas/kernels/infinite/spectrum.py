@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.kernels.infinite.kernels import infinite_ntk
+from ntk_atlas.kernels.infinite.network_kernels import network_kernels
 
 
 def infinite_lambda_max(
@@ -13,9 +13,9 @@ def infinite_lambda_max(
     """λ_max of the full nC × nC Gram: outputs are independent at infinite width, so that of the n × n kernel.
 
     Args:
-        x: inputs `(n, *shape)`, flattened.
+        x: inputs `(n, *shape)`.
         depth: hidden layers.
-        settings: activation, parameterization, σ_b², biases and output scale, which is in the eigenvalue.
+        settings: architecture, activation, parameterization, σ_b², biases and output scale, which is in the eigenvalue.
         init_scale: σ_w².
         width: hidden units; enters in the standard parameterization.
 
@@ -23,7 +23,7 @@ def infinite_lambda_max(
         The eigenvalue.
 
     Raises:
-        KernelInputError: see `infinite_kernels`.
+        KernelInputError: see `network_kernels`.
     """
-    kernel = infinite_ntk(x.flatten(1), depth=depth, settings=settings, init_scale=init_scale, width=width)
-    return float(torch.linalg.eigvalsh(kernel)[-1])
+    kernels = network_kernels(x, depths=[depth], settings=settings, init_scale=init_scale, width=width)
+    return float(torch.linalg.eigvalsh(kernels.ntk[0])[-1])
