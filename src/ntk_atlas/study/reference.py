@@ -24,6 +24,7 @@ def keys_markdown() -> str:
     for name in ("grid", "network", "training", "regression", "scaling", "movement", "dispersion", "output_variance"):
         sections.append((f"`experiments.<name>.{name}`", definitions[f"{_camel(name)}Settings"]))
     training = "`experiments.<name>.training"
+    sections.append(("`experiments.<name>.network.convolutional`", definitions["ConvolutionalSettings"]))
     sections.append((f"{training}.learning_rate`", definitions["LearningRateSettings"]))
     sections.append((f"{training}.checkpoints`", definitions["CheckpointSettings"]))
     sections += [("`figures`", definitions["FigureSettings"]), ("`jobs`", definitions["JobSettings"])]
