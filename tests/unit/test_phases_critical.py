@@ -31,7 +31,9 @@ def test_tabulated_critical_points(activation, bias_variance, critical, digits):
     assert phase_at(activation, found, bias_variance).chi_1 == pytest.approx(1.0, abs=1e-9)
 
 
-@pytest.mark.parametrize("activation", [torch.sin, nn.Hardtanh(), lambda u: torch.tanh(2.0 * u) / 2.0])
+@pytest.mark.parametrize(
+    "activation", [torch.sin, torch.atan, nn.Softsign(), nn.Hardtanh(), lambda u: torch.tanh(2.0 * u) / 2.0]
+)
 def test_functions_of_ones_own_have_a_line_that_parts_the_phases(activation):
     function = activation_function(activation)
     for bias in (0.0, 0.1):

@@ -20,6 +20,7 @@ ACCURACY = 1e-6
 _TOLERANCE = 1e-12
 _END = 38.0
 _NEAR_ZERO, _FAR_OUT = 1e-12, 1e8
+_VANISHED = 1e-12
 _MOST_KEPT = 100_000
 
 
@@ -105,6 +106,8 @@ def _at_an_end(function: ActivationFunction, q: float) -> Moments:
         at_zero, _ = function.values_and_slopes(np.zeros(1))
         return Moments(float(at_zero[0] ** 2), function.mean_square_slope(_NEAR_ZERO), 0.0)
     nearer, farther = function.mean_square_slope(_FAR_OUT / 100.0), function.mean_square_slope(_FAR_OUT)
-    if math.isclose(nearer, farther, rel_tol=1e-9, abs_tol=1e-12):
+    if max(nearer, farther) < _VANISHED:
+        return Moments(math.inf, 0.0, 0.0)
+    if math.isclose(nearer, farther, rel_tol=1e-9):
         return Moments(math.inf, farther, 0.0)
     return Moments(math.inf, math.inf if not farther < nearer else math.nan, 0.0)

@@ -26,6 +26,7 @@ LEVELS = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 0.85, 1.2, 1.5, 2.0, 3.0, 5.0, 10
 _MARKERS = {"ordered": "o", "critical": "D", "chaotic": "^", "unknown": "X"}
 _RESOLUTION = (321, 193)
 _LOG_FROM = 20.0
+_LABEL_HEIGHTS = (0.85, 0.5, 0.25)
 _LOWEST, _HIGHEST = 1e-3, 1e3
 
 
@@ -65,8 +66,11 @@ def draw(cube: xr.Dataset, style: FigureSettings) -> Figure:
         ax.set_title(rf"Activation {function.name}: $\chi_1$ at the fixed point $q^*$")
         ax.set(xlabel=r"init scale $\sigma_w^2$", ylabel=r"bias variance $\sigma_b^2$")
         outside_legend(figure, _handles(cube))
-        note = "χ₁: factor by which a squared gradient grows a layer; ξ₁ = 1/|log χ₁| in layers."
-        return finish(figure, _finding(cube, function, bias, points), note, _without_line(function, bias, points, chi))
+        note = (
+            rf"$\chi_1$: factor by which a squared gradient grows a layer; $\xi_1 = 1/|\log\,\chi_1|$ in layers. This "
+            rf"experiment: $\sigma_b^2$ = {bias:g}."
+        )
+        return finish(figure, _finding(cube, function, points), note, _without_line(function, bias, points, chi))
 
 
 def _plane_axes(
@@ -105,18 +109,19 @@ def _draw_levels(ax: Axes, scales: np.ndarray, biases: np.ndarray, chi: np.ndarr
 def _label_places(
     ax: Axes, scales: np.ndarray, biases: np.ndarray, chi: np.ndarray, levels: list[float]
 ) -> list[tuple[float, float]]:
-    """Where curves pass σ_b² high up in the plane, at a distance from the frame and from each other."""
-    row = int(0.85 * len(biases))
+    """Where each curve passes a σ_b² high up in the plane, or lower down; not at the frame, nor by another label."""
     across = ax.transScale.transform(np.stack([scales, np.zeros_like(scales)], axis=1))[:, 0]
     share = (across - across[0]) / (across[-1] - across[0])
-    columns = [np.flatnonzero(np.diff(chi[row] > level)) for level in (*levels, 1.0)]
-    passed = [(int(found[0]), level) for found, level in zip(columns, (*levels, 1.0), strict=True) if len(found)]
-    places, last = [], 0.0
-    for column, level in sorted(passed):
-        if 0.03 < share[column] < 0.97 and share[column] - last > 0.03 and level != 1.0:
-            places.append((scales[column], biases[row]))
-            last = share[column]
-    return places
+    places: dict[float, tuple[int, int]] = {}
+    for row in (int(height * len(biases)) for height in _LABEL_HEIGHTS):
+        for level in levels:
+            passed = np.flatnonzero(np.diff(chi[row] > level))
+            if level in places or not len(passed) or not 0.03 < share[passed[0]] < 0.97:
+                continue
+            beside = [share[column] for at, column in places.values() if at == row]
+            if all(abs(share[passed[0]] - other) > 0.03 for other in beside):
+                places[level] = row, int(passed[0])
+    return [(scales[column], biases[row]) for row, column in places.values()]
 
 
 def _draw_experiment(ax: Axes, cube: xr.Dataset, bias: float) -> None:
@@ -169,12 +174,12 @@ def _depth_scales(depths: np.ndarray) -> str:
     return rf", $\xi_1$ = {', '.join(texts)}"
 
 
-def _finding(cube: xr.Dataset, function: ActivationFunction, bias: float, points: tuple[CriticalPoint, ...]) -> str:
+def _finding(cube: xr.Dataset, function: ActivationFunction, points: tuple[CriticalPoint, ...]) -> str:
     counts = Counter(str(phase) for phase in cube["phase"].values)
     covered = ", ".join(f"{counts[phase]} {phase}" for phase in _MARKERS if counts[phase])
     where = " and ".join(f"{point.init_scale:.5g}" for point in points)
-    at = rf"is critical at $\sigma_w^2$ = {where}" if points else "has no critical point"
-    return rf"{function.name} with $\sigma_b^2$ = {bias:g} {at}; init scales of this experiment: {covered}"
+    at = f"is critical at init scale {where}" if points else "has no critical init scale"
+    return f"{function.name} {at}; this experiment: {covered}"
 
 
 def _without_line(function: ActivationFunction, bias: float, points: tuple[CriticalPoint, ...], chi: np.ndarray) -> str:
@@ -182,6 +187,6 @@ def _without_line(function: ActivationFunction, bias: float, points: tuple[Criti
     if points or not np.nanmin(chi) < 1.0 < np.nanmax(chi):
         return ""
     return (
-        rf"At $\sigma_b^2$ = {bias:g} χ₁ jumps past 1 where the variance of {function.name} networks starts to grow "
-        "without end: there the line is the border of the phases, not a critical point."
+        rf"At $\sigma_b^2$ = {bias:g} $\chi_1$ jumps past 1 where the variance of {function.name} networks starts to "
+        "grow without end: there the line is the border of the phases, not a critical point."
     )
