@@ -1,5 +1,6 @@
 """The log of one job: progress, warnings and, if it fails, the traceback under the name of its cell."""
 
+import gc
 import logging
 import sys
 import warnings
@@ -12,6 +13,9 @@ from pathlib import Path
 def job_log(path: str | Path, job: str) -> Iterator[None]:
     """Sends all logging and warnings of the block to a file.
 
+    What is imported by then lives as long as the process: it is kept from the garbage collector, which else walks it,
+    a second for Lightning, most of it when the process ends.
+
     Args:
         path: the log file; its folder is made.
         job: what is done, cell included; a failure is logged under this name.
@@ -22,6 +26,7 @@ def job_log(path: str | Path, job: str) -> Iterator[None]:
     Raises:
         SystemExit: with status 1 after a failure; its traceback is in the log.
     """
+    gc.freeze()
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, mode="w", encoding="utf-8")
