@@ -14,7 +14,7 @@ def job_log(path: str | Path, job: str) -> Iterator[None]:
     """Sends all logging and warnings of the block to a file.
 
     What is imported by then lives as long as the process: it is kept from the garbage collector, which else walks it,
-    a second for Lightning, most of it when the process ends.
+    mostly when the process ends: more than half a second of a job with Lightning.
 
     Args:
         path: the log file; its folder is made.
