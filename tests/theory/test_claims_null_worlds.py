@@ -12,7 +12,7 @@ import xarray as xr
 
 from ntk_atlas.claims.evidence import Evidence
 from ntk_atlas.claims.judge import judge_experiment
-from ntk_atlas.config.claims import Thresholds
+from ntk_atlas.config.claims.file import Thresholds
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.assemble import assemble_cube
 from ntk_atlas.cubes.dispersion import assemble_dispersion

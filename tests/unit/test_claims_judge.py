@@ -10,7 +10,7 @@ from synthetic_claims import BROKEN, HOLDS, SEED, synthetic_evidence
 from ntk_atlas.claims.evidence import Evidence, read_evidence
 from ntk_atlas.claims.judge import CLAIMS, COLUMNS, SeedsError, judge_experiment, verdict_table
 from ntk_atlas.claims.trainability import crossing_depth
-from ntk_atlas.config.claims import Thresholds
+from ntk_atlas.config.claims.file import Thresholds
 from ntk_atlas.cubes.netcdf import write_netcdf
 from ntk_atlas.study.thresholds import judge_spec, load_thresholds
 

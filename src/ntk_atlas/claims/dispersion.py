@@ -17,7 +17,7 @@ from ntk_atlas.claims.evidence import (
     settled_depths,
 )
 from ntk_atlas.claims.measurement import Measurement
-from ntk_atlas.config.claims import ExactDispersionSettings, GrowthSettings, RandomKernelSettings
+from ntk_atlas.config.claims.finite_width import ExactDispersionSettings, GrowthSettings, RandomKernelSettings
 
 LOG_VARIANCE = "log_ntk_variance"
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from ntk_atlas.claims.decide import Word
 from ntk_atlas.claims.judge import COLUMNS, Verdict, verdict_table
-from ntk_atlas.config.claims import Thresholds
+from ntk_atlas.config.claims.file import Thresholds
 
 JUDGED = ("supported", "not supported", "inconclusive")
 _PARTS, _ACTIVATIONS = ("A2", "A3", "A4"), ("relu", "sigmoid")

@@ -10,7 +10,8 @@ from ntk_atlas.claims.decide import NotJudgedError, Region, Word, decide
 from ntk_atlas.claims.evidence import Evidence
 from ntk_atlas.claims.finite_width import FINITE_WIDTH
 from ntk_atlas.claims.measurement import Claim
-from ntk_atlas.config.claims import ClaimSettings, Thresholds
+from ntk_atlas.config.claims.file import Thresholds
+from ntk_atlas.config.claims.threshold import ClaimSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.study.thresholds import seed_conflict
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ntk_atlas.claims.decide import Comparison
 from ntk_atlas.claims.evidence import Evidence
-from ntk_atlas.config.claims import ClaimSettings
+from ntk_atlas.config.claims.threshold import ClaimSettings
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from ntk_atlas.claims.evidence import (
 )
 from ntk_atlas.claims.measurement import Measurement, remarks
 from ntk_atlas.claims.networks import at_largest_n, cell_estimate, final_values, ratio_estimate, replicate_remark
-from ntk_atlas.config.claims import (
+from ntk_atlas.config.claims.finite_width import (
     BlockStructureSettings,
     ConstantKernelSettings,
     MovingKernelSettings,

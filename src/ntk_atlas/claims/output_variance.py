@@ -8,7 +8,7 @@ from ntk_atlas.claims.estimates import Estimate, combination, from_interval, fro
 from ntk_atlas.claims.evidence import Evidence, cell_text, need
 from ntk_atlas.claims.measurement import Measurement, remarks
 from ntk_atlas.claims.networks import ONE_DRAW, at_largest_n
-from ntk_atlas.config.claims import OutputVarianceClaimSettings
+from ntk_atlas.config.claims.finite_width import OutputVarianceClaimSettings
 
 RATIO, OWN, MIDDLE = (
     f"variance_ratio_{pair}" for pair in ("network_infinite_ntk", "network_linearized", "linearized_infinite_ntk")

@@ -7,7 +7,7 @@ from ntk_atlas.claims.decide import Comparison, NotJudgedError, Region
 from ntk_atlas.claims.evidence import Evidence, cell_text, need, need_phases, scales_of, settled_depths
 from ntk_atlas.claims.measurement import Measurement, remarks
 from ntk_atlas.claims.networks import at_largest_n, cell_estimate, diverged_share, replicate_remark, trained
-from ntk_atlas.config.claims import UntrainableSettings
+from ntk_atlas.config.claims.finite_width import UntrainableSettings
 
 
 def measure_untrainable(evidence: Evidence, thresholds: UntrainableSettings) -> Measurement:

@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from ntk_atlas.config.claims import Thresholds
+from ntk_atlas.config.claims.file import Thresholds
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.study.problems import ConfigError, validation_problems
 

@@ -1,28 +1,6 @@
-"""Settings of the judge of claims: thresholds with their reasons, and the seeds that chose them."""
+"""Thresholds of the claims on finite width (A1–A7, A'1–A'4)."""
 
-from typing import Annotated
-
-from pydantic import ConfigDict, Field, NonNegativeInt
-
-from ntk_atlas.config.base import Settings
-
-Sentence = Annotated[str, Field(min_length=10)]
-
-
-class Threshold(Settings):
-    """One number that a verdict turns on, and why it is that number."""
-
-    value: float
-    """The number."""
-    reason: Sentence
-    """Why this one."""
-
-
-class ClaimSettings(Settings):
-    """What every claim has; the thresholds are added by each."""
-
-    statistic: Sentence
-    """What is measured, in words; it stands beside the verdict."""
+from ntk_atlas.config.claims.threshold import ClaimSettings, StudyThresholds, Threshold
 
 
 class RegimeSettings(ClaimSettings):
@@ -139,15 +117,8 @@ class BlockStructureSettings(ClaimSettings):
     """λ from which a network counts as deep."""
 
 
-def claim_name(field: str) -> str:
-    """Name of a claim as it is written: `a1` → `A1`, `a_prime_1` → `A'1`."""
-    return field.upper().replace("_PRIME_", "'")
-
-
-class ClaimThresholds(Settings):
-    """Thresholds by claim; a claim that is not here is not judged."""
-
-    model_config = ConfigDict(alias_generator=claim_name)
+class FiniteWidthThresholds(StudyThresholds):
+    """The claims on finite width."""
 
     a1: RegimeSettings | None = None
     """A1."""
@@ -171,37 +142,3 @@ class ClaimThresholds(Settings):
     """A'3."""
     a_prime_4: BlockStructureSettings | None = None
     """A'4."""
-
-    def by_name(self) -> dict[str, ClaimSettings]:
-        """The claims that have thresholds, by name."""
-        given = {claim_name(field): getattr(self, field) for field in type(self).model_fields}
-        return {name: settings for name, settings in given.items() if settings is not None}
-
-
-class ChosenWithSettings(Settings):
-    """On which networks the thresholds were chosen; they judge others."""
-
-    seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)]
-    """Values of `training.seed` and `dispersion.seed`; experiments with one of them are refused."""
-    note: Sentence
-    """What was looked at."""
-
-
-class Thresholds(Settings):
-    """A file of thresholds: `config/claims/<study>.yaml`."""
-
-    chosen_with: ChosenWithSettings
-    """How the thresholds came about."""
-    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
-    """Coverage of the two-sided intervals that verdicts rest on."""
-    least_replicates: Annotated[int, Field(ge=2)] = 5
-    """Replicates (draws; networks if there is one draw) below which a claim about trained networks stays open."""
-    claims: ClaimThresholds
-    """The claims."""
-
-    def digest(self) -> str:
-        """16 hexadecimal digits over everything in the file but its formatting and comments."""
-        import hashlib
-
-        text = self.model_dump_json(by_alias=True, exclude_none=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
