@@ -69,6 +69,7 @@ def run(settings: ExperimentSettings, folder: Path) -> Evidence:
     cube = assemble_cube(
         settings,
         network_rows=files,
+        linearized_rows={},
         empirical_predictions={},
         infinite_predictions={},
         stationary_predictions=(),

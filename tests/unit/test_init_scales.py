@@ -73,6 +73,7 @@ def cube(settings: ExperimentSettings, networks: dict, predictions: dict) -> xr.
     return assemble_cube(
         settings,
         network_rows=networks,
+        linearized_rows={},
         empirical_predictions=predictions,
         infinite_predictions={},
         stationary_predictions=[],

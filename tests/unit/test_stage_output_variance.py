@@ -6,9 +6,10 @@ import pytest
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.init_scales import join_init_scales
+from ntk_atlas.cubes.linearized_row import linearized_row
 from ntk_atlas.cubes.network_row import network_row
 from ntk_atlas.cubes.output_variance import CellOutputs, assemble_output_variance, cell_statistics
-from ntk_atlas.cubes.output_variance_files import linearized_row, variance_theory
+from ntk_atlas.cubes.output_variance_files import variance_theory
 from ntk_atlas.cubes.output_variance_schema import variable_attributes
 from ntk_atlas.datasets.read import read_dataset
 from ntk_atlas.labelled import write_labelled
@@ -17,9 +18,9 @@ from ntk_atlas.stages.predict_output_variance import predict_output_variance
 from ntk_atlas.stages.train_row import train_row
 from ntk_atlas.study.cells import rows
 from ntk_atlas.study.jobs import train_spec
+from ntk_atlas.study.linearized_specs import linearize_spec
 from ntk_atlas.study.output_variance_specs import (
     learning_rate_problems,
-    linearize_spec,
     output_variance_problems,
     variance_theory_spec,
 )

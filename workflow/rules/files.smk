@@ -26,6 +26,7 @@ def cube_inputs(wildcards):
     name = wildcards.experiment
     experiment, folder = EXPERIMENTS[name], f"results/{name}"
     empirical = predictors(experiment, "empirical")
+    linearized = predictors(experiment, "linearized")
     infinite = predictors(experiment, "infinite")
     scales = experiment.grid.init_scale if infinite else ()
     predictions = f"{folder}/predictions"
@@ -34,6 +35,9 @@ def cube_inputs(wildcards):
         "networks": [f"{folder}/networks/{row}.nc" for row in row_names(name)],
         "empirical": [
             f"{predictions}/empirical/{row}.nc" for row in row_names(name) if empirical
+        ],
+        "linearized": [
+            f"{folder}/linearized/{row}.nc" for row in row_names(name) if linearized
         ],
         "infinite": [
             f"{predictions}/infinite/init_scale-{canonical_text(scale)}.nc"

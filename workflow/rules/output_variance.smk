@@ -1,6 +1,7 @@
-# Output variance: theory at infinite width, each network's own linearization, and the trained networks.
+# Linearized networks (a predictor, and the middle term of output variances), theory at infinite width, and both beside
+# the trained networks.
+from ntk_atlas.study.linearized_specs import linearize_spec
 from ntk_atlas.study.output_variance_specs import (
-    linearize_spec,
     output_variance_spec,
     variance_theory_spec,
 )

@@ -13,6 +13,7 @@ os.environ.update(
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
+from ntk_atlas.config.predictors import known_predictors
 from ntk_atlas.source_digest import source_digest
 from ntk_atlas.study.cells import Row
 from ntk_atlas.study.jobs import (
@@ -48,7 +49,7 @@ wildcard_constraints:
     experiment="|".join(EXPERIMENTS),
     row=r"depth-\d+_width-\d+_init_scale-[^/]+",
     init_scale=r"[0-9.e+-]+",
-    kernel=r"laplace|matern_3_2|matern_5_2|rbf",
+    kernel="|".join(known_predictors("stationary")),
 
 
 def spec(build, *names):

@@ -4,15 +4,15 @@ from pathlib import Path
 
 from ntk_atlas.config.jobs import kernel_memory
 from ntk_atlas.cubes.init_scales import join_init_scales
+from ntk_atlas.cubes.linearized_row import linearized_row
 from ntk_atlas.cubes.network_row import training_digests
-from ntk_atlas.cubes.output_variance_files import linearized_row
 from ntk_atlas.datasets.store import load_dataset
 from ntk_atlas.job_log import job_log
 from ntk_atlas.labelled import read_labelled, write_labelled
 from ntk_atlas.memory import memory_limited
 from ntk_atlas.numerics import precise_math
 from ntk_atlas.stages.linearize_row import linearize_row
-from ntk_atlas.study.output_variance_specs import LinearizeSpec
+from ntk_atlas.study.linearized_specs import LinearizeSpec
 from ntk_atlas.unit_store import UnitStore
 
 

@@ -5,13 +5,11 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, PositiveFloat, field_validator
 
 from ntk_atlas.config.base import Settings
+from ntk_atlas.config.predictors import PREDICTOR_PATTERN
 
 PredictorCenter = Literal["zero", "network"]
 
-Predictor = Annotated[
-    str,
-    Field(pattern=r"^(ntk_init|ntk_final|ntk_epoch_[1-9]\d*|infinite_ntk|nngp|laplace|matern_3_2|matern_5_2|rbf)$"),
-]
+Predictor = Annotated[str, Field(pattern=PREDICTOR_PATTERN)]
 
 
 class SolveSettings(Settings):
@@ -53,8 +51,9 @@ class RegressionSettings(StationarySettings):
         "matern_5_2",
         "rbf",
     )
-    """Kernels that are regressed with: `ntk_init`, `ntk_final`, `ntk_epoch_<t>` (empirical NTK at a
-    checkpoint), `infinite_ntk`, `nngp`, `laplace`, `matern_3_2`, `matern_5_2`, `rbf`."""
+    """What predicts beside the networks: `linearized` (the same networks, linear in their weights, trained alike);
+    kernels that are regressed with: `ntk_init`, `ntk_final`, `ntk_epoch_<t>` (empirical NTK at a checkpoint),
+    `infinite_ntk`, `nngp`, `laplace`, `matern_3_2`, `matern_5_2`, `rbf`."""
     predictor_center: PredictorCenter = "zero"
     """Empirical kernels predict the targets around zero, or what the network at that checkpoint leaves over."""
 

@@ -6,6 +6,8 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_va
 
 from ntk_atlas.config.base import Settings
 
+Selection = Literal["final", "best_validation"]
+
 
 class LearningRateSettings(Settings):
     """Either a number, or a share of the stability limit of gradient descent."""
@@ -80,7 +82,7 @@ class TrainingSettings(Settings):
     """`subtract`: the network's initial output is subtracted from it, as theory about f − f₀ has it."""
     target_scale: Literal["unit", "initial_output"] = "unit"
     """`initial_output`: targets are multiplied by √K(x,x), the size of f₀ at infinite width."""
-    selection: Literal["final", "best_validation"] = "final"
+    selection: Selection = "final"
     """Which checkpoint is the predictor `network`: the last, or the best on the validation samples."""
     dtype: Literal["float32", "float64"] = "float32"
     """Precision of the training."""

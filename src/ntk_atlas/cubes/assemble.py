@@ -17,6 +17,7 @@ from ntk_atlas.cubes.schema import (
     CELL,
     COORDINATES,
     KERNEL_MEASURES,
+    LINEARIZED_SCALARS,
     NETWORK_STATUS,
     NO_CLASS,
     PREDICTION_VARIABLES,
@@ -41,6 +42,7 @@ def assemble_cube(
     experiment: ExperimentSettings,
     *,
     network_rows: Mapping[Row, Path],
+    linearized_rows: Mapping[Row, Path],
     empirical_predictions: Mapping[Row, Path],
     infinite_predictions: Mapping[float, Path],
     stationary_predictions: Sequence[Path],
@@ -54,6 +56,7 @@ def assemble_cube(
     Args:
         experiment: the configured grid and settings; they are stored in the cube as JSON text.
         network_rows: file of each row of networks, whatever init scales share a row.
+        linearized_rows: file of each row of linearized networks, if they are a predictor.
         empirical_predictions: file of each row's empirical kernels.
         infinite_predictions: file of the infinite kernels at each init_scale.
         stationary_predictions: files of the stationary kernels.
@@ -77,6 +80,9 @@ def assemble_cube(
     for row, dataset in read_rows(network_rows, drop=("test_predictions", "probe_predictions")):
         measured = dataset.merge(row_measures(dataset, targets)).merge(kernel_movement(dataset, labels))
         _collect(pieces, measured.drop_vars(["probe_kernels", "unit_digest"]).rename(ROW_NAMES), place[row])
+    along_training = ("linearized_predictions", "linearized_train_mse", "test_predictions", "epoch")
+    for row, dataset in read_rows(linearized_rows, drop=along_training):
+        _collect(pieces, dataset, place[row])
     for row, dataset in read_rows(empirical_predictions):
         _collect(pieces, dataset, place[row])
     for name, values in pieces.items():
@@ -156,7 +162,14 @@ def _status(cube: xr.Dataset, training: TrainingSettings) -> xr.DataArray:
 
 def _described(cube: xr.Dataset, experiment: ExperimentSettings, provenance: Mapping[str, str]) -> xr.Dataset:
     predictors = [str(name) for name in cube["predictor"].values]
-    for variable in (*COORDINATES, *TRAINING_CURVES, *KERNEL_MEASURES, *TRAINING_SCALARS, *TRAINING_SETS):
+    for variable in (
+        *COORDINATES,
+        *TRAINING_CURVES,
+        *KERNEL_MEASURES,
+        *TRAINING_SCALARS,
+        *LINEARIZED_SCALARS,
+        *TRAINING_SETS,
+    ):
         if variable.name in cube.variables:
             cube[variable.name].attrs = variable.attributes()
     if (cube["probe_class"] == NO_CLASS).all():
@@ -191,4 +204,7 @@ def _describe_prediction(cube: xr.Dataset, variable: Variable, predictor: str) -
     name = variable.name.replace("*", predictor)
     if name in cube.data_vars and predictor != "network":
         attributes = variable.attributes()
-        cube[name].attrs = attributes | {"long_name": variable.long_name.replace("*", predictor)}
+        long_name = variable.long_name
+        if predictor == "linearized":
+            long_name = long_name.replace("kernel regression with *", "the linearized network")
+        cube[name].attrs = attributes | {"long_name": long_name.replace("*", predictor)}

@@ -2,25 +2,6 @@
 
 import xarray as xr
 
-LABELS = {
-    "network": "network",
-    "ntk_init": "empirical NTK, initial",
-    "ntk_final": "empirical NTK, final",
-    "infinite_ntk": "infinite NTK",
-    "nngp": "NNGP",
-    "laplace": "Laplace",
-    "matern_3_2": "Matérn 3/2",
-    "matern_5_2": "Matérn 5/2",
-    "rbf": "RBF",
-}
-
-
-def predictor_label(name: str) -> str:
-    """The name of a predictor as figures and tables write it."""
-    if name.startswith("ntk_epoch_"):
-        return f"empirical NTK, epoch {name.removeprefix('ntk_epoch_')}"
-    return LABELS[name]
-
 
 def predictor_values(
     cube: xr.Dataset, predictor: str, field: str = "test_mse", *, ridge: str = "tuned"

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ntk_atlas.config.predictors import predictor_label
 from ntk_atlas.config.scaling import ScalingSettings
-from ntk_atlas.cubes.predictors import predictor_label, predictor_values
+from ntk_atlas.cubes.predictors import predictor_values
 from ntk_atlas.scaling_laws.comparison import compare_exponents
 from ntk_atlas.scaling_laws.fit import ScalingFit, fit_scaling_law
 

@@ -234,14 +234,13 @@ PREDICTION_VARIABLES = (
     ),
 )
 
-PREDICTOR_DIMS = {
-    "network": CELL,
-    "ntk_init": CELL,
-    "ntk_final": CELL,
-    "infinite_ntk": ("depth", "width", "init_scale", "n_train", "draw"),
-    "nngp": ("depth", "init_scale", "n_train", "draw"),
-}
-"""Dimensions of each predictor, `ridge` apart; the infinite NTK has a width in the standard parameterization only."""
+LINEARIZED_SCALARS = (
+    Variable(
+        "final_train_mse_linearized", CELL, "training error of the linearized network at the last epoch", "target²", 0.0
+    ),
+    Variable("selected_epoch_linearized", CELL, "epoch at which the linearized network predicts", "epoch", 0),
+)
+"""What only the predictor `linearized` has; its errors are named as every predictor's, without a ridge."""
 
 
 def status_attributes(flags: tuple[Status, ...]) -> dict[str, object]:
@@ -262,7 +261,8 @@ def dictionary_markdown() -> str:
         ("Kernel of the probe samples along training", KERNEL_MEASURES),
         ("One number a network", TRAINING_SCALARS),
         ("What networks train on and are probed with", TRAINING_SETS),
-        ("Kernel regression, one variable a predictor", PREDICTION_VARIABLES),
+        ("Predictors, one variable each; `linearized` has errors only, and no ridge", PREDICTION_VARIABLES),
+        ("Linearized networks, where they are a predictor", LINEARIZED_SCALARS),
     )
     return tables_markdown(parts)
 

@@ -15,7 +15,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.cubes.predictors import predictor_label, predictor_values
+from ntk_atlas.config.predictors import predictor_label
+from ntk_atlas.cubes.predictors import predictor_values
 from ntk_atlas.cubes.settings import scaling_settings
 from ntk_atlas.plotting.averages import draw_interval, networks_left_out
 from ntk_atlas.plotting.learning_curves import present_predictors

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.cubes.predictors import predictor_label, predictor_values
+from ntk_atlas.config.predictors import predictor_label
+from ntk_atlas.cubes.predictors import predictor_values
 from ntk_atlas.plotting.averages import draw_interval
 from ntk_atlas.plotting.panels import (
     METRIC_LABELS,

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.cubes.predictors import predictor_label
+from ntk_atlas.config.predictors import predictor_label
 from ntk_atlas.plotting.panels import (
     MAX_WIDTH,
     finish,

@@ -26,6 +26,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _PREDICTORS = {
     # name: (place in a list of ten colours, marker, dash); the network is black
     "network": (None, "o", "-"),
+    "linearized": (6, "d", (0, (10, 1.5))),
     "ntk_init": (0, "s", (0, (5, 1.6))),
     "ntk_final": (3, "D", (0, (6, 1.5, 1.2, 1.5))),
     "infinite_ntk": (2, "^", (0, (3, 1.2))),

@@ -3,20 +3,28 @@
 import logging
 
 import numpy as np
+import torch
 
 from ntk_atlas.datasets.dataset import Dataset
-from ntk_atlas.datasets.draws import make_draw, probe_indices
+from ntk_atlas.datasets.draws import Draw, make_draw, probe_indices
 from ntk_atlas.numerics import compute_device
+from ntk_atlas.regression.metrics import classification_error
 from ntk_atlas.stages.row_networks import as_tensor, row_networks, target_scale
 from ntk_atlas.study.cells import Unit, seed_blocks, units
-from ntk_atlas.study.output_variance_specs import LinearizeSpec
+from ntk_atlas.study.linearized_specs import LinearizeSpec
 from ntk_atlas.training.linearized import train_linearized
+from ntk_atlas.training.schedule import selected_checkpoint
 from ntk_atlas.unit_store import Arrays, UnitStore, unit_digest
 
 log = logging.getLogger(__name__)
 
 LINEARIZED_ARRAYS = ("linearized_predictions", "linearized_train_mse")
-"""Arrays of a finished unit, members on their first axis."""
+"""Arrays of a finished unit over epochs, members on their first axis."""
+TEST_ARRAYS = (
+    "test_mse_linearized", "test_error_linearized", "validation_mse_linearized", "final_train_mse_linearized",
+    "selected_epoch_linearized", "test_predictions",
+)  # fmt: skip
+"""Arrays of a unit that predicts the test samples, at the epoch that is selected."""
 
 
 def linearize_row(
@@ -38,11 +46,11 @@ def linearize_row(
         training_digests: digest of each unit's training, which says everything that a unit depends on.
 
     Returns:
-        The digest of each unit; its arrays are `LINEARIZED_ARRAYS` and `epochs`.
+        The digest of each unit; its arrays are `LINEARIZED_ARRAYS`, `epochs`, and `TEST_ARRAYS` if the spec asks.
     """
     digests = {}
     for unit in units(spec.n_train, spec.draws):
-        digest = digests[unit] = unit_digest("linearized", training_digests[unit], source)
+        digest = digests[unit] = unit_digest("linearized", training_digests[unit], spec.on_test, source)
         for block in seed_blocks(spec.seeds, spec.seeds_per_unit):
             seeds = store.missing(unit.name, digest, block)
             if not seeds:
@@ -56,20 +64,47 @@ def linearize_row(
 def _linearize(spec: LinearizeSpec, dataset: Dataset, unit: Unit, seeds: tuple[int, ...], trained: Arrays) -> Arrays:
     draw = make_draw(dataset, spec.dataset, unit.draw)
     x_train, y_train = draw.training_set(unit.n_train)
-    x_probe = draw.x_test[probe_indices(draw, spec.training.checkpoints.n_probe)]
+    samples = [draw.x_test[probe_indices(draw, spec.training.checkpoints.n_probe)]]
+    samples += [draw.x_validation, draw.x_test] if spec.on_test else []
     device, epochs = compute_device(), trained["epochs"][0].tolist()
     result = train_linearized(
         row_networks(spec, dataset, unit.draw, seeds),
         as_tensor(x_train).to(device),
         as_tensor(y_train),
-        as_tensor(x_probe),
+        as_tensor(np.concatenate(samples)),
         learning_rates=trained["learning_rate"].tolist(),
         epochs=epochs,
         settings=spec.training,
         target_scale=target_scale(spec, spec.training.target_scale, draw),
     )
-    return {
-        "linearized_predictions": result.predictions,
+    predictions = np.split(result.predictions, np.cumsum([len(x) for x in samples])[:-1], axis=2)
+    arrays = {
+        "linearized_predictions": predictions[0],
         "linearized_train_mse": result.train_mse,
         "epochs": np.broadcast_to(np.array(epochs), (len(seeds), len(epochs))),
+    }
+    return (
+        arrays | _on_test(spec, draw, result.train_mse, np.array(epochs), *predictions[1:]) if spec.on_test else arrays
+    )
+
+
+def _on_test(
+    spec: LinearizeSpec, draw: Draw, train_mse: np.ndarray, epochs: np.ndarray, validation: np.ndarray, test: np.ndarray
+) -> Arrays:
+    """Errors and predictions at the epoch selected as for networks; a member that was ever lost predicts nothing."""
+    validation_mse = ((validation - draw.y_validation) ** 2).mean((2, 3))
+    lost = ~np.isfinite(train_mse[:, -1])
+    chosen, rows = selected_checkpoint(validation_mse, spec.training.selection), np.arange(len(lost))
+    predicted = np.where(lost[:, None, None], np.nan, test[rows, chosen])
+    error = np.full(len(lost), np.nan)
+    if draw.labels_test is not None:
+        labels = torch.as_tensor(draw.labels_test)
+        error = classification_error(torch.as_tensor(predicted), as_tensor(draw.y_test), labels).numpy()
+    return {
+        "test_mse_linearized": ((predicted - draw.y_test) ** 2).mean((1, 2)),
+        "test_error_linearized": np.where(lost, np.nan, error),
+        "validation_mse_linearized": np.where(lost, np.nan, validation_mse[rows, chosen]),
+        "final_train_mse_linearized": train_mse[:, -1],
+        "selected_epoch_linearized": epochs[chosen],
+        "test_predictions": predicted.astype(np.float32),
     }

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from ntk_atlas.config.predictors import predictors_of
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.datasets.errors import DataError
 from ntk_atlas.datasets.inspect import DatasetSize, inspect_dataset
@@ -14,14 +15,13 @@ from ntk_atlas.networks.convolutional_architecture import (
 )
 from ntk_atlas.study.cells import rows
 from ntk_atlas.study.dispersion_checks import dispersion_problems
+from ntk_atlas.study.linearized_specs import linearized_problems
 from ntk_atlas.study.output_variance_specs import learning_rate_problems, output_variance_problems
 from ntk_atlas.study.problems import ConfigError, Problem
 from ntk_atlas.study.thresholds import load_thresholds, seed_conflict
 from ntk_atlas.study.user_files import user_code_problems
 from ntk_atlas.training.schedule import scheduled_epochs
 
-INFINITE = ("infinite_ntk", "nngp")
-STATIONARY = ("laplace", "matern_3_2", "matern_5_2", "rbf")
 _LONGEST_NAME = 220  # file systems take 255 bytes, and files under way have a longer name
 
 
@@ -75,6 +75,7 @@ def _experiment(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
     yield from _factory(experiment)
     yield from learning_rate_problems(experiment)
     yield from output_variance_problems(experiment)
+    yield from linearized_problems(experiment)
     if experiment.dispersion is not None:
         yield from dispersion_problems(experiment.dispersion, experiment.network, experiment.grid.init_scale)
     try:
@@ -94,10 +95,10 @@ def _kernels(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
             "kernel regression predicts networks trained on squared error; under cross_entropy there is no "
             "linear solve that it equals: set predictors to [] or training.loss to mse",
         )
-    stationary = [name for name in predictors if name in STATIONARY]
+    stationary = predictors_of("stationary", predictors)
     if stationary and max(experiment.grid.n_train) < 2:
         yield "grid.n_train", f"{', '.join(stationary)} need distances between samples: give an n_train of 2 or more"
-    infinite = [name for name in predictors if name in INFINITE]
+    infinite = predictors_of("infinite", predictors)
     if infinite and network.factory is not None:
         yield (
             "regression.predictors",

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ntk_atlas.config.predictors import PredictorKind, predictors_of
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.provenance import file_digest
 from ntk_atlas.study.cells import Row
@@ -9,19 +10,10 @@ from ntk_atlas.study.prediction_specs import EmpiricalSpec, InfiniteSpec, Statio
 from ntk_atlas.study.specs import PrepareSpec, TrainSpec
 from ntk_atlas.study.user_files import user_file_digest
 
-INFINITE = ("infinite_ntk", "nngp")
-STATIONARY = ("laplace", "matern_3_2", "matern_5_2", "rbf")
 
-
-def predictors(experiment: ExperimentSettings, kind: str) -> tuple[str, ...]:
-    """The configured kernels of one kind (`empirical`, `infinite`, `stationary`), whatever their order."""
-    kinds = {"infinite": INFINITE, "stationary": STATIONARY}
-    others = {name for names in kinds.values() for name in names}
-    return tuple(
-        name
-        for name in sorted(experiment.regression.predictors)
-        if (name in kinds[kind] if kind in kinds else name not in others)
-    )
+def predictors(experiment: ExperimentSettings, kind: PredictorKind) -> tuple[str, ...]:
+    """The configured predictors of one kind, whatever their order."""
+    return predictors_of(kind, experiment.regression.predictors)
 
 
 def prepare_spec(experiment: ExperimentSettings) -> PrepareSpec:

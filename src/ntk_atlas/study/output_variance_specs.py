@@ -5,17 +5,11 @@ from collections.abc import Iterator
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.config.training import CheckpointSettings, TrainingSettings
-from ntk_atlas.study.cells import Row
-from ntk_atlas.study.jobs import train_spec
-from ntk_atlas.study.specs import DataSpec, TrainSpec
+from ntk_atlas.study.specs import DataSpec
 from ntk_atlas.study.user_files import user_file_digest
 
 _MIN_SEEDS = 8
 _OF_THE_THEORY = ("optimizer", "momentum", "learning_rate", "max_epochs", "min_steps", "target_scale")
-
-
-class LinearizeSpec(TrainSpec):
-    """Spec of `linearize_networks`: one row of trained networks, linearized where they started."""
 
 
 class VarianceTheorySpec(DataSpec):
@@ -29,11 +23,6 @@ class VarianceTheorySpec(DataSpec):
     width: tuple[int, ...]
     training: TrainingSettings
     """Optimizer, learning rate, epochs and targets; all else has its default."""
-
-
-def linearize_spec(experiment: ExperimentSettings, row: Row) -> LinearizeSpec:
-    """Spec of `linearize_networks`."""
-    return LinearizeSpec.model_validate(train_spec(experiment, row).model_dump())
 
 
 def output_variance_spec(experiment: ExperimentSettings) -> ExperimentSettings:

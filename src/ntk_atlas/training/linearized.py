@@ -23,7 +23,7 @@ class LinearizedTraining:
     """
 
     predictions: np.ndarray
-    """`(S, E, P, C)` on the probe samples."""
+    """`(S, E, P, C)` on the samples predicted."""
     train_mse: np.ndarray
     """`(S, E)`, mean over samples and outputs."""
 
@@ -46,7 +46,7 @@ def train_linearized(
     network: StackedNetwork,
     x_train: Tensor,
     y_train: Tensor,
-    x_probe: Tensor,
+    x_predicted: Tensor,
     *,
     learning_rates: Sequence[float],
     epochs: Sequence[int],
@@ -63,7 +63,7 @@ def train_linearized(
         network: the members at initialization; brought to float64.
         x_train: `(n, *input_shape)`.
         y_train: `(n, C)` in original units.
-        x_probe: `(P, *input_shape)`.
+        x_predicted: `(P, *input_shape)`, the samples to predict.
         learning_rates: η of each member, for the loss 1/(2n) Σ‖f − target_scale·y‖².
         epochs: full-batch epochs, which are steps.
         settings: optimizer, momentum, `initial_output` (`subtract` removes f₀) and `divergence_factor`.
@@ -78,19 +78,23 @@ def train_linearized(
     dynamics = dynamics_of(settings)
     device = x_train.device
     network = network.to(device).double()
-    x_train, x_probe, y = x_train.double(), x_probe.to(device).double(), target_scale * y_train.to(device).double()
+    x_train, x_predicted, y = (
+        x_train.double(),
+        x_predicted.to(device).double(),
+        target_scale * y_train.to(device).double(),
+    )
     with torch.no_grad():
-        start_train, start_probe = network(x_train), network(x_probe)
+        start_train, start_predicted = network(x_train), network(x_predicted)
     if settings.initial_output == "subtract":
-        start_train, start_probe = torch.zeros_like(start_train), torch.zeros_like(start_probe)
+        start_train, start_predicted = torch.zeros_like(start_train), torch.zeros_like(start_predicted)
     # Outputs of one hidden layer are mixed by the kernel of the layers below; a single output mixes with nothing.
     reduction = "full" if y.shape[1] > 1 else "mean"
     within = empirical_ntk(network, x_train, output_reduction=reduction)
-    across = empirical_ntk(network, x_probe, x_train, output_reduction=reduction)
+    across = empirical_ntk(network, x_predicted, x_train, output_reduction=reduction)
     predictions, errors = [], []
     for member, rate in enumerate(learning_rates):
         if not bool(torch.isfinite(within[member]).all()):
-            predictions.append(torch.full((len(epochs), *start_probe.shape[1:]), torch.nan, dtype=torch.float64))
+            predictions.append(torch.full((len(epochs), *start_predicted.shape[1:]), torch.nan, dtype=torch.float64))
             errors.append(torch.full((len(epochs),), torch.nan, dtype=torch.float64))
             continue
         path = finite_time_mean(
@@ -102,7 +106,7 @@ def train_linearized(
             dynamics=dynamics,
             momentum=settings.momentum,
             f0_train=start_train[member],
-            f0_test=start_probe[member],
+            f0_test=start_predicted[member],
         )
         loss = (path.train - y).square().mean(dim=(1, 2))
         lost = (~(loss <= settings.divergence_factor * loss[0])).cumsum(0) > 0

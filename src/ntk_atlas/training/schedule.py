@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ntk_atlas.config.training import CheckpointSettings, TrainingSettings
+from ntk_atlas.config.training import CheckpointSettings, Selection, TrainingSettings
 
 
 def scheduled_epochs(settings: CheckpointSettings, n_epochs: int) -> tuple[int, ...]:
@@ -37,3 +37,18 @@ def steps_per_epoch(settings: TrainingSettings, n_train: int) -> int:
 def epoch_budget(settings: TrainingSettings, n_train: int) -> int:
     """Returns `max_epochs`, or as many as `min_steps` optimizer steps need, whichever is more."""
     return max(settings.max_epochs, math.ceil(settings.min_steps / steps_per_epoch(settings, n_train)))
+
+
+def selected_checkpoint(validation_mse: np.ndarray, selection: Selection) -> np.ndarray:
+    """Which checkpoint of each network predicts.
+
+    Args:
+        validation_mse: `(n_networks, n_epochs)`, NaN where there is none.
+        selection: `final`, or `best_validation`.
+
+    Returns:
+        Positions along the epochs, `(n_networks,)`: the last, or the lowest (the first, if all are NaN).
+    """
+    if selection == "final":
+        return np.full(len(validation_mse), validation_mse.shape[1] - 1)
+    return np.where(np.isnan(validation_mse), np.inf, validation_mse).argmin(axis=1)

@@ -24,7 +24,7 @@ from ntk_atlas.training.callbacks import EmpiricalNTKCheckpoint, ProgressLog
 from ntk_atlas.training.ensemble_module import EnsembleTraining
 from ntk_atlas.training.history import latest_record
 from ntk_atlas.training.rate_choice import best_of_rates, n_rates, repeated
-from ntk_atlas.training.schedule import scheduled_epochs
+from ntk_atlas.training.schedule import scheduled_epochs, selected_checkpoint
 from ntk_atlas.training.unit import TrainedUnit, UnitData
 
 log = logging.getLogger(__name__)
@@ -200,7 +200,7 @@ def _result(
     else:
         reached = metrics["train_mse"][:, -1] <= settings.target_mse
     status = np.where(diverged, Status.DIVERGED, np.where(reached, Status.CONVERGED, Status.BUDGET_SPENT))
-    selected = _selected(metrics["validation_mse"], settings.selection)
+    selected = selected_checkpoint(metrics["validation_mse"], settings.selection)
     rows = np.arange(len(selected))
     # A network that diverged predicts nothing, whatever a checkpoint before its divergence said.
     selected_mse, selected_error = (
@@ -227,13 +227,6 @@ def _result(
         n_rates_diverged=diverged.astype(np.int16),
         seconds=seconds,
     )
-
-
-def _selected(validation_mse: np.ndarray, selection: str) -> np.ndarray:
-    """Returns the index of the selected epoch of each member: the last, or the best on validation."""
-    if selection == "final":
-        return np.full(len(validation_mse), validation_mse.shape[1] - 1)
-    return np.where(np.isnan(validation_mse), np.inf, validation_mse).argmin(axis=1)
 
 
 def _numpy(tensor: Tensor) -> np.ndarray:

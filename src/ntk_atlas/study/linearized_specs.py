@@ -1,0 +1,47 @@
+"""What the jobs of linearized networks depend on, and the settings under which there are any."""
+
+from collections.abc import Iterator
+
+from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.study.cells import Row
+from ntk_atlas.study.jobs import predictors, train_spec
+from ntk_atlas.study.specs import TrainSpec
+
+
+class LinearizeSpec(TrainSpec):
+    """Spec of `linearize_networks`: one row of trained networks, linearized where they started."""
+
+    on_test: bool = False
+    """Whether they predict the validation and test samples too, as the predictor `linearized`; the output variance
+    needs the probe samples only."""
+
+
+def linearize_spec(experiment: ExperimentSettings, row: Row) -> LinearizeSpec:
+    """Spec of `linearize_networks`."""
+    on_test = bool(predictors(experiment, "linearized"))
+    return LinearizeSpec.model_validate(train_spec(experiment, row).model_dump() | {"on_test": on_test})
+
+
+def linearized_problems(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
+    """What the settings lack for the predictor `linearized`: (key, message) of each problem."""
+    if not predictors(experiment, "linearized"):
+        return
+    training, reason = experiment.training, "the predictor `linearized` is solved in closed form"
+    if training.loss != "mse":
+        yield "training.loss", f"{reason}, which is known for squared error: use mse, or remove it from predictors"
+    if training.optimizer == "adam":
+        yield (
+            "training.optimizer",
+            f"{reason}, which adam does not have: use sgd or momentum, or remove it from predictors",
+        )
+    if training.batch_size != "full":
+        yield (
+            "training.batch_size",
+            f"{reason}, which minibatches do not have: use full, or remove it from predictors",
+        )
+    if training.stop_loss is not None:
+        yield (
+            "training.stop_loss",
+            "the predictor `linearized` is compared at equal steps, and a network that stopped has left it: remove "
+            "stop_loss, or `linearized` from predictors",
+        )

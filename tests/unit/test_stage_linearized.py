@@ -1,0 +1,101 @@
+"""The predictor `linearized`: networks' own linearization on test samples, at the checkpoint that selection takes."""
+
+import numpy as np
+import pytest
+
+from ntk_atlas.config.dataset import DigitsSettings, TeacherSettings
+from ntk_atlas.config.grid import GridSettings
+from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.config.regression import RegressionSettings
+from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.config.training import CheckpointSettings, LearningRateSettings, TrainingSettings
+from ntk_atlas.cubes.linearized_row import linearized_row
+from ntk_atlas.cubes.network_row import network_row
+from ntk_atlas.datasets.read import read_dataset
+from ntk_atlas.stages.linearize_row import linearize_row
+from ntk_atlas.stages.train_row import train_row
+from ntk_atlas.study.cells import rows
+from ntk_atlas.study.jobs import train_spec
+from ntk_atlas.study.linearized_specs import linearize_spec, linearized_problems
+from ntk_atlas.unit_store import UnitStore
+
+
+def experiment(*, depth=0, dataset=None, network=None, predictors=("linearized",), **training) -> ExperimentSettings:
+    return ExperimentSettings(
+        dataset=dataset or TeacherSettings(dimension=4, n_samples=60, n_validation=10, n_test=20),
+        grid=GridSettings(depth=(depth,), width=(8,), init_scale=(2.0,), n_train=(6, 12), draws=2, seeds=3),
+        network=NetworkSettings(**(network or {})),
+        training=TrainingSettings(
+            **{
+                "optimizer": "momentum",
+                "learning_rate": LearningRateSettings(relative=0.5),
+                "max_epochs": 40,
+                "dtype": "float64",
+                "seeds_per_unit": 2,
+                "checkpoints": CheckpointSettings(epochs=(0, 2, 5, 40), n_probe=4),
+                **training,
+            }
+        ),
+        regression=RegressionSettings(predictors=predictors),
+    )
+
+
+def both(settings, folder):
+    """The row of networks and that of their linearizations."""
+    (row,) = rows(settings.grid)
+    spec, dataset = linearize_spec(settings, row), read_dataset(settings.dataset)
+    networks, store = UnitStore(folder / "networks"), UnitStore(folder / "linearized")
+    trained = train_row(train_spec(settings, row), dataset, "data", networks, "source")
+    found = linearize_row(spec, dataset, networks, store, "source", trained)
+    return network_row(train_spec(settings, row), networks, trained), linearized_row(spec, store, found)
+
+
+@pytest.mark.parametrize("selection", ["final", "best_validation"])
+@pytest.mark.parametrize("initial_output", ["keep", "subtract"])
+def test_a_linear_model_is_its_own_linearization_on_test_samples(tmp_path, selection, initial_output):
+    settings = experiment(selection=selection, initial_output=initial_output)
+    network, linearized = both(settings, tmp_path)
+    np.testing.assert_allclose(linearized["test_mse_linearized"], network["selected_test_mse"], rtol=1e-7)
+    np.testing.assert_allclose(linearized["final_train_mse_linearized"], network["final_train_mse"], rtol=1e-6)
+    np.testing.assert_allclose(linearized["test_predictions"], network["test_predictions"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(linearized["selected_epoch_linearized"], network["selected_epoch"])
+    assert np.isnan(linearized["test_error_linearized"]).all()
+
+
+def test_classes_are_counted_as_for_networks(tmp_path):
+    digits = DigitsSettings(n_validation=20, n_test=40)
+    network, linearized = both(experiment(dataset=digits, max_epochs=5, checkpoints={"epochs": (5,)}), tmp_path)
+    np.testing.assert_allclose(linearized["test_error_linearized"], network["selected_test_error"], atol=1e-12)
+
+
+def test_a_hidden_layer_tells_them_apart_unless_it_is_lazy(tmp_path):
+    gaps = []
+    for scale in (1.0, 1000.0):
+        network, linearized = both(
+            experiment(depth=1, network={"output_scale": scale, "activation": "erf"}, initial_output="subtract"), tmp_path / str(scale)
+        )
+        gap = linearized["test_predictions"] - network["test_predictions"]
+        gaps.append(np.sqrt((gap**2).mean() / (linearized["test_predictions"] ** 2).mean()))
+    assert gaps[0] > 0.05 and gaps[1] < 0.02 * gaps[0]
+
+
+def test_without_the_predictor_only_probe_samples_are_computed(tmp_path):
+    settings = experiment(predictors=())
+    _, linearized = both(settings, tmp_path)
+    assert "test_mse_linearized" not in linearized.arrays
+    assert linearized["linearized_predictions"].shape == (2, 2, 3, 4, 4, 1)
+
+
+@pytest.mark.parametrize(
+    ("training", "key", "text"),
+    [
+        ({"batch_size": 4}, "training.batch_size", "which minibatches do not have: use full, or remove it"),
+        ({"optimizer": "adam", "learning_rate": {"absolute": 0.1}}, "training.optimizer", "use sgd or momentum"),
+        ({"stop_loss": 0.1}, "training.stop_loss", "compared at equal steps"),
+        ({"loss": "cross_entropy"}, "training.loss", "known for squared error: use mse"),
+    ],
+)
+def test_trainings_without_a_linearized_form_are_refused(training, key, text):
+    problems = list(linearized_problems(experiment(**training)))
+    assert [where for where, _ in problems] == [key] and text in problems[0][1]
+    assert not list(linearized_problems(experiment(predictors=("ntk_init",), **training)))
