@@ -72,7 +72,7 @@ def run(settings: ExperimentSettings, folder: Path) -> Evidence:
         linearized_rows={},
         empirical_predictions={},
         infinite_predictions={},
-        stationary_predictions=(),
+        rival_predictions=(),
         targets=np.stack([draw.y_test[probe] for draw, probe in zip(draws, probes, strict=True)]),
         labels=np.stack([draw.labels_test[probe] for draw, probe in zip(draws, probes, strict=True)]),
         zero_train_mse=[[np.mean(draw.y_pool[:n] ** 2) for draw in draws] for n in settings.grid.n_train],

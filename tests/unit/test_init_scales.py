@@ -76,7 +76,7 @@ def cube(settings: ExperimentSettings, networks: dict, predictions: dict) -> xr.
         linearized_rows={},
         empirical_predictions=predictions,
         infinite_predictions={},
-        stationary_predictions=[],
+        rival_predictions=[],
         targets=np.stack([draw.y_test[probe_indices(draw, 4)] for draw in draws]),
         labels=np.tile([0, 0, 1, 1], (settings.grid.draws, 1)),
         zero_train_mse=np.array(

@@ -72,7 +72,8 @@ def test_a_hidden_layer_tells_them_apart_unless_it_is_lazy(tmp_path):
     gaps = []
     for scale in (1.0, 1000.0):
         network, linearized = both(
-            experiment(depth=1, network={"output_scale": scale, "activation": "erf"}, initial_output="subtract"), tmp_path / str(scale)
+            experiment(depth=1, network={"output_scale": scale, "activation": "erf"}, initial_output="subtract"),
+            tmp_path / str(scale),
         )
         gap = linearized["test_predictions"] - network["test_predictions"]
         gaps.append(np.sqrt((gap**2).mean() / (linearized["test_predictions"] ** 2).mean()))

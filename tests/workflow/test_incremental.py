@@ -42,7 +42,7 @@ def test_a_new_sample_count_trains_only_its_units(finished):
     change(finished, "one", "grid", "n_train", [8, 16, 24, 32])
     assert finished.plan() == {
         "train_networks": 2, "regress_empirical": 2, "regress_infinite": 1,
-        "regress_stationary": 1, "assemble_cube": 1, **AFTER_CUBE,
+        "regress_rivals": 1, "assemble_cube": 1, **AFTER_CUBE,
     }  # fmt: skip
     finished.snakemake("--cores", "2", "--quiet", "all", "--", "results/one/cube.nc")
     after = finished.units()
@@ -110,12 +110,12 @@ def test_a_ridge_regresses_again_and_trains_nothing(finished):
     plan = finished.plan()
     assert "train_networks" not in plan
     assert plan["regress_empirical"] == 2
-    assert plan["regress_stationary"] == 1
+    assert plan["regress_rivals"] == 1
 
 
 def test_a_predictor_added_is_the_only_one_computed(finished):
     change(finished, "one", "regression", "predictors", ["ntk_init", "ntk_final", "infinite_ntk", "laplace", "rbf"])
-    assert finished.plan() == {"regress_stationary": 1, "assemble_cube": 1, **AFTER_CUBE}
+    assert finished.plan() == {"regress_rivals": 1, "assemble_cube": 1, **AFTER_CUBE}
 
 
 def test_another_way_to_group_seeds_trains_nothing(finished):
@@ -163,7 +163,7 @@ def test_an_edit_in_the_kernel_module_reaches_what_computes_kernels(finished):
     finished.edit("src/ntk_atlas/kernels/empirical/ntk.py", "\nfrom ", "\nEXTRA = 1\nfrom ")
     plan = finished.plan()
     assert (plan["train_networks"], plan["regress_empirical"]) == (3, 3)
-    assert "regress_stationary" not in plan
+    assert "regress_rivals" not in plan
     assert "prepare_dataset" not in plan
 
 

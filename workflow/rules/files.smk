@@ -43,9 +43,9 @@ def cube_inputs(wildcards):
             f"{predictions}/infinite/init_scale-{canonical_text(scale)}.nc"
             for scale in scales
         ],
-        "stationary": [
-            f"{predictions}/stationary/{k}.nc"
-            for k in predictors(experiment, "stationary")
+        "rivals": [
+            f"{predictions}/rivals/{kernels}.nc"
+            for kernels in rival_groups(experiment, STUDY.jobs.rivals_per_job)
         ],
     }
 

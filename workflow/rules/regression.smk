@@ -1,4 +1,4 @@
-# Kernel regression: with the empirical NTKs of a row (a job as in training), the infinite kernels of an init_scale, and stationary kernels.
+# Kernel regression: with the empirical NTKs of a row (a job as in training), the infinite kernels of an init_scale, and rivals.
 
 
 rule regress_empirical:
@@ -50,24 +50,24 @@ rule regress_infinite:
         "../scripts/regress_infinite.py"
 
 
-rule regress_stationary:
+rule regress_rivals:
     input:
         dataset="results/{experiment}/dataset.nc",
     output:
-        predictions="results/{experiment}/predictions/stationary/{kernel}.nc",
+        predictions="results/{experiment}/predictions/rivals/{kernels}.nc",
     log:
-        "logs/{experiment}/regress_stationary/{kernel}.log",
+        "logs/{experiment}/regress_rivals/{kernels}.log",
     benchmark:
-        "results/{experiment}/costs/regress_stationary/{kernel}.tsv"
+        "results/{experiment}/costs/regress_rivals/{kernels}.tsv"
     conda:
         CONDA
     threads: 1
     resources:
         mem_mb=KERNEL_JOB_MB,
     params:
-        spec=spec(stationary_spec, "kernel"),
-        source=source("regress_stationary.py"),
+        spec=spec(rival_spec, "kernels"),
+        source=source("regress_rivals.py"),
     message:
-        "{wildcards.experiment}: regression with {wildcards.kernel}"
+        "{wildcards.experiment}: regression with {wildcards.kernels}"
     script:
-        "../scripts/regress_stationary.py"
+        "../scripts/regress_rivals.py"

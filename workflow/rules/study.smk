@@ -13,14 +13,14 @@ os.environ.update(
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-from ntk_atlas.config.predictors import known_predictors
 from ntk_atlas.source_digest import source_digest
 from ntk_atlas.study.cells import Row
 from ntk_atlas.study.jobs import (
     empirical_spec,
     infinite_spec,
     prepare_spec,
-    stationary_spec,
+    rival_groups,
+    rival_spec,
     train_spec,
 )
 from ntk_atlas.study.load import load_study
@@ -49,12 +49,16 @@ wildcard_constraints:
     experiment="|".join(EXPERIMENTS),
     row=r"depth-\d+_width-\d+_init_scale-[^/]+",
     init_scale=r"[0-9.e+-]+",
-    kernel="|".join(known_predictors("stationary")),
+    kernels=r"[a-z][a-z0-9_+]*",
 
 
 def spec(build, *names):
     """A params function: the canonical JSON of `build(experiment, ...)` for the wildcards called `names`."""
-    parse = {"row": Row.parse, "init_scale": float, "kernel": str}
+    parse = {
+        "row": Row.parse,
+        "init_scale": float,
+        "kernels": lambda names: tuple(names.split("+")),
+    }
 
     def of_wildcards(wildcards):
         values = [parse[name](wildcards[name]) for name in names]

@@ -26,7 +26,7 @@ def main(
         linearized_rows={Row.parse(file.stem): file for file in files["linearized"]},
         empirical_predictions={Row.parse(file.stem): file for file in files["empirical"]},
         infinite_predictions={float(file.stem.removeprefix("init_scale-")): file for file in files["infinite"]},
-        stationary_predictions=files["stationary"],
+        rival_predictions=files["rivals"],
         targets=np.stack([draw.y_test[probe] for draw, probe in zip(draws, probes, strict=True)]),
         labels=None
         if draws[0].labels_test is None
@@ -40,7 +40,7 @@ def main(
 
 if "snakemake" in globals():
     with job_log(snakemake.log[0], f"assemble_cube {snakemake.wildcards.experiment}"):
-        kinds = ("dataset", "networks", "linearized", "empirical", "infinite", "stationary")
+        kinds = ("dataset", "networks", "linearized", "empirical", "infinite", "rivals")
         named = {kind: snakemake.input.get(kind, []) for kind in kinds}
         main(
             {kind: [Path(f) for f in ([v] if isinstance(v, str) else v)] for kind, v in named.items()},

@@ -11,7 +11,7 @@ _DEFAULT_MB = 2000
 
 
 class JobSettings(Settings):
-    """What jobs may use and how work is cut into them; nothing here changes a number or computes one again."""
+    """What jobs may use and how work is cut into them; nothing here changes a number."""
 
     memory_limit_mb: Annotated[int, Field(ge=50)] | None = None
     """MiB that the kernels of a job may take, their results included; block sizes follow from it. Default: what the
@@ -21,6 +21,10 @@ class JobSettings(Settings):
     """How many consecutive `grid.init_scale` values a job of networks holds. A job starts a process and imports for
     some seconds: more values a job pay that once, and leave fewer jobs to run at the same time. Another value joins
     rows and cube anew, trains and regresses nothing."""
+
+    rivals_per_job: PositiveInt = 1
+    """How many rival kernels a job regresses with: on small data a job's start costs more than its kernels. Another
+    value regresses with the rivals anew, to the same numbers."""
 
     @property
     def kernel_job_mb(self) -> int:

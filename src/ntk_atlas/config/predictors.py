@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-PredictorKind = Literal["linearized", "empirical", "infinite", "stationary"]
+PredictorKind = Literal["linearized", "empirical", "infinite", "rival"]
 """`linearized`: the networks themselves, linear in their weights; `empirical`: a finite network's NTK; `infinite`: a
-kernel of infinite width; `stationary`: a rival with a length scale."""
+kernel of infinite width; `rival`: a kernel that knows nothing of networks, with a length scale."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,24 @@ PREDICTORS = (
     PredictorFamily(r"ntk_epoch_([1-9]\d*)", "empirical", "empirical NTK, epoch {}"),
     PredictorFamily("infinite_ntk", "infinite", "infinite NTK"),
     PredictorFamily("nngp", "infinite", "NNGP"),
-    PredictorFamily("laplace", "stationary", "Laplace"),
-    PredictorFamily("matern_3_2", "stationary", "Matérn 3/2"),
-    PredictorFamily("matern_5_2", "stationary", "Matérn 5/2"),
-    PredictorFamily("rbf", "stationary", "RBF"),
+    PredictorFamily("ntk_with_bias", "infinite", "NTK, with bias"),
+    PredictorFamily("ntk_without_bias", "infinite", "NTK, no bias"),
+    PredictorFamily("standard_with_bias", "infinite", "standard, with bias"),
+    PredictorFamily("standard_without_bias", "infinite", "standard, no bias"),
+    PredictorFamily("c1_with_bias", "infinite", "c = 1, with bias"),
+    PredictorFamily("c1_without_bias", "infinite", "c = 1, no bias"),
+    PredictorFamily("last_layer_with_bias", "infinite", "last layer, with bias"),
+    PredictorFamily("last_layer_without_bias", "infinite", "last layer, no bias"),
+    PredictorFamily("laplace", "rival", "Laplace"),
+    PredictorFamily("matern_3_2", "rival", "Matérn 3/2"),
+    PredictorFamily("matern_5_2", "rival", "Matérn 5/2"),
+    PredictorFamily("rbf", "rival", "RBF"),
+    PredictorFamily("rational_quadratic", "rival", "rational quadratic"),
+    PredictorFamily("arc_cosine_0", "rival", "arc-cosine 0"),
+    PredictorFamily("arc_cosine_1", "rival", "arc-cosine 1"),
+    PredictorFamily("arc_cosine_2", "rival", "arc-cosine 2"),
+    PredictorFamily("polynomial", "rival", "polynomial"),
+    PredictorFamily("linear", "rival", "linear"),
 )
 """All predictors but the network."""
 

@@ -45,7 +45,7 @@ def assemble_cube(
     linearized_rows: Mapping[Row, Path],
     empirical_predictions: Mapping[Row, Path],
     infinite_predictions: Mapping[float, Path],
-    stationary_predictions: Sequence[Path],
+    rival_predictions: Sequence[Path],
     targets: np.ndarray,
     labels: np.ndarray | None,
     zero_train_mse: np.ndarray,
@@ -59,7 +59,7 @@ def assemble_cube(
         linearized_rows: file of each row of linearized networks, if they are a predictor.
         empirical_predictions: file of each row's empirical kernels.
         infinite_predictions: file of the infinite kernels at each init_scale.
-        stationary_predictions: files of the stationary kernels.
+        rival_predictions: files of the rivals.
         targets: targets of the probe samples in every draw, `(n_draws, n_probe, n_outputs)`.
         labels: classes of the probe samples in every draw, `(n_draws, n_probe)`; None for regression data.
         zero_train_mse: mean squared target of every training set, `(n_sizes, n_draws)`.
@@ -90,7 +90,7 @@ def assemble_cube(
     scales = {scale: read_netcdf(file) for scale, file in infinite_predictions.items()}
     if scales:
         cube = cube.merge(_join_scales(scales, grid.init_scale))
-    for file in stationary_predictions:
+    for file in rival_predictions:
         cube = cube.merge(read_netcdf(file).drop_attrs(deep=False))
     cube["status"] = _status(cube, experiment.training)
     cube["zero_train_mse"] = ("n_train", "draw"), np.asarray(zero_train_mse, dtype=np.float64)

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ntk_atlas.kernels.infinite.variants import depends_on_the_width
 from ntk_atlas.labelled import LabelledArray, LabelledArrays
 from ntk_atlas.regression.regress import NestedRegression
-from ntk_atlas.study.prediction_specs import InfiniteSpec, StationarySpec
+from ntk_atlas.study.prediction_specs import InfiniteSpec, RivalSpec
 from ntk_atlas.study.specs import DataSpec
 from ntk_atlas.unit_store import Arrays
 
@@ -15,17 +16,20 @@ def infinite_predictions(spec: InfiniteSpec, arrays: Mapping[str, Arrays]) -> La
     """Labels the arrays of `regress_infinite`."""
     variables = {}
     for predictor, fields in arrays.items():
-        has_width = predictor == "infinite_ntk" and bool(spec.width)
+        has_width = depends_on_the_width(predictor, spec.network)
         dims = ("depth", *(("width",) if has_width else ()), "n_train", "draw", "ridge")
         variables |= {f"{field}_{predictor}": (dims, values) for field, values in fields.items()}
     width = {"width": spec.width} if spec.width else {}
     return labelled_predictions(spec, variables, depth=spec.depth, **width)
 
 
-def stationary_predictions(spec: StationarySpec, arrays: Arrays) -> LabelledArrays:
-    """Labels the arrays of `regress_stationary`."""
+def rival_predictions(spec: RivalSpec, arrays: Mapping[str, Arrays]) -> LabelledArrays:
+    """Labels the arrays of `regress_rivals`."""
     dims = ("n_train", "draw", "ridge")
-    return labelled_predictions(spec, {f"{field}_{spec.kernel}": (dims, values) for field, values in arrays.items()})
+    return labelled_predictions(
+        spec,
+        {f"{field}_{kernel}": (dims, values) for kernel, fields in arrays.items() for field, values in fields.items()},
+    )
 
 
 def labelled_predictions(spec: DataSpec, variables: dict[str, tuple], **coordinates: Sequence) -> LabelledArrays:

@@ -1,4 +1,4 @@
-"""Kernels: empirical and infinite-width NTK and NNGP, stationary rivals, and what is measured on them."""
+"""Kernels: empirical and infinite-width NTK and NNGP, rivals, and what is measured on them."""
 
 from importlib import import_module
 
@@ -24,6 +24,8 @@ _PUBLIC = {
     "distances": "stationary",
     "median_distance": "stationary",
     "stationary_kernel": "stationary",
+    "pair_geometry": "rivals",
+    "rival_kernel": "rivals",
     "ClassBlockRatios": "measures",
     "class_block_ratios": "measures",
     "effective_rank": "measures",

@@ -69,11 +69,16 @@ def _rbf(r: Tensor) -> Tensor:
     return torch.exp(-0.5 * r**2)
 
 
-_KERNELS: dict[str, Callable[[Tensor], Tensor]] = {
+def _rational_quadratic(r: Tensor) -> Tensor:
+    return 1.0 / (1.0 + 0.5 * r**2)
+
+
+STATIONARY_KERNELS: dict[str, Callable[[Tensor], Tensor]] = {
     "laplace": _laplace,
     "matern_3_2": _matern_3_2,
     "matern_5_2": _matern_5_2,
     "rbf": _rbf,
+    "rational_quadratic": _rational_quadratic,
 }
 
 
@@ -81,10 +86,10 @@ def stationary_kernel(name: str, distance: Tensor, length_scale: float) -> Tenso
     r"""A stationary kernel k(r/ℓ) with k(0) = 1 (Rasmussen & Williams 2006, section 4.2.1).
 
     laplace: e^{−r}; matern_3_2: (1 + √3 r) e^{−√3 r}; matern_5_2: (1 + √5 r + 5r²/3) e^{−√5 r}; rbf:
-    e^{−r²/2}.
+    e^{−r²/2}; rational_quadratic, α = 1: 1/(1 + r²/2).
 
     Args:
-        name: one of the four.
+        name: one of `STATIONARY_KERNELS`.
         distance: any shape, e.g. from `distances`.
         length_scale: ℓ.
 
@@ -94,8 +99,8 @@ def stationary_kernel(name: str, distance: Tensor, length_scale: float) -> Tenso
     Raises:
         ValueError: if the name is unknown or the length scale is not positive.
     """
-    if name not in _KERNELS:
-        raise ValueError(f"unknown stationary kernel {name!r}: choose one of {', '.join(_KERNELS)}")
+    if name not in STATIONARY_KERNELS:
+        raise ValueError(f"unknown stationary kernel {name!r}: choose one of {', '.join(STATIONARY_KERNELS)}")
     if not 0 < length_scale < math.inf:
         raise ValueError(f"the length scale must be positive and finite, got {length_scale}")
-    return _KERNELS[name](distance / length_scale)
+    return STATIONARY_KERNELS[name](distance / length_scale)

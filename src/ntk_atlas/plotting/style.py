@@ -35,6 +35,20 @@ _PREDICTORS = {
     "matern_3_2": (9, "<", (0, (4, 1, 1, 1, 1, 1))),
     "matern_5_2": (5, "X", (0, (2, 2))),
     "rbf": (7, "*", (0, (7, 2, 3, 2))),
+    "rational_quadratic": (8, "p", (0, (5, 1, 1, 1))),
+    "arc_cosine_0": (3, "<", (0, (1, 2))),
+    "arc_cosine_1": (3, ">", (0, (2, 1, 1, 1))),
+    "arc_cosine_2": (3, "H", (0, (4, 2))),
+    "polynomial": (4, "8", (0, (1, 1))),
+    "linear": (5, "x", (0, (9, 3))),
+    "ntk_with_bias": (2, "1", (0, (3, 1))),
+    "ntk_without_bias": (2, "2", (0, (3, 3))),
+    "standard_with_bias": (0, "1", (0, (3, 1))),
+    "standard_without_bias": (0, "2", (0, (3, 3))),
+    "c1_with_bias": (9, "1", (0, (3, 1))),
+    "c1_without_bias": (9, "2", (0, (3, 3))),
+    "last_layer_with_bias": (1, "1", (0, (3, 1))),
+    "last_layer_without_bias": (1, "2", (0, (3, 3))),
 }
 _CHECKPOINT_MARKERS = ("p", "h", ">", "d", "H")
 _CHECKPOINT_DASHES = ((0, (6, 1, 2, 1)), (0, (9, 2, 1, 2)), (0, (1, 1, 3, 1)))

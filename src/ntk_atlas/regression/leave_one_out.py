@@ -1,4 +1,4 @@
-"""A path of ridges with closed-form leave-one-out errors, from one eigendecomposition."""
+"""A path of ridges with closed-form leave-one-out errors and marginal likelihoods, from one eigendecomposition."""
 
 import math
 from collections.abc import Sequence
@@ -17,12 +17,15 @@ class RidgePath:
         coefficients: α with f(x) = K(x, X) α, `(n_ridges, n, n_outputs)`.
         leave_one_out_mse: mean squared leave-one-out residual, `(n_ridges,)`; NaN where K + λI is not
             positive definite.
+        log_marginal_likelihood: of a Gaussian process with covariance s²(K + λI) at its best s², `(n_ridges,)`; NaN
+            likewise.
         eigenvalues: of K, ascending, `(n,)`.
     """
 
     diag_reg: Tensor
     coefficients: Tensor
     leave_one_out_mse: Tensor
+    log_marginal_likelihood: Tensor
     eigenvalues: Tensor
 
 
@@ -35,6 +38,9 @@ def ridge_path(
     (y_i − f_i)/(1 − h_ii) = (Gy)_i / G_ii, where H = KG is the hat matrix (Rasmussen & Williams 2006, eq.
     5.12; Allen's PRESS). Gy = Q(Λ + λ)⁻¹Qᵀy and G_ii = Σ_j Q_ij²/(Λ_j + λ) cost two products for all ridges
     together.
+
+    The marginal likelihood of targets y_c ~ N(0, s²(K + λI)), C outputs of n samples, is largest at s² = tr(YᵀGY)/(nC),
+    where its logarithm is −½ nC (log 2πs² + 1) − ½ C Σ_j log(Λ_j + λ) (Rasmussen & Williams 2006, eq. 5.8).
 
     Args:
         k_train_train: Gram matrix, `(n, n)`.
@@ -56,7 +62,11 @@ def ridge_path(
     coefficients = (vectors @ scores.flatten(1)).unflatten(1, scores.shape[1:]).transpose(0, 1)
     diagonal = inverse @ (vectors**2).mT
     loo_mse = ((coefficients / diagonal[:, :, None]) ** 2).mean((1, 2))
-    return RidgePath(ridges, coefficients, loo_mse, eigenvalues)
+    n_values, n_outputs = targets.numel(), targets.shape[1]
+    variance = (coefficients * targets).sum((1, 2)) / n_values
+    log_determinant = torch.where(torch.isfinite(inverse), -inverse.log(), math.nan).sum(1)
+    likelihood = -0.5 * (n_values * ((2 * math.pi * variance).log() + 1.0) + n_outputs * log_determinant)
+    return RidgePath(ridges, coefficients, loo_mse, likelihood, eigenvalues)
 
 
 def _eigendecomposition(gram: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Kernel regression with a stationary kernel: length scale and ridge chosen together at each size."""
+"""Kernel regression with a rival of the NTK: length scale and ridge chosen together at each size."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ntk_atlas.config.regression import RegressionSettings
-from ntk_atlas.kernels.stationary import distances, median_distance, stationary_kernel
+from ntk_atlas.kernels.rivals import pair_geometry, rival_kernel
+from ntk_atlas.kernels.stationary import median_distance
 from ntk_atlas.regression.distinct import check_distinct
 from ntk_atlas.regression.regress import NestedRegression
 from ntk_atlas.regression.report import extreme_eigenvalues
@@ -19,7 +20,7 @@ from ntk_atlas.status import Status
 
 
 @dataclass(frozen=True)
-class StationaryRegression(NestedRegression):
+class RivalRegression(NestedRegression):
     """As `NestedRegression`, with the length scales that were chosen.
 
     Attributes:
@@ -30,7 +31,7 @@ class StationaryRegression(NestedRegression):
     length_scale: np.ndarray
 
 
-def regress_stationary(
+def regress_rival(
     name: str,
     x_train: Tensor,
     x_validation: Tensor,
@@ -43,15 +44,15 @@ def regress_stationary(
     settings: RegressionSettings,
     test_labels: Tensor | None = None,
     allow_duplicates: bool = True,
-) -> StationaryRegression:
-    """Regression with k(‖x − x'‖/ℓ) at all nested sizes, ℓ and ridge chosen by the rule of the settings.
+) -> RivalRegression:
+    """Regression with a kernel of length scale ℓ at all nested sizes, ℓ and ridge chosen by the rule of the settings.
 
     Under the policy `zero` the best ℓ at ridge zero is chosen, under `tuned` the best pair (ℓ, ridge) of the
-    two grids, both at each size and by validation or leave-one-out MSE. ℓ is a multiple of the median
-    distance within the largest training set. Distances are computed once.
+    two grids, both at each size and by validation or leave-one-out MSE, or marginal likelihood. ℓ is a multiple of the
+    median distance within the largest training set. Distances or inner products are computed once.
 
     Args:
-        name: laplace, matern_3_2, matern_5_2 or rbf.
+        name: one of `kernels.rivals.RIVALS`.
         x_train: inputs, `(n_train, *shape)`.
         x_validation: `(n_validation, *shape)`.
         x_test: `(n_test, *shape)`.
@@ -86,16 +87,17 @@ def regress_stationary(
     x_train, y = x_train[: sizes[-1]], targets.train[: sizes[-1]]
     if not allow_duplicates:
         check_distinct(x_train)
-    between_train = distances(x_train)
-    # One after the other: rounding in `distances` depends on all samples of an argument.
-    to_evaluation = torch.cat([distances(x_validation, x_train), distances(x_test, x_train)])
+    between_train = pair_geometry(name, x_train)
+    # One after the other: rounding in distances depends on all samples of an argument.
+    to_evaluation = [pair_geometry(name, x, x_train) for x in (x_validation, x_test)]
     median = median_distance(x_train)
     if median == 0:
         raise ValueError(f"x_train, of shape {tuple(x_train.shape)}, has median distance 0: most samples are equal")
 
     tables = []
     for factor in settings.length_scales:
-        gram, rows = (stationary_kernel(name, distance, factor * median) for distance in (between_train, to_evaluation))
+        gram = rival_kernel(name, between_train, factor * median)
+        rows = torch.cat([rival_kernel(name, geometry, factor * median) for geometry in to_evaluation])
         tables.append(solve_table(kernel_system(gram, y, rows, sizes=sizes), targets, settings))
     table, chosen = stack_tables(tables), choose(stack_tables(tables))
     factors = np.repeat(settings.length_scales, len(tables[0].diag_reg))
@@ -103,8 +105,8 @@ def regress_stationary(
     @cache
     def extremes(factor: float, position: int) -> tuple[float, float]:
         n = sizes[position]
-        return extreme_eigenvalues(stationary_kernel(name, between_train[:n, :n], factor * median))
+        return extreme_eigenvalues(rival_kernel(name, between_train.leading(n), factor * median))
 
     arrays = chosen_arrays(table, chosen, lambda candidate, position: extremes(factors[candidate], position), scale=1.0)
     length_scale = np.where(arrays["status"] == Status.SINGULAR, np.nan, factors[chosen])
-    return StationaryRegression(**arrays, length_scale=length_scale)
+    return RivalRegression(**arrays, length_scale=length_scale)

@@ -160,17 +160,22 @@ def solve_table(system: KernelSystem, targets: Targets, settings: RegressionSett
         rows.append(row)
     columns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
     by_validation = settings.select_ridge == "validation"
-    score = columns["validation_mse"] if by_validation else _leave_one_out_scores(system, solutions)
+    score = columns["validation_mse"] if by_validation else _path_scores(system, solutions, settings.select_ridge)
     return SolveTable(score=score.copy(), **columns)
 
 
-def _leave_one_out_scores(system: KernelSystem, solutions: list[NestedSolution]) -> np.ndarray:
-    """Returns the leave-one-out MSE of every solution, jitter included, `(n_candidates, n_sizes)`."""
+def _path_scores(system: KernelSystem, solutions: list[NestedSolution], rule: str) -> np.ndarray:
+    """Leave-one-out MSE, or minus log marginal likelihood, of every solution, jitter included.
+
+    Returns:
+        `(n_candidates, n_sizes)`, smaller is better.
+    """
     scores = []
     for position, n in enumerate(system.sizes):
         shifts = [s.reports[position].diag_reg + s.reports[position].jitter for s in solutions]
         path = ridge_path(system.gram[:n, :n], system.targets[:n], diag_reg=shifts, scale=system.scale)
-        scores.append(path.leave_one_out_mse.cpu().numpy())
+        by_likelihood = rule == "marginal_likelihood"
+        scores.append((-path.log_marginal_likelihood if by_likelihood else path.leave_one_out_mse).cpu().numpy())
     return np.stack(scores, axis=1)
 
 

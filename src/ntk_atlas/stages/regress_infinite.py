@@ -1,4 +1,4 @@
-"""Kernel regression with the infinite-width NTK and NNGP at one init_scale, all depths in one pass."""
+"""Kernel regression with kernels of infinite width at one init_scale, all depths in one pass."""
 
 import logging
 
@@ -8,6 +8,7 @@ import torch
 from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.draws import Draw, make_draw
 from ntk_atlas.kernels.infinite.network_kernels import network_kernel_cost, network_kernels
+from ntk_atlas.kernels.infinite.variants import depends_on_the_width, variant_network
 from ntk_atlas.regression.regress import NestedRegression, regress_nested
 from ntk_atlas.stages.regression_arrays import regression_arrays
 from ntk_atlas.stages.row_networks import as_tensor
@@ -18,30 +19,31 @@ log = logging.getLogger(__name__)
 
 
 def regress_infinite(spec: InfiniteSpec, dataset: Dataset) -> dict[str, Arrays]:
-    """Regression at every depth (and width, where the NTK depends on it), n_train and draw.
+    """Regression at every depth (and width, where the kernel depends on it), n_train and draw.
 
     Args:
         spec: the grid at one init_scale.
         dataset: the data.
 
     Returns:
-        Arrays a predictor: `nngp` `(n_depths, n_sizes, n_draws, 2)`; `infinite_ntk` likewise, with a width axis
-        after the depths in the standard parameterization.
+        Arrays a predictor: `(n_depths, n_sizes, n_draws, 2)`, with a width axis after the depths for those that depend
+        on the width.
     """
     widths: tuple[int | None, ...] = spec.width or (None,)
-    results: dict[str, list[NestedRegression]] = {"nngp": [], "infinite_ntk": []}
+    results: dict[str, list[NestedRegression]] = {name: [] for name in spec.predictors}
     for number in range(spec.draws):
         draw = make_draw(dataset, spec.dataset, number)
         if number == 0 and spec.network.architecture == "convolutional":
             _tell_cost(spec, draw, repeats=spec.draws * len(widths))
         for width in widths:
             log.info("infinite kernels at init_scale %s, draw %d, width %s", spec.init_scale, number, width)
-            wanted = [n for n in spec.predictors if n == "infinite_ntk" or width == widths[0]]
+            wanted = [n for n in spec.predictors if width == widths[0] or depends_on_the_width(n, spec.network)]
             for name, per_depth in _regress(spec, draw, width, wanted).items():
                 results[name].extend(per_depth)
     shape = (spec.draws, len(widths), len(spec.depth))
     return {
-        name: _arrays(results[name], shape, name == "infinite_ntk" and bool(spec.width)) for name in spec.predictors
+        name: _arrays(results[name], shape, has_width=depends_on_the_width(name, spec.network))
+        for name in spec.predictors
     }
 
 
@@ -50,32 +52,29 @@ def _regress(spec: InfiniteSpec, draw: Draw, width: int | None, wanted: list[str
     x_train = as_tensor(x_train)
     x_rest = torch.cat([as_tensor(draw.x_validation), as_tensor(draw.x_test)])
     n_validation = len(draw.x_validation)
-    choice = {
-        "depths": spec.depth,
-        "settings": spec.network,
-        "init_scale": spec.init_scale,
-        "width": width,
-    }
-    train, rest = network_kernels(x_train, **choice), network_kernels(x_rest, x_train, **choice)
-    kernels = {"nngp": (train.nngp, rest.nngp), "infinite_ntk": (train.ntk, rest.ntk)}
     labels = None if draw.labels_test is None else torch.as_tensor(draw.labels_test)
-    return {
-        name: [
-            regress_nested(
-                kernels[name][0][depth],
-                kernels[name][1][depth, :n_validation],
-                kernels[name][1][depth, n_validation:],
-                y_train=as_tensor(y_train),
-                y_validation=as_tensor(draw.y_validation),
-                y_test=as_tensor(draw.y_test),
-                test_labels=labels,
-                sizes=spec.n_train,
-                settings=spec.solve,
-            )
-            for depth in range(len(spec.depth))
-        ]
-        for name in wanted
-    }
+    results: dict[str, list[NestedRegression]] = {}
+    networks = {name: variant_network(name, spec.network, spec.init_scale) for name in wanted}
+    for network, init_scale in dict.fromkeys((network, scale) for network, scale, _ in networks.values()):
+        choice = {"depths": spec.depth, "settings": network, "init_scale": init_scale, "width": width}
+        train, rest = network_kernels(x_train, **choice), network_kernels(x_rest, x_train, **choice)
+        for name in [name for name in wanted if networks[name][:2] == (network, init_scale)]:
+            within, across = (getattr(kernels, networks[name][2]) for kernels in (train, rest))
+            results[name] = [
+                regress_nested(
+                    within[depth],
+                    across[depth, :n_validation],
+                    across[depth, n_validation:],
+                    y_train=as_tensor(y_train),
+                    y_validation=as_tensor(draw.y_validation),
+                    y_test=as_tensor(draw.y_test),
+                    test_labels=labels,
+                    sizes=spec.n_train,
+                    settings=spec.solve,
+                )
+                for depth in range(len(spec.depth))
+            ]
+    return results
 
 
 def _tell_cost(spec: InfiniteSpec, draw: Draw, repeats: int) -> None:
@@ -89,10 +88,10 @@ def _tell_cost(spec: InfiniteSpec, draw: Draw, repeats: int) -> None:
     )  # fmt: skip
 
 
-def _arrays(results: list[NestedRegression], shape: tuple[int, int, int], has_width: bool) -> Arrays:
+def _arrays(results: list[NestedRegression], shape: tuple[int, int, int], *, has_width: bool) -> Arrays:
     """Reorders (draw, width, depth) results of `(2, n_sizes)` to (depth, [width,] n_train, draw, ridge)."""
-    draws, _, depths = shape
-    width_count = len(results) // (draws * depths)
+    draws, n_widths, depths = shape
+    width_count = n_widths if has_width else 1
     arrays = {}
     for field, values in regression_arrays(results).items():
         values = values.reshape(draws, width_count, depths, *values.shape[1:])

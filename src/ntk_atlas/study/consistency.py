@@ -7,6 +7,7 @@ from ntk_atlas.config.predictors import predictors_of
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.datasets.errors import DataError
 from ntk_atlas.datasets.inspect import DatasetSize, inspect_dataset
+from ntk_atlas.kernels.infinite.variants import variant_family
 from ntk_atlas.networks.convolutional_architecture import (
     ConvolutionalArchitecture,
     NetworkShapeError,
@@ -95,14 +96,21 @@ def _kernels(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
             "kernel regression predicts networks trained on squared error; under cross_entropy there is no "
             "linear solve that it equals: set predictors to [] or training.loss to mse",
         )
-    stationary = predictors_of("stationary", predictors)
-    if stationary and max(experiment.grid.n_train) < 2:
-        yield "grid.n_train", f"{', '.join(stationary)} need distances between samples: give an n_train of 2 or more"
+    rivals = predictors_of("rival", predictors)
+    if rivals and max(experiment.grid.n_train) < 2:
+        yield "grid.n_train", f"{', '.join(rivals)} need distances between samples: give an n_train of 2 or more"
     infinite = predictors_of("infinite", predictors)
     if infinite and network.factory is not None:
         yield (
             "regression.predictors",
             f"{', '.join(infinite)}: the infinite-width limit of a network of your own is not known; remove them",
+        )
+    biased = [name for name in infinite if name.endswith("_with_bias") and variant_family(name) != "standard"]
+    if biased and network.factory is None and network.bias_variance == 0.0:
+        yield (
+            "regression.predictors",
+            f"{', '.join(biased)}: with network.bias_variance 0 they are the same kernels as without bias; set it "
+            "above 0, or remove them",
         )
 
 

@@ -4,9 +4,10 @@ from pathlib import Path
 
 from ntk_atlas.config.predictors import PredictorKind, predictors_of
 from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.kernels.infinite.variants import depends_on_the_width
 from ntk_atlas.provenance import file_digest
 from ntk_atlas.study.cells import Row
-from ntk_atlas.study.prediction_specs import EmpiricalSpec, InfiniteSpec, StationarySpec
+from ntk_atlas.study.prediction_specs import EmpiricalSpec, InfiniteSpec, RivalSpec
 from ntk_atlas.study.specs import PrepareSpec, TrainSpec
 from ntk_atlas.study.user_files import user_file_digest
 
@@ -44,13 +45,14 @@ def empirical_spec(experiment: ExperimentSettings, row: Row) -> EmpiricalSpec:
 
 
 def infinite_spec(experiment: ExperimentSettings, init_scale: float) -> InfiniteSpec:
-    """Spec of `regress_infinite`; under the NTK parameterization no kernel depends on the width."""
-    depends_on_width = experiment.network.parameterization == "standard"
+    """Spec of `regress_infinite`, with the widths if one of its kernels depends on them."""
+    names = predictors(experiment, "infinite")
+    depends_on_width = any(depends_on_the_width(name, experiment.network) for name in names)
     return InfiniteSpec(
         **_data(experiment),
         network=experiment.network,
         activation_digest=user_file_digest(experiment.network),
-        predictors=predictors(experiment, "infinite"),
+        predictors=names,
         init_scale=init_scale,
         depth=experiment.grid.depth,
         width=experiment.grid.width if depends_on_width else (),
@@ -58,9 +60,15 @@ def infinite_spec(experiment: ExperimentSettings, init_scale: float) -> Infinite
     )
 
 
-def stationary_spec(experiment: ExperimentSettings, kernel: str) -> StationarySpec:
-    """Spec of `regress_stationary`."""
-    return StationarySpec(**_data(experiment), kernel=kernel, solve=experiment.regression.stationary())
+def rival_spec(experiment: ExperimentSettings, kernels: tuple[str, ...]) -> RivalSpec:
+    """Spec of `regress_rivals`."""
+    return RivalSpec(**_data(experiment), kernels=kernels, solve=experiment.regression.rivals())
+
+
+def rival_groups(experiment: ExperimentSettings, per_job: int) -> tuple[str, ...]:
+    """Names of the jobs of rivals, each the kernels it regresses with, joined by `+`."""
+    names = predictors(experiment, "rival")
+    return tuple("+".join(names[start : start + per_job]) for start in range(0, len(names), per_job))
 
 
 def _data(experiment: ExperimentSettings) -> dict:

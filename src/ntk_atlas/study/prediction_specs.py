@@ -3,7 +3,7 @@
 from typing import Literal
 
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.config.regression import PredictorCenter, SolveSettings, StationarySettings
+from ntk_atlas.config.regression import PredictorCenter, RivalSettings, SolveSettings
 from ntk_atlas.study.specs import DataSpec, NetworksSpec
 
 
@@ -47,8 +47,8 @@ class InfiniteSpec(DataSpec):
     solve: SolveSettings
 
 
-class StationarySpec(DataSpec):
-    """Spec of `regress_stationary`: one kernel with a length scale."""
+class RivalSpec(DataSpec):
+    """Spec of `regress_rivals`: kernels with a length scale."""
 
-    kernel: str
-    solve: StationarySettings
+    kernels: tuple[str, ...]
+    solve: RivalSettings

@@ -1,0 +1,29 @@
+"""Kernel regression with rivals of the NTK, of tuned length scale."""
+
+from pathlib import Path
+
+from ntk_atlas.config.jobs import kernel_memory
+from ntk_atlas.cubes.predictions import rival_predictions
+from ntk_atlas.datasets.store import load_dataset
+from ntk_atlas.job_log import job_log
+from ntk_atlas.labelled import write_labelled
+from ntk_atlas.memory import memory_limited
+from ntk_atlas.numerics import precise_math
+from ntk_atlas.stages.regress_rivals import regress_rivals
+from ntk_atlas.study.prediction_specs import RivalSpec
+
+
+def main(dataset_file: Path, output: Path, spec: RivalSpec) -> None:
+    with precise_math(threads=1):
+        arrays = regress_rivals(spec, load_dataset(dataset_file))
+    write_labelled(rival_predictions(spec, arrays), output)
+
+
+if "snakemake" in globals():
+    limit = kernel_memory(snakemake.resources.mem_mb)
+    with job_log(snakemake.log[0], f"regress_rivals {dict(snakemake.wildcards)}"), memory_limited(limit):
+        main(
+            Path(snakemake.input.dataset),
+            Path(snakemake.output.predictions),
+            RivalSpec.model_validate_json(snakemake.params.spec),
+        )
