@@ -234,7 +234,7 @@ def test_objects_are_refused_and_never_unpickled(tmp_path, read):
     with pytest.raises(DataError, match=r"'X' of .* has dtype object, which is never loaded"):
         read(mine(path))
     with pytest.raises(DataError, match="allow_pickle=False"):
-        read_array(Path(path), "X")
+        read_array(Path(path), "X", mine(path))
     assert not Bomb.exploded
     pickle.loads(pickle.dumps(Bomb()))
     assert Bomb.exploded  # it would have been seen
@@ -249,9 +249,9 @@ def test_missing_and_unreadable_files(tmp_path, read):
         (tmp_path / f"broken{suffix}").write_bytes(b"not arrays")
         with pytest.raises(DataError, match=rf"broken{suffix} \(dataset.path\) cannot be read as an? .* write it"):
             read(mine(str(tmp_path / f"broken{suffix}")))
-    (tmp_path / "table.csv").write_text("1,2\n")
-    with pytest.raises(DataError, match=r"table.csv .* suffix '.csv': save the arrays with np.savez as .npz"):
-        read(mine(str(tmp_path / "table.csv")))
+    (tmp_path / "table.txt").write_text("1,2\n")
+    with pytest.raises(DataError, match=r"table.txt .* suffix '.txt': save the arrays with np.savez as .npz"):
+        read(mine(str(tmp_path / "table.txt")))
     np.savez(tmp_path / "none.npz")
     with pytest.raises(DataError, match=r"no array 'X' .* it holds no arrays"):
         read(mine(str(tmp_path / "none.npz")))

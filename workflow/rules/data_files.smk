@@ -2,23 +2,24 @@
 from ntk_atlas.datasets.errors import DataError
 from ntk_atlas.datasets.image_files import find_files
 from ntk_atlas.datasets.image_packages import check_can_be_fetched, kept_package
-from ntk_atlas.datasets.image_sets import CACHE, IMAGE_SETS
+from ntk_atlas.datasets.image_sets import CACHE
+from ntk_atlas.datasets.table_sets import FETCHED_SETS
 from ntk_atlas.datasets.images import image_folder
 
 
 def fetched_files(images):
     """The official files of an image data set, as a fetch rule leaves them."""
-    return [f"{CACHE}/{images}/{file.name}" for file in IMAGE_SETS[images].files]
+    return [f"{CACHE}/{images}/{file.name}" for file in FETCHED_SETS[images].files]
 
 
 def data_files(wildcards):
     """Files that the data are read from: their change reads the data again, and those to be fetched are."""
     dataset = EXPERIMENTS[wildcards.experiment].dataset
-    if dataset.source not in IMAGE_SETS:
+    if dataset.source not in FETCHED_SETS:
         return dataset.path if dataset.source == "file" else []
     if dataset.path is None:
         return fetched_files(dataset.source)
-    files = find_files(image_folder(dataset), IMAGE_SETS[dataset.source])
+    files = find_files(image_folder(dataset), FETCHED_SETS[dataset.source])
     return [str(file) for file in files]
 
 
@@ -27,7 +28,7 @@ def check_what_must_be_fetched():
     wanted = {
         experiment.dataset.source
         for name, experiment in EXPERIMENTS.items()
-        if experiment.dataset.source in IMAGE_SETS
+        if experiment.dataset.source in FETCHED_SETS
         and experiment.dataset.path is None
         and not Path(f"results/{name}/dataset.nc").is_file()
     }

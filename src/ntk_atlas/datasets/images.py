@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ntk_atlas.config.dataset import ImageSettings
+from ntk_atlas.config.dataset import CaliforniaSettings, ImageSettings
 from ntk_atlas.datasets.area_average import area_average
 from ntk_atlas.datasets.dataset import POOL, TEST, Dataset
 from ntk_atlas.datasets.errors import DataError
@@ -17,7 +17,7 @@ IDX_IMAGES, IDX_LABELS = 0x0803, 0x0801
 """Magic numbers of IDX files: unsigned bytes, three dimensions and one."""
 
 
-def image_folder(settings: ImageSettings) -> Path:
+def image_folder(settings: ImageSettings | CaliforniaSettings) -> Path:
     """Returns the folder of the official files: the user's, or the cache that the fetch rules fill."""
     return Path(CACHE) / settings.source if settings.path is None else Path(settings.path).expanduser()
 

@@ -18,6 +18,7 @@ from ntk_atlas.datasets.image_files import find_files
 from ntk_atlas.datasets.image_sets import IMAGE_SETS
 from ntk_atlas.datasets.images import image_folder, input_shape
 from ntk_atlas.datasets.read import source_name
+from ntk_atlas.datasets.table_sets import TABLE_SETS
 from ntk_atlas.datasets.user_file import read_split
 
 
@@ -64,6 +65,11 @@ def inspect_dataset(settings: DatasetSettings) -> DatasetSize:
         return _inspect_images(settings)
     if settings.source == "diabetes":
         return _drawn(settings, diabetes.N_SAMPLES, diabetes.INPUT_SHAPE, 1, "regression")
+    if settings.source in TABLE_SETS:
+        table = TABLE_SETS[settings.source]
+        if settings.path is not None:
+            find_files(image_folder(settings), table)
+        return _drawn(settings, table.n_samples, (table.n_features,), 1, "regression")
     return _drawn(settings, settings.n_samples, (settings.dimension,), 1, "regression")
 
 

@@ -4,6 +4,7 @@ from ntk_atlas.config.dataset import DatasetSettings
 from ntk_atlas.datasets.checks import check_split_sizes
 from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.image_sets import IMAGE_SETS
+from ntk_atlas.datasets.table_sets import FETCHED_SETS
 
 
 def read_dataset(settings: DatasetSettings) -> Dataset:
@@ -33,8 +34,8 @@ def source_name(settings: DatasetSettings) -> str:
     """Returns the source as error messages name it."""
     if settings.source == "file":
         return f"{settings.path} (dataset.path)"
-    if settings.source in IMAGE_SETS:
-        return f"{IMAGE_SETS[settings.source].title} (dataset.source: {settings.source})"
+    if settings.source in FETCHED_SETS:
+        return f"{FETCHED_SETS[settings.source].title} (dataset.source: {settings.source})"
     if settings.source == "teacher":
         return "the teacher (dataset.n_samples)"
     return f"scikit-learn's {settings.source}"
@@ -54,6 +55,10 @@ def _read(settings: DatasetSettings) -> Dataset:
         from ntk_atlas.datasets.teacher import read_teacher
 
         return read_teacher(settings)
+    if settings.source == "california":
+        from ntk_atlas.datasets.california import read_california
+
+        return read_california(settings)
     if settings.source in IMAGE_SETS:
         from ntk_atlas.datasets.images import read_images
 

@@ -2,9 +2,13 @@ r"""Synthetic teachers: Gaussian inputs x ~ N(0, 1_d) labelled by a known functi
 
 * single index: y = g(w·x), ‖w‖ = 1, g(z) = h₃(z) + z with the normalized probabilists' Hermite polynomial
   h₃(z) = (z³ − 3z)/√6; h₃ and z are orthonormal under the Gaussian, so E y = 0 and Var y = 2;
-* two layers: y = Σ_j a_j max(0, w_j·x), ‖w_j‖ = 1, a_j ~ N(0, 1).
+* two layers: y = Σ_j a_j max(0, w_j·x), ‖w_j‖ = 1, a_j ~ N(0, 1);
+* product: y = (w₁·x)(w₂·x), orthonormal w: no direction alone says anything;
+* additive: y = Σ_j sin 2x_j;
+* smooth and rough: y = Σ_k cos(ω_k·x + φ_k), random Fourier features (Rahimi & Recht 2007) of a Gaussian process with
+  RBF kernel (ω normal) or Laplace kernel (ω Cauchy) of length scale ℓ√d.
 
-Both are put in units of their exact Gaussian mean and standard deviation, not the sample's: the first k
+All are put in units of their exact Gaussian mean and standard deviation, not the sample's: the first k
 samples are the same at every `n_samples`, and a noise of 0.1 is 0.1 of the noiseless target's deviation.
 """
 
@@ -15,6 +19,9 @@ import numpy as np
 from ntk_atlas.config.dataset import TeacherSettings
 from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.streams import numpy_stream
+
+_N_WAVES = 256
+"""Fourier features of a Gaussian process."""
 
 
 def read_teacher(settings: TeacherSettings) -> Dataset:
@@ -29,7 +36,7 @@ def read_teacher(settings: TeacherSettings) -> Dataset:
         All samples; y has mean 0 and variance 1 + noise² over the input distribution.
     """
     x = _stream(settings, "inputs").standard_normal((settings.n_samples, settings.dimension))
-    y = single_index(x, settings) if settings.teacher == "single_index" else two_layer(x, settings)
+    y = _TEACHERS[settings.teacher](x, settings)
     noise = _stream(settings, "noise").standard_normal(settings.n_samples)
     return Dataset(
         name="teacher",
@@ -60,6 +67,44 @@ def two_layer(x: np.ndarray, settings: TeacherSettings) -> np.ndarray:
     return (y - mean) / math.sqrt(a @ _relu_second_moments(w) @ a - mean**2)
 
 
+def product(x: np.ndarray, settings: TeacherSettings) -> np.ndarray:
+    """Returns noiseless targets (w₁·x)(w₂·x), `(n,)`; mean 0, variance 1."""
+    first, second = _stream(settings, "weights").standard_normal((2, settings.dimension))
+    first = first / np.linalg.norm(first)
+    second = second - (second @ first) * first
+    return _project(x, first) * _project(x, second / np.linalg.norm(second))
+
+
+def additive(x: np.ndarray, settings: TeacherSettings) -> np.ndarray:
+    """Returns noiseless additive targets Σ_j sin 2x_j, `(n,)`; mean 0, variance 1."""
+    return np.sin(2.0 * x).sum(axis=1) / math.sqrt(settings.dimension * 0.5 * (1.0 - math.exp(-8.0)))
+
+
+def gaussian_process(x: np.ndarray, settings: TeacherSettings) -> np.ndarray:
+    """Returns noiseless targets of a Gaussian process, `(n,)`; mean 0, variance 1.
+
+    With a, b of the frequencies and p, q of their phases, E cos(a·x + p) = cos p e^{−‖a‖²/2} and
+    E cos(a·x + p) cos(b·x + q) = ½[cos(p − q) e^{−‖a−b‖²/2} + cos(p + q) e^{−‖a+b‖²/2}] over x ~ N(0, 1).
+    """
+    stream = _stream(settings, "weights")
+    frequencies = stream.standard_normal((_N_WAVES, settings.dimension))
+    if settings.teacher == "rough":  # a normal vector over |a normal number| is a Cauchy vector
+        frequencies /= np.abs(stream.standard_normal((_N_WAVES, 1)))
+    frequencies /= settings.length_scale * math.sqrt(settings.dimension)
+    phases = stream.uniform(0.0, 2.0 * math.pi, _N_WAVES)
+    y = np.zeros(len(x))
+    for frequency, phase in zip(frequencies, phases, strict=True):
+        y += np.cos(_project(x, frequency) + phase)
+    squares = (frequencies**2).sum(1)
+    mean = (np.cos(phases) * np.exp(-0.5 * squares)).sum()
+    products = frequencies @ frequencies.T
+    second = 0.0
+    for sign in (-1.0, 1.0):
+        exponent = -0.5 * np.maximum(squares[:, None] + squares + sign * 2.0 * products, 0.0)
+        second += 0.5 * (np.cos(phases[:, None] + sign * phases) * np.exp(exponent)).sum()
+    return (y - mean) / math.sqrt(second - mean**2)
+
+
 def _relu_second_moments(w: np.ndarray) -> np.ndarray:
     """Returns E[relu(w_i·x) relu(w_j·x)] for unit rows: half the arc-cosine kernel of Cho and Saul (2009)."""
     cosine = np.clip(w @ w.T, -1.0, 1.0)
@@ -73,6 +118,16 @@ def _project(x: np.ndarray, w: np.ndarray) -> np.ndarray:
 
 def _unit_rows(w: np.ndarray) -> np.ndarray:
     return w / np.linalg.norm(w, axis=1, keepdims=True)
+
+
+_TEACHERS = {
+    "single_index": single_index,
+    "two_layer": two_layer,
+    "product": product,
+    "additive": additive,
+    "smooth": gaussian_process,
+    "rough": gaussian_process,
+}
 
 
 def _stream(settings: TeacherSettings, part: str) -> np.random.Generator:

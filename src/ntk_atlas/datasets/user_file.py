@@ -1,4 +1,4 @@
-"""A user's own data: `.npz` (never unpickled) and NetCDF files."""
+"""A user's own data: `.npz` (never unpickled), NetCDF and CSV files."""
 
 import hashlib
 import logging
@@ -12,8 +12,8 @@ from ntk_atlas.config.dataset import FileSettings
 from ntk_atlas.datasets.checks import check_finite, check_split_values
 from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.errors import DataError
-from ntk_atlas.datasets.file_headers import NPZ_SUFFIXES, unreadable
-from ntk_atlas.datasets.file_layout import FileLayout, array_place, file_layout
+from ntk_atlas.datasets.file_headers import CSV_SUFFIXES, NPZ_SUFFIXES, csv_headers, unreadable
+from ntk_atlas.datasets.file_layout import FileLayout, array_place, file_layout, input_columns
 from ntk_atlas.datasets.targets import encode_targets
 
 logger = logging.getLogger(__name__)
@@ -37,8 +37,8 @@ def read_user_file(settings: FileSettings) -> Dataset:
         DataError: for anything that cannot be used; the message names file, array, key and fix.
     """
     layout = file_layout(settings)
-    x = read_array(layout.path, settings.x)
-    y = read_array(layout.path, settings.y)
+    x = read_array(layout.path, settings.x, settings)
+    y = read_array(layout.path, settings.y, settings)
     check_finite(x, where=array_place(settings, "x"))
     check_finite(y, where=array_place(settings, "y"))
     targets = encode_targets(
@@ -65,17 +65,18 @@ def read_split(layout: FileLayout, settings: FileSettings) -> np.ndarray | None:
     """
     if settings.split is None:
         return None
-    split = read_array(layout.path, settings.split)
+    split = read_array(layout.path, settings.split, settings)
     check_split_values(split, where=array_place(settings, "split"))
     return split.astype(np.int8)
 
 
-def read_array(path: Path, name: str) -> np.ndarray:
+def read_array(path: Path, name: str, settings: FileSettings) -> np.ndarray:
     """One array of a file whose headers are known to be good.
 
     Args:
-        path: the `.npz` or NetCDF file.
+        path: the `.npz`, NetCDF or CSV file.
         name: name of the array.
+        settings: say which columns of a CSV are inputs.
 
     Returns:
         The array; masked NetCDF values are NaN.
@@ -87,9 +88,23 @@ def read_array(path: Path, name: str) -> np.ndarray:
         if path.suffix in NPZ_SUFFIXES:
             with np.load(path, allow_pickle=False) as file:
                 return file[name]
+        if path.suffix in CSV_SUFFIXES:
+            return _read_csv(path, name, settings)
         return _read_netcdf(path, name)
+    except DataError:
+        raise
     except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(unreadable(path, error)) from error
+
+
+def _read_csv(path: Path, name: str, settings: FileSettings) -> np.ndarray:
+    columns = list(csv_headers(path))
+    table = np.genfromtxt(path, delimiter=",", skip_header=1, ndmin=2, dtype=np.float64, encoding="utf-8-sig")
+    if table.shape[1] != len(columns):
+        raise DataError(f"{path} (dataset.path) names {len(columns)} columns and has {table.shape[1]}: make them agree")
+    if name == settings.x:
+        return table[:, [columns.index(column) for column in input_columns(columns, settings)]]
+    return table[:, columns.index(name)]
 
 
 def _read_netcdf(path: Path, name: str) -> np.ndarray:
