@@ -152,3 +152,30 @@ def test_binary_data_as_classes_get_two_outputs_of_a_half():
     targets = encode_targets(np.array([7, 3, 7]), task="classes", where="here")
     np.testing.assert_array_equal(targets.y, [[-0.5, 0.5], [0.5, -0.5], [-0.5, 0.5]])
     assert targets.class_names == ("3", "7")
+
+
+@pytest.mark.parametrize(("bits", "inputs"), [(2, "gaussian"), (3, "signs")])
+def test_parity_is_a_balanced_binary_task_of_its_first_inputs(bits, inputs):
+    settings = TeacherSettings(teacher="parity", parity_bits=bits, inputs=inputs, dimension=6, n_samples=4000)
+    dataset, size = read_dataset(settings), inspect_dataset(settings)
+    assert size.task == "binary" and dataset.target_encoding == "plus_minus_one"
+    np.testing.assert_array_equal(dataset.y[:, 0], 2 * dataset.labels - 1)
+    assert (dataset.y[(dataset.x[:, :bits] > 0).all(1)] == 1).all(), "the orthant where all bits are positive"
+    assert abs(dataset.y.mean()) < 6 / math.sqrt(4000)
+    # No single input says anything: its correlation with y is noise.
+    assert np.abs((dataset.y * np.sign(dataset.x)).mean(0)).max() < 5 / math.sqrt(4000)
+    np.testing.assert_array_equal(np.sign(dataset.x[:, :bits]).prod(1), dataset.y[:, 0])
+    assert set(np.unique(dataset.x)) == {-1.0, 1.0} if inputs == "signs" else len(np.unique(dataset.x)) > 20_000
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"teacher": "parity", "noise": 0.1}, "parity has the classes ±1: set noise to 0"),
+        ({"teacher": "parity", "parity_bits": 5, "dimension": 4}, "parity_bits is 5, more than the dimension 4"),
+        ({"teacher": "two_layer", "inputs": "signs"}, "inputs: signs makes a task of parity only"),
+    ],
+)
+def test_parity_that_makes_no_sense_is_refused(keys, message):
+    with pytest.raises(ValueError, match=message):
+        TeacherSettings(**keys)

@@ -94,3 +94,11 @@ def test_frozen_parameters_stay_frozen_in_selected_members():
     assert [p.requires_grad for p in stack.parameters()] == expected
     assert [p.requires_grad for p in stack.select([2, 0]).parameters()] == expected
     assert [p.requires_grad for p in stack.member(1).parameters()] == expected
+
+
+@pytest.mark.parametrize("parameterization", ["standard", "ntk"])
+def test_a_small_last_layer_scales_the_output_and_no_other_layer(x, parameterization):
+    plain, small = (build(parameterization=parameterization, last_layer_scale=scale) for scale in (1.0, 0.1))
+    torch.testing.assert_close(small(x), 0.1 * plain(x), rtol=1e-12, atol=1e-12)
+    for mine, others in zip(small.layers[:-1], plain.layers[:-1], strict=True):
+        torch.testing.assert_close(mine.weight, others.weight, rtol=0, atol=0)

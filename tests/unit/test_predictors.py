@@ -16,7 +16,7 @@ from ntk_atlas.config.predictors import (
 from ntk_atlas.plotting.style import predictor_styles
 
 KINDS = {family.kind for family in PREDICTORS}
-NAMES = [name for kind in sorted(KINDS) for name in known_predictors(kind)] + ["ntk_epoch_7"]
+NAMES = [name for kind in sorted(KINDS) for name in known_predictors(kind)] + ["ntk_epoch_7", "ntk_pretrained_64"]
 
 
 def test_names_labels_and_styles_are_distinct():

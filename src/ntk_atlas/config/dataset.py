@@ -67,10 +67,15 @@ class TeacherSettings(DatasetBase):
 
     source: Literal["teacher"] = "teacher"
     """A synthetic teacher."""
-    teacher: Literal["single_index", "two_layer", "product", "additive", "smooth", "rough"] = "single_index"
+    teacher: Literal["single_index", "two_layer", "product", "additive", "smooth", "rough", "parity"] = "single_index"
     """`single_index`: y = g(w·x), g the third Hermite polynomial plus the identity; `two_layer`: a ReLU network;
     `product`: of two orthogonal directions; `additive`: Σ_j sin 2x_j; `smooth`, `rough`: a draw of the Gaussian process
-    with RBF or Laplace kernel. All are scaled to mean 0 and variance 1 over the inputs' distribution."""
+    with RBF or Laplace kernel. All these are scaled to mean 0 and variance 1 over the inputs' distribution. `parity`:
+    y = ±1, the sign of the product of the first `parity_bits` inputs, a binary task whose features have to be learned."""
+    parity_bits: PositiveInt = 2
+    """How many inputs the parity is of; at most `dimension`."""
+    inputs: Literal["gaussian", "signs"] = "gaussian"
+    """Distribution of the inputs: standard normal, or their signs ±1, of which `parity` alone makes a task."""
     dimension: PositiveInt = 20
     """Number of input features."""
     n_samples: Annotated[int, Field(ge=8)] = 4096
@@ -90,6 +95,16 @@ class TeacherSettings(DatasetBase):
     def _two_directions(self) -> "TeacherSettings":
         if self.teacher == "product" and self.dimension < 2:
             raise ValueError("the teacher `product` needs two directions: set dimension to 2 or more")
+        return self
+
+    @model_validator(mode="after")
+    def _parity(self) -> "TeacherSettings":
+        if self.teacher == "parity" and self.noise > 0.0:
+            raise ValueError("noise is added to real targets, and parity has the classes ±1: set noise to 0")
+        if self.teacher == "parity" and self.parity_bits > self.dimension:
+            raise ValueError(f"parity_bits is {self.parity_bits}, more than the dimension {self.dimension}: lower it")
+        if self.teacher != "parity" and self.inputs == "signs":
+            raise ValueError(f"inputs: signs makes a task of parity only, and the teacher is {self.teacher}")
         return self
 
 

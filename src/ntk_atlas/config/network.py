@@ -44,6 +44,13 @@ class NetworkSettings(Settings):
     """Whether biases are trained and counted in the kernel, also at σ_b² = 0."""
     output_scale: PositiveFloat = 1.0
     """α: the network is α times its raw output; large α is lazy."""
+    last_layer_scale: PositiveFloat = 1.0
+    """Factor on the initial weights of the output layer alone: below 1 the layers under it have to learn more for the
+    same change of the output, which makes features. Infinite kernels are those of 1, so they do not go with others."""
+
+    def fully_connected(self) -> "NetworkSettings":
+        """The fully connected network of the same activation, parameterization and scales."""
+        return self.model_copy(update={"architecture": "fully_connected", "convolutional": ConvolutionalSettings()})
 
     @model_validator(mode="after")
     def _factory_alone(self) -> "NetworkSettings":

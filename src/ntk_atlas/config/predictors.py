@@ -4,7 +4,7 @@ This is the only list of them: the config's check, the jobs, the cube and the fi
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -38,8 +38,11 @@ PREDICTORS = (
     PredictorFamily("ntk_init", "empirical", "empirical NTK, initial"),
     PredictorFamily("ntk_final", "empirical", "empirical NTK, final"),
     PredictorFamily(r"ntk_epoch_([1-9]\d*)", "empirical", "empirical NTK, epoch {}"),
+    PredictorFamily("ntk_epochs", "empirical", "empirical NTK, by epoch"),
+    PredictorFamily(r"ntk_pretrained_([1-9]\d*)", "empirical", "empirical NTK, trained on {}"),
     PredictorFamily("infinite_ntk", "infinite", "infinite NTK"),
     PredictorFamily("nngp", "infinite", "NNGP"),
+    PredictorFamily("stand_in_ntk", "infinite", "infinite NTK, fully connected"),
     PredictorFamily("ntk_with_bias", "infinite", "NTK, with bias"),
     PredictorFamily("ntk_without_bias", "infinite", "NTK, no bias"),
     PredictorFamily("standard_with_bias", "infinite", "standard, with bias"),
@@ -60,6 +63,15 @@ PREDICTORS = (
     PredictorFamily("linear", "rival", "linear"),
 )
 """All predictors but the network."""
+
+EPOCHS = "ntk_epochs"
+"""The kernels of all checkpoints, along the dimension `epoch`; no learning curve of its own."""
+PRETRAINED = "ntk_pretrained_"
+"""Before the number m of samples that a kernel was trained on, whatever it is regressed on."""
+STAND_IN = "stand_in_ntk"
+"""The NTK of fully connected networks beside convolutional ones."""
+AROUND = "_around_network"
+"""After the name of a kernel that predicts what the network leaves over, where both centers are asked for."""
 
 PREDICTOR_PATTERN = rf"^({'|'.join(family.pattern.replace('(', '(?:') for family in PREDICTORS)})$"
 """Regular expression of every name that a config may give."""
@@ -87,9 +99,40 @@ def known_predictors(kind: PredictorKind) -> tuple[str, ...]:
     return tuple(f.pattern for f in PREDICTORS if f.kind == kind and "(" not in f.pattern)
 
 
-def predictor_label(name: str) -> str:
-    """The name of a predictor, or of the network, as figures and tables write it."""
+def curve_names(predictors: Iterable[str], there: Collection[str]) -> list[str]:
+    """Names of the predictors that have a learning curve, in the configured order.
+
+    Args:
+        predictors: as configured.
+        there: names of all predictions: some kernels predict around the network too.
+
+    Returns:
+        The names; the kernels of all checkpoints are no curve.
+    """
+    chosen = [name for name in predictors if name != EPOCHS]
+    return [each for name in chosen for each in (name, name + AROUND) if each == name or each in there]
+
+
+def stand_ins(architecture: str, predictors: Iterable[str]) -> tuple[str, ...]:
+    """The kernels that do not see images as a convolutional network does: beside one they are stand-ins."""
+    if architecture != "convolutional":
+        return ()
+    return tuple(n for n in predictors if n == STAND_IN or predictor_family(n).kind == "rival")
+
+
+def predictor_label(name: str, stand_ins: Collection[str] = ()) -> str:
+    """The name of a predictor, or of the network, as figures and tables write it.
+
+    Args:
+        name: the predictor.
+        stand_ins: names of kernels that are to be called stand-ins.
+
+    Returns:
+        The name in words.
+    """
     if name == "network":
         return "network"
+    if name.endswith(AROUND):
+        return f"{predictor_label(name.removesuffix(AROUND), stand_ins)}, around network"
     family = predictor_family(name)
-    return family.label.format(family.number(name))
+    return family.label.format(family.number(name)) + (" (stand-in)" if name in stand_ins else "")

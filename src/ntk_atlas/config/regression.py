@@ -2,12 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, field_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator
 
 from ntk_atlas.config.base import Settings
 from ntk_atlas.config.predictors import PREDICTOR_PATTERN
 
-PredictorCenter = Literal["zero", "network"]
+PredictorCenter = Literal["zero", "network", "both"]
 
 Predictor = Annotated[str, Field(pattern=PREDICTOR_PATTERN)]
 
@@ -53,17 +53,34 @@ class RegressionSettings(RivalSettings):
         "rbf",
     )
     """What predicts beside the networks: `linearized` (the same networks, linear in their weights, trained alike);
-    kernels that are regressed with: `ntk_init`, `ntk_final`, `ntk_epoch_<t>` (empirical NTK at a checkpoint),
-    `infinite_ntk`, `nngp`; the variants of the NTK `ntk_with_bias`, `ntk_without_bias`, `standard_…`, `c1_…`,
+    kernels that are regressed with. Empirical NTKs: `ntk_init`, `ntk_final` (trained on the samples it is regressed
+    on), `ntk_epoch_<t>` (at a checkpoint), `ntk_epochs` (at every checkpoint, as an axis of the cube),
+    `ntk_pretrained_<m>` (trained on the first m samples, regressed on every n ≥ m). Of infinite width: `infinite_ntk`,
+    `nngp`; `stand_in_ntk`, the NTK of a fully connected network beside a convolutional one; the variants of the NTK `ntk_with_bias`, `ntk_without_bias`, `standard_…`, `c1_…`,
     `last_layer_…` (docs/conventions.md); rivals `laplace`, `matern_3_2`, `matern_5_2`, `rbf`, `rational_quadratic`,
     `arc_cosine_0`, `arc_cosine_1`, `arc_cosine_2`, `polynomial` (of degree 3), `linear`."""
     predictor_center: PredictorCenter = "zero"
-    """Empirical kernels predict the targets around zero, or what the network at that checkpoint leaves over."""
+    """Empirical kernels predict the targets around `zero`, what the `network` whose kernel it is leaves over, or
+    `both`, under the names `<kernel>` and `<kernel>_around_network`."""
+    epoch_n_train: Literal["largest", "all"] | Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = "largest"
+    """At which n_train `ntk_epochs` are regressed with: they cost a kernel a checkpoint."""
+
+    @field_validator("epoch_n_train")
+    @classmethod
+    def _sizes_ascending(cls, value: str | tuple) -> str | tuple:
+        return value if isinstance(value, str) else tuple(sorted(set(value)))
 
     @field_validator("predictors")
     @classmethod
     def _unique(cls, values: tuple) -> tuple:
         return tuple(dict.fromkeys(values))
+
+    def epoch_sizes(self, n_train: tuple[int, ...]) -> tuple[int, ...]:
+        """The n_train, of those of the grid, at which the kernels of all checkpoints are regressed with."""
+        if self.epoch_n_train == "all":
+            return n_train
+        chosen = (max(n_train),) if self.epoch_n_train == "largest" else self.epoch_n_train
+        return tuple(n for n in n_train if n in chosen)
 
     def solve(self) -> SolveSettings:
         """The part that every kernel has."""

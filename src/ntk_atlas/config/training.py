@@ -65,6 +65,9 @@ class TrainingSettings(Settings):
     """Heavy ball's β."""
     learning_rate: LearningRateSettings = LearningRateSettings(relative=0.5)
     """`{relative: η₀}` of the stability limit, or `{absolute: η}`; `adam` needs the latter."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """How the learning rate goes on: `cosine` brings it to 0 over the steps of the budget, ½(1 + cos πs/S) of its value
+    at step s of S, so that the noise of minibatches does not keep a network from fitting its training set."""
     batch_size: Literal["full"] | PositiveInt = "full"
     """Samples a step."""
     max_epochs: PositiveInt = 300

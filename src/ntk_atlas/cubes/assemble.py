@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from ntk_atlas.config.predictors import AROUND, EPOCHS, curve_names, stand_ins
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.config.training import TrainingSettings
 from ntk_atlas.cubes.kernel_measures import row_measures
@@ -85,13 +86,16 @@ def assemble_cube(
         _collect(pieces, dataset, place[row])
     for row, dataset in read_rows(empirical_predictions):
         _collect(pieces, dataset, place[row])
+    epochs = sorted({int(e) for values in pieces.values() for a in values.values() for e in a.coords.get("epoch", [])})
     for name, values in pieces.items():
-        cube[name] = _on_grid(values, tuple(cube.sizes[dim] for dim in CELL[:3]))
+        cube[name] = _on_grid(values, tuple(cube.sizes[dim] for dim in CELL[:3]), epochs)
     scales = {scale: read_netcdf(file) for scale, file in infinite_predictions.items()}
     if scales:
         cube = cube.merge(_join_scales(scales, grid.init_scale))
     for file in rival_predictions:
         cube = cube.merge(read_netcdf(file).drop_attrs(deep=False))
+    found = [str(name).removeprefix("test_mse_") for name in cube.data_vars]
+    cube = cube.assign_coords(predictor=["network", *curve_names(experiment.regression.predictors, found)])
     cube["status"] = _status(cube, experiment.training)
     cube["zero_train_mse"] = ("n_train", "draw"), np.asarray(zero_train_mse, dtype=np.float64)
     cube = cube.merge(movement_at_equal_loss(cube, experiment.movement.equal_loss))
@@ -116,7 +120,6 @@ def _coordinates(experiment: ExperimentSettings) -> dict:
         "chi_1": ("init_scale", [phase.chi_1 for phase in phases]),
         "xi_1": ("init_scale", [phase.xi_1 for phase in phases]),
         "phase": ("init_scale", [phase.name for phase in phases]),
-        "predictor": ["network", *experiment.regression.predictors],
     }
 
 
@@ -125,12 +128,14 @@ def _collect(pieces: dict, dataset: xr.Dataset, position: tuple[int, ...]) -> No
         pieces.setdefault(str(name), {})[position] = array
 
 
-def _on_grid(values: Mapping[tuple[int, ...], xr.DataArray], shape: tuple[int, ...]) -> xr.DataArray:
+def _on_grid(
+    values: Mapping[tuple[int, ...], xr.DataArray], shape: tuple[int, ...], epochs: Sequence[int]
+) -> xr.DataArray:
     """Puts row arrays at their places; epochs are joined as labels, they are integers."""
     arrays = list(values.values())
     if "epoch" in arrays[0].dims:
-        epochs = sorted({int(e) for array in arrays for e in array["epoch"].values})
-        values = {place: array.reindex(epoch=epochs) for place, array in values.items()}
+        gap = np.nan if arrays[0].dtype.kind == "f" else -1
+        values = {place: array.reindex(epoch=epochs, fill_value=gap) for place, array in values.items()}
     first = next(iter(values.values()))
     joined = filled((*shape, *first.shape), first.dtype)
     for place, array in values.items():
@@ -176,7 +181,10 @@ def _described(cube: xr.Dataset, experiment: ExperimentSettings, provenance: Map
         for name in ("within_class_ratio", "between_class_ratio"):
             cube[name].attrs["comment"] = "NaN everywhere: regression data have no classes"
     for variable in PREDICTION_VARIABLES:
-        for predictor in predictors:
+        for predictor in (
+            *predictors,
+            *(EPOCHS + suffix for suffix in ("", AROUND) if EPOCHS in experiment.regression.predictors),
+        ):
             _describe_prediction(cube, variable, predictor)
     for name in cube.data_vars:
         if name == "status":
@@ -190,6 +198,7 @@ def _described(cube: xr.Dataset, experiment: ExperimentSettings, provenance: Map
         "config": experiment.canonical_json(),
         "n_cells": cube["status"].size,
         "n_missing": missing,
+        "stand_ins": " ".join(stand_ins(experiment.network.architecture, experiment.regression.predictors)),
         "parameterization": "as written" if experiment.network.factory else experiment.network.parameterization,
         # Of every empirical kernel here: the defaults of `empirical_ntk` (docs/conventions.md).
         "output_reduction": "mean",

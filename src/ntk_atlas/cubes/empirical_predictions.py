@@ -1,43 +1,84 @@
-"""What is written of one row's empirical kernels: `<field>_<predictor>` over (n_train, draw, seed, ridge)."""
+"""What is written of one row's empirical kernels: `<field>_<predictor>` over (n_train, draw, seed[, epoch], ridge)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ntk_atlas.config.predictors import EPOCHS, PRETRAINED
+from ntk_atlas.cubes.network_row import filled
 from ntk_atlas.cubes.predictions import labelled_predictions
 from ntk_atlas.labelled import LabelledArrays
 from ntk_atlas.regression.regress import NestedRegression
 from ntk_atlas.stages.regress_row import RowDigests, RowStores
 from ntk_atlas.stages.regression_arrays import REGRESSION_FIELDS
-from ntk_atlas.study.cells import Unit, units
+from ntk_atlas.study.cells import Unit
 from ntk_atlas.study.prediction_specs import EmpiricalSpec
 from ntk_atlas.unit_store import Arrays, UnitStore
 
+_DIMS = ("n_train", "draw", "seed", "ridge")
+_RIDGES = len(NestedRegression.RIDGE_POLICIES)
+
 
 def empirical_predictions(spec: EmpiricalSpec, stores: RowStores, digests: RowDigests) -> LabelledArrays:
-    """Joins the units of a row's empirical kernels to (n_train, draw, seed, ridge)."""
-    initial = _initial(spec, stores.initial, digests.initial) if spec.has_initial else {}
-    trained = _trained(spec, stores.trained, digests.trained)
-    dims = ("n_train", "draw", "seed", "ridge")
-    return labelled_predictions(
-        spec, {name: (dims, values) for name, values in {**initial, **trained}.items()}, seed=range(spec.seeds)
-    )
+    """Joins the units of a row's empirical kernels; what a kernel is not regressed on is NaN."""
+    curves = _initial(spec, stores.initial, digests.initial) if spec.has_initial else {}
+    curves |= _trained(spec, stores.trained, digests.trained)
+    for m in spec.pretrained_sizes:
+        units = {unit: digest for unit, digest in digests.pretrained.items() if unit.n_train == m}
+        curves |= _pretrained(spec, stores.pretrained, units, f"{PRETRAINED}{m}")
+    variables = {name: (_DIMS, values) for name, values in curves.items()}
+    coordinates = {"seed": range(spec.seeds)}
+    if spec.has_epochs:
+        epochs, along = _epochs(spec, stores.epochs, digests.epochs)
+        variables |= {name: ((*_DIMS[:3], "epoch", "ridge"), values) for name, values in along.items()}
+        coordinates["epoch"] = epochs
+    return labelled_predictions(spec, variables, **coordinates)
+
+
+def _names(spec: EmpiricalSpec, predictors: Sequence[str]) -> list[str]:
+    return [f"{f}_{name}" for predictor in predictors for name in spec.variants(predictor) for f in REGRESSION_FIELDS]
+
+
+def _empty(spec: EmpiricalSpec, dtype: np.dtype, *axes: int) -> np.ndarray:
+    return filled((len(spec.n_train), spec.draws, spec.seeds, *axes, _RIDGES), dtype)
 
 
 def _initial(spec: EmpiricalSpec, store: UnitStore, digests: Mapping[int, str]) -> Arrays:
-    seeds = range(spec.seeds)
-    per_draw = [store.load(f"draw-{d}", digests[d], seeds, REGRESSION_FIELDS) for d in range(spec.draws)]
-    return {
-        # (draw, seed, ridge, n_train) → (n_train, draw, seed, ridge)
-        f"{field}_ntk_init": np.transpose(np.stack([arrays[field] for arrays in per_draw]), (3, 0, 1, 2))
-        for field in REGRESSION_FIELDS
-    }
+    names = _names(spec, ["ntk_init"])
+    per_draw = [store.load(f"draw-{d}", digests[d], range(spec.seeds), names) for d in range(spec.draws)]
+    # (draw, seed, ridge, n_train) → (n_train, draw, seed, ridge)
+    return {name: np.transpose(np.stack([arrays[name] for arrays in per_draw]), (3, 0, 1, 2)) for name in names}
 
 
 def _trained(spec: EmpiricalSpec, store: UnitStore, digests: Mapping[Unit, str]) -> Arrays:
-    names = [f"{field}_{predictor}" for predictor in spec.trained_predictors for field in REGRESSION_FIELDS]
-    if not names:
-        return {}
-    loaded = [store.load(u.name, digests[u], range(spec.seeds), names) for u in units(spec.n_train, spec.draws)]
-    shape = (len(spec.n_train), spec.draws, spec.seeds, len(NestedRegression.RIDGE_POLICIES))
-    return {name: np.stack([arrays[name][..., 0] for arrays in loaded]).reshape(shape) for name in names}
+    names = _names(spec, spec.trained_predictors)
+    joined: Arrays = {}
+    for unit, digest in digests.items():
+        for name, values in store.load(unit.name, digest, range(spec.seeds), names).items():
+            whole = joined.setdefault(name, _empty(spec, values.dtype))
+            whole[spec.n_train.index(unit.n_train), unit.draw] = values[..., 0]
+    return joined
+
+
+def _pretrained(spec: EmpiricalSpec, store: UnitStore, digests: Mapping[Unit, str], predictor: str) -> Arrays:
+    joined: Arrays = {}
+    for unit, digest in digests.items():
+        at = [i for i, n in enumerate(spec.n_train) if n >= unit.n_train]
+        for name, values in store.load(unit.name, digest, range(spec.seeds), _names(spec, [predictor])).items():
+            whole = joined.setdefault(name, _empty(spec, values.dtype))
+            whole[at, unit.draw] = np.moveaxis(values, -1, 0)  # (seed, ridge, n_train)
+    return joined
+
+
+def _epochs(spec: EmpiricalSpec, store: UnitStore, digests: Mapping[Unit, str]) -> tuple[list[int], Arrays]:
+    names = _names(spec, [EPOCHS])
+    loaded = {unit: store.load(unit.name, d, range(spec.seeds), [*names, "epochs"]) for unit, d in digests.items()}
+    epochs = sorted({int(epoch) for arrays in loaded.values() for epoch in arrays["epochs"][0]})
+    joined: Arrays = {}
+    for unit, arrays in loaded.items():
+        at = np.searchsorted(epochs, arrays["epochs"][0])
+        for name in names:
+            whole = joined.setdefault(name, _empty(spec, arrays[name].dtype, len(epochs)))
+            # (seed, ridge, epoch) → (seed, epoch, ridge)
+            whole[spec.n_train.index(unit.n_train), unit.draw][:, at] = np.moveaxis(arrays[name], -1, 1)
+    return epochs, joined

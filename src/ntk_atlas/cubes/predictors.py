@@ -3,6 +3,11 @@
 import xarray as xr
 
 
+def stand_ins_of(source: xr.Dataset) -> tuple[str, ...]:
+    """Kernels of a cube, or of its laws, that are not of the networks' architecture and are called stand-ins."""
+    return tuple(str(source.attrs.get("stand_ins", "")).split())
+
+
 def predictor_values(
     cube: xr.Dataset, predictor: str, field: str = "test_mse", *, ridge: str = "tuned"
 ) -> xr.DataArray:

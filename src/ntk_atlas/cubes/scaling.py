@@ -1,6 +1,6 @@
 """Scaling laws of a cube: one fit a predictor and cell, and the network's exponent against each kernel's."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -8,7 +8,7 @@ import xarray as xr
 
 from ntk_atlas.config.predictors import predictor_label
 from ntk_atlas.config.scaling import ScalingSettings
-from ntk_atlas.cubes.predictors import predictor_values
+from ntk_atlas.cubes.predictors import predictor_values, stand_ins_of
 from ntk_atlas.scaling_laws.comparison import compare_exponents
 from ntk_atlas.scaling_laws.fit import ScalingFit, fit_scaling_law
 
@@ -65,7 +65,10 @@ def fit_cube(cube: xr.Dataset, settings: ScalingSettings) -> xr.Dataset:
             if name == "network":
                 networks[cell] = fit
                 continue
-            difference = compare_exponents(networks[cell], fit, confidence=settings.confidence)
+            network = networks[cell]
+            if fit.n_train_fitted and fit.n_train_fitted != network.n_train_fitted:
+                network = _network_at(cube, cell, fit.n_train_fitted, settings)
+            difference = compare_exponents(network, fit, confidence=settings.confidence)
             values = (difference.difference, difference.low, difference.high)
             for field, value in zip(DIFFERENCES, values, strict=True):
                 arrays[field][(position, *cell)] = value
@@ -74,13 +77,14 @@ def fit_cube(cube: xr.Dataset, settings: ScalingSettings) -> xr.Dataset:
     for field, meaning in FIELDS.items():
         laws[field].attrs = {"long_name": meaning, "units": "1"}
     laws.attrs = {**settings.model_dump(), "title": "scaling laws of test error against n_train"}
+    laws.attrs["stand_ins"] = cube.attrs.get("stand_ins", "")
     return laws
 
 
 def law_table(laws: xr.Dataset) -> pd.DataFrame:
     """The laws as a table, one line a predictor and cell."""
     table = laws.drop_vars(list(DIFFERENCES)).to_dataframe()[[*FIELDS, "note"]].reset_index()
-    table["predictor"] = table["predictor"].map(predictor_label)
+    table["predictor"] = [predictor_label(name, stand_ins_of(laws)) for name in table["predictor"]]
     return table
 
 
@@ -88,8 +92,15 @@ def difference_table(laws: xr.Dataset) -> pd.DataFrame:
     """Network's exponent minus each kernel's, with interval, one line a kernel and cell."""
     kernels = laws.sel(predictor=[name for name in laws["predictor"].values if name != "network"])
     table = kernels[list(DIFFERENCES)].to_dataframe()[list(DIFFERENCES)].reset_index()
-    table["predictor"] = table["predictor"].map(predictor_label)
+    table["predictor"] = [predictor_label(name, stand_ins_of(laws)) for name in table["predictor"]]
     return table
+
+
+def _network_at(cube: xr.Dataset, cell: tuple[int, ...], sizes: Sequence[int], settings: ScalingSettings) -> ScalingFit:
+    """The network's law over the sizes that a kernel has: one trained on m samples has none below m."""
+    place = dict(zip(LAW_DIMS[1:], cell, strict=True))
+    there = cube.isel({dim: [i] for dim, i in place.items()}).sel(n_train=list(sizes))
+    return next(fit for _, fit in _cell_fits(there, "network", settings))
 
 
 def _value(fit: ScalingFit, field: str) -> float:

@@ -70,7 +70,8 @@ def inspect_dataset(settings: DatasetSettings) -> DatasetSize:
         if settings.path is not None:
             find_files(image_folder(settings), table)
         return _drawn(settings, table.n_samples, (table.n_features,), 1, "regression")
-    return _drawn(settings, settings.n_samples, (settings.dimension,), 1, "regression")
+    task = "binary" if settings.teacher == "parity" else "regression"
+    return _drawn(settings, settings.n_samples, (settings.dimension,), 1, task)
 
 
 def _inspect_digits(settings: DigitsSettings) -> DatasetSize:

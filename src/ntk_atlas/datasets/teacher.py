@@ -6,9 +6,10 @@ r"""Synthetic teachers: Gaussian inputs x ~ N(0, 1_d) labelled by a known functi
 * product: y = (w₁·x)(w₂·x), orthonormal w: no direction alone says anything;
 * additive: y = Σ_j sin 2x_j;
 * smooth and rough: y = Σ_k cos(ω_k·x + φ_k), random Fourier features (Rahimi & Recht 2007) of a Gaussian process with
-  RBF kernel (ω normal) or Laplace kernel (ω Cauchy) of length scale ℓ√d.
+  RBF kernel (ω normal) or Laplace kernel (ω Cauchy) of length scale ℓ√d;
+* parity: y = sign(x_1 ⋯ x_k), k = `parity_bits`, of Gaussian inputs or of their signs: a binary task.
 
-All are put in units of their exact Gaussian mean and standard deviation, not the sample's: the first k
+All but the last are put in units of their exact Gaussian mean and standard deviation, not the sample's: the first k
 samples are the same at every `n_samples`, and a noise of 0.1 is 0.1 of the noiseless target's deviation.
 """
 
@@ -36,6 +37,8 @@ def read_teacher(settings: TeacherSettings) -> Dataset:
         All samples; y has mean 0 and variance 1 + noise² over the input distribution.
     """
     x = _stream(settings, "inputs").standard_normal((settings.n_samples, settings.dimension))
+    if settings.teacher == "parity":
+        return _parity_dataset(np.sign(x) if settings.inputs == "signs" else x, settings.parity_bits)
     y = _TEACHERS[settings.teacher](x, settings)
     noise = _stream(settings, "noise").standard_normal(settings.n_samples)
     return Dataset(
@@ -46,6 +49,12 @@ def read_teacher(settings: TeacherSettings) -> Dataset:
         split=None,
         target_encoding="teacher_standardized",
     )
+
+
+def _parity_dataset(x: np.ndarray, bits: int) -> Dataset:
+    y = np.sign(x[:, :bits]).prod(axis=1)  # of standard normals, none of which is exactly 0
+    labels = (y > 0.0).astype(np.int64)
+    return Dataset("teacher", x, y[:, None], labels, None, "plus_minus_one", ("negative", "positive"))
 
 
 def single_index(x: np.ndarray, settings: TeacherSettings) -> np.ndarray:

@@ -183,6 +183,8 @@ def _layers(
     for fan_in, shape in zip(fan_ins, shapes, strict=True):
         n_out = shape[0] if len(shape) == 4 else shape[1]
         weight = torch.stack([torch.randn(*shape, generator=g, dtype=torch.float64) for g in generators])
+        if len(shape) == 2:  # the readout
+            weight = settings.last_layer_scale * weight
         bias = torch.stack([torch.randn(n_out, generator=g, dtype=torch.float64) for g in generators])
         weight_scale = math.sqrt(init_scale / fan_in)
         if settings.parameterization == "ntk":

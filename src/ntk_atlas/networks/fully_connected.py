@@ -113,9 +113,11 @@ def fully_connected(
     sizes = [math.prod(input_shape), *[width] * depth, n_outputs]
     sigma_w, sigma_b = math.sqrt(init_scale), math.sqrt(settings.bias_variance)
     layers = []
-    for n_in, n_out in pairwise(sizes):
+    for number, (n_in, n_out) in enumerate(pairwise(sizes)):
         draw = {"dtype": torch.float64}
         weight = torch.stack([torch.randn(n_in, n_out, generator=g, **draw) for g in generators])
+        if number == depth:
+            weight = settings.last_layer_scale * weight
         bias = torch.stack([torch.randn(n_out, generator=g, **draw) for g in generators])
         weight_scale, bias_scale = sigma_w / math.sqrt(n_in), sigma_b
         if settings.parameterization == "ntk":

@@ -16,7 +16,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.predictors import predictor_label
-from ntk_atlas.cubes.predictors import predictor_values
+from ntk_atlas.cubes.predictors import predictor_values, stand_ins_of
 from ntk_atlas.cubes.settings import scaling_settings
 from ntk_atlas.plotting.averages import draw_interval, networks_left_out
 from ntk_atlas.plotting.learning_curves import present_predictors
@@ -167,7 +167,7 @@ def _blocks(mean: xr.DataArray, shown: xr.Dataset) -> list[tuple[int, int, int, 
 def _panel_title(name: str, values: xr.DataArray, shown: xr.Dataset) -> str:
     constant = [_NAMES[dim] for dim in AXES if dim not in values.dims and shown.sizes[dim] > 1]
     scope = "network" if len(constant) == len(AXES) else " or ".join(constant)
-    return textwrap.fill(predictor_label(name) + (f" (any {scope})" if scope else ""), 28)
+    return textwrap.fill(predictor_label(name, stand_ins_of(shown)) + (f" (any {scope})" if scope else ""), 28)
 
 
 def _label_axes(used: np.ndarray, n_columns: int, shown: xr.Dataset) -> None:

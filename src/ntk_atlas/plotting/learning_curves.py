@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.predictors import predictor_label
-from ntk_atlas.cubes.predictors import predictor_values
+from ntk_atlas.cubes.predictors import predictor_values, stand_ins_of
 from ntk_atlas.plotting.averages import draw_interval
 from ntk_atlas.plotting.panels import (
     METRIC_LABELS,
@@ -65,10 +65,11 @@ def plot_learning_curves(
                 _draw_points(ax, [select(values, place) for values in averages[name]], look, name)
                 if name in laws["predictor"].values:
                     _draw_law(ax, select(laws, {"predictor": name, "width": width} | place), cube, look, name)
-            _name_missing(ax, [name for name in styles if not np.isfinite(select(averages[name][0], place)).any()])
+            missing = [name for name in styles if not np.isfinite(select(averages[name][0], place)).any()]
+            _name_missing(ax, missing, cube)
         _set_scales(axes, cube)
         label_outer_axes(axes, x=N_TRAIN_LABEL, y=METRIC_LABELS[metric])
-        outside_legend(figure, [_handle(name, look) for name, look in styles.items()])
+        outside_legend(figure, [_handle(name, look, cube) for name, look in styles.items()])
         return finish(
             figure,
             f"Learning curves at width {width}",
@@ -114,10 +115,10 @@ def _draw_law(ax: Axes, law: xr.Dataset, cube: xr.Dataset, look: PredictorStyle,
         )  # fmt: skip
 
 
-def _name_missing(ax: Axes, names: list[str]) -> None:
+def _name_missing(ax: Axes, names: list[str], cube: xr.Dataset) -> None:
     """Names the predictors without one finite value, in the corner that falling curves leave free."""
     if names:
-        text = textwrap.fill("no value: " + "; ".join(predictor_label(name) for name in names), 30)
+        text = textwrap.fill("no value: " + "; ".join(predictor_label(name, stand_ins_of(cube)) for name in names), 30)
         size = rcParams["xtick.labelsize"] * 0.8
         ax.text(0.03, 0.04, text, transform=ax.transAxes, color=QUIET, fontsize=size, va="bottom")
 
@@ -131,7 +132,7 @@ def _set_scales(axes: np.ndarray, cube: xr.Dataset) -> None:
     log_y_axis(axes)
 
 
-def _handle(name: str, look: PredictorStyle) -> Line2D:
+def _handle(name: str, look: PredictorStyle, cube: xr.Dataset) -> Line2D:
     return Line2D(
         [],
         [],
@@ -142,5 +143,5 @@ def _handle(name: str, look: PredictorStyle) -> Line2D:
         markeredgewidth=0.5,
         linestyle=look.dash,
         linewidth=look.line_width,
-        label=predictor_label(name),
+        label=predictor_label(name, stand_ins_of(cube)),
     )

@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.predictors import predictor_label
+from ntk_atlas.cubes.predictors import stand_ins_of
 from ntk_atlas.plotting.panels import (
     MAX_WIDTH,
     finish,
@@ -53,7 +54,7 @@ def plot_scaling_exponents(cube: xr.Dataset, laws: xr.Dataset, style: FigureSett
         height = max(0.34 * len(styles) + 0.8, 2.4)
         figure, axes = panel_grid(n_depths, 2 * n_scales, panel=(3.0, height), sharex=False)
         exponents, differences = axes[:, :n_scales], axes[:, n_scales:]
-        _label_axes(axes, exponents, differences, list(styles))
+        _label_axes(axes, exponents, differences, list(styles), laws)
         _set_limits(exponents, shown, ["exponent", "exponent_low", "exponent_high"])
         _set_limits(differences, shown, ["exponent_difference", "exponent_difference_low", "exponent_difference_high"])
         for i, depth in enumerate(shown["depth"].values):
@@ -156,9 +157,11 @@ def _set_limits(axes: np.ndarray, shown: xr.Dataset, variables: list[str]) -> No
         ax.locator_params(axis="x", nbins=4)
 
 
-def _label_axes(axes: np.ndarray, exponents: np.ndarray, differences: np.ndarray, names: list[str]) -> None:
+def _label_axes(
+    axes: np.ndarray, exponents: np.ndarray, differences: np.ndarray, names: list[str], laws: xr.Dataset
+) -> None:
     for ax in axes[:, 0]:
-        ax.set_yticks(range(len(names)), [predictor_label(name) for name in names])
+        ax.set_yticks(range(len(names)), [predictor_label(name, stand_ins_of(laws)) for name in names])
         ax.set_ylim(len(names) - 0.5, -0.5)
         ax.set_ylabel("predictor")
     for i in range(axes.shape[0]):

@@ -12,6 +12,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from ntk_atlas.config.figures import FigureSettings
+from ntk_atlas.config.predictors import AROUND, PRETRAINED
 
 INK = "#1a1a1a"
 QUIET = "#555555"
@@ -29,8 +30,10 @@ _PREDICTORS = {
     "linearized": (6, "d", (0, (10, 1.5))),
     "ntk_init": (0, "s", (0, (5, 1.6))),
     "ntk_final": (3, "D", (0, (6, 1.5, 1.2, 1.5))),
+    "ntk_epochs": (3, "p", (0, (4, 1.2, 1.2, 1.2))),
     "infinite_ntk": (2, "^", (0, (3, 1.2))),
     "nngp": (1, "v", (0, (1.2, 1.2))),
+    "stand_in_ntk": (8, "H", (0, (2, 1, 5, 1))),
     "laplace": (4, "P", (0, (8, 1.6))),
     "matern_3_2": (9, "<", (0, (4, 1, 1, 1, 1, 1))),
     "matern_5_2": (5, "X", (0, (2, 2))),
@@ -123,13 +126,36 @@ def predictor_styles(predictors: Sequence[str], style: FigureSettings) -> dict[s
         name: PredictorStyle(colors[name], marker, dash, 2.0 if name == "network" else 1.3)
         for name, (_, marker, dash) in _PREDICTORS.items()
     }
-    epochs = sorted(int(name.removeprefix("ntk_epoch_")) for name in predictors if name.startswith("ntk_epoch_"))
+    bare = {name.removesuffix(AROUND) for name in predictors}
+    epochs = sorted(int(name.removeprefix("ntk_epoch_")) for name in bare if name.startswith("ntk_epoch_"))
     shades = seaborn.blend_palette([colors["ntk_init"], colors["ntk_final"]], len(epochs) + 2)[1:-1]
     for i, (epoch, shade) in enumerate(zip(epochs, shades, strict=True)):
         marker = _CHECKPOINT_MARKERS[i % len(_CHECKPOINT_MARKERS)]
         dash = _CHECKPOINT_DASHES[i % len(_CHECKPOINT_DASHES)]
         styles[f"ntk_epoch_{epoch}"] = PredictorStyle(to_hex(shade), marker, dash, 1.3)
-    return {name: styles[name] for name in predictors}
+    styles |= _pretrained_styles(predictors, colors)
+    return {name: _around(styles, name) for name in predictors}
+
+
+def _pretrained_styles(predictors: Sequence[str], colors: dict[str, str]) -> dict[str, PredictorStyle]:
+    """Kernels trained on m samples shade from `ntk_init` to `ntk_final`, as checkpoints do, with other markers."""
+    bare = {name.removesuffix(AROUND) for name in predictors}
+    sizes = sorted(int(name.removeprefix(PRETRAINED)) for name in bare if name.startswith(PRETRAINED))
+    shades = seaborn.blend_palette([colors["ntk_init"], colors["ntk_final"]], len(sizes) + 2)[1:-1]
+    return {
+        f"{PRETRAINED}{m}": PredictorStyle(
+            to_hex(shade), _CHECKPOINT_MARKERS[::-1][i % 5], _CHECKPOINT_DASHES[::-1][i % 3], 1.3
+        )
+        for i, (m, shade) in enumerate(zip(sizes, shades, strict=True))
+    }
+
+
+def _around(styles: dict[str, PredictorStyle], name: str) -> PredictorStyle:
+    """A kernel around the network looks like the one around zero, drawn thin."""
+    if not name.endswith(AROUND):
+        return styles[name]
+    zero = styles[name.removesuffix(AROUND)]
+    return PredictorStyle(zero.color, {"s": "1", "D": "2"}.get(zero.marker, "x"), (0, (1, 2.4)), 0.9)
 
 
 def sequential_colors(count: int, style: FigureSettings) -> list[str]:

@@ -5,6 +5,7 @@ import logging
 import numpy as np
 import torch
 
+from ntk_atlas.config.predictors import STAND_IN
 from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.draws import Draw, make_draw
 from ntk_atlas.kernels.infinite.network_kernels import network_kernel_cost, network_kernels
@@ -33,7 +34,8 @@ def regress_infinite(spec: InfiniteSpec, dataset: Dataset) -> dict[str, Arrays]:
     results: dict[str, list[NestedRegression]] = {name: [] for name in spec.predictors}
     for number in range(spec.draws):
         draw = make_draw(dataset, spec.dataset, number)
-        if number == 0 and spec.network.architecture == "convolutional":
+        own = [name for name in spec.predictors if name != STAND_IN]
+        if number == 0 and own and spec.network.architecture == "convolutional":
             _tell_cost(spec, draw, repeats=spec.draws * len(widths))
         for width in widths:
             log.info("infinite kernels at init_scale %s, draw %d, width %s", spec.init_scale, number, width)

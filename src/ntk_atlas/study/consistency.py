@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from ntk_atlas.config.predictors import predictors_of
+from ntk_atlas.config.predictors import STAND_IN, predictors_of
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.datasets.errors import DataError
 from ntk_atlas.datasets.inspect import DatasetSize, inspect_dataset
@@ -15,6 +15,7 @@ from ntk_atlas.networks.convolutional_architecture import (
     image_shape,
 )
 from ntk_atlas.study.cells import rows
+from ntk_atlas.study.checkpoint_checks import kernels_over_sizes_problems
 from ntk_atlas.study.dispersion_checks import dispersion_problems
 from ntk_atlas.study.linearized_specs import linearized_problems
 from ntk_atlas.study.output_variance_specs import learning_rate_problems, output_variance_problems
@@ -74,6 +75,7 @@ def _experiment(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
     yield from _cross_entropy(experiment)
     yield from _checkpoints(experiment)
     yield from _factory(experiment)
+    yield from _last_layer(experiment)
     yield from learning_rate_problems(experiment)
     yield from output_variance_problems(experiment)
     yield from linearized_problems(experiment)
@@ -112,6 +114,11 @@ def _kernels(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
             f"{', '.join(biased)}: with network.bias_variance 0 they are the same kernels as without bias; set it "
             "above 0, or remove them",
         )
+    if STAND_IN in infinite and network.factory is None and network.architecture != "convolutional":
+        yield (
+            "regression.predictors",
+            f"{STAND_IN} is the NTK of fully connected networks, which these are: take infinite_ntk",
+        )
 
 
 def _cross_entropy(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
@@ -132,6 +139,7 @@ def _cross_entropy(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
 def _checkpoints(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
     training = experiment.training
     epochs = scheduled_epochs(training.checkpoints, training.max_epochs)
+    yield from kernels_over_sizes_problems(experiment)
     for name in experiment.regression.predictors:
         if not name.startswith("ntk_epoch_"):
             continue
@@ -160,6 +168,23 @@ def _factory(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
             "initial_output needs the infinite-width output variance, which is not known for a network of "
             "your own: use unit",
         )
+
+
+def _last_layer(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
+    """What is about networks whose layers are all drawn at one init scale."""
+    scale, rate = experiment.network.last_layer_scale, experiment.training.learning_rate
+    if scale == 1.0:
+        return
+    reason = f"is known for network.last_layer_scale: 1 only, and it is {scale:g}"
+    if infinite := predictors_of("infinite", experiment.regression.predictors):
+        yield "regression.predictors", f"the infinite-width limit ({', '.join(infinite)}) {reason}: remove it"
+    if experiment.training.target_scale == "initial_output":
+        yield "training.target_scale", f"the size of f₀ {reason}: use unit"
+    if rate.relative is not None and rate.of == "infinite_ntk":
+        yield "training.learning_rate.of", f"the infinite NTK {reason}: use of: network"
+    for section in ("dispersion", "output_variance"):
+        if getattr(experiment, section) is not None:
+            yield section, f"what it compares with {reason}: remove it"
 
 
 def _images(experiment: ExperimentSettings, size: DatasetSize) -> Iterator[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ntk_atlas.config.predictors import PredictorKind, predictors_of
+from ntk_atlas.config.predictors import EPOCHS, PredictorKind, predictors_of
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.kernels.infinite.variants import depends_on_the_width
 from ntk_atlas.provenance import file_digest
@@ -33,13 +33,14 @@ def empirical_spec(experiment: ExperimentSettings, row: Row) -> EmpiricalSpec:
     """Spec of `regress_empirical`."""
     regression, training = experiment.regression, experiment.training
     around = {}
-    if regression.predictor_center == "network":
+    if regression.predictor_center != "zero":
         around = {"initial_output": training.initial_output, "target_scale": training.target_scale}
     return EmpiricalSpec(
         **_networks(experiment, row),
         **around,
         predictors=predictors(experiment, "empirical"),
         predictor_center=regression.predictor_center,
+        epoch_sizes=regression.epoch_sizes(experiment.grid.n_train) if EPOCHS in regression.predictors else (),
         solve=regression.solve(),
     )
 

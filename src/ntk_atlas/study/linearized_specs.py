@@ -39,6 +39,11 @@ def linearized_problems(experiment: ExperimentSettings) -> Iterator[tuple[str, s
             "training.batch_size",
             f"{reason}, which minibatches do not have: use full, or remove it from predictors",
         )
+    if training.schedule != "constant":
+        yield (
+            "training.schedule",
+            f"{reason}, which is known for constant learning rates: use constant, or remove it from predictors",
+        )
     if training.stop_loss is not None:
         yield (
             "training.stop_loss",

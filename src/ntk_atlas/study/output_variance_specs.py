@@ -78,6 +78,8 @@ def output_variance_problems(experiment: ExperimentSettings) -> Iterator[tuple[s
         yield "training.optimizer", f"{reason}, which adam does not have: use sgd or momentum"
     if training.batch_size != "full":
         yield "training.batch_size", f"{reason} step by step, and minibatches have no closed form: use full"
+    if training.schedule != "constant":
+        yield "training.schedule", f"{reason} at one learning rate: use constant, or remove output_variance"
     if training.initial_output == "subtract":
         yield (
             "training.initial_output",

@@ -20,6 +20,7 @@ from ntk_atlas.training.losses import (
     squared_loss,
 )
 from ntk_atlas.training.members import Members
+from ntk_atlas.training.schedule import rate_factor, steps_per_epoch
 from ntk_atlas.training.unit import UnitData
 
 EVALUATION_CHUNK = 1024
@@ -111,6 +112,7 @@ class EnsembleTraining(pl.LightningModule):
         adam = self.settings.optimizer == "adam"
         self._loss_weights = torch.ones_like(self.learning_rate) if adam else self.learning_rate.clone()
         self._optimizer = self.optimizers(use_pl_optimizer=False)
+        self._first_rate = self._optimizer.defaults["lr"]
         self._best_validation = torch.full_like(self.learning_rate, torch.inf)
         self._record(0)
 
@@ -134,7 +136,16 @@ class EnsembleTraining(pl.LightningModule):
             return
         self._optimizer.zero_grad()
         torch.dot(self._loss_weights, losses).backward()
+        if self.settings.schedule != "constant":
+            self._set_rate(batch_idx)
         self._optimizer.step()
+
+    def _set_rate(self, batch_idx: int) -> None:
+        """Sets the rate of this step: it follows from epoch and batch alone, so a resumed training has the same."""
+        per_epoch = steps_per_epoch(self.settings, self.x_train.shape[0])
+        step, n_steps = self.current_epoch * per_epoch + batch_idx, self.epochs[-1] * per_epoch
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._first_rate * rate_factor(self.settings, step, n_steps)
 
     def on_train_epoch_end(self) -> None:
         """Records scheduled epochs, and ends the training when no member is left."""

@@ -32,8 +32,10 @@ def dynamics_of(settings: TrainingSettings) -> Dynamics:
     """The dynamics of a full-batch training that kernel theory knows.
 
     Raises:
-        ValueError: for minibatches, Adam, or another loss than the squared one.
+        ValueError: for minibatches, Adam, learning rates that change, or another loss than the squared one.
     """
+    if settings.schedule != "constant":
+        raise ValueError(f"a learning rate that is {settings.schedule} has no linearized form here: use constant")
     if settings.batch_size != "full" or settings.optimizer == "adam" or settings.loss != "mse":
         raise ValueError(
             f"{settings.optimizer} with batch_size {settings.batch_size} on {settings.loss} has no linearized form "

@@ -34,6 +34,11 @@ def steps_per_epoch(settings: TrainingSettings, n_train: int) -> int:
     return 1 if settings.batch_size == "full" else math.ceil(n_train / settings.batch_size)
 
 
+def rate_factor(settings: TrainingSettings, step: int, n_steps: int) -> float:
+    """The learning rate of step s of S in units of that of the first: ½(1 + cos πs/S) for `cosine`, else 1."""
+    return 1.0 if settings.schedule == "constant" else 0.5 * (1.0 + math.cos(math.pi * step / n_steps))
+
+
 def epoch_budget(settings: TrainingSettings, n_train: int) -> int:
     """Returns `max_epochs`, or as many as `min_steps` optimizer steps need, whichever is more."""
     return max(settings.max_epochs, math.ceil(settings.min_steps / steps_per_epoch(settings, n_train)))

@@ -3,6 +3,7 @@
 | name | kernel |
 | --- | --- |
 | `infinite_ntk`, `nngp` | of the network as it is |
+| `stand_in_ntk` | of the fully connected network of the same settings, beside a convolutional one |
 | `ntk_…` | NTK parameterization: every layer's weights count σ_w²/fan-in |
 | `standard_…` | standard parameterization: hidden and output weights count, times the width |
 | `c1_…` | NTK parameterization with σ_w² = 1, c = 1 of Arora et al.: each layer halves a ReLU kernel |
@@ -14,6 +15,7 @@
 from typing import Literal
 
 from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.config.predictors import STAND_IN
 
 WITH, WITHOUT = "_with_bias", "_without_bias"
 FAMILIES = ("ntk", "standard", "c1", "last_layer")
@@ -32,13 +34,15 @@ def variant_network(
     """The network whose kernel a variant is.
 
     Args:
-        name: a variant, `infinite_ntk` or `nngp`.
+        name: a variant, `infinite_ntk`, `nngp` or `stand_in_ntk`.
         network: the experiment's network.
         init_scale: its σ_w².
 
     Returns:
         Settings, σ_w², and which of their kernels it is.
     """
+    if name == STAND_IN:
+        return network.fully_connected(), init_scale, "ntk"
     if name not in VARIANTS:
         return network, init_scale, "nngp" if name == "nngp" else "ntk"
     family = variant_family(name)

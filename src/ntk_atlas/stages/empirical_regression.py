@@ -1,0 +1,93 @@
+"""Kernel regression with the empirical NTKs of a stack of networks, around zero and around the networks."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ntk_atlas.datasets.draws import Draw
+from ntk_atlas.kernels.empirical.ntk import empirical_ntk
+from ntk_atlas.networks.stacked import StackedNetwork
+from ntk_atlas.numerics import compute_device
+from ntk_atlas.regression.regress import regress_nested
+from ntk_atlas.stages.regression_arrays import regression_arrays
+from ntk_atlas.stages.row_networks import as_tensor, target_scale
+from ntk_atlas.study.prediction_specs import EmpiricalSpec
+from ntk_atlas.unit_store import Arrays
+
+
+@dataclass(frozen=True)
+class KernelSource:
+    """Networks whose kernels predict.
+
+    Attributes:
+        network: the stack at the checkpoint; brought to float64.
+        initial: the same networks at initialization, where their outputs are subtracted; else None.
+    """
+
+    network: StackedNetwork
+    initial: StackedNetwork | None = None
+
+
+def regress_empirical(
+    spec: EmpiricalSpec,
+    source: KernelSource,
+    draw: Draw,
+    sizes: Sequence[int],
+    variants: Mapping[str, bool],
+) -> Arrays:
+    """One regression a member and variant, at all sizes, with the kernel in float64.
+
+    Args:
+        spec: the row.
+        source: whose kernels.
+        draw: the data.
+        sizes: numbers of training samples, ascending.
+        variants: names of the predictor, each with whether it predicts around the network.
+
+    Returns:
+        `<field>_<name>`, `(n_members, 2, n_sizes)`.
+    """
+    x_train, y_train = draw.training_set(max(sizes))
+    device = compute_device()
+    inputs = [as_tensor(x).to(device) for x in (x_train, draw.x_validation, draw.x_test)]
+    network = source.network.double().to(device)
+    k_train_train = empirical_ntk(network, inputs[0]).cpu()
+    k_rest_train = empirical_ntk(network, torch.cat(inputs[1:]), inputs[0]).cpu()
+    n_validation = len(inputs[1])
+    offsets = None
+    if any(variants.values()):
+        offsets = _outputs(source, inputs, target_scale(spec, spec.target_scale, draw))
+    data = {
+        "y_train": as_tensor(y_train),
+        "y_validation": as_tensor(draw.y_validation),
+        "y_test": as_tensor(draw.y_test),
+        "test_labels": None if draw.labels_test is None else torch.as_tensor(draw.labels_test),
+        "sizes": sizes,
+        "settings": spec.solve,
+    }
+    arrays: Arrays = {}
+    for name, around in variants.items():
+        results = [
+            regress_nested(
+                k_train_train[member],
+                k_rest_train[member, :n_validation],
+                k_rest_train[member, n_validation:],
+                offset=tuple(f[member] for f in offsets) if around else None,
+                **data,
+            )
+            for member in range(network.n_members)
+        ]
+        arrays |= {f"{field}_{name}": values for field, values in regression_arrays(results).items()}
+    return arrays
+
+
+@torch.no_grad()
+def _outputs(source: KernelSource, inputs: Sequence[Tensor], scale: float) -> list[Tensor]:
+    """What the networks say on each set of inputs, `(n_members, n, n_outputs)`, in units of the target."""
+    outputs = [source.network(x) for x in inputs]
+    if source.initial is not None:
+        initial = source.initial.double().to(inputs[0].device)
+        outputs = [f - initial(x) for f, x in zip(outputs, inputs, strict=True)]
+    return [f.cpu() / scale for f in outputs]
