@@ -56,9 +56,10 @@ class RegressionSettings(RivalSettings):
     kernels that are regressed with. Empirical NTKs: `ntk_init`, `ntk_final` (trained on the samples it is regressed
     on), `ntk_epoch_<t>` (at a checkpoint), `ntk_epochs` (at every checkpoint, as an axis of the cube),
     `ntk_pretrained_<m>` (trained on the first m samples, regressed on every n ≥ m). Of infinite width: `infinite_ntk`,
-    `nngp`; `stand_in_ntk`, the NTK of a fully connected network beside a convolutional one; the variants of the NTK `ntk_with_bias`, `ntk_without_bias`, `standard_…`, `c1_…`,
-    `last_layer_…` (docs/conventions.md); rivals `laplace`, `matern_3_2`, `matern_5_2`, `rbf`, `rational_quadratic`,
-    `arc_cosine_0`, `arc_cosine_1`, `arc_cosine_2`, `polynomial` (of degree 3), `linear`."""
+    `nngp`; `stand_in_ntk`, the NTK of a fully connected network beside a convolutional one; the variants of the NTK
+    `ntk_with_bias`, `ntk_without_bias`, `standard_…`, `c1_…`, `last_layer_…` (docs/conventions.md). Rivals: `laplace`,
+    `matern_3_2`, `matern_5_2`, `rbf`, `rational_quadratic`, `arc_cosine_0`, `arc_cosine_1`, `arc_cosine_2`,
+    `polynomial` (of degree 3), `linear`."""
     predictor_center: PredictorCenter = "zero"
     """Empirical kernels predict the targets around `zero`, what the `network` whose kernel it is leaves over, or
     `both`, under the names `<kernel>` and `<kernel>_around_network`."""
