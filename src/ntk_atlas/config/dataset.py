@@ -71,7 +71,7 @@ class TeacherSettings(DatasetBase):
     """`single_index`: y = g(w·x), g the third Hermite polynomial plus the identity; `two_layer`: a ReLU network;
     `product`: of two orthogonal directions; `additive`: Σ_j sin 2x_j; `smooth`, `rough`: a draw of the Gaussian process
     with RBF or Laplace kernel. All these are scaled to mean 0 and variance 1 over the inputs' distribution. `parity`:
-    y = ±1, the sign of the product of the first `parity_bits` inputs, a binary task whose features have to be learned."""
+    y = ±1, the sign of the product of the first `parity_bits` inputs, a binary task that takes learned features."""
     parity_bits: PositiveInt = 2
     """How many inputs the parity is of; at most `dimension`."""
     inputs: Literal["gaussian", "signs"] = "gaussian"
