@@ -7,7 +7,8 @@ With inputs A = [w_f x, b_f] and signals B_c = ∂f_c/∂z the layer's part of t
 
 A layer that meets a sample at many positions (convolution, normalization, a linear layer of tokens) has the
 per-sample gradients B_c = ∂f_c/∂θ themselves as signals, and no inputs. Samples are independent, so one
-backward pass through Σ_i f_c(x_i) gives ∂f_c/∂z of every sample.
+backward pass through Σ_i f_c(x_i) gives ∂f_c/∂z of every sample; in a chain of layers and activations one matrix
+product a layer gives those of all outputs (`chain`).
 """
 
 import threading
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge
 
+from ntk_atlas.kernels.empirical.chain import output_sums, readout_coefficients, signals_at_input, slopes
 from ntk_atlas.kernels.empirical.layer_gradients import layer_gradients
 from ntk_atlas.kernels.empirical.layers import Layer
 from ntk_atlas.kernels.empirical.network_checks import n_samples, sample_axis
@@ -94,6 +96,9 @@ def capture_factors(
     blocks = x.split(samples_a_pass, dim=axis)
     starts = [i * samples_a_pass for i in range(len(blocks))]
     with LayerRecorder(capture.recorded) as recorder:
+        if structure.chain:
+            readout, summed = structure.chain[-1], output_reduction == "logit_sum"
+            capture.coefficients = readout_coefficients(network, recorder, readout, x, summed=summed)
 
         def one_pass(block: Tensor, start: int) -> None:
             with recorder.record() as record:
@@ -114,6 +119,7 @@ class _Capture:
         factor_piece: the piece of each layer with input and signal factors, by module.
         shortcut: the last hidden layer, if it is wanted and its outputs are summed.
         recorded: layers to listen to.
+        coefficients: of a chain: ∂f_c/∂z of its readout, `(S, C, m)`.
     """
 
     def __init__(self, structure: NetworkStructure, pieces: Sequence[Piece], output_reduction: str, n: int):
@@ -122,7 +128,8 @@ class _Capture:
         self.factor_piece = {piece.layer.module: piece for piece in pieces if piece.layer.form == "factors"}
         sums = output_reduction in ("trace", "mean")
         self.shortcut = structure.last_hidden if sums and structure.last_hidden in self.factor_piece else None
-        self.recorded = {*self.layers} | ({structure.readout} if self.shortcut is not None else set())
+        self.recorded = {*self.layers, *structure.chain} | ({structure.readout} if self.shortcut is not None else set())
+        self.coefficients: Tensor | None = None
         self._inputs: dict[nn.Module, Tensor] = {}
         self._signals: dict[Piece, Tensor] = {}
         self._allocation = threading.Lock()
@@ -170,12 +177,47 @@ class _Pass:
         output, capture = self.output, self.capture
         for layer in capture.layers:
             self.record.check(layer, output.shape[-2], self.members)
+        if capture.structure.chain:
+            self._add_chain()
+        else:
+            self._add_signals()
+        for layer in capture.layers:
+            if layer.form == "factors":
+                self._add_inputs(layer, self.record.inputs(layer))
+            else:
+                self._add_gradients(layer, self.record.inputs(layer))
+
+    def _add_chain(self) -> None:
+        capture, chain = self.capture, self.capture.structure.chain
+        wanted = [layer.module in capture.factor_piece for layer in chain]
+        signals = capture.coefficients.unsqueeze(1)  # (S, n or 1, C, m)
+        if wanted[-1]:
+            self._place(chain[-1].module, signals.shape[2:], constant=True).copy_(signals)
+        for position in range(len(chain) - 2, wanted.index(True) - 1, -1):
+            module = chain[position].module
+            slope = slopes(self.record, chain[position + 1], self.record.edges[module], self.members).unsqueeze(2)
+            signals = signals_at_input(chain[position + 1], signals)
+            if module is capture.shortcut:
+                length = torch.linalg.vector_norm(signals, dim=2, keepdim=True)
+                torch.mul(slope, length, out=self._place(module, length.shape[2:]))
+            if module is not capture.shortcut and wanted[position]:
+                signals = torch.mul(signals, slope, out=self._place(module, signals.shape[2:]))
+            elif any(wanted[:position]):
+                signals = signals * slope if signals.shape[1] == 1 else signals.mul_(slope)
+
+    def _place(self, module: nn.Module, shape: tuple[int, ...], *, constant: bool = False) -> Tensor:
+        # Where the signals of this pass are kept, (S, n, C, m).
+        capture = self.capture
+        whole = (self.members, 1 if constant else capture.n, *shape)
+        signals = capture.signals(capture.factor_piece[module], whole, self.output)
+        return signals if constant else signals[:, self.rows]
+
+    def _add_signals(self) -> None:
+        output, capture = self.output, self.capture
         edges = {layer.module: self.record.edges[layer.module] for layer in capture.layers}
         if capture.shortcut is not None:
             self._add_shortcut(edges.pop(capture.shortcut))
-        # Sums need no explicit cotangents, with which torch would import sympy (seconds a process) to compare shapes.
-        logit_sum = capture.reduction == "logit_sum"
-        sums = [output.sum()] if logit_sum else [output_c.sum() for output_c in output.unbind(-1)]
+        sums = output_sums(output, summed=capture.reduction == "logit_sum")
         for c, output_c in enumerate(sums if edges else []):
             gradients = torch.autograd.grad(
                 output_c, list(edges.values()), retain_graph=c + 1 < len(sums), allow_unused=True
@@ -184,11 +226,6 @@ class _Pass:
                 if gradient is None:
                     gradient = output.new_zeros(self.record.output_shapes[module])
                 self._add_signal(module, gradient, c, len(sums))
-        for layer in capture.layers:
-            if layer.form == "factors":
-                self._add_inputs(layer, self.record.inputs(layer))
-            else:
-                self._add_gradients(layer, self.record.inputs(layer))
 
     def _add_shortcut(self, edge: GradientEdge) -> None:
         capture, squares = self.capture, 0.0

@@ -210,6 +210,8 @@ class _Sizes:
             ),
             default=0,
         )
+        # A chain takes the signals of all outputs from layer to layer: those of one, and of the next.
+        working = max(working, 2 * self._n_signals * widest if structure.chain else 0)
         gradients = self._n_signals * max((p.numel() for p in structure.others.values()), default=0)
         others = 3 * gradients if structure.others else 0
         return structure.graph_bytes + self._itemsize * (inputs + 4 * widest + signals + max(working, others))

@@ -153,7 +153,7 @@ def _within_memory(
             kernel = _evaluate(network, structure, plan, x1, x2, output_reduction, dtype)
         except StructureChangedError as change:
             if structure.readout is not None:
-                structure = replace(structure, readout=None, last_hidden=None)
+                structure = replace(structure, readout=None, last_hidden=None, chain=())
             else:
                 structure = without_layers(network, structure, structure.layers, str(change))
             continue

@@ -52,6 +52,7 @@ class NetworkStructure:
         readout: the layer after which the network seems affine with fixed coefficients, if it is among the layers.
         last_hidden: the module from whose output an elementwise function seems to lead to the readout alone
             (`verification` tries both).
+        chain: all layers, the readout last, if elementwise functions alone lead from each to the next; else empty.
         channels_last: whether images may be laid out with the channels last.
         stateful: whether a run leaves something behind in its modules, so that runs must not overlap.
     """
@@ -64,6 +65,7 @@ class NetworkStructure:
     shapes: dict[nn.Module, LayerShape] = field(repr=False)
     readout: Layer | None
     last_hidden: nn.Module | None
+    chain: tuple[Layer, ...]
     channels_last: bool
     stateful: bool
 
@@ -135,6 +137,7 @@ def probe_network(network: nn.Module, x: Tensor) -> NetworkStructure:
             layers += [layer] if layer.parameters() else []
     owned = {id(p) for layer in layers for p in layer.parameters()}
     readout = _readout(outputs[-1], layers, record)
+    chain = _chain(readout, layers, record)
     return NetworkStructure(
         layers=tuple(layers),
         others={name: p for name, p in trainable_parameters(network).items() if id(p) not in owned},
@@ -148,7 +151,8 @@ def probe_network(network: nn.Module, x: Tensor) -> NetworkStructure:
             for layer in layers
         },
         readout=readout,
-        last_hidden=None if readout is None else _last_hidden(readout, layers, record),
+        last_hidden=None if len(chain) < 2 else chain[-2].module,
+        chain=chain if len(chain) == len(layers) else (),
         channels_last=channels_last,
         stateful=stateful,
     )
@@ -212,13 +216,18 @@ def _readout(output: Tensor, layers: list[Layer], record: Record) -> Layer | Non
     return ends.get(_follow(output.grad_fn, set(ends), _AFFINE))
 
 
-def _last_hidden(readout: Layer, layers: list[Layer], record: Record) -> nn.Module | None:
-    ends = {record.edges[x.module].node: x for x in layers if x.form == "factors" and x is not readout}
-    activations = record.live_inputs[readout.module]
-    found = ends.get(_follow(activations.grad_fn, set(ends), _ELEMENTWISE))
-    if found is None or record.output_shapes[found.module] != activations.shape:
-        return None
-    return found.module
+def _chain(readout: Layer | None, layers: list[Layer], record: Record) -> tuple[Layer, ...]:
+    """Returns the layers from which elementwise functions lead, one after another, to the readout, the last."""
+    ends = {record.edges[x.module].node: x for x in layers if x.form == "factors" and x.module in record.edges}
+    chain: list[Layer] = []
+    layer = readout
+    while layer is not None and layer not in chain:
+        chain.append(layer)
+        activations = record.live_inputs[layer.module]
+        layer = ends.get(_follow(activations.grad_fn, set(ends), _ELEMENTWISE))
+        if layer is not None and record.output_shapes[layer.module] != activations.shape:
+            layer = None
+    return tuple(reversed(chain))
 
 
 def _follow(node: object, ends: set, allowed: set[str]) -> object:

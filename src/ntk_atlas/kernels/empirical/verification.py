@@ -47,6 +47,7 @@ def verified_structure(network: nn.Module, structure: NetworkStructure, x: Tenso
     """
     if is_plain_stack(network, structure):
         return structure
+    structure = replace(structure, chain=())
     axis = sample_axis(network, x)
     n = x.shape[axis]
     chosen = torch.linspace(0, n - 1, min(n, _SAMPLES), dtype=torch.float64).long().to(x.device)
@@ -91,7 +92,7 @@ def without_layers(
     kept = tuple(layer for layer in structure.layers if layer not in layers)
     owned = {id(p) for layer in kept for p in layer.parameters()}
     others = {name: p for name, p in trainable_parameters(network).items() if id(p) not in owned}
-    return replace(structure, layers=kept, others=others, readout=None, last_hidden=None)
+    return replace(structure, layers=kept, others=others, readout=None, last_hidden=None, chain=())
 
 
 def _wrong_layers(structure: NetworkStructure, factors: Sequence[LayerFactors], output: Tensor) -> list[Layer]:
