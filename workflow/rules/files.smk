@@ -55,7 +55,18 @@ def claim_files(wildcards):
     folder = f"results/{wildcards.experiment}"
     made = cubes_of(EXPERIMENTS[wildcards.experiment])
     names = ("cube", "dispersion", "output_variance")
-    return {name: f"{folder}/{name}.nc" for name in names if name in made}
+    files = {name: f"{folder}/{name}.nc" for name in names if name in made}
+    return files | {"variants": variant_cubes(wildcards.experiment)}
+
+
+def variants_of(name):
+    """Names of the experiments that are variants of another one."""
+    return [v for v, settings in EXPERIMENTS.items() if settings.variant_of == name]
+
+
+def variant_cubes(name):
+    """The cubes of the variants of an experiment."""
+    return [f"results/{variant}/cube.nc" for variant in variants_of(name)]
 
 
 def output_variance_inputs(wildcards):

@@ -9,8 +9,15 @@ from ntk_atlas.job_log import job_log
 from ntk_atlas.study.thresholds import load_thresholds
 
 
-def main(name: str, files: dict[str, Path], thresholds: Path, table: Path, settings: ExperimentSettings) -> None:
-    evidence = read_evidence(name, settings=settings, **files)
+def main(
+    name: str,
+    files: dict[str, Path],
+    variants: dict[str, Path],
+    thresholds: Path,
+    table: Path,
+    settings: ExperimentSettings,
+) -> None:
+    evidence = read_evidence(name, settings=settings, variants=variants, **files)
     verdicts = judge_experiment(evidence, load_thresholds(thresholds))
     verdict_table(verdicts).to_csv(table, index=False, float_format="%.6g")
 
@@ -18,9 +25,11 @@ def main(name: str, files: dict[str, Path], thresholds: Path, table: Path, setti
 if "snakemake" in globals():
     with job_log(snakemake.log[0], f"judge_claims {snakemake.wildcards.experiment}"):
         names = ("cube", "dispersion", "output_variance")
+        variants = snakemake.input.get("variants", [])
         main(
             snakemake.wildcards.experiment,
             {name: Path(snakemake.input[name]) for name in names if name in snakemake.input.keys()},
+            {Path(file).parent.name: Path(file) for file in ([variants] if isinstance(variants, str) else variants)},
             Path(snakemake.input.thresholds),
             Path(snakemake.output.table),
             ExperimentSettings.model_validate_json(snakemake.params.spec),

@@ -1,7 +1,7 @@
 """What an experiment offers to judge by, and the cells of it that claims are about."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -27,6 +27,7 @@ class Evidence:
         cube: the cube.
         dispersion: randomness of the kernel over untrained networks, if it was asked for.
         output_variance: variance of outputs over trained networks, if it was asked for.
+        variants: settings and cube of each experiment that is a variant of this one, by name.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Evidence:
     cube: xr.Dataset
     dispersion: xr.Dataset | None = None
     output_variance: xr.Dataset | None = None
+    variants: Mapping[str, tuple[ExperimentSettings, xr.Dataset]] = field(default_factory=dict)
 
     def interval_confidence(self, section: Literal["dispersion", "output_variance"]) -> float:
         """Coverage of the intervals in a file; the default where the settings at hand are a cube's, without it."""
@@ -47,11 +49,14 @@ def read_evidence(
     settings: ExperimentSettings | None = None,
     dispersion: Path | None = None,
     output_variance: Path | None = None,
+    variants: Mapping[str, Path] | None = None,
 ) -> Evidence:
     """Reads the files of an experiment; its settings are those that the cube carries unless given."""
     read = read_netcdf(cube)
     others = [None if file is None else read_netcdf(file) for file in (dispersion, output_variance)]
-    return Evidence(name, settings or experiment_settings(read), read, *others)
+    cubes = {variant: read_netcdf(file) for variant, file in (variants or {}).items()}
+    known = {variant: (experiment_settings(other), other) for variant, other in cubes.items()}
+    return Evidence(name, settings or experiment_settings(read), read, *others, known)
 
 
 def need_dispersion(evidence: Evidence) -> xr.Dataset:

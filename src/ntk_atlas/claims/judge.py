@@ -10,12 +10,13 @@ from ntk_atlas.claims.decide import NotJudgedError, Region, Word, decide
 from ntk_atlas.claims.evidence import Evidence
 from ntk_atlas.claims.finite_width import FINITE_WIDTH
 from ntk_atlas.claims.measurement import Claim
+from ntk_atlas.claims.scaling_laws import SCALING_LAWS
 from ntk_atlas.config.claims.file import Thresholds
 from ntk_atlas.config.claims.threshold import ClaimSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.study.thresholds import seed_conflict
 
-CLAIMS: dict[str, Claim] = {claim.name: claim for claim in FINITE_WIDTH}
+CLAIMS: dict[str, Claim] = {claim.name: claim for claim in (*FINITE_WIDTH, *SCALING_LAWS)}
 """Claims that single experiments can support, by name."""
 
 

@@ -23,6 +23,9 @@ ExperimentName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 class ExperimentSettings(Settings):
     """One data set and one family of networks, over one grid; it becomes one cube."""
 
+    variant_of: ExperimentName | None = None
+    """Another experiment that this one is a variant of: it has the same settings but for what stands here. Claims about
+    robustness compare its networks with those of that experiment and with its kernels."""
     dataset: DatasetSettings = DigitsSettings()
     """The data; `source` names where they come from."""
     grid: GridSettings

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from ntk_atlas.config.study import StudySettings
 from ntk_atlas.study.consistency import consistency_problems
-from ntk_atlas.study.presets import with_preset
+from ntk_atlas.study.presets import with_preset, with_variants
 from ntk_atlas.study.problems import ConfigError, render, validation_problems
 
 
@@ -24,7 +24,7 @@ def load_study(config: Mapping, files: Sequence[Path] = ()) -> StudySettings:
     Raises:
         ConfigError: with all problems at once, each with file, line, key and what to do.
     """
-    config = with_preset(config)
+    config = with_variants(with_preset(config))
     preset = config.get("preset")
     try:
         study = StudySettings.model_validate(config)

@@ -68,6 +68,16 @@ def judge_spec(experiment: ExperimentSettings) -> ExperimentSettings:
     return ExperimentSettings(
         **{
             name: getattr(experiment, name)
-            for name in ("dataset", "grid", "network", "training", "dispersion", "output_variance")
+            for name in (
+                "dataset",
+                "grid",
+                "network",
+                "training",
+                "dispersion",
+                "output_variance",
+                "regression",
+                "scaling",
+                "variant_of",
+            )
         }
     )

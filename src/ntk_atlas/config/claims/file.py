@@ -6,10 +6,11 @@ from pydantic import Field, NonNegativeInt
 
 from ntk_atlas.config.base import Settings
 from ntk_atlas.config.claims.finite_width import FiniteWidthThresholds
+from ntk_atlas.config.claims.scaling_laws import ScalingLawThresholds
 from ntk_atlas.config.claims.threshold import ClaimSettings, Sentence, claim_name
 
 
-class ClaimThresholds(FiniteWidthThresholds):
+class ClaimThresholds(ScalingLawThresholds, FiniteWidthThresholds):
     """Thresholds by claim; a claim that is not here is not judged."""
 
     def by_name(self) -> dict[str, ClaimSettings]:

@@ -26,8 +26,8 @@ class ClaimSettings(Settings):
 
 
 def claim_name(field: str) -> str:
-    """Name of a claim as it is written: `a1` → `A1`, `a_prime_1` → `A'1`."""
-    return field.upper().replace("_PRIME_", "'")
+    """Name of a claim as it is written: `a1` → `A1`, `a_prime_1` → `A'1`, `b1_infinite` → `B1∞`."""
+    return field.upper().replace("_PRIME_", "'").replace("_INFINITE", "∞")
 
 
 class StudyThresholds(Settings):

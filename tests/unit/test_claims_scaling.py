@@ -1,0 +1,190 @@
+"""Claims B1–B7 on planted learning curves: what is supported where it holds, and rejected where it does not."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from synthetic_scaling import EPOCHS, FEATURES, LAZY, evidence, settings
+
+from ntk_atlas.claims.judge import judge_experiment
+from ntk_atlas.claims.scaling_kernels import last_growth, last_slopes
+from ntk_atlas.study.load import load_study
+from ntk_atlas.study.problems import ConfigError
+from ntk_atlas.study.thresholds import load_thresholds
+
+THRESHOLDS = load_thresholds(Path(__file__).parents[2] / "config" / "claims" / "scaling_laws.yaml")
+NAMES = ["B1", "B1∞", "B2", "B3", "B4", "B5", "B6", "B7"]
+
+
+def judged(found, **variants):
+    found = dataclasses.replace(found, variants=variants)
+    return {verdict.claim: verdict for verdict in judge_experiment(found, THRESHOLDS)}
+
+
+def generator(seed=0):
+    return np.random.default_rng(seed)
+
+
+def three_variants(world, seed=5, **keys):
+    changes = {
+        "fast": {"learning_rate": {"absolute": 0.3}},
+        "large": {"batch_size": 64},
+        "adam": {"optimizer": "adam", "learning_rate": {"absolute": 0.01}},
+    }
+    found = {}
+    for name, change in changes.items():
+        one = evidence(world, generator(seed), predictors=(), variant_of="planted", **change, **keys)
+        found[name] = (one.settings, one.cube)
+    return found
+
+
+def test_a_world_of_features_supports_the_claims_of_exponents():
+    found = judged(evidence(FEATURES, generator()), **three_variants(FEATURES))
+    assert list(found) == NAMES
+    words = {name: verdict.verdict for name, verdict in found.items()}
+    assert words == dict.fromkeys(NAMES, "supported") | {"B3": "not run", "B7": "not supported"}
+    assert found["B1"].value == pytest.approx(0.4, abs=0.02) and found["B1"].n == 6
+    assert "network 0.8, empirical NTK, initial 0.4" in found["B1"].reason
+    assert "difference for the 0–1 error 0.4" in found["B1"].reason
+    assert "held out" in found["B1"].reason
+
+
+def test_a_lazy_world_supports_none_of_them():
+    found = judged(evidence(LAZY, generator(), slope=0.0, growth=1.0), **three_variants(LAZY))
+    words = {name: verdict.verdict for name, verdict in found.items()}
+    assert words == dict.fromkeys(NAMES, "not supported") | {"B3": "not run", "B7": "supported"}
+
+
+def test_few_draws_and_wide_intervals_leave_claims_open():
+    few = judged(evidence(FEATURES, generator(), draws=4))
+    assert few["B1"].verdict == "inconclusive" and "4 replicate(s), 5 are needed" in few["B1"].reason
+    noisy = judged(evidence({**FEATURES, "network": 0.5}, generator(), noise=0.5))
+    assert noisy["B1"].verdict == "inconclusive"
+
+
+def test_with_one_draw_seeds_are_the_replicates():
+    found = judged(evidence(FEATURES, generator(), draws=1, seeds=6))
+    assert found["B1"].verdict == "supported" and "over networks only" in found["B1"].reason
+    assert found["B1∞"].n == 6, "a kernel without seeds stands beside each"
+
+
+def test_false_support_stays_at_its_level():
+    """At the margin itself the claim may be supported in 2.5 % of all worlds: 400 of them, three standard errors."""
+    world = {"network": 0.55, "ntk_init": 0.5}
+    words = [
+        judged(evidence(world, generator(seed), noise=0.05, predictors=("ntk_init",)))["B1"].verdict
+        for seed in range(400)
+    ]
+    assert words.count("supported") / 400 < 0.025 + 3 * np.sqrt(0.025 * 0.975 / 400)
+    assert words.count("not supported") / 400 < 0.025 + 3 * np.sqrt(0.025 * 0.975 / 400)
+
+
+def test_the_fit_range_rule_and_the_kernels_own_sizes_count():
+    curve = evidence(FEATURES, generator(), n_train_min=64)
+    curve.cube["test_mse_network"][:, :, :, 0] = 1e6  # below the range: looked at by nobody
+    assert judged(curve)["B1"].value == pytest.approx(0.4, abs=0.03)
+    short = judged(evidence(FEATURES, generator(), n_train_min=256))
+    assert short["B1"].verdict == "not run" and "2 n_train from scaling.n_train_min on" in short["B1"].reason
+    bent = evidence(FEATURES, generator())
+    bent.cube["test_mse_network"][:, :, :, 0] *= 50.0  # at n = 32, where the kernel trained on 64 has nothing
+    assert judged(bent)["B4"].value == pytest.approx(0.3, abs=0.03)
+
+
+def test_networks_that_did_not_reach_their_training_error_are_flagged():
+    found = judged(evidence(FEATURES, generator(), unfinished=(512,)))
+    assert "above training MSE 0.01: 6 of 6 at n = 512" in found["B1"].reason
+
+
+def test_a_stand_in_is_not_judged():
+    keys = {"predictors": ("ntk_init", "stand_in_ntk")}
+    found = judged(evidence({**FEATURES, "stand_in_ntk": 0.4}, generator(), **keys))["B1∞"]
+    assert found.verdict == "not run" and "add infinite_ntk to regression.predictors" in found.reason
+    assert "not judged: network minus stand-in" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("claim", "without", "message"),
+    [
+        ("B1", "ntk_init", "add ntk_init to regression.predictors"),
+        ("B4", "ntk_pretrained_64", "add ntk_pretrained_<m> to predictors"),
+        ("B5", "ntk_final", "add ntk_final to regression.predictors"),
+        ("B6", "ntk_epochs", "add ntk_epochs to predictors"),
+        ("B7", "ntk_final", "add ntk_final to regression.predictors"),
+    ],
+)
+def test_what_is_missing_is_said(claim, without, message):
+    keys = {"predictors": tuple(name for name in settings().regression.predictors if name != without)}
+    found = judged(evidence(FEATURES, generator(), **keys))[claim]
+    assert found.verdict == "not run" and message in found.reason
+
+
+def test_robustness_needs_all_three_knobs_and_leaves_out_untrained_variants():
+    variants = three_variants(FEATURES)
+    lacking = judged(evidence(FEATURES, generator()), fast=variants["fast"])["B2"]
+    assert lacking.verdict == "not run" and "no variant has another batch size, optimizer" in lacking.reason
+    untrained = three_variants(LAZY, unfinished=(32, 64, 128, 256, 512))
+    found = judged(evidence(FEATURES, generator()), **(variants | {"fast": untrained["fast"]}))["B2"]
+    assert found.verdict == "supported"
+    assert "fast (learning rate) left out: 30 of 30 networks above training MSE" in found.reason
+    bad = judged(evidence(FEATURES, generator()), **(variants | {"adam": three_variants(LAZY)["adam"]}))["B2"]
+    assert bad.verdict == "supported", "0.5 is still above the kernel's 0.4"
+    worse = three_variants({"network": 0.4})["adam"]
+    assert judged(evidence(FEATURES, generator()), **(variants | {"adam": worse}))["B2"].verdict == "not supported"
+
+
+def test_a_variant_is_judged_with_what_it_is_a_variant_of():
+    found = judged(evidence(FEATURES, generator(), variant_of="planted"))
+    assert {verdict.verdict for verdict in found.values()} == {"not applicable"}
+
+
+@pytest.mark.parametrize(("gap", "word"), [(0.3, "supported"), (-0.3, "not supported")])
+def test_width(gap, word):
+    keys = {"width": (16, 64, 256), "gap_of_width": gap}
+    assert judged(evidence(FEATURES, generator(), **keys))["B3"].verdict == word
+    assert judged(evidence(LAZY, generator(), **keys))["B3"].verdict == "not supported"
+
+
+def test_around_the_network_b7_is_a_tautology_and_not_judged():
+    found = judged(evidence(FEATURES, generator(), center="network"))["B7"]
+    assert found.verdict == "not run" and "matches by construction" in found.reason
+
+
+def test_slopes_and_growth_of_the_last_part_by_hand():
+    errors = np.where(EPOCHS < 30, 9.0, np.maximum(EPOCHS, 1.0) ** -0.25)
+    late = np.stack([errors, np.where(EPOCHS > 100, np.nan, errors)])
+    np.testing.assert_allclose(last_slopes(EPOCHS, late[:1], 0.1), [-0.25], rtol=1e-12)
+    # A network whose last checkpoint is at 100 has its last part from 10 on.
+    assert last_slopes(EPOCHS, late, 0.1)[1] == pytest.approx(
+        np.polyfit(np.log([10, 30, 100]), np.log(late[1, 3:6]), 1)[0]
+    )
+    assert np.isnan(last_slopes(EPOCHS, late[:1], 0.5)), "two checkpoints make no slope"
+    np.testing.assert_allclose(last_growth(EPOCHS, late[:1], 0.1), [np.log(300**-0.25 / 30**-0.25)], rtol=1e-12)
+
+
+def study(**second):
+    base = {
+        "grid": {"depth": [1], "width": [8], "init_scale": [2.0], "n_train": [16, 32]},
+        "training": {"max_epochs": 7, "learning_rate": {"absolute": 0.1}},
+    }
+    return {"experiments": {"one": base, "two": {"variant_of": "one", **second}}}
+
+
+def test_a_variant_has_the_settings_of_its_base_but_for_its_own():
+    two = load_study(study(training={"batch_size": 4})).experiments["two"]
+    one = load_study(study()).experiments["one"]
+    assert two.training == one.training.model_copy(update={"batch_size": 4})
+    assert two.grid == one.grid and two.variant_of == "one"
+
+
+def test_presets_reach_variants_through_their_base():
+    config = study() | {"preset": "big", "presets": {"big": {"experiments": {"one": {"grid": {"draws": 9}}}}}}
+    assert load_study(config).experiments["two"].grid.draws == 9
+
+
+@pytest.mark.parametrize("base", ["three", "two"])
+def test_a_variant_of_nothing_is_refused(base):
+    config = study()
+    config["experiments"]["two"]["variant_of"] = base
+    with pytest.raises(ConfigError, match=f"two.variant_of: '{base}' is no experiment that can have .* can: one"):
+        load_study(config)
