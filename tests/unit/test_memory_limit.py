@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ntk_atlas.config.jobs import JobSettings, kernel_memory
+from ntk_atlas.config.jobs import JobSettings
 from ntk_atlas.memory import default_memory_limit, memory_limited
 
 _CLEAR = Path("/proc/self/clear_refs")
@@ -98,5 +98,6 @@ def test_limit_of_a_block_and_of_a_job():
         assert default_memory_limit(cpu) == 123
     assert default_memory_limit(cpu) > 1000 < free
     assert JobSettings().kernel_job_mb == 2000
-    assert kernel_memory(JobSettings(memory_limit_mb=300).kernel_job_mb) == 300 * MIB
-    assert kernel_memory(1000) == 250 * MIB
+    assert JobSettings().kernels_mb == 1200
+    assert JobSettings(memory_limit_mb=300).kernels_mb == 300
+    assert JobSettings(memory_limit_mb=300).kernel_job_mb == 1100

@@ -2,6 +2,11 @@
 from ntk_atlas.study.thresholds import judge_spec
 
 
+localrules:
+    plot_claims,
+    join_claims,
+
+
 rule judge_claims:
     input:
         unpack(claim_files),
@@ -20,7 +25,8 @@ rule judge_claims:
         CONDA
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         spec=spec(judge_spec),
         source=source("judge_claims.py"),
@@ -48,7 +54,8 @@ rule plot_claims:
         CONDA
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         spec=STUDY.figures.canonical_json(),
         source=source("plot_claims.py"),
@@ -75,7 +82,8 @@ rule join_claims:
         CONDA
     threads: 1
     resources:
-        mem_mb=500,
+        mem_mb=growing(500),
+        runtime=growing(10),
     params:
         activations={
             name: experiment.network.factory or experiment.network.activation

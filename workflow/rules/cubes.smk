@@ -1,6 +1,11 @@
 # The cube joins everything on the configured grid; laws and tables are read off it.
 
 
+localrules:
+    summarize_cube,
+    tabulate_costs,
+
+
 rule assemble_cube:
     input:
         unpack(cube_inputs),
@@ -14,7 +19,8 @@ rule assemble_cube:
         CONDA
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         spec=spec(cube_spec),
         thresholds=thresholds_digest(),
@@ -52,7 +58,8 @@ rule fit_scaling_laws:
         CONDA
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=growing(1000),
+        runtime=growing(60),
     params:
         spec=lambda wildcards: EXPERIMENTS[
             wildcards.experiment
@@ -81,7 +88,8 @@ rule summarize_cube:
         CONDA
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         spec=lambda wildcards: EXPERIMENTS[
             wildcards.experiment
@@ -113,7 +121,8 @@ rule tabulate_costs:
         CONDA
     threads: 1
     resources:
-        mem_mb=500,
+        mem_mb=growing(500),
+        runtime=growing(10),
     params:
         experiments=sorted(EXPERIMENTS),
         source=source("tabulate_costs.py"),

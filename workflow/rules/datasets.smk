@@ -17,7 +17,8 @@ rule fetch_mnist:
         CONDA
     threads: 1
     resources:
-        mem_mb=500,
+        mem_mb=growing(500),
+        runtime=growing(10),
     params:
         images="mnist",
         source=source("fetch_images.py"),
@@ -37,7 +38,8 @@ rule fetch_fashion_mnist:
         CONDA
     threads: 1
     resources:
-        mem_mb=500,
+        mem_mb=growing(500),
+        runtime=growing(10),
     params:
         images="fashion_mnist",
         source=source("fetch_images.py"),
@@ -57,7 +59,8 @@ rule fetch_cifar10:
         CONDA
     threads: 1
     resources:
-        mem_mb=500,
+        mem_mb=growing(500),
+        runtime=growing(10),
     params:
         images="cifar10",
         source=source("fetch_images.py"),
@@ -98,7 +101,8 @@ rule prepare_dataset:
         CONDA
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
+        runtime=growing(30),
     params:
         spec=spec(prepare_spec),
         source=source("prepare_dataset.py"),

@@ -16,7 +16,8 @@ rule sample_initial_kernels:
         CONDA
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=growing(1000),
+        runtime=growing(120),
     params:
         spec=initial_kernels_spec,
         source=source("sample_initial_kernels.py"),
@@ -41,7 +42,8 @@ rule assemble_dispersion:
         CONDA
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=growing(1000),
+        runtime=growing(30),
     params:
         spec=spec(dispersion_assembly_spec),
         source=source("assemble_dispersion.py"),

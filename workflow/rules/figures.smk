@@ -1,6 +1,10 @@
 # Figures are drawn from the experiment's NetCDF files alone: they redraw in seconds and never train anything.
 
 
+localrules:
+    plot_figure,
+
+
 rule plot_figure:
     input:
         figure_files,
@@ -19,7 +23,8 @@ rule plot_figure:
         CONDA
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         spec=STUDY.figures.canonical_json(),
         source=lambda wildcards: module_source(f"plotting/{wildcards.figure}.py"),

@@ -21,7 +21,9 @@ rule linearize_networks:
         CONDA
     threads: 1
     resources:
-        mem_mb=KERNEL_JOB_MB,
+        mem_mb=growing(KERNEL_JOB_MB),
+        kernels_mb=STUDY.jobs.kernels_mb,
+        runtime=growing(240),
     params:
         spec=spec(linearize_spec, "row"),
         source=source("linearize_networks.py"),
@@ -46,7 +48,9 @@ rule predict_output_variance:
         CONDA
     threads: 1
     resources:
-        mem_mb=KERNEL_JOB_MB,
+        mem_mb=growing(KERNEL_JOB_MB),
+        kernels_mb=STUDY.jobs.kernels_mb,
+        runtime=growing(120),
     params:
         spec=spec(variance_theory_spec, "init_scale"),
         source=source("predict_output_variance.py"),
@@ -69,7 +73,8 @@ rule assemble_output_variance:
         CONDA
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         spec=spec(output_variance_spec),
         source=source("assemble_output_variance.py"),

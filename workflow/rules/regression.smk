@@ -15,7 +15,9 @@ rule regress_empirical:
         CONDA
     threads: 1
     resources:
-        mem_mb=KERNEL_JOB_MB,
+        mem_mb=growing(KERNEL_JOB_MB),
+        kernels_mb=STUDY.jobs.kernels_mb,
+        runtime=growing(240),
     params:
         spec=spec(empirical_spec, "row"),
         source=source("regress_empirical.py"),
@@ -40,7 +42,9 @@ rule regress_infinite:
         CONDA
     threads: 1
     resources:
-        mem_mb=KERNEL_JOB_MB,
+        mem_mb=growing(KERNEL_JOB_MB),
+        kernels_mb=STUDY.jobs.kernels_mb,
+        runtime=growing(240),
     params:
         spec=spec(infinite_spec, "init_scale"),
         source=source("regress_infinite.py"),
@@ -63,7 +67,9 @@ rule regress_rivals:
         CONDA
     threads: 1
     resources:
-        mem_mb=KERNEL_JOB_MB,
+        mem_mb=growing(KERNEL_JOB_MB),
+        kernels_mb=STUDY.jobs.kernels_mb,
+        runtime=growing(120),
     params:
         spec=spec(rival_spec, "kernels"),
         source=source("regress_rivals.py"),

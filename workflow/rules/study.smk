@@ -11,6 +11,10 @@ os.environ.update(
     PYTHONPATH=os.pathsep.join([str(PACKAGE.parent), os.getenv("PYTHONPATH", "")])
 )
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# A file is written once, under a name of its own: it needs no lock, which not every network file system has.
+os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
+# Where profiles find their scripts, whatever the working directory.
+os.environ.update(NTK_ATLAS=str(WORKFLOW))
 
 
 from ntk_atlas.source_digest import source_digest
@@ -41,7 +45,7 @@ def validated_study():
 
 STUDY = validated_study()
 EXPERIMENTS = STUDY.active()
-# Of the jobs that hold kernels; their scripts take the limit from what they are given.
+# Of the jobs that hold kernels.
 KERNEL_JOB_MB = STUDY.jobs.kernel_job_mb
 
 
@@ -65,6 +69,11 @@ def spec(build, *names):
         return build(EXPERIMENTS[wildcards.experiment], *values).canonical_json()
 
     return of_wildcards
+
+
+def growing(amount):
+    """Memory (MiB) or time (minutes) of a job: `amount`, and as much again each time it is tried again."""
+    return lambda wildcards, attempt: amount * attempt
 
 
 def source(script):

@@ -15,7 +15,9 @@ rule train_networks:
         CONDA
     threads: lambda wildcards: EXPERIMENTS[wildcards.experiment].training.threads
     resources:
-        mem_mb=KERNEL_JOB_MB,
+        mem_mb=growing(KERNEL_JOB_MB),
+        kernels_mb=STUDY.jobs.kernels_mb,
+        runtime=growing(240),
     params:
         spec=spec(train_spec, "row"),
         source=source("train_networks.py"),

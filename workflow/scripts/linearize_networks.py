@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from ntk_atlas.config.jobs import kernel_memory
 from ntk_atlas.cubes.init_scales import join_init_scales
 from ntk_atlas.cubes.linearized_row import linearized_row
 from ntk_atlas.cubes.network_row import training_digests
@@ -28,7 +27,7 @@ def main(dataset_file: Path, networks: Path, output: Path, spec: LinearizeSpec, 
 
 
 if "snakemake" in globals():
-    limit = kernel_memory(snakemake.resources.mem_mb)
+    limit = snakemake.resources.kernels_mb * 2**20
     job = f"linearize_networks {snakemake.wildcards.experiment} {snakemake.wildcards.row}"
     with job_log(snakemake.log[0], job), memory_limited(limit):
         main(

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from ntk_atlas.config.jobs import kernel_memory
 from ntk_atlas.cubes.output_variance_files import variance_theory
 from ntk_atlas.datasets.store import load_dataset
 from ntk_atlas.job_log import job_log
@@ -20,7 +19,7 @@ def main(dataset_file: Path, output: Path, spec: VarianceTheorySpec) -> None:
 
 
 if "snakemake" in globals():
-    limit = kernel_memory(snakemake.resources.mem_mb)
+    limit = snakemake.resources.kernels_mb * 2**20
     with job_log(snakemake.log[0], f"predict_output_variance {dict(snakemake.wildcards)}"), memory_limited(limit):
         main(
             Path(snakemake.input.dataset),

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from ntk_atlas.config.jobs import kernel_memory
 from ntk_atlas.cubes.empirical_predictions import empirical_predictions
 from ntk_atlas.cubes.init_scales import join_init_scales
 from ntk_atlas.cubes.network_row import training_digests
@@ -28,7 +27,7 @@ def main(dataset: Path, networks: Path, output: Path, spec: EmpiricalSpec, units
 
 
 if "snakemake" in globals():
-    limit = kernel_memory(snakemake.resources.mem_mb)
+    limit = snakemake.resources.kernels_mb * 2**20
     row = snakemake.wildcards.row
     with job_log(snakemake.log[0], f"regress_empirical {snakemake.wildcards.experiment} {row}"), memory_limited(limit):
         main(

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from ntk_atlas.config.jobs import kernel_memory
 from ntk_atlas.cubes.predictions import rival_predictions
 from ntk_atlas.datasets.store import load_dataset
 from ntk_atlas.job_log import job_log
@@ -20,7 +19,7 @@ def main(dataset_file: Path, output: Path, spec: RivalSpec) -> None:
 
 
 if "snakemake" in globals():
-    limit = kernel_memory(snakemake.resources.mem_mb)
+    limit = snakemake.resources.kernels_mb * 2**20
     with job_log(snakemake.log[0], f"regress_rivals {dict(snakemake.wildcards)}"), memory_limited(limit):
         main(
             Path(snakemake.input.dataset),

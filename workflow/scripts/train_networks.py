@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from ntk_atlas.config.jobs import kernel_memory
 from ntk_atlas.cubes.init_scales import join_init_scales
 from ntk_atlas.cubes.network_row import network_row
 from ntk_atlas.datasets.store import dataset_digest, load_dataset
@@ -26,7 +25,7 @@ def main(dataset_file: Path, output: Path, spec: TrainSpec, units: Path, unit_so
 
 
 if "snakemake" in globals():
-    limit = kernel_memory(snakemake.resources.mem_mb)
+    limit = snakemake.resources.kernels_mb * 2**20
     job = f"train_networks {snakemake.wildcards.experiment} {snakemake.wildcards.row}"
     with job_log(snakemake.log[0], job), memory_limited(limit):
         main(
