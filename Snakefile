@@ -32,6 +32,9 @@ if STUDY.claims is not None:
     include: "workflow/rules/claims.smk"
 
 
+SOURCES.keep()
+
+
 localrules:
     all,
 

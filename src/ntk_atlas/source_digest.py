@@ -2,28 +2,94 @@
 
 A workflow engine sees the script of a rule, not the modules that the script imports. So each rule has this digest
 as a parameter: an edit that can change its numbers changes the digest, and no other edit does.
+
+A file is parsed once for all scripts. What parsing gave can be kept between runs (`SourceMemory`), by the content of
+the file: each job on a cluster starts an interpreter that asks for all digests again.
 """
 
 import ast
+import contextlib
 import hashlib
+import json
+import os
+import sys
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 PACKAGE = "ntk_atlas"
 
 
-def source_files(script: Path, package: Path) -> tuple[Path, ...]:
+class ParsedFile(NamedTuple):
+    """What a file's text says, whatever its formatting."""
+
+    digest: str
+    """Of its syntax tree without docstrings."""
+    names: tuple[str, ...]
+    """Dotted names of the package that it imports: modules, or names in them."""
+
+
+class SourceMemory:
+    """What parsing gave, by the content of files; in a JSON file if there is one to be kept."""
+
+    def __init__(self, path: Path | None = None):
+        """Reads what was kept; a file that is damaged counts as empty.
+
+        Args:
+            path: where to keep it.
+        """
+        self.path = path
+        self._parsed: dict[str, ParsedFile] = {}
+        self._found: dict[tuple[str, Path], tuple[Path, ...]] = {}
+        self._changed = False
+        # What parsing gives depends on Python's syntax trees and on the code below.
+        self._parser = f"{sys.version_info[:2]} ".encode() + Path(__file__).read_bytes()
+        if path is not None:
+            with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+                kept = json.loads(path.read_text())
+                self._parsed = {key: ParsedFile(str(digest), tuple(names)) for key, (digest, names) in kept.items()}
+
+    def parsed(self, file: Path, package: Path) -> ParsedFile:
+        """What a file says, parsed if it is new."""
+        content = file.read_bytes()
+        lazy = file.name == "__init__.py" and file.is_relative_to(package)
+        key = hashlib.sha256(b"%s %d %s" % (self._parser, lazy, content)).hexdigest()
+        if key not in self._parsed:
+            self._parsed[key] = _parse(content, lazy)
+            self._changed = True
+        return self._parsed[key]
+
+    def module_files(self, name: str, package: Path) -> tuple[Path, ...]:
+        """The files that Python runs to import a dotted name: `__init__` of each package above it, and its module."""
+        if (name, package) not in self._found:
+            self._found[name, package] = _module_files(name, package)
+        return self._found[name, package]
+
+    def keep(self) -> None:
+        """Writes what is new, if there is a place for it and it can be written: without it runs start slower."""
+        if self.path is None or not self._changed:
+            return
+        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+        with contextlib.suppress(OSError):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(json.dumps(self._parsed))
+            temporary.replace(self.path)
+            self._changed = False
+
+
+def source_files(script: Path, package: Path, memory: SourceMemory | None = None) -> tuple[Path, ...]:
     """The script and all package modules it imports, directly or through others, at any level of the code.
 
     Args:
         script: a Python file that imports from the package by absolute names.
         package: folder of the package.
+        memory: what is known of files already.
 
     Returns:
         The files: the script first, then the modules in the order of their paths. A package's `__init__` belongs
         to each of its modules, as Python runs it on their import; names that it only re-exports lazily do not.
     """
+    memory = SourceMemory() if memory is None else memory
     found: set[Path] = set()
     waiting = [script]
     while waiting:
@@ -31,65 +97,52 @@ def source_files(script: Path, package: Path) -> tuple[Path, ...]:
         if file in found:
             continue
         found.add(file)
-        waiting.extend(_imports(file, package))
+        for name in memory.parsed(file, package).names:
+            waiting.extend(memory.module_files(name, package))
     return (script, *sorted(found - {script}))
 
 
-def source_digest(script: Path, package: Path) -> str:
+def source_digest(script: Path, package: Path, memory: SourceMemory | None = None) -> str:
     """16 hexadecimal digits over the syntax trees of `source_files(script, package)`."""
+    memory = SourceMemory() if memory is None else memory
     digest = hashlib.sha256()
-    for file in source_files(script, package):
+    for file in source_files(script, package, memory):
         name = file.name if file == script else file.relative_to(package).as_posix()
-        digest.update(f"{name}\n{_normalized(file, file.stat().st_mtime_ns)}\n".encode())
+        digest.update(f"{name}\n{memory.parsed(file, package).digest}\n".encode())
     return digest.hexdigest()[:16]
 
 
-def _imports(file: Path, package: Path) -> Iterator[Path]:
-    for node in ast.walk(_tree(file, file.stat().st_mtime_ns)):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        else:
-            continue
-        for name in names:
-            if name.split(".")[0] == PACKAGE and not _is_lazy(file, node, package):
-                yield from _module_files(name.split(".")[1:], package)
-
-
-def _is_lazy(file: Path, node: ast.stmt, package: Path) -> bool:
-    """Whether the import stands in a package's `__getattr__`: it runs only when the name is asked for."""
-    if file.name != "__init__.py" or not file.is_relative_to(package):
-        return False
-    return node not in _tree(file, file.stat().st_mtime_ns).body
-
-
-def _module_files(parts: list[str], package: Path) -> Iterator[Path]:
-    folder = package
-    yield folder / "__init__.py"
-    for part in parts:
-        if (folder / f"{part}.py").is_file():
-            yield folder / f"{part}.py"
-            return
-        folder = folder / part
-        if not folder.is_dir():
-            return
-        yield folder / "__init__.py"
-
-
-@lru_cache(maxsize=1024)
-def _tree(file: Path, _mtime: int) -> ast.Module:
-    return ast.parse(file.read_text())
-
-
-@lru_cache(maxsize=1024)
-def _normalized(file: Path, mtime: int) -> str:
-    tree = ast.parse(file.read_text())
-    for node in ast.walk(tree):
+def _parse(content: bytes, lazy: bool) -> ParsedFile:
+    """Parses a file; of a package's `__init__` (`lazy`), imports inside functions run only when a name is asked for."""
+    tree = ast.parse(content)
+    nodes = list(ast.walk(tree))
+    statements = tree.body if lazy else nodes
+    names = dict.fromkeys(name for node in statements for name in _imported(node) if name.split(".")[0] == PACKAGE)
+    for node in nodes:
         body = getattr(node, "body", None)
         if isinstance(body, list):
             body[:] = [statement for statement in body if not _is_docstring(statement)]
-    return ast.dump(tree)
+    return ParsedFile(hashlib.sha256(ast.dump(tree).encode()).hexdigest(), tuple(names))
+
+
+def _imported(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+        yield node.module
+        yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _module_files(name: str, package: Path) -> tuple[Path, ...]:
+    folder, files = package, [package / "__init__.py"]
+    for part in name.split(".")[1:]:
+        if (folder / f"{part}.py").is_file():
+            return (*files, folder / f"{part}.py")
+        folder = folder / part
+        if not folder.is_dir():
+            break
+        files.append(folder / "__init__.py")
+    return tuple(files)
 
 
 def _is_docstring(node: ast.AST) -> bool:

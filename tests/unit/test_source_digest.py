@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ntk_atlas.source_digest import source_digest, source_files
+import ntk_atlas.source_digest
+from ntk_atlas.source_digest import SourceMemory, source_digest, source_files
 
 REPOSITORY = Path(__file__).parents[2]
 PACKAGE = REPOSITORY / "src" / "ntk_atlas"
@@ -78,3 +79,30 @@ def test_an_edit_reaches_the_scripts_that_import_it_only(copied, module, same, o
     ).read_text() else edit(copied / "ntk_atlas" / module, "\nfrom ", "\nEXTRA = 1\nfrom ")
     assert digest(copied, same) == before[0]
     assert digest(copied, other) != before[1]
+
+
+def test_what_was_parsed_is_kept_by_content(copied, monkeypatch):
+    script, package, path = copied / "scripts/train_networks.py", copied / "ntk_atlas", copied / "kept" / "sources.json"
+    memory = SourceMemory(path)
+    first = source_digest(script, package, memory)
+    memory.keep()
+    parsed = []
+    original = ntk_atlas.source_digest._parse
+    monkeypatch.setattr(ntk_atlas.source_digest, "_parse", lambda *a: parsed.append(a) or original(*a))
+    assert source_digest(script, package, SourceMemory(path)) == first
+    assert not parsed
+    file = package / "streams.py"
+    stamp = file.stat().st_mtime_ns
+    edit(file, ">> 1", ">> 2")
+    os.utime(file, ns=(stamp, stamp))  # as old as before: contents count
+    edited = source_digest(script, package, SourceMemory(path))
+    assert len(parsed) == 1
+    assert edited != first
+    assert edited == source_digest(script, package)
+
+
+def test_a_damaged_memory_counts_as_empty(copied):
+    script, package, path = copied / "scripts/train_networks.py", copied / "ntk_atlas", copied / "sources.json"
+    for text in ("", "{", '{"a": 1}', "[]"):
+        path.write_text(text)
+        assert source_digest(script, package, SourceMemory(path)) == source_digest(script, package)

@@ -17,7 +17,7 @@ os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
 os.environ.update(NTK_ATLAS=str(WORKFLOW))
 
 
-from ntk_atlas.source_digest import source_digest
+from ntk_atlas.source_digest import SourceMemory, source_digest
 from ntk_atlas.study.cells import Row
 from ntk_atlas.study.jobs import (
     empirical_spec,
@@ -76,14 +76,18 @@ def growing(amount):
     return lambda wildcards, attempt: amount * attempt
 
 
+# Digests are asked for at every start, by each job on a cluster too: files are parsed when they are new.
+SOURCES = SourceMemory(Path.cwd() / ".snakemake" / "ntk-atlas" / "sources.json")
+
+
 def source(script):
     """Digest of a rule's script and of all package modules that it imports."""
-    return source_digest(WORKFLOW / "workflow" / "scripts" / script, PACKAGE)
+    return source_digest(WORKFLOW / "workflow" / "scripts" / script, PACKAGE, SOURCES)
 
 
 def module_source(module):
     """Digest of a package module and of all package modules that it imports: what finished units depend on."""
-    return source_digest(PACKAGE / module, PACKAGE)
+    return source_digest(PACKAGE / module, PACKAGE, SOURCES)
 
 
 def thresholds_digest():
