@@ -44,9 +44,8 @@ def test_where_theory_holds_nothing_says_that_it_is_broken():
 
 def test_order_and_columns():
     verdicts = judge_experiment(evidence(), THRESHOLDS)
-    assert (
-        [v.claim for v in verdicts] == list(CLAIMS) == ["A1", "A2", "A3", "A4", "A5", "A6", "A'1", "A'2", "A'3", "A'4"]
-    )
+    names = ["A1", "A2", "A3", "A4", "A5", "A6", "A'1", "A'2", "A'3", "A'4"]
+    assert [v.claim for v in verdicts] == [name for name in CLAIMS if name.startswith("A")] == names
     table = verdict_table(verdicts)
     assert list(table.columns) == COLUMNS
     assert (table["thresholds"] == THRESHOLDS.digest()).all()
