@@ -95,6 +95,9 @@ class TrainingSettings(Settings):
     """How many seeds are trained as one stacked ensemble."""
     threads: PositiveInt = 1
     """Threads of a training job; fixed here, so that numbers do not depend on `--cores`."""
+    max_seconds: PositiveFloat | None = None
+    """Seconds that one unit of training (a cell in one draw, a block of seeds) may take, those of killed runs included;
+    one that takes longer is `timed_out` in the cube and keeps its state: a higher limit lets it go on. Default: none."""
     checkpoints: CheckpointSettings = CheckpointSettings()
     """When kernel and weights are checkpointed."""
 

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -90,6 +91,16 @@ class EmpiricalNTKCheckpoint(pl.Callback):
             self._record(pl_module, trainer.current_epoch)
         if self.path is not None:
             self._write()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint of the Trainer holds of this callback: the records so far."""
+        arrays = {name: [torch.from_numpy(a) for a in getattr(self, name)] for name in ("_kernels", "_weights")}
+        return arrays | {"epochs": list(self.epochs), "member_axis": self._member_axis}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on from the records of a checkpoint."""
+        self.epochs, self._member_axis = list(state_dict["epochs"]), state_dict["member_axis"]
+        self._kernels, self._weights = ([a.numpy() for a in state_dict[name]] for name in ("_kernels", "_weights"))
 
     def _clear(self) -> None:
         self.epochs: list[int] = []

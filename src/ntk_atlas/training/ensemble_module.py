@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -25,6 +26,8 @@ from ntk_atlas.training.unit import UnitData
 
 EVALUATION_CHUNK = 1024
 """Samples a forward pass when networks are evaluated, which bounds its memory."""
+_BUFFERS = tuple(f"offset_{split}" for split in ("train", "validation", "test", "probe"))
+_TENSORS = ("learning_rate", "lambda_max", "selected_predictions", "_loss_weights", "_best_validation")
 
 
 class EnsembleTraining(pl.LightningModule):
@@ -81,6 +84,7 @@ class EnsembleTraining(pl.LightningModule):
         self.history = History()
         self.selected_predictions: Tensor | None = None
         self.losses: list[float] = []
+        self._goes_on = False
 
     def _keep(self, name: str, tensor: Tensor | None) -> None:
         self.register_buffer(name, tensor, persistent=False)
@@ -102,7 +106,13 @@ class EnsembleTraining(pl.LightningModule):
         return torch.optim.SGD(parameters, lr=1.0, momentum=momentum, fused=fused)
 
     def on_train_start(self) -> None:
-        """Measures what depends on the initial network, and records epoch 0."""
+        """Measures what depends on the initial network, and records epoch 0; a training that goes on has done so."""
+        self._optimizer = self.optimizers(use_pl_optimizer=False)
+        self._first_rate = self._optimizer.defaults["lr"]
+        if self._goes_on:
+            for name in _TENSORS:
+                setattr(self, name, getattr(self, name).to(self.device))
+            return
         if self.settings.initial_output == "subtract":
             for split in ("train", "validation", "test", "probe"):
                 setattr(self, f"offset_{split}", self._outputs(split))
@@ -111,8 +121,6 @@ class EnsembleTraining(pl.LightningModule):
         )
         adam = self.settings.optimizer == "adam"
         self._loss_weights = torch.ones_like(self.learning_rate) if adam else self.learning_rate.clone()
-        self._optimizer = self.optimizers(use_pl_optimizer=False)
-        self._first_rate = self._optimizer.defaults["lr"]
         self._best_validation = torch.full_like(self.learning_rate, torch.inf)
         self._record(0)
 
@@ -163,6 +171,20 @@ class EnsembleTraining(pl.LightningModule):
         """Records the state that stopped members keep, if training ended before its last epoch."""
         if self.history.epochs[-1] < self.epochs[-1]:
             self._record(self.trainer.current_epoch)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds what weights and optimizer do not hold of a training in progress."""
+        state = {name: getattr(self, name) for name in (*_BUFFERS, *_TENSORS)}
+        checkpoint["ensemble"] = state | {"members": self.members.state(), "history": self.history.state()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes up a training in progress."""
+        state = checkpoint["ensemble"]
+        for name in (*_BUFFERS, *_TENSORS):
+            setattr(self, name, state[name])
+        self.members.load_state(state["members"])
+        self.history.load_state(state["history"])
+        self._goes_on = True
 
     def progress(self) -> str:
         """Returns the losses as text for a log line."""

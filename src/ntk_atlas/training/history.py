@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
 
@@ -26,6 +27,16 @@ class History:
         """Adds the metrics of one epoch."""
         self.epochs.append(epoch)
         self._records.append({name: value.cpu().double().numpy() for name, value in metrics.items()})
+
+    def state(self) -> dict[str, list]:
+        """Returns everything that `load_state` needs, as tensors and plain values."""
+        records = [{name: torch.from_numpy(value) for name, value in record.items()} for record in self._records]
+        return {"epochs": list(self.epochs), "records": records}
+
+    def load_state(self, state: dict[str, list]) -> None:
+        """Goes on from what `state` returned."""
+        self.epochs = list(state["epochs"])
+        self._records = [{name: value.numpy() for name, value in record.items()} for record in state["records"]]
 
     def at(self, scheduled: Sequence[int]) -> dict[str, np.ndarray]:
         """Returns the metrics by name at the scheduled epochs, `(S, E, ...)` each."""

@@ -4,6 +4,8 @@ import math
 import sys
 from collections.abc import Sequence
 
+_STATE = ("active", "diverged", "stop_epoch", "_limits")
+
 
 class Members:
     """The fate of each member; a member that is stopped once stays stopped.
@@ -21,6 +23,15 @@ class Members:
         self.active, self.diverged = [True] * n_members, [False] * n_members
         self.stop_epoch = [n_epochs] * n_members
         self._limits: list[float] = []
+
+    def state(self) -> dict[str, list]:
+        """Returns everything that `load_state` needs, as plain lists."""
+        return {name: list(getattr(self, name)) for name in _STATE}
+
+    def load_state(self, state: dict[str, list]) -> None:
+        """Goes on from what `state` returned."""
+        for name in _STATE:
+            setattr(self, name, list(state[name]))
 
     def update(self, losses: Sequence[float], mses: Sequence[float] | None, epoch: int) -> list[int]:
         """Stops the members that diverged or are done.

@@ -3,7 +3,6 @@
 import dataclasses
 import logging
 import tempfile
-import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from ntk_atlas.training.callbacks import EmpiricalNTKCheckpoint, ProgressLog
 from ntk_atlas.training.ensemble_module import EnsembleTraining
 from ntk_atlas.training.history import latest_record
 from ntk_atlas.training.rate_choice import best_of_rates, n_rates, repeated
+from ntk_atlas.training.resume import Resume, TrainingState, TrainingTimedOut
 from ntk_atlas.training.schedule import scheduled_epochs, selected_checkpoint
 from ntk_atlas.training.unit import TrainedUnit, UnitData
 
@@ -39,6 +39,7 @@ def train_unit(
     n_epochs: int,
     batch_labels: Sequence[Sequence[Label]],
     lambda_max: float | None = None,
+    resume: Resume | None = None,
 ) -> TrainedUnit:
     """Trains the members of a stack on one training set.
 
@@ -56,6 +57,8 @@ def train_unit(
         batch_labels: the labels of each member's stream of batch orders.
         lambda_max: for `learning_rate.of: infinite_ntk`, the largest eigenvalue of the full infinite-width Gram on
             the training set.
+        resume: where the state of the training is kept while it runs. If a killed call with the same arguments left
+            one there, the training goes on from it, with the numbers that it would have had without the kill.
 
     Returns:
         Errors, kernels and weights at the scheduled epochs, and what became of each member.
@@ -63,8 +66,9 @@ def train_unit(
     Raises:
         ValueError: if the labels are not one a member, cross-entropy has no classes, or `lambda_max` is missing
             or not asked for.
+        TrainingTimedOut: if it takes longer than `settings.max_seconds`; its state is kept.
     """
-    started = time.perf_counter()
+    state = TrainingState(resume, max_seconds=settings.max_seconds)
     _check(network, data, settings, batch_labels, lambda_max)
     dtype = getattr(torch, settings.dtype)
     network.to(dtype)
@@ -90,16 +94,19 @@ def train_unit(
         keep_weights=settings.checkpoints.weights == "scheduled",
     )
     first_weights = runs.weights().cpu().numpy()
+    found = state.found()
     with precise_math(threads=settings.threads), quiet_lightning():
-        callbacks = [ntk, ProgressLog(describe=methodcaller("progress"))]
-        lean_trainer(n_epochs, callbacks).fit(module)
+        callbacks = [ntk, ProgressLog(describe=methodcaller("progress")), state]
+        lean_trainer(n_epochs, callbacks).fit(module, ckpt_path=found, weights_only=True)
+    if state.timed_out:
+        raise TrainingTimedOut(f"stopped after {state.seconds:.0f} s, of {settings.max_seconds:g} s allowed")
     if ntk.keep_weights:
         weights, weight_epochs = ntk.weights[:, latest_record(ntk.epochs, epochs)], np.asarray(epochs)
     else:
         weights = np.stack([first_weights, runs.weights().cpu().numpy()], axis=1)
         weight_epochs = np.array([0, n_epochs])
     kernels = ntk.kernels[:, latest_record(ntk.epochs, epochs)]
-    unit = _result(module, kernels, weights, weight_epochs, time.perf_counter() - started)
+    unit = _result(module, kernels, weights, weight_epochs, state.seconds)
     unit = best_of_rates(unit, n_runs)
     if n_runs > 1:
         network.load_weights(torch.as_tensor(unit.weights[:, -1]))
@@ -129,7 +136,7 @@ def lean_trainer(n_epochs: int, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
         callbacks=list(callbacks),
         deterministic="warn",
         logger=False,
-        enable_checkpointing=False,
+        enable_checkpointing=any(isinstance(callback, pl.callbacks.Checkpoint) for callback in callbacks),
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,

@@ -1,0 +1,118 @@
+"""A training in progress, kept on disk: what was killed goes on from its last state, with the same numbers."""
+
+import logging
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+log = logging.getLogger(__name__)
+
+_SAVING_SHARE = 0.05
+
+
+class TrainingTimedOut(Exception):
+    """A training that reached its time limit before its end; its state is kept, and more time lets it go on."""
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Where the state of a training in progress is kept, and how often it is written."""
+
+    path: Path
+    """The file; its name must stand for everything that the training depends on."""
+    every: float = 60.0
+    """Seconds between two writings, at least; a training that is shorter writes nothing. Writing takes 5 % of the
+    time at most: a large state is written less often."""
+
+
+class TrainingState(pl.callbacks.Checkpoint):
+    """Writes the whole state of a training at the end of an epoch, and stops the training at its time limit.
+
+    The state is Lightning's checkpoint: weights, optimizer, epoch, callbacks (recorded kernels) and what the module
+    adds (histories, fate of the members). Batch orders are functions of the epoch, so nothing random is left out.
+
+    Attributes:
+        timed_out: whether the time limit ended the training.
+    """
+
+    def __init__(self, resume: Resume | None, *, max_seconds: float | None = None):
+        """Sets up the callback.
+
+        Args:
+            resume: where the state is kept; None keeps none.
+            max_seconds: limit of the training's wall time, that of killed calls (up to their last state) included.
+        """
+        super().__init__()
+        self.resume, self.max_seconds = resume, max_seconds
+        self.timed_out, self._seconds_before = False, 0.0
+        self._started = time.perf_counter()
+        self._next_writing = self._started + (resume.every if resume else 0.0)
+
+    @property
+    def seconds(self) -> float:
+        """Wall seconds of the training so far."""
+        return self._seconds_before + time.perf_counter() - self._started
+
+    def found(self) -> Path | None:
+        """The state to go on from; one that cannot be read is named and removed.
+
+        Raises:
+            TrainingTimedOut: if that training has used up its time.
+        """
+        if self.resume is None or not self.resume.path.is_file():
+            return None
+        path = self.resume.path
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            seconds, epoch = float(state["callbacks"][self.state_key]["seconds"]), int(state["epoch"]) + 1
+        except Exception as error:  # whatever a damaged or foreign file makes of unpickling
+            log.warning("%s is damaged (%s): it is removed and the training starts anew", path, type(error).__name__)
+            path.unlink()
+            return None
+        if self.max_seconds is not None and seconds >= self.max_seconds:
+            raise TrainingTimedOut(f"stopped at epoch {epoch} after {seconds:.0f} s, of {self.max_seconds:g} s allowed")
+        log.info("going on from epoch %d, reached in %.0f s", epoch, seconds)
+        return path
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Writes the state if it is time; as a `Checkpoint`, after the module and all other callbacks."""
+        if trainer.should_stop or trainer.current_epoch + 1 >= trainer.max_epochs:
+            return  # the end is near: its result follows
+        self.timed_out = self.max_seconds is not None and self.seconds >= self.max_seconds
+        now = time.perf_counter()
+        if self.resume is not None and (self.timed_out or now >= self._next_writing):
+            self._write(trainer)
+            cost = time.perf_counter() - now
+            self._next_writing = now + cost + max(self.resume.every, cost / _SAVING_SHARE)
+        if self.timed_out:
+            trainer.should_stop = True
+
+    def finished(self) -> None:
+        """Removes the state: the result is on disk."""
+        if self.resume is not None:
+            self.resume.path.unlink(missing_ok=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the state holds of this callback."""
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes up the clock where it stood."""
+        self._seconds_before = state_dict["seconds"]
+
+    def _write(self, trainer: pl.Trainer) -> None:
+        path = self.resume.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            trainer.save_checkpoint(temporary, weights_only=False)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
