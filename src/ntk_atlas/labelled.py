@@ -40,6 +40,11 @@ class LabelledArrays:
         return self.arrays[name].values
 
 
+def filled(shape: Sequence[int], dtype: np.dtype | str) -> np.ndarray:
+    """An array of what stands for "not there": NaN for floats, −1 for integers."""
+    return np.full(shape, np.nan if np.dtype(dtype).kind == "f" else -1, dtype=dtype)
+
+
 def write_labelled(contents: LabelledArrays, path: str | Path) -> None:
     """Writes compressed NetCDF-4, whole or not at all: under a temporary name first, then renamed.
 

@@ -12,8 +12,13 @@ class Status(IntEnum):
     DIVERGED = 2
     JITTERED = 3
     SINGULAR = 4
+    TIMED_OUT = 5
 
     @property
     def meaning(self) -> str:
         """One word-group a flag, as CF's `flag_meanings` wants it."""
         return self.name.lower()
+
+
+NOT_TRAINED = (int(Status.MISSING), int(Status.TIMED_OUT))
+"""Flags of networks that have no result, or not yet."""

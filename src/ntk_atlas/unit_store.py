@@ -2,19 +2,24 @@
 
 A unit lies at `<folder>/<unit>/<digest>/seeds-<first>-<last>.npz`. The digest names everything its numbers depend
 on, so a unit found is a unit that is right; the file is written under a temporary name and renamed, so a unit
-found is whole. The store lies beside the outputs that Snakemake declares, and deletes, around it.
+found is whole. The store lies beside the outputs that Snakemake declares, and deletes, around it. Beside a unit that
+is not finished may lie `progress-seeds-….ckpt`, from which its work goes on, and `timed_out-seeds-…`, which says that
+it was stopped.
 """
 
 import hashlib
 import json
 import logging
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+
+from ntk_atlas.labelled import filled
 
 log = logging.getLogger(__name__)
 
@@ -37,18 +42,37 @@ class UnitStore:
         """Where a block of seeds of a unit lies."""
         return self.folder / unit / digest / f"seeds-{'-'.join(map(str, seeds))}.npz"
 
+    def progress(self, unit: str, digest: str, seeds: Sequence[int]) -> Path:
+        """Where the state of a block under way lies; it is removed when the block is finished."""
+        return self.path(unit, digest, seeds).with_name(f"progress-seeds-{'-'.join(map(str, seeds))}.ckpt")
+
     def finished(self, unit: str, digest: str) -> dict[tuple[int, ...], Path]:
         """The finished blocks of a unit: seeds → file."""
         files = sorted((self.folder / unit / digest).glob("seeds-*.npz"))
-        return {tuple(map(int, file.stem.split("-")[1:])): file for file in files}
+        return {seeds: file for file in files if (seeds := _seeds_of(file))}
 
-    def missing(self, unit: str, digest: str, seeds: Sequence[int]) -> tuple[int, ...]:
-        """Those of `seeds` that no readable finished block has; a damaged file is named and removed."""
+    def done(self, unit: str, digest: str, seeds: Sequence[int]) -> tuple[int, ...]:
+        """Those of `seeds` that a finished block has, by its name."""
+        there = {seed for block in self.finished(unit, digest) for seed in block}
+        return tuple(seed for seed in seeds if seed in there)
+
+    def missing(self, unit: str, digest: str, seeds: Sequence[int], names: Sequence[str] = ()) -> tuple[int, ...]:
+        """Those of `seeds` that no finished block has; a damaged file is named and removed.
+
+        Args:
+            unit: name of the unit.
+            digest: digest of what it depends on.
+            seeds: the seeds wanted.
+            names: arrays that a block must hold; one without them is not of this store.
+
+        Returns:
+            The seeds.
+        """
         done = set()
         for block, file in self.finished(unit, digest).items():
             try:
                 with np.load(file, allow_pickle=False) as arrays:
-                    intact = arrays.zip.testzip() is None
+                    intact = arrays.zip.testzip() is None and set(names) <= set(arrays.files)
             except (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile):
                 intact = False
             if intact:
@@ -58,19 +82,38 @@ class UnitStore:
                 file.unlink()
         return tuple(seed for seed in seeds if seed not in done)
 
+    def mark_timed_out(self, unit: str, digest: str, seeds: Sequence[int]) -> None:
+        """Says that a block reached its time limit; the mark goes when it is finished."""
+        mark = self._mark(unit, digest, seeds)
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+
+    def timed_out(self, unit: str, digest: str) -> tuple[int, ...]:
+        """Seeds of a unit that are not finished because they reached their time limit."""
+        marks = (self.folder / unit / digest).glob("timed_out-seeds-*")
+        stopped = {seed for mark in marks for seed in _seeds_of(mark)}
+        return tuple(sorted(stopped - set(self.done(unit, digest, sorted(stopped)))))
+
     def save(self, unit: str, digest: str, seeds: Sequence[int], arrays: Mapping[str, np.ndarray]) -> Path:
         """Writes a finished block; arrays have the seeds on their first axis where they depend on the seed."""
         path = self.path(unit, digest, seeds)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        with temporary.open("wb") as file:
-            np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        try:
+            with temporary.open("wb") as file:
+                np.savez(file, **arrays)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        for beside in (self.progress(unit, digest, seeds), self._mark(unit, digest, seeds)):
+            beside.unlink(missing_ok=True)
         return path
 
-    def load(self, unit: str, digest: str, seeds: Sequence[int], names: Sequence[str]) -> Arrays:
+    def load(
+        self, unit: str, digest: str, seeds: Sequence[int], names: Sequence[str], *, partial: bool = False
+    ) -> Arrays:
         """Arrays of the given seeds, in their order, joined from the blocks that hold them.
 
         Args:
@@ -78,29 +121,47 @@ class UnitStore:
             digest: digest of what it depends on.
             seeds: the seeds wanted.
             names: arrays with the seeds on their first axis.
+            partial: whether seeds may be missing: they are NaN, or −1 in integers.
 
         Returns:
-            The arrays by name, `(len(seeds), ...)`.
+            The arrays by name, `(len(seeds), ...)`; none if all seeds are missing.
 
         Raises:
-            FileNotFoundError: if a seed is in no block; the message says how to get it back.
+            FileNotFoundError: if a seed is in no block, and may not be; the message says how to get it back.
         """
         place = {}
         for block, file in self.finished(unit, digest).items():
             place.update({seed: (file, index) for index, seed in enumerate(block)})
         absent = [seed for seed in seeds if seed not in place]
-        if absent:
+        if absent and not partial:
             raise FileNotFoundError(
                 f"{self.folder / unit / digest} has no seed {', '.join(map(str, absent))}: it was removed after "
                 "it had been computed; delete the row's declared output and run again"
             )
         pieces: dict[str, list[np.ndarray]] = {name: [] for name in names}
         opened: dict[Path, Arrays] = {}
-        for seed in seeds:
+        for seed in [seed for seed in seeds if seed in place]:
             file, index = place[seed]
             if file not in opened:
                 with np.load(file, allow_pickle=False) as arrays:
                     opened[file] = {name: arrays[name] for name in names}
             for name in names:
                 pieces[name].append(opened[file][name][index])
-        return {name: np.stack(values) for name, values in pieces.items()}
+        if not opened:
+            return {}
+        if not absent:
+            return {name: np.stack(values) for name, values in pieces.items()}
+        there, joined = [index for index, seed in enumerate(seeds) if seed in place], {}
+        for name, values in pieces.items():
+            joined[name] = filled((len(seeds), *values[0].shape), values[0].dtype)
+            joined[name][there] = values
+        return joined
+
+    def _mark(self, unit: str, digest: str, seeds: Sequence[int]) -> Path:
+        return self.path(unit, digest, seeds).with_name(f"timed_out-seeds-{'-'.join(map(str, seeds))}")
+
+
+def _seeds_of(file: Path) -> tuple[int, ...]:
+    """The seeds in the name of a block; none in a name that no block has."""
+    match = re.fullmatch(r"(?:timed_out-)?seeds-(\d+(?:-\d+)*)(?:\.npz)?", file.name)
+    return tuple(map(int, match[1].split("-"))) if match else ()

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 from test_training_unit import assert_same, build, train, training
 
-from ntk_atlas.training.resume import Resume, TrainingState, TrainingTimedOut
+from ntk_atlas.training.resume import Resume, TrainingState, TrainingTimedOutError
 
 VARIANTS = {
     "full batch": {"optimizer": "momentum"},
@@ -25,7 +25,7 @@ VARIANTS = {
 }
 
 
-class Kill(Exception):
+class KilledError(Exception):
     """Stands for `kill -9`: what follows the end of this epoch never happens."""
 
 
@@ -36,13 +36,13 @@ def until(epoch, monkeypatch, *arguments, **keywords):
     def dying(self, trainer, pl_module):
         write(self, trainer, pl_module)
         if trainer.current_epoch + 1 == epoch:
-            raise Kill
+            raise KilledError
 
     with monkeypatch.context() as patch:
         patch.setattr(TrainingState, "on_train_epoch_end", dying)
         try:
             train(*arguments, **keywords)
-        except Kill:
+        except KilledError:
             return True
     return False
 
@@ -124,18 +124,18 @@ def test_a_training_that_takes_too_long_keeps_its_state_and_goes_on_with_more_ti
     resume, endless = Resume(tmp_path / "state.ckpt", every=60), 5_000_000
     few = {"epochs": (0, 2), "weights": "ends"}
     limited = settings({}, endless, checkpoints=few, max_seconds=0.3)
-    with pytest.raises(TrainingTimedOut, match=r"of 0\.3 s allowed"):
+    with pytest.raises(TrainingTimedOutError, match=r"of 0\.3 s allowed"):
         train(network(), limited, resume=resume)
     assert resume.path.is_file()
     start = time.perf_counter()
-    with pytest.raises(TrainingTimedOut, match="stopped at epoch"):
+    with pytest.raises(TrainingTimedOutError, match="stopped at epoch"):
         train(network(), limited, resume=resume)
     assert time.perf_counter() - start < 0.3
 
 
 def test_with_more_time_it_ends_as_if_it_had_had_it_from_the_start(tmp_path):
     resume = Resume(tmp_path / "state.ckpt", every=60)
-    with pytest.raises(TrainingTimedOut):
+    with pytest.raises(TrainingTimedOutError):
         train(network(), settings({}, max_seconds=1e-9), resume=resume)
     again = train(network(), settings({}, max_seconds=600.0), resume=resume)
     assert_same(train(network(), settings({})), again, exact=True)

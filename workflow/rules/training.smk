@@ -17,6 +17,7 @@ rule train_networks:
     resources:
         mem_mb=growing(KERNEL_JOB_MB),
         kernels_mb=STUDY.jobs.kernels_mb,
+        save_seconds=STUDY.jobs.save_training_seconds,
         runtime=growing(240),
     params:
         spec=spec(train_spec, "row"),

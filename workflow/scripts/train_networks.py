@@ -14,13 +14,14 @@ from ntk_atlas.study.specs import TrainSpec
 from ntk_atlas.unit_store import UnitStore
 
 
-def main(dataset_file: Path, output: Path, spec: TrainSpec, units: Path, unit_source: str) -> None:
+def main(dataset_file: Path, output: Path, spec: TrainSpec, units: Path, unit_source: str, save_every: float) -> None:
     dataset = load_dataset(dataset_file)
     data_digest, parts = dataset_digest(dataset), {}
     with precise_math(threads=spec.training.threads):
         for scale, part in spec.per_init_scale().items():
             store = UnitStore(units / part.row.name)
-            parts[scale] = network_row(part, store, train_row(part, dataset, data_digest, store, unit_source))
+            digests = train_row(part, dataset, data_digest, store, unit_source, save_every=save_every)
+            parts[scale] = network_row(part, store, digests)
     write_labelled(join_init_scales(spec, parts), output)
 
 
@@ -34,4 +35,5 @@ if "snakemake" in globals():
             TrainSpec.model_validate_json(snakemake.params.spec),
             Path(snakemake.params.units),
             snakemake.params.unit_source,
+            snakemake.resources.save_seconds,
         )

@@ -5,7 +5,7 @@ import xarray as xr
 
 from ntk_atlas.claims.estimates import Estimate, from_replicates
 from ntk_atlas.scaling_laws.intervals import finite_mean
-from ntk_atlas.status import Status
+from ntk_atlas.status import NOT_TRAINED, Status
 
 ONE_DRAW = "one draw: the interval is over networks only"
 
@@ -17,7 +17,7 @@ def at_largest_n(cube: xr.Dataset) -> xr.Dataset:
 
 def trained(cube: xr.Dataset, values: xr.DataArray) -> xr.DataArray:
     """The values of networks that were trained to the end; others are NaN."""
-    return values.where(~cube["status"].isin([int(Status.DIVERGED), int(Status.MISSING)]))
+    return values.where(~cube["status"].isin([int(Status.DIVERGED), *NOT_TRAINED]))
 
 
 def final_values(cube: xr.Dataset, name: str) -> xr.DataArray:

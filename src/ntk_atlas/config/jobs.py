@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from ntk_atlas.config.base import Settings
 
@@ -25,6 +25,10 @@ class JobSettings(Settings):
     rivals_per_job: PositiveInt = 1
     """How many rival kernels a job regresses with: on small data a job's start costs more than its kernels. Another
     value regresses with the rivals anew, to the same numbers."""
+
+    save_training_seconds: NonNegativeInt = 60
+    """Seconds of training after which its state is written, from which it goes on after a kill: 0 writes it after
+    every epoch, but never more often than 5 % of the time allow. Shorter trainings write nothing."""
 
     @property
     def kernels_mb(self) -> int:

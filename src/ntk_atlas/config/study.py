@@ -44,6 +44,9 @@ class ExperimentSettings(Settings):
     """Untrained networks, for the randomness of the kernel at initialization; none by default."""
     output_variance: OutputVarianceSettings | None = None
     """Variance of outputs over initializations, predicted and measured; none by default."""
+    max_failed_share: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
+    """Share of networks that may fail (diverge, be timed out or missing) before the cube is not assembled; with the
+    default a cube is made of whatever there is."""
     show: tuple[FigureName, ...] | None = None
     """Which figures are drawn; by default all that these settings give anything to show for."""
 

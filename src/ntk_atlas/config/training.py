@@ -97,7 +97,8 @@ class TrainingSettings(Settings):
     """Threads of a training job; fixed here, so that numbers do not depend on `--cores`."""
     max_seconds: PositiveFloat | None = None
     """Seconds that one unit of training (a cell in one draw, a block of seeds) may take, those of killed runs included;
-    one that takes longer is `timed_out` in the cube and keeps its state: a higher limit lets it go on. Default: none."""
+    one that takes longer is `timed_out` in the cube and keeps its state, so that a higher limit lets it go on. None by
+    default."""
     checkpoints: CheckpointSettings = CheckpointSettings()
     """When kernel and weights are checkpointed."""
 

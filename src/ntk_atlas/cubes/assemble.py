@@ -10,10 +10,10 @@ import xarray as xr
 from ntk_atlas.config.predictors import AROUND, EPOCHS, curve_names, stand_ins
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.config.training import TrainingSettings
+from ntk_atlas.cubes.failures import check_failures
 from ntk_atlas.cubes.kernel_measures import row_measures
 from ntk_atlas.cubes.movement import kernel_movement, movement_at_equal_loss
 from ntk_atlas.cubes.netcdf import read_netcdf, read_rows
-from ntk_atlas.cubes.network_row import filled
 from ntk_atlas.cubes.schema import (
     CELL,
     COORDINATES,
@@ -29,6 +29,7 @@ from ntk_atlas.cubes.schema import (
     Variable,
     status_attributes,
 )
+from ntk_atlas.labelled import filled
 from ntk_atlas.phases.phase import phase_of
 from ntk_atlas.status import Status
 from ntk_atlas.study.cells import Row
@@ -68,6 +69,9 @@ def assemble_cube(
 
     Returns:
         The cube; variables have the dimensions they depend on and no others, what is missing is NaN or `missing`.
+
+    Raises:
+        ValueError: if no network is finished, or more failed than the settings allow.
     """
     grid = experiment.grid
     place = {
@@ -79,8 +83,13 @@ def assemble_cube(
     cube = xr.Dataset(coords=_coordinates(experiment))
     pieces: dict[str, dict[tuple[int, ...], xr.DataArray]] = {}
     for row, dataset in read_rows(network_rows, drop=("test_predictions", "probe_predictions")):
+        if "probe_kernels" not in dataset:  # no network of the row is finished
+            _collect(pieces, dataset[["status"]], place[row])
+            continue
         measured = dataset.merge(row_measures(dataset, targets)).merge(kernel_movement(dataset, labels))
         _collect(pieces, measured.drop_vars(["probe_kernels", "unit_digest"]).rename(ROW_NAMES), place[row])
+    if "train_mse" not in pieces:
+        raise ValueError("no network is finished: there is nothing to assemble; see the status of the cells")
     along_training = ("linearized_predictions", "linearized_train_mse", "test_predictions", "epoch")
     for row, dataset in read_rows(linearized_rows, drop=along_training):
         _collect(pieces, dataset, place[row])
@@ -95,8 +104,10 @@ def assemble_cube(
     for file in rival_predictions:
         cube = cube.merge(read_netcdf(file).drop_attrs(deep=False))
     found = [str(name).removeprefix("test_mse_") for name in cube.data_vars]
-    cube = cube.assign_coords(predictor=["network", *curve_names(experiment.regression.predictors, found)])
+    named = curve_names(experiment.regression.predictors, found)
+    cube = cube.assign_coords(predictor=["network", *[name for name in named if name in found]])
     cube["status"] = _status(cube, experiment.training)
+    check_failures(cube["status"].values, experiment.max_failed_share)
     cube["zero_train_mse"] = ("n_train", "draw"), np.asarray(zero_train_mse, dtype=np.float64)
     cube = cube.merge(movement_at_equal_loss(cube, experiment.movement.equal_loss))
     classes = np.full(targets.shape[:2], NO_CLASS) if labels is None else labels
@@ -145,9 +156,14 @@ def _on_grid(
 
 
 def _join_scales(scales: Mapping[float, xr.Dataset], configured: Sequence[float]) -> xr.Dataset:
-    ordered = [scales[scale].drop_attrs(deep=False) for scale in configured]
+    there = [scale for scale in configured if scale in scales]
+    ordered = [scales[scale].drop_attrs(deep=False) for scale in there]
     joined = xr.concat(ordered, dim="init_scale", join="exact", coords="minimal", compat="equals")
-    joined = joined.assign_coords(init_scale=np.array(configured))
+    joined = joined.assign_coords(init_scale=np.array(there))
+    if len(there) < len(configured):
+        joined = xr.Dataset(
+            {n: a.reindex(init_scale=configured, fill_value=filled((), a.dtype).item()) for n, a in joined.items()}
+        )
     order = ("depth", "width", "init_scale", "n_train", "draw", "ridge")
     return joined.transpose(*[dim for dim in order if dim in joined.dims])
 

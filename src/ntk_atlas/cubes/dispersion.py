@@ -14,7 +14,7 @@ from ntk_atlas.cubes.dispersion_schema import (
     DISPERSION_THEORY,
 )
 from ntk_atlas.cubes.netcdf import read_netcdf
-from ntk_atlas.cubes.network_row import filled
+from ntk_atlas.labelled import filled
 from ntk_atlas.phases.phase import phase_of
 
 

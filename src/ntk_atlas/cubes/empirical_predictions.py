@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ntk_atlas.config.predictors import EPOCHS, PRETRAINED
-from ntk_atlas.cubes.network_row import filled
+from ntk_atlas.cubes.network_row import joined_epochs, unit_epochs
 from ntk_atlas.cubes.predictions import labelled_predictions
-from ntk_atlas.labelled import LabelledArrays
+from ntk_atlas.labelled import LabelledArrays, filled
 from ntk_atlas.regression.regress import NestedRegression
 from ntk_atlas.stages.regress_row import RowDigests, RowStores
 from ntk_atlas.stages.regression_arrays import REGRESSION_FIELDS
@@ -20,7 +20,7 @@ _RIDGES = len(NestedRegression.RIDGE_POLICIES)
 
 
 def empirical_predictions(spec: EmpiricalSpec, stores: RowStores, digests: RowDigests) -> LabelledArrays:
-    """Joins the units of a row's empirical kernels; what a kernel is not regressed on is NaN."""
+    """Joins the units of a row's empirical kernels; what a kernel is not regressed on, or not yet, is NaN."""
     curves = _initial(spec, stores.initial, digests.initial) if spec.has_initial else {}
     curves |= _trained(spec, stores.trained, digests.trained)
     for m in spec.pretrained_sizes:
@@ -54,7 +54,7 @@ def _trained(spec: EmpiricalSpec, store: UnitStore, digests: Mapping[Unit, str])
     names = _names(spec, spec.trained_predictors)
     joined: Arrays = {}
     for unit, digest in digests.items():
-        for name, values in store.load(unit.name, digest, range(spec.seeds), names).items():
+        for name, values in store.load(unit.name, digest, range(spec.seeds), names, partial=True).items():
             whole = joined.setdefault(name, _empty(spec, values.dtype))
             whole[spec.n_train.index(unit.n_train), unit.draw] = values[..., 0]
     return joined
@@ -64,7 +64,8 @@ def _pretrained(spec: EmpiricalSpec, store: UnitStore, digests: Mapping[Unit, st
     joined: Arrays = {}
     for unit, digest in digests.items():
         at = [i for i, n in enumerate(spec.n_train) if n >= unit.n_train]
-        for name, values in store.load(unit.name, digest, range(spec.seeds), _names(spec, [predictor])).items():
+        arrays = store.load(unit.name, digest, range(spec.seeds), _names(spec, [predictor]), partial=True)
+        for name, values in arrays.items():
             whole = joined.setdefault(name, _empty(spec, values.dtype))
             whole[at, unit.draw] = np.moveaxis(values, -1, 0)  # (seed, ridge, n_train)
     return joined
@@ -72,11 +73,15 @@ def _pretrained(spec: EmpiricalSpec, store: UnitStore, digests: Mapping[Unit, st
 
 def _epochs(spec: EmpiricalSpec, store: UnitStore, digests: Mapping[Unit, str]) -> tuple[list[int], Arrays]:
     names = _names(spec, [EPOCHS])
-    loaded = {unit: store.load(unit.name, d, range(spec.seeds), [*names, "epochs"]) for unit, d in digests.items()}
-    epochs = sorted({int(epoch) for arrays in loaded.values() for epoch in arrays["epochs"][0]})
+    loaded = {
+        unit: store.load(unit.name, digest, range(spec.seeds), [*names, "epochs"], partial=True)
+        for unit, digest in digests.items()
+    }
+    loaded = {unit: arrays for unit, arrays in loaded.items() if arrays}
+    epochs = joined_epochs(loaded)
     joined: Arrays = {}
     for unit, arrays in loaded.items():
-        at = np.searchsorted(epochs, arrays["epochs"][0])
+        at = np.searchsorted(epochs, unit_epochs(arrays))
         for name in names:
             whole = joined.setdefault(name, _empty(spec, arrays[name].dtype, len(epochs)))
             # (seed, ridge, epoch) → (seed, epoch, ridge)

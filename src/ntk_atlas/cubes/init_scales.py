@@ -4,19 +4,19 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ntk_atlas.cubes.network_row import filled
-from ntk_atlas.labelled import LabelledArray, LabelledArrays
+from ntk_atlas.labelled import LabelledArray, LabelledArrays, filled
 from ntk_atlas.study.specs import NetworksSpec
 
 
 def join_init_scales(spec: NetworksSpec, parts: Mapping[float, LabelledArrays]) -> LabelledArrays:
     """Joins what a row's init scales gave.
 
-    Epochs at which one init scale has checkpoints and another has none are NaN there.
+    Epochs at which one init scale has checkpoints and another has none are NaN there, and so are arrays that a part
+    lacks because none of its networks is finished.
 
     Args:
         spec: the row, with all its init scales.
-        parts: arrays at each init scale, with the same names and the same coordinates but for `epoch`.
+        parts: arrays at each init scale, with the same coordinates but for `epoch`.
 
     Returns:
         Arrays with `init_scale` as their first dimension; coordinates without it.
@@ -36,9 +36,11 @@ def join_init_scales(spec: NetworksSpec, parts: Mapping[float, LabelledArrays]) 
     if "epoch" in coordinates:
         epochs = np.unique(np.concatenate([part["epoch"] for part in parts.values()]))
         arrays["epoch"] = LabelledArray(("epoch",), epochs)
-    for name, array in first.arrays.items():
+    for name, array in {name: array for part in parts.values() for name, array in part.arrays.items()}.items():
         if name not in coordinates:
-            values = [_at_epochs(part, name, arrays) for part in parts.values()]
+            values = [_at_epochs(part, name, arrays) if name in part.arrays else None for part in parts.values()]
+            there = next(value for value in values if value is not None)
+            values = [filled(there.shape, there.dtype) if value is None else value for value in values]
             # One init scale is the usual case and its probe kernels may be large: no copy.
             joined = values[0][None] if len(values) == 1 else np.stack(values)
             arrays[name] = LabelledArray(("init_scale", *array.dims), joined, array.attributes)

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ntk_atlas.cubes.network_row import filled
-from ntk_atlas.labelled import LabelledArray, LabelledArrays
+from ntk_atlas.cubes.network_row import joined_epochs, unit_epochs
+from ntk_atlas.labelled import LabelledArray, LabelledArrays, filled
 from ntk_atlas.stages.linearize_row import LINEARIZED_ARRAYS, TEST_ARRAYS
 from ntk_atlas.study.cells import Unit, units
 from ntk_atlas.study.linearized_specs import LinearizeSpec
@@ -20,17 +20,18 @@ _DIMS = {
 
 
 def linearized_row(spec: LinearizeSpec, store: UnitStore, digests: Mapping[Unit, str]) -> LabelledArrays:
-    """Joins the finished units of a row; epochs at which a unit has no checkpoint are NaN."""
+    """Joins the finished units of a row; epochs at which a unit has no checkpoint, and what is missing, are NaN."""
     seeds, names = range(spec.seeds), (*LINEARIZED_ARRAYS, *(TEST_ARRAYS if spec.on_test else ()))
     loaded = {
-        unit: store.load(unit.name, digests[unit], seeds, (*names, "epochs"))
+        unit: store.load(unit.name, digests[unit], seeds, (*names, "epochs"), partial=True)
         for unit in units(spec.n_train, spec.draws)
     }
-    epochs = sorted({int(epoch) for arrays in loaded.values() for epoch in arrays["epochs"][0]})
+    loaded = {unit: arrays for unit, arrays in loaded.items() if arrays}
+    epochs = joined_epochs(loaded)
     shape = (len(spec.n_train), spec.draws, spec.seeds)
     joined: dict[str, np.ndarray] = {}
     for unit, arrays in loaded.items():
-        at = np.searchsorted(epochs, arrays["epochs"][0])
+        at = np.searchsorted(epochs, unit_epochs(arrays))
         for name in names:
             values = arrays[name]
             if name in LINEARIZED_ARRAYS:

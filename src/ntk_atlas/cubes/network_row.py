@@ -4,11 +4,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ntk_atlas.labelled import LabelledArray, LabelledArrays
+from ntk_atlas.labelled import LabelledArray, LabelledArrays, filled
 from ntk_atlas.stages.train_row import MEMBER_ARRAYS
+from ntk_atlas.status import Status
 from ntk_atlas.study.cells import Unit, units
 from ntk_atlas.study.specs import TrainSpec
-from ntk_atlas.unit_store import UnitStore
+from ntk_atlas.unit_store import Arrays, UnitStore
 
 UNIT_DIMS = ("n_train", "draw", "seed")
 EPOCH_ARRAYS = (
@@ -24,7 +25,8 @@ EXTRA_DIMS = {
 def network_row(spec: TrainSpec, store: UnitStore, digests: Mapping[Unit, str]) -> LabelledArrays:
     """Joins the finished units of a row.
 
-    Epochs at which a unit has no checkpoint are NaN: units differ in their last epoch under `min_steps`.
+    Epochs at which a unit has no checkpoint are NaN: units differ in their last epoch under `min_steps`. So is all of
+    a network that is not finished, whose status is `missing` or `timed_out`; a row without any has its status alone.
 
     Args:
         spec: the row, at one init scale.
@@ -37,15 +39,16 @@ def network_row(spec: TrainSpec, store: UnitStore, digests: Mapping[Unit, str]) 
     """
     seeds = range(spec.seeds)
     loaded = {
-        unit: store.load(unit.name, digests[unit], seeds, (*MEMBER_ARRAYS, "epochs"))
+        unit: store.load(unit.name, digests[unit], seeds, (*MEMBER_ARRAYS, "epochs"), partial=True)
         for unit in units(spec.n_train, spec.draws)
     }
-    epochs = sorted({int(epoch) for arrays in loaded.values() for epoch in arrays["epochs"][0]})
+    loaded = {unit: arrays for unit, arrays in loaded.items() if arrays}
+    epochs = joined_epochs(loaded)
     shape = (len(spec.n_train), spec.draws, spec.seeds)
     joined: dict[str, np.ndarray] = {}
     for unit, arrays in loaded.items():
         cell = (spec.n_train.index(unit.n_train), unit.draw)
-        at = np.searchsorted(epochs, arrays["epochs"][0])
+        at = np.searchsorted(epochs, unit_epochs(arrays))
         for name in MEMBER_ARRAYS:
             values = arrays[name]
             if name in EPOCH_ARRAYS:
@@ -55,7 +58,12 @@ def network_row(spec: TrainSpec, store: UnitStore, digests: Mapping[Unit, str]) 
             if name not in joined:
                 joined[name] = filled((*shape, *values.shape[1:]), values.dtype)
             joined[name][cell] = values
-    joined["final_train_mse"] = _last(loaded, "train_mse", shape, spec)
+    if loaded:
+        joined["final_train_mse"] = _last(loaded, "train_mse", shape, spec)
+    status = joined.setdefault("status", filled(shape, np.int8))
+    for unit, digest in digests.items():
+        stopped = [seed for seed in store.timed_out(unit.name, digest) if seed in seeds]
+        status[spec.n_train.index(unit.n_train), unit.draw, stopped] = int(Status.TIMED_OUT)
     digest_table = [[digests[Unit(n, draw)] for draw in range(spec.draws)] for n in spec.n_train]
     coordinates = {"n_train": spec.n_train, "draw": range(spec.draws), "seed": seeds, "epoch": epochs}
     arrays = {name: LabelledArray((name,), np.array(values)) for name, values in coordinates.items()}
@@ -76,9 +84,14 @@ def training_digests(row: LabelledArrays) -> dict[float, dict[Unit, str]]:
     }
 
 
-def filled(shape: tuple[int, ...], dtype: np.dtype | str) -> np.ndarray:
-    """An array of what stands for "not there": NaN for floats, −1 for integers."""
-    return np.full(shape, np.nan if np.dtype(dtype).kind == "f" else -1, dtype=dtype)
+def unit_epochs(arrays: Arrays) -> np.ndarray:
+    """The epochs of a unit; seeds that are missing have −1 instead."""
+    return arrays["epochs"].max(axis=0)
+
+
+def joined_epochs(loaded: Mapping[Unit, Arrays]) -> list[int]:
+    """All epochs at which any unit has a checkpoint, ascending."""
+    return sorted({int(epoch) for arrays in loaded.values() for epoch in unit_epochs(arrays)})
 
 
 def _dims(name: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ CELL = ("depth", "width", "init_scale", "n_train", "draw", "seed")
 
 NO_CLASS = -1
 """`probe_class` of samples without classes."""
-NETWORK_STATUS = (Status.MISSING, Status.CONVERGED, Status.BUDGET_SPENT, Status.DIVERGED)
+NETWORK_STATUS = (Status.MISSING, Status.CONVERGED, Status.BUDGET_SPENT, Status.DIVERGED, Status.TIMED_OUT)
 SOLVE_STATUS = (Status.MISSING, Status.CONVERGED, Status.JITTERED, Status.SINGULAR)
 
 

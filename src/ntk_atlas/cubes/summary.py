@@ -14,8 +14,8 @@ def summary_table(cube: xr.Dataset) -> pd.DataFrame:
 
     Returns:
         One line a (init_scale, depth, width) and one for all: networks, how many reached the training error asked
-        (`target_mse`), ended their budget above it, diverged or are missing, the share that reached it, and the
-        median training error at the end.
+        (`target_mse`), ended their budget above it, diverged, were timed out or are missing, the share of the trained
+        that reached it, and the median training error at the end.
     """
     lines = []
     for scale in cube["init_scale"].values:
@@ -34,12 +34,13 @@ def summary_table(cube: xr.Dataset) -> pd.DataFrame:
 def _counts(cell: xr.Dataset) -> dict[str, float]:
     status = cell["status"]
     count = {flag: int((status == int(flag)).sum()) for flag in Status}
-    trained = status.size - count[Status.MISSING]
+    trained = status.size - count[Status.MISSING] - count[Status.TIMED_OUT]
     return {
         "networks": status.size,
         "reached target": count[Status.CONVERGED],
         "budget spent": count[Status.BUDGET_SPENT],
         "diverged": count[Status.DIVERGED],
+        "timed out": count[Status.TIMED_OUT],
         "missing": count[Status.MISSING],
         "share that reached it": count[Status.CONVERGED] / trained if trained else float("nan"),
         "median final training MSE": float(cell["final_train_mse"].median()),

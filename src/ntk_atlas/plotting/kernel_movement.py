@@ -28,7 +28,7 @@ from ntk_atlas.plotting.panels import (
     value_ticks,
 )
 from ntk_atlas.plotting.style import INK, MARKERS, QUIET, sequential_colors, themed
-from ntk_atlas.status import Status
+from ntk_atlas.status import NOT_TRAINED, Status
 
 DRIFT_LABEL = "relative drift (pure number)\n" + r"$\Vert\Theta_t - \Theta_0\Vert_F\ /\ \Vert\Theta_0\Vert_F$"
 MAX_PANELS = 3
@@ -195,7 +195,7 @@ def _draw_line(
 
 def _counts(shown: xr.Dataset, moments: Mapping[_Moment, xr.DataArray], place: Mapping) -> tuple[int, int]:
     """How many networks got to the equal training error, of those that are there."""
-    there = int((select(shown["status"], place) != int(Status.MISSING)).sum())
+    there = int((~select(shown["status"], place).isin(NOT_TRAINED)).sum())
     return int(np.isfinite(select(moments[EQUAL_LOSS], place)).sum()), there
 
 

@@ -28,7 +28,7 @@ from ntk_atlas.plotting.panels import (
     select,
 )
 from ntk_atlas.plotting.style import DASHES, INK, QUIET, color_map, themed
-from ntk_atlas.status import Status
+from ntk_atlas.status import NOT_TRAINED, Status
 
 UNTRAINED = 0.5
 """Share of the error of predicting zero above which the title calls a cell untrained."""
@@ -117,7 +117,7 @@ def trained_mse(cube: xr.Dataset) -> xr.DataArray:
 def diverged_networks(cube: xr.Dataset) -> xr.DataArray:
     """Returns how many networks diverged and how many there are, `(width, depth, init_scale, 2)`."""
     status = cube["status"]
-    counts = [(status == int(Status.DIVERGED)), (status != int(Status.MISSING))]
+    counts = [(status == int(Status.DIVERGED)), ~status.isin(NOT_TRAINED)]
     joined = xr.concat([count.sum(("draw", "seed")) for count in counts], "count")
     return joined.transpose("width", "depth", "init_scale", "count")
 

@@ -52,7 +52,7 @@ def linearize_row(
     for unit in units(spec.n_train, spec.draws):
         digest = digests[unit] = unit_digest("linearized", training_digests[unit], spec.on_test, source)
         for block in seed_blocks(spec.seeds, spec.seeds_per_unit):
-            seeds = store.missing(unit.name, digest, block)
+            seeds = networks.done(unit.name, training_digests[unit], store.missing(unit.name, digest, block))
             if not seeds:
                 continue
             log.info("linearized networks of %s, %s, seeds %s", spec.row.name, unit.name, seeds)

@@ -67,10 +67,23 @@ class _Row:
     def digest(self, kind: str, *parts: object) -> str:
         return unit_digest(kind, self.spec.cell_settings(), *parts, self.dataset_digest, self.source)
 
-    def finish(self, store: UnitStore, unit: str, digest: str, compute: Callable[[tuple[int, ...]], Arrays]) -> None:
-        """Computes and saves the seeds of a unit that the store does not have, a block at a time."""
+    def finish(
+        self,
+        store: UnitStore,
+        unit: str,
+        digest: str,
+        compute: Callable[[tuple[int, ...]], Arrays],
+        *,
+        training: Unit | None = None,
+    ) -> None:
+        """Computes and saves the seeds of a unit that the store does not have, a block at a time.
+
+        Those whose `training` is not finished, because it took too long, are left out.
+        """
         for block in seed_blocks(self.spec.seeds, self.spec.seeds_per_unit):
             seeds = store.missing(unit, digest, block)
+            if training is not None:
+                seeds = self.stores.networks.done(training.name, self.training_digests[training], seeds)
             if seeds:
                 log.info("%s of %s, %s, seeds %s", store.folder.parent.name, self.spec.row.name, unit, seeds)
                 store.save(unit, digest, seeds, compute(seeds))
@@ -148,7 +161,7 @@ def _trained(row: _Row) -> dict[Unit, str]:
                 arrays |= regress_empirical(spec, source, draw, (unit.n_train,), spec.variants(name))
             return arrays
 
-        row.finish(row.stores.trained, unit.name, digests[unit], compute)
+        row.finish(row.stores.trained, unit.name, digests[unit], compute, training=unit)
     return digests
 
 
@@ -164,7 +177,7 @@ def _pretrained(row: _Row) -> dict[Unit, str]:
             source = row.checkpoint(unit.draw, seeds, torch.as_tensor(saved["weights"][:, -1]))
             return regress_empirical(spec, source, draw, sizes, spec.variants(f"{PRETRAINED}{unit.n_train}"))
 
-        row.finish(row.stores.pretrained, unit.name, digests[unit], compute)
+        row.finish(row.stores.pretrained, unit.name, digests[unit], compute, training=unit)
     return digests
 
 
@@ -183,5 +196,5 @@ def _epochs(row: _Row) -> dict[Unit, str]:
             arrays = {name: torch.cat([torch.as_tensor(a[name]) for a in found], dim=-1).numpy() for name in found[0]}
             return arrays | {"epochs": saved["weight_epochs"]}
 
-        row.finish(row.stores.epochs, unit.name, digests[unit], compute)
+        row.finish(row.stores.epochs, unit.name, digests[unit], compute, training=unit)
     return digests

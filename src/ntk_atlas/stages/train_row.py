@@ -10,6 +10,7 @@ from ntk_atlas.datasets.draws import Draw, make_draw, probe_indices
 from ntk_atlas.stages.row_networks import as_tensor, batch_stream_labels, row_networks, target_scale
 from ntk_atlas.study.cells import Unit, seed_blocks, units
 from ntk_atlas.study.specs import TrainSpec
+from ntk_atlas.training.resume import Resume, TrainingTimedOutError
 from ntk_atlas.training.schedule import epoch_budget
 from ntk_atlas.training.train import UnitData, train_unit
 from ntk_atlas.unit_store import Arrays, UnitStore, unit_digest
@@ -29,8 +30,24 @@ def training_digest(spec: TrainSpec, unit: Unit, dataset_digest: str, source: st
     return unit_digest("train", spec.cell_settings(), unit.n_train, unit.draw, dataset_digest, source)
 
 
-def train_row(spec: TrainSpec, dataset: Dataset, dataset_digest: str, store: UnitStore, source: str) -> dict[Unit, str]:
+def row_digests(spec: TrainSpec, dataset_digest: str, source: str) -> dict[Unit, str]:
+    """The digest of each unit of a row at one init scale."""
+    return {unit: training_digest(spec, unit, dataset_digest, source) for unit in units(spec.n_train, spec.draws)}
+
+
+def train_row(
+    spec: TrainSpec,
+    dataset: Dataset,
+    dataset_digest: str,
+    store: UnitStore,
+    source: str,
+    *,
+    save_every: float = 60.0,
+) -> dict[Unit, str]:
     """Trains what is missing of a row; each finished unit is in the store at once.
+
+    A training under way leaves its state in the store and goes on from there; one that takes longer than
+    `training.max_seconds` is marked in the store, and the row goes on without it.
 
     Args:
         spec: the row and its settings, at one init scale.
@@ -38,15 +55,15 @@ def train_row(spec: TrainSpec, dataset: Dataset, dataset_digest: str, store: Uni
         dataset_digest: digest of the data's contents.
         store: where finished units lie.
         source: digest of the code that trains.
+        save_every: seconds after which the state of a training under way is written.
 
     Returns:
         The digest of each unit.
     """
-    todo, digests = [], {}
-    for unit in units(spec.n_train, spec.draws):
-        digest = digests[unit] = training_digest(spec, unit, dataset_digest, source)
+    todo, digests = [], row_digests(spec, dataset_digest, source)
+    for unit, digest in digests.items():
         for block in seed_blocks(spec.seeds, spec.seeds_per_unit):
-            missing = store.missing(unit.name, digest, block)
+            missing = store.missing(unit.name, digest, block, (*MEMBER_ARRAYS, "epochs", "weights"))
             if missing:
                 todo.append((unit, digest, missing))
     log.info("row %s: %d blocks of networks to train, the others are finished", spec.row.name, len(todo))
@@ -55,12 +72,18 @@ def train_row(spec: TrainSpec, dataset: Dataset, dataset_digest: str, store: Uni
         if unit.draw not in draws:
             draws[unit.draw] = make_draw(dataset, spec.dataset, unit.draw)
         log.info("training %d of %d: %s, %s, seeds %s", number, len(todo), spec.row.name, unit.name, seeds)
-        arrays = _train(spec, dataset, draws[unit.draw], unit, seeds)
-        store.save(unit.name, digest, seeds, arrays)
+        resume = Resume(store.progress(unit.name, digest, seeds), save_every)
+        try:
+            arrays = _train(spec, dataset, draws[unit.draw], unit, seeds, resume)
+        except TrainingTimedOutError as stop:
+            log.warning("%s: its networks are timed_out in the cube; a larger max_seconds lets it go on", stop)
+            store.mark_timed_out(unit.name, digest, seeds)
+        else:
+            store.save(unit.name, digest, seeds, arrays)
     return digests
 
 
-def _train(spec: TrainSpec, dataset: Dataset, draw: Draw, unit: Unit, seeds: tuple[int, ...]) -> Arrays:
+def _train(spec: TrainSpec, dataset: Dataset, draw: Draw, unit: Unit, seeds: tuple[int, ...], resume: Resume) -> Arrays:
     trained = train_unit(
         row_networks(spec, dataset, unit.draw, seeds),
         unit_data(spec, draw, unit.n_train),
@@ -69,6 +92,7 @@ def _train(spec: TrainSpec, dataset: Dataset, draw: Draw, unit: Unit, seeds: tup
         n_epochs=epoch_budget(spec.training, unit.n_train),
         batch_labels=[batch_stream_labels(spec, unit.n_train, unit.draw, seed) for seed in seeds],
         lambda_max=_shared_lambda_max(spec, draw, unit.n_train),
+        resume=resume,
     )
     arrays = {name: getattr(trained, name) for name in (*MEMBER_ARRAYS, "epochs", "weights", "weight_epochs")}
     arrays["weight_epochs"] = np.broadcast_to(trained.weight_epochs, (len(seeds), len(trained.weight_epochs)))

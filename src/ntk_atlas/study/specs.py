@@ -81,6 +81,6 @@ class TrainSpec(NetworksSpec):
     def cell_settings(self) -> dict:
         """See `NetworksSpec.cell_settings`."""
         settings = super().cell_settings()
-        for judged_later in ("seeds_per_unit", "target_mse"):
+        for judged_later in ("seeds_per_unit", "target_mse", "max_seconds"):
             del settings["training"][judged_later]
         return settings

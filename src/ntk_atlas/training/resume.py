@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 _SAVING_SHARE = 0.05
 
 
-class TrainingTimedOut(Exception):
+class TrainingTimedOutError(Exception):
     """A training that reached its time limit before its end; its state is kept, and more time lets it go on."""
 
 
@@ -62,7 +62,7 @@ class TrainingState(pl.callbacks.Checkpoint):
         """The state to go on from; one that cannot be read is named and removed.
 
         Raises:
-            TrainingTimedOut: if that training has used up its time.
+            TrainingTimedOutError: if that training has used up its time.
         """
         if self.resume is None or not self.resume.path.is_file():
             return None
@@ -75,7 +75,9 @@ class TrainingState(pl.callbacks.Checkpoint):
             path.unlink()
             return None
         if self.max_seconds is not None and seconds >= self.max_seconds:
-            raise TrainingTimedOut(f"stopped at epoch {epoch} after {seconds:.0f} s, of {self.max_seconds:g} s allowed")
+            raise TrainingTimedOutError(
+                f"stopped at epoch {epoch} after {seconds:.0f} s, of {self.max_seconds:g} s allowed"
+            )
         log.info("going on from epoch %d, reached in %.0f s", epoch, seconds)
         return path
 
@@ -91,11 +93,6 @@ class TrainingState(pl.callbacks.Checkpoint):
             self._next_writing = now + cost + max(self.resume.every, cost / _SAVING_SHARE)
         if self.timed_out:
             trainer.should_stop = True
-
-    def finished(self) -> None:
-        """Removes the state: the result is on disk."""
-        if self.resume is not None:
-            self.resume.path.unlink(missing_ok=True)
 
     def state_dict(self) -> dict[str, Any]:
         """What the state holds of this callback."""

@@ -23,7 +23,7 @@ from ntk_atlas.training.callbacks import EmpiricalNTKCheckpoint, ProgressLog
 from ntk_atlas.training.ensemble_module import EnsembleTraining
 from ntk_atlas.training.history import latest_record
 from ntk_atlas.training.rate_choice import best_of_rates, n_rates, repeated
-from ntk_atlas.training.resume import Resume, TrainingState, TrainingTimedOut
+from ntk_atlas.training.resume import Resume, TrainingState, TrainingTimedOutError
 from ntk_atlas.training.schedule import scheduled_epochs, selected_checkpoint
 from ntk_atlas.training.unit import TrainedUnit, UnitData
 
@@ -66,7 +66,7 @@ def train_unit(
     Raises:
         ValueError: if the labels are not one a member, cross-entropy has no classes, or `lambda_max` is missing
             or not asked for.
-        TrainingTimedOut: if it takes longer than `settings.max_seconds`; its state is kept.
+        TrainingTimedOutError: if it takes longer than `settings.max_seconds`; its state is kept.
     """
     state = TrainingState(resume, max_seconds=settings.max_seconds)
     _check(network, data, settings, batch_labels, lambda_max)
@@ -99,7 +99,7 @@ def train_unit(
         callbacks = [ntk, ProgressLog(describe=methodcaller("progress")), state]
         lean_trainer(n_epochs, callbacks).fit(module, ckpt_path=found, weights_only=True)
     if state.timed_out:
-        raise TrainingTimedOut(f"stopped after {state.seconds:.0f} s, of {settings.max_seconds:g} s allowed")
+        raise TrainingTimedOutError(f"stopped after {state.seconds:.0f} s, of {settings.max_seconds:g} s allowed")
     if ntk.keep_weights:
         weights, weight_epochs = ntk.weights[:, latest_record(ntk.epochs, epochs)], np.asarray(epochs)
     else:
