@@ -8,7 +8,7 @@ from ntk_atlas.study.dispersion_spec import (
     parse_architecture,
 )
 from ntk_atlas.study.jobs import predictors
-from ntk_atlas.study.outputs import FIGURES, cube_spec, cubes_of, figures_of, tables_of
+from ntk_atlas.study.outputs import FIGURES, cube_spec, cubes_of, figures_of, has_scaling_laws, tables_of
 
 
 wildcard_constraints:
@@ -101,7 +101,13 @@ def dispersion_files(wildcards):
 def figure_files(wildcards):
     """The files that a figure is drawn from, in the order in which it takes them."""
     names = FIGURES[wildcards.figure]
-    return [f"results/{wildcards.experiment}/{file}.nc" for file in names]
+    own = [f"results/{wildcards.experiment}/{file}.nc" for file in names]
+    if wildcards.figure != "exponent_forest":
+        return own
+    with_laws = [
+        v for v in variants_of(wildcards.experiment) if has_scaling_laws(EXPERIMENTS[v])
+    ]
+    return own + [f"results/{variant}/scaling_laws.nc" for variant in with_laws]
 
 
 def experiment_targets(name):

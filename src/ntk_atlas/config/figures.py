@@ -9,6 +9,10 @@ from ntk_atlas.config.base import Settings
 FigureName = Literal[
     "learning_curves",
     "scaling_exponents",
+    "exponent_forest",
+    "pretrained_kernels",
+    "kernel_evolution",
+    "width_dependence",
     "error_map",
     "phase_diagram",
     "dispersion",

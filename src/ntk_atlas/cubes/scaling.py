@@ -8,7 +8,9 @@ import xarray as xr
 
 from ntk_atlas.config.predictors import predictor_label
 from ntk_atlas.config.scaling import ScalingSettings
+from ntk_atlas.config.training import TrainingSettings
 from ntk_atlas.cubes.predictors import predictor_values, stand_ins_of
+from ntk_atlas.cubes.settings import experiment_settings
 from ntk_atlas.scaling_laws.comparison import compare_exponents
 from ntk_atlas.scaling_laws.fit import ScalingFit, fit_scaling_law
 
@@ -78,7 +80,17 @@ def fit_cube(cube: xr.Dataset, settings: ScalingSettings) -> xr.Dataset:
         laws[field].attrs = {"long_name": meaning, "units": "1"}
     laws.attrs = {**settings.model_dump(), "title": "scaling laws of test error against n_train"}
     laws.attrs["stand_ins"] = cube.attrs.get("stand_ins", "")
+    laws.attrs["setting"] = training_text(experiment_settings(cube).training) if "config" in cube.attrs else ""
     return laws
+
+
+def training_text(training: TrainingSettings) -> str:
+    """A training in words: optimizer, learning rate, batch size."""
+    rate = training.learning_rate
+    rates = f"{rate.absolute:g}" if rate.relative is None else f"{rate.relative} of the limit"
+    schedule = "" if training.schedule == "constant" else f" {training.schedule}"
+    batch = "full batch" if training.batch_size == "full" else f"batch {training.batch_size}"
+    return f"{training.optimizer}, rate {rates}{schedule}, {batch}"
 
 
 def law_table(laws: xr.Dataset) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """Test error against training samples, networks beside kernels, with the fitted power laws."""
 
 import textwrap
+from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
@@ -27,10 +28,17 @@ from ntk_atlas.plotting.panels import (
     value_ticks,
 )
 from ntk_atlas.plotting.style import QUIET, PredictorStyle, predictor_styles, themed
+from ntk_atlas.status import Status
 
 
 def plot_learning_curves(
-    cube: xr.Dataset, laws: xr.Dataset, style: FigureSettings, *, confidence: float | None = None
+    cube: xr.Dataset,
+    laws: xr.Dataset,
+    style: FigureSettings,
+    *,
+    confidence: float | None = None,
+    predictors: Sequence[str] | None = None,
+    title: str = "Learning curves",
 ) -> Figure:
     """Test error of every predictor against n, at the largest width; panels are depth × init_scale.
 
@@ -42,13 +50,16 @@ def plot_learning_curves(
         laws: scaling laws of that cube; its attributes name the metric, the ridge, the fit range and the confidence.
         style: look.
         confidence: coverage of the whiskers; by default that of the laws.
+        predictors: which are drawn; all by default.
+        title: what the title begins with.
 
     Returns:
         The figure.
     """
     metric, ridge = laws.attrs.get("metric", "mse"), laws.attrs.get("ridge", "tuned")
     confidence = confidence or laws.attrs.get("confidence", 0.95)
-    styles = predictor_styles(present_predictors(cube, f"test_{metric}"), style)
+    there = present_predictors(cube, f"test_{metric}")
+    styles = predictor_styles([name for name in there if predictors is None or name in predictors], style)
     selection = readable_subset(cube.isel(width=[-1]), {"depth": 3, "init_scale": 3})
     shown = selection.cube.squeeze("width")
     width = shown["width"].item()
@@ -62,9 +73,11 @@ def plot_learning_curves(
         figure, axes = panel_grid(shown.sizes["depth"], shown.sizes["init_scale"], panel=(4.4, 3.3))
         for ax, place in cell_panels(shown, axes):
             for name, look in styles.items():
-                _draw_points(ax, [select(values, place) for values in averages[name]], look, name)
+                missed = above_target(select(shown, place)) if name == "network" else None
+                _draw_points(ax, [select(values, place) for values in averages[name]], look, name, missed)
                 if name in laws["predictor"].values:
-                    _draw_law(ax, select(laws, {"predictor": name, "width": width} | place), cube, look, name)
+                    there = cube["n_train"].values[np.isfinite(select(averages[name][0], place).values)]
+                    _draw_law(ax, select(laws, {"predictor": name, "width": width} | place), there, look, name)
             missing = [name for name in styles if not np.isfinite(select(averages[name][0], place)).any()]
             _name_missing(ax, missing, cube)
         _set_scales(axes, cube)
@@ -72,9 +85,10 @@ def plot_learning_curves(
         outside_legend(figure, [_handle(name, look, cube) for name, look in styles.items()])
         return finish(
             figure,
-            f"Learning curves at width {width}",
+            f"{title} at width {width}",
             f"Points: geometric mean over draws; whiskers: {confidence:.0%} t interval over draws; lines: fitted "
-            f"power law over its fit range. Kernels with {ridge} ridge.",
+            f"power law over its fit range. Kernels with {ridge} ridge."
+            + (" Hollow: some networks ended above the training error asked." if above_target(shown).any() else ""),
             selection.note,
         )
 
@@ -90,7 +104,15 @@ def present_predictors(cube: xr.Dataset, field: str) -> list[str]:
     return [name for name in names if f"{field}_{name}" in cube.data_vars]
 
 
-def _draw_points(ax: Axes, interval: list[xr.DataArray], look: PredictorStyle, name: str) -> None:
+def above_target(cube: xr.Dataset) -> np.ndarray:
+    """Whether any network of each n_train ended above the training error that it should reach, or diverged."""
+    missed = cube["status"].isin([int(Status.BUDGET_SPENT), int(Status.DIVERGED)])
+    return missed.any([dim for dim in missed.dims if dim != "n_train"]).values
+
+
+def _draw_points(
+    ax: Axes, interval: list[xr.DataArray], look: PredictorStyle, name: str, missed: np.ndarray | None = None
+) -> None:
     mean, low, high = (values.values for values in interval)
     n_train = interval[0]["n_train"].values
     there = np.isfinite(mean)
@@ -99,13 +121,17 @@ def _draw_points(ax: Axes, interval: list[xr.DataArray], look: PredictorStyle, n
         markersize=rcParams["lines.markersize"] * look.marker_scale,
         markeredgecolor="white", markeredgewidth=0.5, zorder=4 if name == "network" else 3,
     )  # fmt: skip
+    if missed is not None and (missed & np.isfinite(mean)).any():
+        ax.plot(
+            n_train[missed], mean[missed], look.marker, color="white", gid="above target", zorder=5,
+            markersize=rcParams["lines.markersize"] * look.marker_scale * 0.5,
+        )  # fmt: skip
     there = np.isfinite(low) & np.isfinite(high)
     ax.vlines(n_train[there], low[there], high[there], color=look.color, linewidth=1.1, alpha=0.75, zorder=2.5)
 
 
-def _draw_law(ax: Axes, law: xr.Dataset, cube: xr.Dataset, look: PredictorStyle, name: str) -> None:
+def _draw_law(ax: Axes, law: xr.Dataset, n_train: np.ndarray, look: PredictorStyle, name: str) -> None:
     exponent, amplitude = law["exponent"].item(), law["amplitude"].item()
-    n_train = cube["n_train"].values
     fitted = n_train[n_train >= law.attrs.get("n_train_min", 0)]
     if np.isfinite(exponent) and np.isfinite(amplitude) and len(fitted) > 1:
         ends = fitted[[0, -1]].astype(float)

@@ -3,11 +3,16 @@
 from collections.abc import Iterator
 
 from ntk_atlas.config.figures import FigureName
+from ntk_atlas.config.predictors import EPOCHS, PRETRAINED
 from ntk_atlas.config.study import ExperimentSettings
 
 FIGURES: dict[FigureName, tuple[str, ...]] = {
     "learning_curves": ("cube", "scaling_laws"),
     "scaling_exponents": ("cube", "scaling_laws"),
+    "exponent_forest": ("scaling_laws",),
+    "pretrained_kernels": ("cube", "scaling_laws"),
+    "kernel_evolution": ("cube",),
+    "width_dependence": ("cube", "scaling_laws"),
     "error_map": ("cube",),
     "phase_diagram": ("cube",),
     "dispersion": ("dispersion",),
@@ -49,9 +54,13 @@ def figures_of(experiment: ExperimentSettings, *, has_classes: bool) -> tuple[st
 
 def _without_files(experiment: ExperimentSettings, has_classes: bool) -> Iterator[FigureName]:
     if not has_scaling_laws(experiment):
-        yield from ("learning_curves", "scaling_exponents")
+        yield from ("learning_curves", "scaling_exponents", "exponent_forest", "pretrained_kernels", "width_dependence")
     if not experiment.regression.predictors:
         yield "error_map"
+    if not any(name.startswith(PRETRAINED) for name in experiment.regression.predictors):
+        yield "pretrained_kernels"
+    if EPOCHS not in experiment.regression.predictors:
+        yield "kernel_evolution"
     if experiment.network.factory is not None:
         yield from ("phase_diagram", "trainability")
     if not has_classes:
@@ -68,6 +77,8 @@ def _of_single_points(experiment: ExperimentSettings) -> Iterator[FigureName]:
         yield "trainability"
     if len(grid.depth) < 2 and len(grid.width) < 2:
         yield "kernel_movement"
+    if len(grid.width) < 2:
+        yield from ("width_dependence", "exponent_forest")
 
 
 def tables_of(experiment: ExperimentSettings) -> tuple[str, ...]:

@@ -1,0 +1,110 @@
+"""Exponents of all settings, one above the other: widths of an experiment, its variants, and its kernels."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from ntk_atlas.config.figures import FigureSettings
+from ntk_atlas.config.predictors import predictor_label
+from ntk_atlas.cubes.predictors import stand_ins_of
+from ntk_atlas.plotting.panels import finish
+from ntk_atlas.plotting.style import FAINT, PredictorStyle, predictor_styles, themed
+
+_WORDS = {"depth": "depth {:g}", "width": "width {:g}", "init_scale": "σ² {:g}"}
+
+
+@dataclass(frozen=True)
+class ForestRow:
+    """One exponent.
+
+    Attributes:
+        label: setting and predictor.
+        predictor: name of the predictor.
+        value: exponent.
+        low: low end of its interval.
+        high: high end.
+    """
+
+    label: str
+    predictor: str
+    value: float
+    low: float
+    high: float
+
+
+def forest_rows(laws: xr.Dataset, variants: tuple[xr.Dataset, ...]) -> list[ForestRow]:
+    """The kernels of an experiment, then its networks, then those of its variants, by depth, width and init scale."""
+    stand = stand_ins_of(laws)
+    kernels = [str(name) for name in laws["predictor"].values if name != "network"]
+    rows = [row for name in kernels for row in _rows(laws, name, predictor_label(name, stand))]
+    for each in (laws, *variants):
+        rows += _rows(each, "network", f"network: {each.attrs.get('setting', '')}".rstrip(": "))
+    return rows
+
+
+def plot_exponent_forest(laws: xr.Dataset, style: FigureSettings, *, variants: tuple[xr.Dataset, ...] = ()) -> Figure:
+    """Exponent α of the pure law with its interval over draws, a line a setting and predictor.
+
+    The dotted line is the largest exponent of the experiment's initial kernel: what networks have to pass.
+
+    Args:
+        laws: scaling laws of the experiment.
+        style: look.
+        variants: those of its variants.
+
+    Returns:
+        The figure.
+    """
+    rows = forest_rows(laws, variants)
+    styles = predictor_styles([str(name) for name in laws["predictor"].values], style)
+    confidence = laws.attrs.get("confidence", 0.95)
+    with themed(style):
+        figure = Figure(figsize=(10.0, 0.36 * len(rows) + 1.9), layout="constrained")
+        ax = figure.subplots()
+        for place, row in enumerate(rows):
+            _draw(ax, place, row, styles[row.predictor])
+        initial = [row.value for row in rows if row.predictor == "ntk_init" and np.isfinite(row.value)]
+        if initial:
+            ax.axvline(max(initial), color=FAINT, linestyle=(0, (1.2, 1.6)), linewidth=1.3, zorder=1)
+        ax.set_yticks(range(len(rows)), [row.label for row in rows])
+        ax.set_ylim(len(rows) - 0.5, -0.5)
+        ax.set_xlabel(r"exponent $\alpha$ of err $= A\,n^{-\alpha}$ (pure number)")
+        ax.set_ylabel("setting")
+        metric = {"mse": "test MSE", "error": "test error"}[laws.attrs.get("metric", "mse")]
+        return finish(
+            figure,
+            f"Scaling exponents of the {metric} by setting",
+            f"Whiskers: {confidence:.0%} t intervals over draws; hollow: no interval. Dotted: the initial kernel.",
+        )
+
+
+def draw(laws: xr.Dataset, *rest: object) -> Figure:
+    """The figure as experiments have it: laws of the experiment, those of its variants, and the look."""
+    *variants, style = rest
+    return plot_exponent_forest(laws, style, variants=tuple(variants))
+
+
+def _rows(laws: xr.Dataset, predictor: str, label: str) -> list[ForestRow]:
+    names = [f"exponent{end}" for end in ("", "_low", "_high")]
+    one, rows = laws.sel(predictor=predictor)[names], []
+    for dim in _WORDS:  # a kernel that does not depend on the width has one law at all of them
+        if one.equals(one.isel({dim: [0] * one.sizes[dim]}).assign_coords({dim: one[dim]})):
+            one = one.isel({dim: [0]})
+    for place in np.ndindex(*(one.sizes[dim] for dim in _WORDS)):
+        cell = one.isel(dict(zip(_WORDS, place, strict=True)))
+        at = [text.format(float(cell[dim])) for dim, text in _WORDS.items() if one.sizes[dim] > 1]
+        rows.append(ForestRow(", ".join([label, *at]), predictor, *(float(cell[name]) for name in names)))
+    return rows
+
+
+def _draw(ax, place: int, row: ForestRow, look: PredictorStyle) -> None:
+    sure = bool(np.isfinite([row.low, row.high]).all())
+    if not np.isfinite(row.value):
+        ax.text(0.5, place, "no fit", transform=ax.get_yaxis_transform(), color=FAINT, ha="center", va="center")
+        return
+    if sure:
+        ax.hlines(place, row.low, row.high, color=look.color, linewidth=1.8, gid=f"interval {row.label}")
+    face = look.color if sure else "white"
+    ax.plot([row.value], [place], look.marker, color=look.color, markerfacecolor=face, gid=f"exponent {row.label}")
