@@ -31,6 +31,29 @@ rule assemble_cube:
         "../scripts/assemble_cube.py"
 
 
+rule assemble_functions:
+    input:
+        unpack(cube_inputs),
+    output:
+        functions="results/{experiment}/functions.nc",
+    log:
+        "logs/{experiment}/assemble_functions.log",
+    benchmark:
+        "results/{experiment}/costs/assemble_functions/all.tsv"
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=2000,
+    params:
+        spec=spec(cube_spec),
+        source=source("assemble_functions.py"),
+    message:
+        "{wildcards.experiment}: assembling the predictions"
+    script:
+        "../scripts/assemble_functions.py"
+
+
 rule fit_scaling_laws:
     input:
         cube="results/{experiment}/cube.nc",

@@ -54,7 +54,7 @@ def claim_files(wildcards):
     """The files that an experiment is judged by; those it does not make are left out."""
     folder = f"results/{wildcards.experiment}"
     made = cubes_of(EXPERIMENTS[wildcards.experiment])
-    names = ("cube", "dispersion", "output_variance")
+    names = ("cube", "functions", "dispersion", "output_variance")
     files = {name: f"{folder}/{name}.nc" for name in names if name in made}
     return files | {"variants": variant_cubes(wildcards.experiment)}
 

@@ -24,6 +24,9 @@ class SolveSettings(Settings):
     error, or the marginal likelihood of a Gaussian process; the `zero` ridge is always reported beside it."""
     jitter: NonNegativeFloat = 1e-12
     """Smallest relative diagonal added where a Gram matrix is singular (0 stands for the smallest sensible, 1e-12)."""
+    keep_predictions: bool = False
+    """Keep what every predictor says on the test samples, in `functions.nc`: predictors are then compared as functions,
+    and drawn if there is one feature."""
 
     @field_validator("ridge_grid", "length_scales", check_fields=False)
     @classmethod

@@ -11,12 +11,14 @@ from ntk_atlas.config.predictors import AROUND, EPOCHS, curve_names, stand_ins
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.config.training import TrainingSettings
 from ntk_atlas.cubes.failures import check_failures
+from ntk_atlas.cubes.gap import gap_terms
 from ntk_atlas.cubes.kernel_measures import row_measures
 from ntk_atlas.cubes.movement import kernel_movement, movement_at_equal_loss
 from ntk_atlas.cubes.netcdf import read_netcdf, read_rows
 from ntk_atlas.cubes.schema import (
     CELL,
     COORDINATES,
+    GAP_VARIABLES,
     KERNEL_MEASURES,
     LINEARIZED_SCALARS,
     NETWORK_STATUS,
@@ -81,6 +83,7 @@ def assemble_cube(
         for k, s in enumerate(grid.init_scale)
     }
     cube = xr.Dataset(coords=_coordinates(experiment))
+    predictions = prediction_names(experiment)
     pieces: dict[str, dict[tuple[int, ...], xr.DataArray]] = {}
     for row, dataset in read_rows(network_rows, drop=("test_predictions", "probe_predictions")):
         if "probe_kernels" not in dataset:  # no network of the row is finished
@@ -93,16 +96,16 @@ def assemble_cube(
     along_training = ("linearized_predictions", "linearized_train_mse", "test_predictions", "epoch")
     for row, dataset in read_rows(linearized_rows, drop=along_training):
         _collect(pieces, dataset, place[row])
-    for row, dataset in read_rows(empirical_predictions):
+    for row, dataset in read_rows(empirical_predictions, drop=predictions):
         _collect(pieces, dataset, place[row])
     epochs = sorted({int(e) for values in pieces.values() for a in values.values() for e in a.coords.get("epoch", [])})
     for name, values in pieces.items():
-        cube[name] = _on_grid(values, tuple(cube.sizes[dim] for dim in CELL[:3]), epochs)
-    scales = {scale: read_netcdf(file) for scale, file in infinite_predictions.items()}
+        cube[name] = on_grid(values, tuple(cube.sizes[dim] for dim in CELL[:3]), epochs)
+    scales = {scale: read_netcdf(file, drop=predictions) for scale, file in infinite_predictions.items()}
     if scales:
-        cube = cube.merge(_join_scales(scales, grid.init_scale))
+        cube = cube.merge(join_scales(scales, grid.init_scale))
     for file in rival_predictions:
-        cube = cube.merge(read_netcdf(file).drop_attrs(deep=False))
+        cube = cube.merge(read_netcdf(file, drop=predictions).drop_attrs(deep=False))
     found = [str(name).removeprefix("test_mse_") for name in cube.data_vars]
     named = curve_names(experiment.regression.predictors, found)
     cube = cube.assign_coords(predictor=["network", *[name for name in named if name in found]])
@@ -110,9 +113,16 @@ def assemble_cube(
     check_failures(cube["status"].values, experiment.max_failed_share)
     cube["zero_train_mse"] = ("n_train", "draw"), np.asarray(zero_train_mse, dtype=np.float64)
     cube = cube.merge(movement_at_equal_loss(cube, experiment.movement.equal_loss))
+    cube = cube.merge(gap_terms(cube))
     classes = np.full(targets.shape[:2], NO_CLASS) if labels is None else labels
     cube["probe_class"] = ("draw", "probe"), classes.astype(np.int32)
     return _described(cube, experiment, provenance)
+
+
+def prediction_names(experiment: ExperimentSettings) -> tuple[str, ...]:
+    """Variables of the files of predictors that hold outputs on test samples; the cube has none of them."""
+    names = experiment.regression.predictors
+    return tuple(f"test_predictions_{name}{suffix}" for name in names for suffix in ("", AROUND))
 
 
 def _coordinates(experiment: ExperimentSettings) -> dict:
@@ -139,10 +149,10 @@ def _collect(pieces: dict, dataset: xr.Dataset, position: tuple[int, ...]) -> No
         pieces.setdefault(str(name), {})[position] = array
 
 
-def _on_grid(
-    values: Mapping[tuple[int, ...], xr.DataArray], shape: tuple[int, ...], epochs: Sequence[int]
+def on_grid(
+    values: Mapping[tuple[int, ...], xr.DataArray], shape: tuple[int, ...], epochs: Sequence[int] = ()
 ) -> xr.DataArray:
-    """Puts row arrays at their places; epochs are joined as labels, they are integers."""
+    """Puts row arrays at their places; epochs, if arrays have any, are joined as labels, they are integers."""
     arrays = list(values.values())
     if "epoch" in arrays[0].dims:
         gap = np.nan if arrays[0].dtype.kind == "f" else -1
@@ -155,7 +165,8 @@ def _on_grid(
     return xr.DataArray(joined, coordinates, (*CELL[:3], *first.dims))
 
 
-def _join_scales(scales: Mapping[float, xr.Dataset], configured: Sequence[float]) -> xr.Dataset:
+def join_scales(scales: Mapping[float, xr.Dataset], configured: Sequence[float]) -> xr.Dataset:
+    """Puts the files of single init scales side by side, in the order in which they are configured."""
     there = [scale for scale in configured if scale in scales]
     ordered = [scales[scale].drop_attrs(deep=False) for scale in there]
     joined = xr.concat(ordered, dim="init_scale", join="exact", coords="minimal", compat="equals")
@@ -164,7 +175,7 @@ def _join_scales(scales: Mapping[float, xr.Dataset], configured: Sequence[float]
         joined = xr.Dataset(
             {n: a.reindex(init_scale=configured, fill_value=filled((), a.dtype).item()) for n, a in joined.items()}
         )
-    order = ("depth", "width", "init_scale", "n_train", "draw", "ridge")
+    order = ("depth", "width", "init_scale", "n_train", "draw", "ridge", "test_sample", "output")
     return joined.transpose(*[dim for dim in order if dim in joined.dims])
 
 
@@ -196,6 +207,9 @@ def _described(cube: xr.Dataset, experiment: ExperimentSettings, provenance: Map
     if (cube["probe_class"] == NO_CLASS).all():
         for name in ("within_class_ratio", "between_class_ratio"):
             cube[name].attrs["comment"] = "NaN everywhere: regression data have no classes"
+    for variable in GAP_VARIABLES:
+        if variable.name in cube.data_vars:
+            cube[variable.name].attrs = variable.attributes()
     for variable in PREDICTION_VARIABLES:
         for predictor in (
             *predictors,

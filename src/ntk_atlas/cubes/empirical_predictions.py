@@ -6,11 +6,11 @@ import numpy as np
 
 from ntk_atlas.config.predictors import EPOCHS, PRETRAINED
 from ntk_atlas.cubes.network_row import joined_epochs, unit_epochs
-from ntk_atlas.cubes.predictions import labelled_predictions
+from ntk_atlas.cubes.predictions import field_dims, labelled_predictions
 from ntk_atlas.labelled import LabelledArrays, filled
 from ntk_atlas.regression.regress import NestedRegression
 from ntk_atlas.stages.regress_row import RowDigests, RowStores
-from ntk_atlas.stages.regression_arrays import REGRESSION_FIELDS
+from ntk_atlas.stages.regression_arrays import REGRESSION_FIELDS, TEST_PREDICTIONS, kept_fields
 from ntk_atlas.study.cells import Unit
 from ntk_atlas.study.prediction_specs import EmpiricalSpec
 from ntk_atlas.unit_store import Arrays, UnitStore
@@ -26,7 +26,10 @@ def empirical_predictions(spec: EmpiricalSpec, stores: RowStores, digests: RowDi
     for m in spec.pretrained_sizes:
         units = {unit: digest for unit, digest in digests.pretrained.items() if unit.n_train == m}
         curves |= _pretrained(spec, stores.pretrained, units, f"{PRETRAINED}{m}")
-    variables = {name: (_DIMS, values) for name, values in curves.items()}
+    variables = {
+        name: (field_dims(TEST_PREDICTIONS if name.startswith(TEST_PREDICTIONS) else name, _DIMS), values)
+        for name, values in curves.items()
+    }
     coordinates = {"seed": range(spec.seeds)}
     if spec.has_epochs:
         epochs, along = _epochs(spec, stores.epochs, digests.epochs)
@@ -35,28 +38,28 @@ def empirical_predictions(spec: EmpiricalSpec, stores: RowStores, digests: RowDi
     return labelled_predictions(spec, variables, **coordinates)
 
 
-def _names(spec: EmpiricalSpec, predictors: Sequence[str]) -> list[str]:
-    return [f"{f}_{name}" for predictor in predictors for name in spec.variants(predictor) for f in REGRESSION_FIELDS]
+def _names(spec: EmpiricalSpec, predictors: Sequence[str], fields: Sequence[str] = REGRESSION_FIELDS) -> list[str]:
+    return [f"{f}_{name}" for predictor in predictors for name in spec.variants(predictor) for f in fields]
 
 
-def _empty(spec: EmpiricalSpec, dtype: np.dtype, *axes: int) -> np.ndarray:
-    return filled((len(spec.n_train), spec.draws, spec.seeds, *axes, _RIDGES), dtype)
+def _empty(spec: EmpiricalSpec, dtype: np.dtype, *axes: int, rest: Sequence[int] = ()) -> np.ndarray:
+    return filled((len(spec.n_train), spec.draws, spec.seeds, *axes, _RIDGES, *rest), dtype)
 
 
 def _initial(spec: EmpiricalSpec, store: UnitStore, digests: Mapping[int, str]) -> Arrays:
-    names = _names(spec, ["ntk_init"])
+    names = _names(spec, ["ntk_init"], kept_fields(spec.solve))
     per_draw = [store.load(f"draw-{d}", digests[d], range(spec.seeds), names) for d in range(spec.draws)]
-    # (draw, seed, ridge, n_train) → (n_train, draw, seed, ridge)
-    return {name: np.transpose(np.stack([arrays[name] for arrays in per_draw]), (3, 0, 1, 2)) for name in names}
+    # (draw, seed, ridge, n_train, …) → (n_train, draw, seed, ridge, …)
+    return {name: np.moveaxis(np.stack([arrays[name] for arrays in per_draw]), 3, 0) for name in names}
 
 
 def _trained(spec: EmpiricalSpec, store: UnitStore, digests: Mapping[Unit, str]) -> Arrays:
-    names = _names(spec, spec.trained_predictors)
+    names = _names(spec, spec.trained_predictors, kept_fields(spec.solve))
     joined: Arrays = {}
     for unit, digest in digests.items():
         for name, values in store.load(unit.name, digest, range(spec.seeds), names, partial=True).items():
-            whole = joined.setdefault(name, _empty(spec, values.dtype))
-            whole[spec.n_train.index(unit.n_train), unit.draw] = values[..., 0]
+            whole = joined.setdefault(name, _empty(spec, values.dtype, rest=values.shape[3:]))
+            whole[spec.n_train.index(unit.n_train), unit.draw] = values[:, :, 0]
     return joined
 
 
@@ -64,10 +67,10 @@ def _pretrained(spec: EmpiricalSpec, store: UnitStore, digests: Mapping[Unit, st
     joined: Arrays = {}
     for unit, digest in digests.items():
         at = [i for i, n in enumerate(spec.n_train) if n >= unit.n_train]
-        arrays = store.load(unit.name, digest, range(spec.seeds), _names(spec, [predictor]), partial=True)
-        for name, values in arrays.items():
-            whole = joined.setdefault(name, _empty(spec, values.dtype))
-            whole[at, unit.draw] = np.moveaxis(values, -1, 0)  # (seed, ridge, n_train)
+        names = _names(spec, [predictor], kept_fields(spec.solve))
+        for name, values in store.load(unit.name, digest, range(spec.seeds), names, partial=True).items():
+            whole = joined.setdefault(name, _empty(spec, values.dtype, rest=values.shape[3:]))
+            whole[at, unit.draw] = np.moveaxis(values, 2, 0)  # (seed, ridge, n_train, …)
     return joined
 
 

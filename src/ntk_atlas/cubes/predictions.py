@@ -7,6 +7,7 @@ import numpy as np
 from ntk_atlas.kernels.infinite.variants import depends_on_the_width
 from ntk_atlas.labelled import LabelledArray, LabelledArrays
 from ntk_atlas.regression.regress import NestedRegression
+from ntk_atlas.stages.regression_arrays import TEST_PREDICTIONS
 from ntk_atlas.study.prediction_specs import InfiniteSpec, RivalSpec
 from ntk_atlas.study.specs import DataSpec
 from ntk_atlas.unit_store import Arrays
@@ -18,7 +19,7 @@ def infinite_predictions(spec: InfiniteSpec, arrays: Mapping[str, Arrays]) -> La
     for predictor, fields in arrays.items():
         has_width = depends_on_the_width(predictor, spec.network)
         dims = ("depth", *(("width",) if has_width else ()), "n_train", "draw", "ridge")
-        variables |= {f"{field}_{predictor}": (dims, values) for field, values in fields.items()}
+        variables |= {f"{field}_{predictor}": (field_dims(field, dims), values) for field, values in fields.items()}
     width = {"width": spec.width} if spec.width else {}
     return labelled_predictions(spec, variables, depth=spec.depth, **width)
 
@@ -28,8 +29,17 @@ def rival_predictions(spec: RivalSpec, arrays: Mapping[str, Arrays]) -> Labelled
     dims = ("n_train", "draw", "ridge")
     return labelled_predictions(
         spec,
-        {f"{field}_{kernel}": (dims, values) for kernel, fields in arrays.items() for field, values in fields.items()},
+        {
+            f"{field}_{kernel}": (field_dims(field, dims), values)
+            for kernel, fields in arrays.items()
+            for field, values in fields.items()
+        },
     )
+
+
+def field_dims(field: str, dims: tuple[str, ...]) -> tuple[str, ...]:
+    """Dimensions of a field: those of the predictor, and for predictions the samples and outputs."""
+    return (*dims, "test_sample", "output") if field == TEST_PREDICTIONS else dims
 
 
 def labelled_predictions(spec: DataSpec, variables: dict[str, tuple], **coordinates: Sequence) -> LabelledArrays:

@@ -7,6 +7,7 @@ file and the code cannot differ.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ntk_atlas.cubes.gap import PAIRS, pair_name
 from ntk_atlas.status import Status
 
 CELL = ("depth", "width", "init_scale", "n_train", "draw", "seed")
@@ -241,6 +242,20 @@ LINEARIZED_SCALARS = (
 """What only the predictor `linearized` has; its errors are named as every predictor's, without a ridge."""
 
 
+GAP_VARIABLES = tuple(
+    Variable(
+        f"gap_{pair_name(*pair)}",
+        (*CELL, *(("ridge",) if set(pair) != {"network", "linearized"} else ()))
+        if "nngp" not in pair
+        else ("depth", "init_scale", "n_train", "draw", "ridge"),
+        f"test error of {pair[0]} minus that of {pair[1]}",
+        "target²",
+        missing="as the errors that it is the difference of",
+    )
+    for pair in PAIRS
+)
+
+
 def status_attributes(flags: tuple[Status, ...]) -> dict[str, object]:
     """CF's description of an integer flag."""
     import numpy as np
@@ -261,6 +276,7 @@ def dictionary_markdown() -> str:
         ("What networks train on and are probed with", TRAINING_SETS),
         ("Predictors, one variable each; `linearized` has errors only, and no ridge", PREDICTION_VARIABLES),
         ("Linearized networks, where they are a predictor", LINEARIZED_SCALARS),
+        ("The gap between networks and kernels, of the predictors that there are", GAP_VARIABLES),
     )
     return tables_markdown(parts)
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import ClassVar
 
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class NestedRegression:
-    """What kernel regression gives at each sample count; every array is `(2, n_sizes)`.
+    """What kernel regression gives at each sample count; every array is `(2, n_sizes)`, predictions apart.
 
     The first axis is the ridge policy: `zero` is ridge → 0, with jitter only where the Gram matrix is
     singular; `tuned` is the ridge chosen for each size by validation or leave-one-out. Where a status is
@@ -37,6 +37,7 @@ class NestedRegression:
         condition_number: of the matrix solved.
         residual: ‖(K + shift) α − y‖_F / ‖y‖_F.
         status: codes of `Status`, int8: CONVERGED, JITTERED or SINGULAR.
+        test_predictions: `(2, n_sizes, n_test, n_outputs)`, float32; None unless `keep_predictions`.
     """
 
     RIDGE_POLICIES: ClassVar[tuple[str, str]] = ("zero", "tuned")
@@ -50,6 +51,7 @@ class NestedRegression:
     condition_number: np.ndarray
     residual: np.ndarray
     status: np.ndarray
+    test_predictions: np.ndarray | None = field(default=None, kw_only=True)
 
 
 def regress_nested(

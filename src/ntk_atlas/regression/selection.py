@@ -111,6 +111,7 @@ class SolveTable:
         jitter: relative.
         residual: relative.
         status: codes of `Status`.
+        predictions: on the test samples, `(n_candidates, n_sizes, n_test, n_outputs)`, float32; None unless kept.
     """
 
     diag_reg: np.ndarray
@@ -121,6 +122,7 @@ class SolveTable:
     jitter: np.ndarray
     residual: np.ndarray
     status: np.ndarray
+    predictions: np.ndarray | None = None
 
 
 def solve_table(system: KernelSystem, targets: Targets, settings: RegressionSettings) -> SolveTable:
@@ -157,6 +159,8 @@ def solve_table(system: KernelSystem, targets: Targets, settings: RegressionSett
         # A solve can be fine and the network's output, which is added to it, not finite.
         finite = torch.isfinite(predictions).all(-1).all(-1).cpu().numpy()
         row["status"] = np.where(finite, row["status"], Status.SINGULAR)
+        if settings.keep_predictions:
+            row["predictions"] = at_test.cpu().numpy().astype(np.float32)
         rows.append(row)
     columns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
     by_validation = settings.select_ridge == "validation"
@@ -181,7 +185,7 @@ def _path_scores(system: KernelSystem, solutions: list[NestedSolution], rule: st
 
 def stack_tables(tables: list[SolveTable]) -> SolveTable:
     """Returns one table of the candidates of all tables, in order."""
-    names = [field.name for field in fields(SolveTable)]
+    names = [field.name for field in fields(SolveTable) if getattr(tables[0], field.name) is not None]
     return SolveTable(**{name: np.concatenate([getattr(table, name) for table in tables]) for name in names})
 
 
@@ -227,6 +231,10 @@ def chosen_arrays(table: SolveTable, chosen: np.ndarray, extremes: Extremes, *, 
     for name in ("test_mse", "test_error", "validation_mse", "jitter", "residual"):
         arrays[name] = np.where(singular, math.nan, arrays[name])
     arrays["diag_reg"] = np.where(singular & (arrays["diag_reg"] > 0), math.nan, arrays["diag_reg"])
+    arrays["test_predictions"] = None
+    if table.predictions is not None:
+        kept = table.predictions[chosen, positions]
+        arrays["test_predictions"] = np.where(singular[..., None, None], np.float32(math.nan), kept)
     arrays["lambda_min"], arrays["condition_number"] = (np.full(chosen.shape, math.nan) for _ in range(2))
     for index in np.ndindex(chosen.shape):
         report = SolveReport(

@@ -97,6 +97,6 @@ def _arrays(results: list[NestedRegression], shape: tuple[int, int, int], *, has
     arrays = {}
     for field, values in regression_arrays(results).items():
         values = values.reshape(draws, width_count, depths, *values.shape[1:])
-        values = np.transpose(values, (2, 1, 4, 0, 3))
+        values = np.moveaxis(values, (2, 1, 4, 0, 3), (0, 1, 2, 3, 4))
         arrays[field] = values if has_width else values[:, 0]
     return arrays

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ntk_atlas.config.regression import SolveSettings
 from ntk_atlas.regression.regress import NestedRegression
 from ntk_atlas.unit_store import Arrays
 
@@ -14,9 +15,19 @@ REGRESSION_FIELDS = (
 """What is kept of a regression; the name in the cube is `<field>_<predictor>`."""
 
 
+TEST_PREDICTIONS = "test_predictions"
+"""The field that is there only where predictions are kept."""
+
+
+def kept_fields(settings: SolveSettings) -> tuple[str, ...]:
+    """The fields of a regression with these settings."""
+    return (*REGRESSION_FIELDS, *((TEST_PREDICTIONS,) if settings.keep_predictions else ()))
+
+
 def regression_arrays(results: Sequence[NestedRegression]) -> Arrays:
-    """Stacks regressions to `(n_results, 2, n_sizes)` arrays, one a field."""
+    """Stacks regressions to `(n_results, 2, n_sizes)` arrays, one a field; predictions have two axes more."""
+    fields = (*REGRESSION_FIELDS, *((TEST_PREDICTIONS,) if results[0].test_predictions is not None else ()))
     return {
         field: np.stack([getattr(result, "status" if field == "solve_status" else field) for result in results])
-        for field in REGRESSION_FIELDS
+        for field in fields
     }

@@ -91,6 +91,7 @@ def cubes_of(experiment: ExperimentSettings) -> tuple[str, ...]:
     return (
         "cube",
         *(("scaling_laws",) if has_scaling_laws(experiment) else ()),
+        *(("functions",) if experiment.regression.keep_predictions else ()),
         *(("dispersion",) if experiment.dispersion is not None else ()),
         *(("output_variance",) if experiment.output_variance is not None else ()),
     )

@@ -1,0 +1,42 @@
+"""The data dictionary of `functions.nc`; `docs/cube.md` is generated from it, the file takes its attributes from it."""
+
+import xarray as xr
+
+from ntk_atlas.cubes.gap import PAIRS, pair_name
+from ntk_atlas.cubes.schema import COORDINATES, Variable
+
+FUNCTION_COORDINATES = ("depth", "width", "init_scale", "n_train", "draw", "seed", "ridge")
+"""Dimensions that predictions may have, samples and outputs apart, in this order."""
+_AXES = ("…", "test_sample", "output")
+FUNCTION_VARIABLES = (
+    Variable("test_predictions_*", _AXES, "outputs of * on the test samples", "target", missing="cell missing, network "
+             "diverged, or kernel singular"),
+    Variable("y_test", ("draw", "test_sample", "output"), "targets of the test samples, noise included", "target",
+             missing="never"),
+    Variable("x_test", ("draw", "test_sample", "feature"), "normalized inputs of the test samples, of up to 3 features",
+             "1", missing="never"),
+    *(
+        Variable(
+            f"distance_{pair_name(*pair)}",
+            ("…",),
+            f"root mean square over test samples and outputs of {pair[0]} − {pair[1]}",
+            "target",
+            0.0,
+            missing="as the predictions",
+        )
+        for pair in PAIRS
+    ),
+)  # fmt: skip
+
+
+def describe_functions(functions: xr.Dataset) -> xr.Dataset:
+    """The dataset with the attributes of its variables."""
+    known = {variable.name: variable for variable in (*COORDINATES, *FUNCTION_VARIABLES)}
+    for name in functions.variables:
+        if name in known:
+            functions[name].attrs = known[str(name)].attributes()
+        elif str(name).startswith("test_predictions_"):
+            attributes = known["test_predictions_*"].attributes()
+            predictor = str(name).removeprefix("test_predictions_")
+            functions[name].attrs = attributes | {"long_name": f"outputs of {predictor} on the test samples"}
+    return functions
