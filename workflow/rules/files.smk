@@ -8,7 +8,14 @@ from ntk_atlas.study.dispersion_spec import (
     parse_architecture,
 )
 from ntk_atlas.study.jobs import predictors
-from ntk_atlas.study.outputs import FIGURES, cube_spec, cubes_of, figures_of, has_scaling_laws, tables_of
+from ntk_atlas.study.outputs import (
+    FIGURES,
+    cube_spec,
+    cubes_of,
+    figures_of,
+    has_scaling_laws,
+    tables_of,
+)
 
 
 wildcard_constraints:
@@ -54,7 +61,7 @@ def claim_files(wildcards):
     """The files that an experiment is judged by; those it does not make are left out."""
     folder = f"results/{wildcards.experiment}"
     made = cubes_of(EXPERIMENTS[wildcards.experiment])
-    names = ("cube", "functions", "dispersion", "output_variance")
+    names = ("cube", "functions", "dispersion", "output_variance", "kernel_variants")
     files = {name: f"{folder}/{name}.nc" for name in names if name in made}
     return files | {"variants": variant_cubes(wildcards.experiment)}
 

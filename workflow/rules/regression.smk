@@ -1,4 +1,5 @@
 # Kernel regression: with the empirical NTKs of a row (a job as in training), the infinite kernels of an init_scale, and rivals.
+from ntk_atlas.study.kernel_variants_spec import kernel_variants_spec
 
 
 rule regress_empirical:
@@ -77,3 +78,26 @@ rule regress_rivals:
         "{wildcards.experiment}: regression with {wildcards.kernels}"
     script:
         "../scripts/regress_rivals.py"
+
+
+rule compare_variants:
+    input:
+        dataset="results/{experiment}/dataset.nc",
+    output:
+        variants="results/{experiment}/kernel_variants.nc",
+    log:
+        "logs/{experiment}/compare_variants.log",
+    benchmark:
+        "results/{experiment}/costs/compare_variants/all.tsv"
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=KERNEL_JOB_MB,
+    params:
+        spec=spec(kernel_variants_spec),
+        source=source("compare_variants.py"),
+    message:
+        "{wildcards.experiment}: networks beside the variants of the NTK"
+    script:
+        "../scripts/compare_variants.py"

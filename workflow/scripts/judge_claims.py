@@ -24,7 +24,7 @@ def main(
 
 if "snakemake" in globals():
     with job_log(snakemake.log[0], f"judge_claims {snakemake.wildcards.experiment}"):
-        names = ("cube", "dispersion", "output_variance")
+        names = ("cube", "dispersion", "output_variance", "functions", "kernel_variants")
         variants = snakemake.input.get("variants", [])
         main(
             snakemake.wildcards.experiment,

@@ -8,7 +8,7 @@ corrected by Holm's method. Whatever is between is *inconclusive*.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -40,6 +40,13 @@ class Region:
         if math.isinf(self.upper):
             return f"> {self.lower:.3g}"
         return f"< {self.upper:.3g}" if math.isinf(self.lower) else f"{self.lower:.3g} … {self.upper:.3g}"
+
+    @property
+    def complement(self) -> "Region":
+        """Everywhere else."""
+        if self.outside or (math.isfinite(self.lower) and math.isfinite(self.upper)):
+            return replace(self, outside=not self.outside)
+        return Region(self.upper, math.inf) if math.isinf(self.lower) else Region(-math.inf, self.lower)
 
     def p_holds(self, estimate: Estimate) -> float:
         """The p value of "the truth is not in the region"."""
@@ -141,6 +148,35 @@ def decide(
     else:
         reason = "; ".join([count, f"open: {text}", *left_out[:1]])
     return Decision(word, _sentence(reason, remark), shown[worst], *shown[worst].estimate.interval(coverage))
+
+
+def decide_any(
+    comparisons: Sequence[Comparison], *, confidence: float, least_replicates: int, remark: str = ""
+) -> Decision:
+    """The verdict on a claim that holds if *at least one* of its comparisons does.
+
+    It is that on its opposite, "all of the numbers lie outside of their regions", turned around: the claim is not
+    supported if every interval lies wholly outside of its region (inside the margin: equivalence), and supported if at
+    least one lies in it after Holm's correction.
+
+    Args:
+        comparisons: what the claim says, of which one must hold.
+        confidence: see `decide`.
+        least_replicates: see `decide`.
+        remark: see `decide`.
+
+    Returns:
+        The decision.
+    """
+    opposite = [replace(c, region=c.region.complement) for c in comparisons]
+    found = decide(opposite, confidence=confidence, least_replicates=least_replicates, remark=remark)
+    turned: dict[Word, Word] = {"supported": "not supported", "not supported": "supported"}
+    reason = found.reason.replace("comparisons hold", "comparisons lie within the margin")
+    reason = reason.replace(", claimed ", ", within the margin if ").replace(" fail;", " beyond it;", 1)
+    comparison = found.comparison
+    if comparison is not None:
+        comparison = replace(comparison, region=comparison.region.complement)
+    return replace(found, word=turned.get(found.word, found.word), reason=reason, comparison=comparison)
 
 
 def holm(p_values: Sequence[float] | np.ndarray, level: float, *, n_tests: int | None = None) -> np.ndarray:

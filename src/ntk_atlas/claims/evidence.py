@@ -28,6 +28,8 @@ class Evidence:
         dispersion: randomness of the kernel over untrained networks, if it was asked for.
         output_variance: variance of outputs over trained networks, if it was asked for.
         variants: settings and cube of each experiment that is a variant of this one, by name.
+        functions: predictions on test samples and distances between them, if they were kept.
+        kernel_variants: networks beside the variants of the NTK, if they were asked for.
     """
 
     name: str
@@ -36,6 +38,8 @@ class Evidence:
     dispersion: xr.Dataset | None = None
     output_variance: xr.Dataset | None = None
     variants: Mapping[str, tuple[ExperimentSettings, xr.Dataset]] = field(default_factory=dict)
+    functions: xr.Dataset | None = None
+    kernel_variants: xr.Dataset | None = None
 
     def interval_confidence(self, section: Literal["dispersion", "output_variance"]) -> float:
         """Coverage of the intervals in a file; the default where the settings at hand are a cube's, without it."""
@@ -50,13 +54,21 @@ def read_evidence(
     dispersion: Path | None = None,
     output_variance: Path | None = None,
     variants: Mapping[str, Path] | None = None,
+    functions: Path | None = None,
+    kernel_variants: Path | None = None,
 ) -> Evidence:
     """Reads the files of an experiment; its settings are those that the cube carries unless given."""
     read = read_netcdf(cube)
-    others = [None if file is None else read_netcdf(file) for file in (dispersion, output_variance)]
+    files = {
+        "dispersion": dispersion,
+        "output_variance": output_variance,
+        "functions": functions,
+        "kernel_variants": kernel_variants,
+    }
+    others = {kind: None if file is None else read_netcdf(file) for kind, file in files.items()}
     cubes = {variant: read_netcdf(file) for variant, file in (variants or {}).items()}
     known = {variant: (experiment_settings(other), other) for variant, other in cubes.items()}
-    return Evidence(name, settings or experiment_settings(read), read, *others, known)
+    return Evidence(name, settings or experiment_settings(read), read, variants=known, **others)
 
 
 def need_dispersion(evidence: Evidence) -> xr.Dataset:

@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass, fields
 
 import pandas as pd
 
-from ntk_atlas.claims.decide import NotJudgedError, Region, Word, decide
+from ntk_atlas.claims.decide import NotJudgedError, Region, Word, decide, decide_any
+from ntk_atlas.claims.equivalence import EQUIVALENCE
 from ntk_atlas.claims.evidence import Evidence
 from ntk_atlas.claims.finite_width import FINITE_WIDTH
 from ntk_atlas.claims.measurement import Claim
@@ -16,7 +17,7 @@ from ntk_atlas.config.claims.threshold import ClaimSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.study.thresholds import seed_conflict
 
-CLAIMS: dict[str, Claim] = {claim.name: claim for claim in (*FINITE_WIDTH, *SCALING_LAWS)}
+CLAIMS: dict[str, Claim] = {claim.name: claim for claim in (*FINITE_WIDTH, *SCALING_LAWS, *EQUIVALENCE)}
 """Claims that single experiments can support, by name."""
 
 
@@ -120,7 +121,7 @@ def judge(claim: Claim, evidence: Evidence, settings: ClaimSettings, thresholds:
         measured = claim.measure(evidence, settings)
     except NotJudgedError as reason:
         return Verdict(*head, math.nan, math.nan, math.nan, "", reason.word, str(reason), thresholds=digest)
-    decision = decide(
+    decision = (decide_any if measured.any_of else decide)(
         measured.comparisons,
         confidence=thresholds.confidence,
         least_replicates=thresholds.least_replicates,

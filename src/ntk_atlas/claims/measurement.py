@@ -10,17 +10,19 @@ from ntk_atlas.config.claims.threshold import ClaimSettings
 
 @dataclass(frozen=True)
 class Measurement:
-    """Everything that a claim says to hold, in the cells of one experiment.
+    """Everything that a claim says to hold, or of which it says that something does, in the cells of one experiment.
 
     Attributes:
         comparisons: estimates with their regions.
         variables: variables of the files that they were computed from.
         remark: what else the reader should know.
+        any_of: whether the claim holds if one of the comparisons does; else all of them must.
     """
 
     comparisons: Sequence[Comparison]
     variables: Sequence[str]
     remark: str = ""
+    any_of: bool = False
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from ntk_atlas.config.dispersion import DispersionSettings
 from ntk_atlas.config.figures import FigureName, FigureSettings
 from ntk_atlas.config.grid import GridSettings
 from ntk_atlas.config.jobs import JobSettings
+from ntk_atlas.config.kernel_variants import KernelVariantsSettings
 from ntk_atlas.config.movement import MovementSettings
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.output_variance import OutputVarianceSettings
@@ -47,6 +48,8 @@ class ExperimentSettings(Settings):
     max_failed_share: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
     """Share of networks that may fail (diverge, be timed out or missing) before the cube is not assembled; with the
     default a cube is made of whatever there is."""
+    kernel_variants: KernelVariantsSettings | None = None
+    """Untrained networks beside each variant of the NTK; none by default."""
     show: tuple[FigureName, ...] | None = None
     """Which figures are drawn; by default all that these settings give anything to show for."""
 

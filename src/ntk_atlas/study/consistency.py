@@ -17,6 +17,7 @@ from ntk_atlas.networks.convolutional_architecture import (
 from ntk_atlas.study.cells import rows
 from ntk_atlas.study.checkpoint_checks import kernels_over_sizes_problems
 from ntk_atlas.study.dispersion_checks import dispersion_problems
+from ntk_atlas.study.kernel_variants_spec import kernel_variants_problems
 from ntk_atlas.study.linearized_specs import linearized_problems
 from ntk_atlas.study.output_variance_specs import learning_rate_problems, output_variance_problems
 from ntk_atlas.study.problems import ConfigError, Problem
@@ -79,6 +80,7 @@ def _experiment(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
     yield from learning_rate_problems(experiment)
     yield from output_variance_problems(experiment)
     yield from linearized_problems(experiment)
+    yield from kernel_variants_problems(experiment)
     if experiment.dispersion is not None:
         yield from dispersion_problems(experiment.dispersion, experiment.network, experiment.grid.init_scale)
     try:

@@ -27,7 +27,7 @@ class VarianceTheorySpec(DataSpec):
 
 def output_variance_spec(experiment: ExperimentSettings) -> ExperimentSettings:
     """Spec of `assemble_output_variance`: the settings without what other files are made of."""
-    return experiment.model_copy(update={"show": None, "dispersion": None})
+    return experiment.model_copy(update={"show": None, "dispersion": None, "kernel_variants": None})
 
 
 def variance_theory_spec(experiment: ExperimentSettings, init_scale: float) -> VarianceTheorySpec:

@@ -94,9 +94,12 @@ def cubes_of(experiment: ExperimentSettings) -> tuple[str, ...]:
         *(("functions",) if experiment.regression.keep_predictions else ()),
         *(("dispersion",) if experiment.dispersion is not None else ()),
         *(("output_variance",) if experiment.output_variance is not None else ()),
+        *(("kernel_variants",) if experiment.kernel_variants is not None else ()),
     )
 
 
 def cube_spec(experiment: ExperimentSettings) -> ExperimentSettings:
     """Spec of `assemble_cube`: the settings without what other files are made of."""
-    return experiment.model_copy(update={"show": None, "dispersion": None, "output_variance": None})
+    return experiment.model_copy(
+        update={"show": None, "dispersion": None, "output_variance": None, "kernel_variants": None}
+    )

@@ -21,7 +21,8 @@ def keys_markdown() -> str:
     for source in get_args(get_args(DatasetSettings)[0]):
         title = f"`experiments.<name>.dataset` with `source: {source.model_fields['source'].default}`"
         sections.append((title, definitions[source.__name__]))
-    for name in ("grid", "network", "training", "regression", "scaling", "movement", "dispersion", "output_variance"):
+    named = ("grid", "network", "training", "regression", "scaling", "movement", "dispersion", "output_variance")
+    for name in (*named, "kernel_variants"):
         sections.append((f"`experiments.<name>.{name}`", definitions[f"{_camel(name)}Settings"]))
     training = "`experiments.<name>.training"
     sections.append(("`experiments.<name>.network.convolutional`", definitions["ConvolutionalSettings"]))

@@ -5,12 +5,13 @@ from typing import Annotated
 from pydantic import Field, NonNegativeInt
 
 from ntk_atlas.config.base import Settings
+from ntk_atlas.config.claims.equivalence import EquivalenceThresholds
 from ntk_atlas.config.claims.finite_width import FiniteWidthThresholds
 from ntk_atlas.config.claims.scaling_laws import ScalingLawThresholds
 from ntk_atlas.config.claims.threshold import ClaimSettings, Sentence, claim_name
 
 
-class ClaimThresholds(ScalingLawThresholds, FiniteWidthThresholds):
+class ClaimThresholds(EquivalenceThresholds, ScalingLawThresholds, FiniteWidthThresholds):
     """Thresholds by claim; a claim that is not here is not judged."""
 
     def by_name(self) -> dict[str, ClaimSettings]:

@@ -1,0 +1,37 @@
+"""Claim C4: the closed form of each variant of the NTK is the limit of the networks that it names."""
+
+import numpy as np
+
+from ntk_atlas.claims.decide import Comparison, NotJudgedError, Region
+from ntk_atlas.claims.estimates import from_replicates, slope
+from ntk_atlas.claims.evidence import Evidence
+from ntk_atlas.claims.measurement import Measurement
+from ntk_atlas.config.claims.equivalence import VariantClaimSettings
+
+
+def measure_variants(evidence: Evidence, thresholds: VariantClaimSettings) -> Measurement:
+    """C4: distance of empirical from infinite kernels at the largest width, and its exponent in the width.
+
+    Raises:
+        NotJudgedError: where there is nothing to compare.
+    """
+    if evidence.kernel_variants is None:
+        raise NotJudgedError(
+            "not run", "no networks were compared with the variants: add `kernel_variants` to the experiment"
+        )
+    distance = evidence.kernel_variants["variant_distance"]
+    small = Region(upper=thresholds.distance.value)
+    exponent, margin = thresholds.slope.value, thresholds.slope_margin.value
+    falls = Region(exponent - margin, exponent + margin)
+    width = np.log(distance["width"].values.astype(float))
+    comparisons = []
+    for variant in distance["variant"].values:
+        for depth in distance["depth"].values:
+            for scale in distance["init_scale"].values:
+                cell = distance.sel(variant=variant, depth=depth, init_scale=scale)
+                place = f"{variant}, depth {depth}, σ_w² = {scale:g}"
+                estimates = [from_replicates(cell.isel(width=i).values, logarithmic=True) for i in range(len(width))]
+                comparisons.append(Comparison(f"distance of {place}", estimates[-1], small, trained=True))
+                logarithms = [from_replicates(np.log(cell.isel(width=i).values)) for i in range(len(width))]
+                comparisons.append(Comparison(f"exponent in the width of {place}", slope(logarithms, width), falls))
+    return Measurement(comparisons, ["variant_distance"], f"widths {', '.join(map(str, distance['width'].values))}")

@@ -1,0 +1,70 @@
+"""Empirical NTKs of untrained networks beside the infinite-width kernel of each variant of the NTK."""
+
+import logging
+
+import numpy as np
+from torch import Tensor
+
+from ntk_atlas.datasets.dataset import Dataset
+from ntk_atlas.datasets.draws import make_draw
+from ntk_atlas.kernels.empirical.ntk import empirical_ntk
+from ntk_atlas.kernels.infinite.network_kernels import network_kernels
+from ntk_atlas.kernels.infinite.variants import VARIANTS, variant_family, variant_network
+from ntk_atlas.labelled import LabelledArray, LabelledArrays
+from ntk_atlas.networks.build import build_networks
+from ntk_atlas.stages.row_networks import as_tensor
+from ntk_atlas.streams import torch_stream
+from ntk_atlas.study.kernel_variants_spec import KernelVariantsSpec
+
+log = logging.getLogger(__name__)
+
+
+def compare_variants(spec: KernelVariantsSpec, dataset: Dataset) -> LabelledArrays:
+    """Relative Frobenius distance ‖Θ̂ − Θ‖/‖Θ‖ of each network from each variant, whose parameters it trains.
+
+    Args:
+        spec: depths, widths, networks.
+        dataset: gives the inputs.
+
+    Returns:
+        `variant_distance` over (variant, depth, init_scale, width, network).
+    """
+    settings = spec.variants
+    x = as_tensor(make_draw(dataset, spec.dataset, 0).training_set(settings.n_samples)[0]).flatten(1)
+    shape = (len(VARIANTS), len(settings.depth), len(spec.init_scale), len(settings.width), settings.n_networks)
+    distance = np.empty(shape)
+    for place in np.ndindex(shape[:-1]):
+        name, depth, scale, width = (
+            values[i]
+            for values, i in zip((VARIANTS, settings.depth, spec.init_scale, settings.width), place, strict=True)
+        )
+        distance[place] = _distances(spec, x, name, depth, scale, width)
+    log.info("%d networks compared with %d variants", distance[0].size, len(VARIANTS))
+    dims = {"variant": np.array(VARIANTS, dtype=object), "depth": settings.depth, "init_scale": spec.init_scale}
+    dims |= {"width": settings.width, "network": range(settings.n_networks)}
+    arrays = {axis: LabelledArray((axis,), np.array(values)) for axis, values in dims.items()}
+    attributes = {"long_name": "relative Frobenius distance of the empirical from the infinite kernel", "units": "1"}
+    arrays["variant_distance"] = LabelledArray(tuple(dims), distance, attributes)
+    return LabelledArrays(arrays, {"spec": spec.canonical_json()})
+
+
+def _distances(spec: KernelVariantsSpec, x: Tensor, name: str, depth: int, init_scale: float, width: int) -> np.ndarray:
+    network, sigma_w2, kernel = variant_network(name, spec.network, init_scale)
+    seed = spec.variants.seed
+    stack = build_networks(
+        network,
+        depth=depth,
+        width=width,
+        init_scale=sigma_w2,
+        input_shape=tuple(x.shape[1:]),
+        n_outputs=1,
+        generators=[torch_stream("variants", seed, depth, width, i) for i in range(spec.variants.n_networks)],
+        dtype=x.dtype,
+    )
+    if variant_family(name) == "last_layer":
+        for layer in stack.layers[:-1]:
+            layer.requires_grad_(False)
+    limit = network_kernels(x, depths=[depth], settings=network, init_scale=sigma_w2, width=width)
+    expected = getattr(limit, kernel)[0]
+    measured = empirical_ntk(stack, x)
+    return ((measured - expected).norm(dim=(1, 2)) / expected.norm()).numpy()

@@ -1,0 +1,28 @@
+"""Empirical NTKs of untrained networks beside the infinite-width kernel of each variant of the NTK."""
+
+from pathlib import Path
+
+from ntk_atlas.config.jobs import kernel_memory
+from ntk_atlas.datasets.store import load_dataset
+from ntk_atlas.job_log import job_log
+from ntk_atlas.labelled import write_labelled
+from ntk_atlas.memory import memory_limited
+from ntk_atlas.numerics import precise_math
+from ntk_atlas.stages.compare_variants import compare_variants
+from ntk_atlas.study.kernel_variants_spec import KernelVariantsSpec
+
+
+def main(dataset_file: Path, output: Path, spec: KernelVariantsSpec) -> None:
+    with precise_math(threads=1):
+        distances = compare_variants(spec, load_dataset(dataset_file))
+    write_labelled(distances, output)
+
+
+if "snakemake" in globals():
+    limit = kernel_memory(snakemake.resources.mem_mb)
+    with job_log(snakemake.log[0], f"compare_variants {snakemake.wildcards.experiment}"), memory_limited(limit):
+        main(
+            Path(snakemake.input.dataset),
+            Path(snakemake.output.variants),
+            KernelVariantsSpec.model_validate_json(snakemake.params.spec),
+        )
