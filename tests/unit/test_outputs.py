@@ -8,6 +8,8 @@ from ntk_atlas.config.figures import FigureName
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.study.outputs import FIGURES, cubes_of, figures_of, tables_of
 
+ASKED_FOR = {"dispersion", "output_variance", "pretrained_kernels", "kernel_evolution"}
+"""Figures of what an experiment does only if asked."""
 GRID = {"depth": [1, 2], "width": [8, 16], "init_scale": [1.0, 2.0], "n_train": [16, 32, 64]}
 
 
@@ -21,23 +23,29 @@ def test_every_figure_of_the_config_has_its_files():
 
 def test_a_plain_experiment_shows_all_but_what_it_has_no_file_for():
     shown = figures_of(experiment(), has_classes=True)
-    assert set(FIGURES) - set(shown) == {"dispersion", "output_variance"}
+    assert set(FIGURES) - set(shown) == ASKED_FOR
     assert cubes_of(experiment()) == ("cube", "scaling_laws")
 
 
 @pytest.mark.parametrize(
     ("settings", "absent"),
     [
-        ({"grid": GRID | {"n_train": [16, 32]}}, {"learning_curves", "scaling_exponents"}),
+        (
+            {"grid": GRID | {"n_train": [16, 32]}},
+            {"learning_curves", "scaling_exponents", "exponent_forest", "width_dependence"},
+        ),
         ({"grid": GRID | {"depth": [1]}}, {"trainability"}),
-        ({"grid": GRID | {"depth": [1], "width": [8]}}, {"trainability", "kernel_movement"}),
+        (
+            {"grid": GRID | {"depth": [1], "width": [8]}},
+            {"trainability", "kernel_movement", "width_dependence", "exponent_forest"},
+        ),
         ({"regression": {"predictors": []}}, {"error_map"}),
         ({"network": {"factory": "my_net.py:build"}}, {"phase_diagram", "trainability"}),
     ],
 )
 def test_figures_without_anything_to_show_are_left_out(settings, absent):
     shown = figures_of(experiment(**settings), has_classes=True)
-    assert set(FIGURES) - set(shown) == absent | {"dispersion", "output_variance"}
+    assert set(FIGURES) - set(shown) == absent | ASKED_FOR
 
 
 def test_figures_can_be_chosen():

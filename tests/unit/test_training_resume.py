@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import math
 import time
 import warnings
 
@@ -59,7 +60,7 @@ def network():
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_killed_training_ends_with_the_same_numbers(name, tmp_path, monkeypatch):
-    chosen, resume = settings(VARIANTS[name], 14), Resume(tmp_path / "unit" / "state.ckpt", every=0)
+    chosen, resume = settings(VARIANTS[name], 14), Resume(tmp_path / "unit" / "state.ckpt", every=0, share=math.inf)
     expected = train(network(), chosen)
     killed = until(8, monkeypatch, network(), chosen, resume=resume)
     assert killed or expected.stop_epoch.max() <= 8
@@ -73,7 +74,7 @@ def test_a_killed_training_ends_with_the_same_numbers(name, tmp_path, monkeypatc
 def test_killed_at_epoch_900_of_1000(name, tmp_path, monkeypatch, caplog):
     sparse = {"checkpoints": {"epochs": (0, 3, 899, 900, 901), "weights": "ends"}}
     variant = {key: value for key, value in VARIANTS[name].items() if key != "stop_loss"}
-    chosen, resume = settings(variant, 1000, **sparse), Resume(tmp_path / "state.ckpt", every=0)
+    chosen, resume = settings(variant, 1000, **sparse), Resume(tmp_path / "state.ckpt", every=0, share=math.inf)
     expected = train(network(), chosen)
     assert until(900, monkeypatch, network(), chosen, resume=resume)
     with caplog.at_level(logging.INFO):
@@ -83,7 +84,7 @@ def test_killed_at_epoch_900_of_1000(name, tmp_path, monkeypatch, caplog):
 
 
 def test_killed_over_and_over(tmp_path, monkeypatch):
-    chosen, resume = settings(VARIANTS["minibatch"]), Resume(tmp_path / "state.ckpt", every=0)
+    chosen, resume = settings(VARIANTS["minibatch"]), Resume(tmp_path / "state.ckpt", every=0, share=math.inf)
     for epoch in (1, 6, 7, 39):
         assert until(epoch, monkeypatch, network(), chosen, resume=resume)
     assert_same(train(network(), chosen), train(network(), chosen, resume=resume), exact=True)
@@ -96,7 +97,7 @@ def test_a_short_training_writes_nothing(tmp_path):
 
 
 def test_going_on_is_quiet_but_for_one_line(tmp_path, monkeypatch, caplog):
-    resume = Resume(tmp_path / "state.ckpt", every=0)
+    resume = Resume(tmp_path / "state.ckpt", every=0, share=math.inf)
     until(10, monkeypatch, network(), settings({}), resume=resume)
     with caplog.at_level(logging.INFO), warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -108,7 +109,7 @@ def test_going_on_is_quiet_but_for_one_line(tmp_path, monkeypatch, caplog):
 
 @pytest.mark.parametrize("damage", ["truncated", "text", "foreign", "empty"])
 def test_a_damaged_state_is_named_and_the_training_starts_anew(damage, tmp_path, monkeypatch, caplog):
-    resume = Resume(tmp_path / "state.ckpt", every=0)
+    resume = Resume(tmp_path / "state.ckpt", every=0, share=math.inf)
     until(10, monkeypatch, network(), settings({}), resume=resume)
     content = resume.path.read_bytes()
     if damage == "foreign":
@@ -142,7 +143,7 @@ def test_with_more_time_it_ends_as_if_it_had_had_it_from_the_start(tmp_path):
 
 
 def test_a_full_disk_leaves_the_last_state(tmp_path, monkeypatch):
-    resume = Resume(tmp_path / "state.ckpt", every=0)
+    resume = Resume(tmp_path / "state.ckpt", every=0, share=math.inf)
     until(10, monkeypatch, network(), settings({}), resume=resume)
     good = resume.path.read_bytes()
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ntk_atlas.labelled import LabelledArray, LabelledArrays, filled
-from ntk_atlas.stages.train_row import MEMBER_ARRAYS
+from ntk_atlas.stages.trained_arrays import MEMBER_ARRAYS
 from ntk_atlas.status import Status
 from ntk_atlas.study.cells import Unit, units
 from ntk_atlas.study.specs import TrainSpec

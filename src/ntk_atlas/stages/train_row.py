@@ -8,6 +8,7 @@ import torch
 from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.draws import Draw, make_draw, probe_indices
 from ntk_atlas.stages.row_networks import as_tensor, batch_stream_labels, row_networks, target_scale
+from ntk_atlas.stages.trained_arrays import MEMBER_ARRAYS
 from ntk_atlas.study.cells import Unit, seed_blocks, units
 from ntk_atlas.study.specs import TrainSpec
 from ntk_atlas.training.resume import Resume, TrainingTimedOutError
@@ -16,13 +17,6 @@ from ntk_atlas.training.train import UnitData, train_unit
 from ntk_atlas.unit_store import Arrays, UnitStore, unit_digest
 
 log = logging.getLogger(__name__)
-
-MEMBER_ARRAYS = (
-    "train_mse", "validation_mse", "test_mse", "train_error", "test_error",
-    "probe_kernels", "probe_predictions", "status", "stop_epoch", "selected_epoch", "learning_rate", "lambda_max",
-    "n_rates_diverged", "selected_test_mse", "selected_test_error", "test_predictions",
-)  # fmt: skip
-"""Arrays of a finished unit with the members on their first axis, weights apart."""
 
 
 def training_digest(spec: TrainSpec, unit: Unit, dataset_digest: str, source: str) -> str:

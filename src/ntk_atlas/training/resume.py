@@ -12,8 +12,6 @@ import torch
 
 log = logging.getLogger(__name__)
 
-_SAVING_SHARE = 0.05
-
 
 class TrainingTimedOutError(Exception):
     """A training that reached its time limit before its end; its state is kept, and more time lets it go on."""
@@ -26,8 +24,9 @@ class Resume:
     path: Path
     """The file; its name must stand for everything that the training depends on."""
     every: float = 60.0
-    """Seconds between two writings, at least; a training that is shorter writes nothing. Writing takes 5 % of the
-    time at most: a large state is written less often."""
+    """Seconds between two writings, at least; a training that is shorter writes nothing."""
+    share: float = 0.05
+    """Share of the time that writing may take: a large state is written less often."""
 
 
 class TrainingState(pl.callbacks.Checkpoint):
@@ -90,7 +89,7 @@ class TrainingState(pl.callbacks.Checkpoint):
         if self.resume is not None and (self.timed_out or now >= self._next_writing):
             self._write(trainer)
             cost = time.perf_counter() - now
-            self._next_writing = now + cost + max(self.resume.every, cost / _SAVING_SHARE)
+            self._next_writing = now + cost + max(self.resume.every, cost / self.resume.share)
         if self.timed_out:
             trainer.should_stop = True
 

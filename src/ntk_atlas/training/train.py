@@ -161,6 +161,7 @@ def quiet_lightning() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+            warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
             warnings.filterwarnings("ignore", message=".*eval mode at the start of training.*")
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
             yield
