@@ -93,7 +93,9 @@ rule compare_variants:
         CONDA
     threads: 1
     resources:
-        mem_mb=KERNEL_JOB_MB,
+        mem_mb=growing(KERNEL_JOB_MB),
+        kernels_mb=STUDY.jobs.kernels_mb,
+        runtime=growing(120),
     params:
         spec=spec(kernel_variants_spec),
         source=source("compare_variants.py"),

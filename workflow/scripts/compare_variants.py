@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from ntk_atlas.config.jobs import kernel_memory
 from ntk_atlas.datasets.store import load_dataset
 from ntk_atlas.job_log import job_log
 from ntk_atlas.labelled import write_labelled
@@ -19,7 +18,7 @@ def main(dataset_file: Path, output: Path, spec: KernelVariantsSpec) -> None:
 
 
 if "snakemake" in globals():
-    limit = kernel_memory(snakemake.resources.mem_mb)
+    limit = snakemake.resources.kernels_mb * 2**20
     with job_log(snakemake.log[0], f"compare_variants {snakemake.wildcards.experiment}"), memory_limited(limit):
         main(
             Path(snakemake.input.dataset),
