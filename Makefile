@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Several processes share the cores: threads that spin while they wait cost more than they compute.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help run test test-slow check format benchmark why unlock clean
+.PHONY: help run test test-slow check format benchmark status why clean-orphans unlock clean
 
 help:
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,8 +37,14 @@ format: .venv/.done-dev  ## write the style
 benchmark: .venv/.done .venv-peers/.done  ## measure against neural-tangents and others (long; some rows: ROWS="1 6")
 	$(BIN)/python benchmarks/run.py $(if $(ROWS),--rows "$(ROWS)") $(BENCHMARK_ARGS)
 
-why: .venv/.done  ## what would run now, and why
-	$(BIN)/snakemake -n --quiet rules
+status: .venv/.done  ## how far the study is, in words; a run may be under way
+	@$(BIN)/python workflow/status.py $(STUDY_ARGS)
+
+why: .venv/.done  ## what would run now, and why, in words
+	@$(BIN)/python workflow/why.py $(STUDY_ARGS)
+
+clean-orphans: .venv/.done  ## list results that no config needs (more: CONFIGS="..."), ask, remove them
+	@$(BIN)/python workflow/clean_orphans.py $(if $(CONFIGS),--configfile config/config.yaml $(CONFIGS)) $(CLEAN_ARGS)
 
 unlock: .venv/.done  ## after a kill: end orphaned workers and unlock, without running anything
 	$(BIN)/python workflow/run.py --unlock-only

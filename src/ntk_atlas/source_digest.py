@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,6 +42,7 @@ class SourceMemory:
         self._parsed: dict[str, ParsedFile] = {}
         self._found: dict[tuple[str, Path], tuple[Path, ...]] = {}
         self._changed = False
+        self._made: dict[str, dict[str, str]] = {}
         # What parsing gives depends on Python's syntax trees and on the code below.
         self._parser = f"{sys.version_info[:2]} ".encode() + Path(__file__).read_bytes()
         if path is not None:
@@ -65,16 +66,32 @@ class SourceMemory:
             self._found[name, package] = _module_files(name, package)
         return self._found[name, package]
 
+    def remember(self, digest: str, parts: dict[str, str]) -> None:
+        """Notes what a digest was made of: name of each file → its digest."""
+        self._made[digest] = parts
+
+    def parts(self, digest: str) -> dict[str, str] | None:
+        """What a digest, of now or of an earlier run, was made of; None if that is not known."""
+        if digest in self._made or self.path is None:
+            return self._made.get(digest)
+        with contextlib.suppress(OSError, ValueError):
+            return json.loads(self._parts_file(digest).read_text())
+        return None
+
     def keep(self) -> None:
         """Writes what is new, if there is a place for it and it can be written: without it runs start slower."""
-        if self.path is None or not self._changed:
+        if self.path is None:
             return
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         with contextlib.suppress(OSError):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps(self._parsed))
-            temporary.replace(self.path)
-            self._changed = False
+            if self._changed:
+                _write(self.path, self._parsed)
+                self._changed = False
+            for digest, parts in self._made.items():
+                if not self._parts_file(digest).exists():
+                    _write(self._parts_file(digest), parts)
+
+    def _parts_file(self, digest: str) -> Path:
+        return self.path.with_suffix("") / f"{digest}.json"
 
 
 def source_files(script: Path, package: Path, memory: SourceMemory | None = None) -> tuple[Path, ...]:
@@ -105,11 +122,36 @@ def source_files(script: Path, package: Path, memory: SourceMemory | None = None
 def source_digest(script: Path, package: Path, memory: SourceMemory | None = None) -> str:
     """16 hexadecimal digits over the syntax trees of `source_files(script, package)`."""
     memory = SourceMemory() if memory is None else memory
-    digest = hashlib.sha256()
+    digest, parts = hashlib.sha256(), {}
     for file in source_files(script, package, memory):
         name = file.name if file == script else file.relative_to(package).as_posix()
-        digest.update(f"{name}\n{memory.parsed(file, package).digest}\n".encode())
+        parsed = memory.parsed(file, package).digest
+        digest.update(f"{name}\n{parsed}\n".encode())
+        parts[file.relative_to(package).as_posix() if file.is_relative_to(package) else name] = parsed[:16]
+    memory.remember(digest.hexdigest()[:16], parts)
     return digest.hexdigest()[:16]
+
+
+def changed_files(before: Iterable[str], now: Iterable[str], memory: SourceMemory) -> tuple[str, ...]:
+    """The files in which two groups of digests differ.
+
+    Args:
+        before: digests of an earlier run.
+        now: digests of this one.
+        memory: what is known of digests.
+
+    Returns:
+        Names of files that were changed, added or left out; none if nothing is known of one of the groups.
+    """
+    old, new = ({k: v for digest in group for k, v in (memory.parts(digest) or {}).items()} for group in (before, now))
+    return tuple(sorted(name for name in old | new if old.get(name) != new.get(name))) if old and new else ()
+
+
+def _write(path: Path, content: object) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary.write_text(json.dumps(content))
+    temporary.replace(path)
 
 
 def _parse(content: bytes, lazy: bool) -> ParsedFile:

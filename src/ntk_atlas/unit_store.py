@@ -49,7 +49,7 @@ class UnitStore:
     def finished(self, unit: str, digest: str) -> dict[tuple[int, ...], Path]:
         """The finished blocks of a unit: seeds → file."""
         files = sorted((self.folder / unit / digest).glob("seeds-*.npz"))
-        return {seeds: file for file in files if (seeds := _seeds_of(file))}
+        return {seeds: file for file in files if (seeds := seeds_of(file))}
 
     def done(self, unit: str, digest: str, seeds: Sequence[int]) -> tuple[int, ...]:
         """Those of `seeds` that a finished block has, by its name."""
@@ -91,8 +91,13 @@ class UnitStore:
     def timed_out(self, unit: str, digest: str) -> tuple[int, ...]:
         """Seeds of a unit that are not finished because they reached their time limit."""
         marks = (self.folder / unit / digest).glob("timed_out-seeds-*")
-        stopped = {seed for mark in marks for seed in _seeds_of(mark)}
+        stopped = {seed for mark in marks for seed in seeds_of(mark)}
         return tuple(sorted(stopped - set(self.done(unit, digest, sorted(stopped)))))
+
+    def under_way(self, unit: str, digest: str) -> tuple[int, ...]:
+        """Seeds of a unit whose training left a state from which it goes on."""
+        states = (self.folder / unit / digest).glob("progress-seeds-*.ckpt")
+        return tuple(sorted({seed for state in states for seed in seeds_of(state)}))
 
     def save(self, unit: str, digest: str, seeds: Sequence[int], arrays: Mapping[str, np.ndarray]) -> Path:
         """Writes a finished block; arrays have the seeds on their first axis where they depend on the seed."""
@@ -161,7 +166,7 @@ class UnitStore:
         return self.path(unit, digest, seeds).with_name(f"timed_out-seeds-{'-'.join(map(str, seeds))}")
 
 
-def _seeds_of(file: Path) -> tuple[int, ...]:
+def seeds_of(file: Path) -> tuple[int, ...]:
     """The seeds in the name of a block; none in a name that no block has."""
-    match = re.fullmatch(r"(?:timed_out-)?seeds-(\d+(?:-\d+)*)(?:\.npz)?", file.name)
+    match = re.fullmatch(r"(?:timed_out-|progress-)?seeds-(\d+(?:-\d+)*)(?:\.npz|\.ckpt)?", file.name)
     return tuple(map(int, match[1].split("-"))) if match else ()

@@ -1,6 +1,9 @@
 # Figures are drawn from the experiment's NetCDF files alone: they redraw in seconds and never train anything.
 
 
+FIGURE_SOURCES = {name: module_source(f"plotting/{name}.py") for name in FIGURES}
+
+
 localrules:
     plot_figure,
 
@@ -27,7 +30,7 @@ rule plot_figure:
         runtime=growing(10),
     params:
         spec=STUDY.figures.canonical_json(),
-        source=lambda wildcards: module_source(f"plotting/{wildcards.figure}.py"),
+        source=lambda wildcards: FIGURE_SOURCES[wildcards.figure],
         script_source=source("plot_figure.py"),
     message:
         "{wildcards.experiment}: drawing {wildcards.figure}"

@@ -9,10 +9,10 @@ from ntk_atlas.cubes.network_row import joined_epochs, unit_epochs
 from ntk_atlas.cubes.predictions import field_dims, labelled_predictions
 from ntk_atlas.labelled import LabelledArrays, filled
 from ntk_atlas.regression.regress import NestedRegression
-from ntk_atlas.stages.regress_row import RowDigests, RowStores
+from ntk_atlas.stages.regress_row import RowStores
 from ntk_atlas.stages.regression_arrays import REGRESSION_FIELDS, TEST_PREDICTIONS, kept_fields
 from ntk_atlas.study.cells import Unit
-from ntk_atlas.study.prediction_specs import EmpiricalSpec
+from ntk_atlas.study.prediction_specs import EmpiricalSpec, RowDigests
 from ntk_atlas.unit_store import Arrays, UnitStore
 
 _DIMS = ("n_train", "draw", "seed", "ridge")

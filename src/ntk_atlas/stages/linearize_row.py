@@ -10,11 +10,11 @@ from ntk_atlas.datasets.draws import Draw, make_draw, probe_indices
 from ntk_atlas.numerics import compute_device
 from ntk_atlas.regression.metrics import classification_error
 from ntk_atlas.stages.row_networks import as_tensor, row_networks, target_scale
-from ntk_atlas.study.cells import Unit, seed_blocks, units
+from ntk_atlas.study.cells import Unit, seed_blocks
 from ntk_atlas.study.linearized_specs import LinearizeSpec
 from ntk_atlas.training.linearized import train_linearized
 from ntk_atlas.training.schedule import selected_checkpoint
-from ntk_atlas.unit_store import Arrays, UnitStore, unit_digest
+from ntk_atlas.unit_store import Arrays, UnitStore
 
 log = logging.getLogger(__name__)
 
@@ -48,9 +48,8 @@ def linearize_row(
     Returns:
         The digest of each unit; its arrays are `LINEARIZED_ARRAYS`, `epochs`, and `TEST_ARRAYS` if the spec asks.
     """
-    digests = {}
-    for unit in units(spec.n_train, spec.draws):
-        digest = digests[unit] = unit_digest("linearized", training_digests[unit], spec.on_test, source)
+    digests = spec.linearized_digests(training_digests, source)
+    for unit, digest in digests.items():
         for block in seed_blocks(spec.seeds, spec.seeds_per_unit):
             seeds = networks.done(unit.name, training_digests[unit], store.missing(unit.name, digest, block))
             if not seeds:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,9 +12,9 @@ from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.draws import make_draw
 from ntk_atlas.stages.empirical_regression import KernelSource, regress_empirical
 from ntk_atlas.stages.row_networks import row_networks
-from ntk_atlas.study.cells import Unit, seed_blocks, units
-from ntk_atlas.study.prediction_specs import EmpiricalSpec
-from ntk_atlas.unit_store import Arrays, UnitStore, unit_digest
+from ntk_atlas.study.cells import Unit, seed_blocks
+from ntk_atlas.study.prediction_specs import EmpiricalSpec, RowDigests
+from ntk_atlas.unit_store import Arrays, UnitStore
 
 log = logging.getLogger(__name__)
 
@@ -37,35 +37,14 @@ class RowStores:
 
 
 @dataclass(frozen=True)
-class RowDigests:
-    """Digests of a row's finished regressions.
-
-    Attributes:
-        initial: with the initial kernels, by draw.
-        trained: with kernels trained on the same samples, by unit.
-        pretrained: with kernels trained on m samples, by unit (m, draw).
-        epochs: with the kernels of all checkpoints, by unit.
-    """
-
-    initial: dict[int, str] = field(default_factory=dict)
-    trained: dict[Unit, str] = field(default_factory=dict)
-    pretrained: dict[Unit, str] = field(default_factory=dict)
-    epochs: dict[Unit, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class _Row:
     """What all regressions of a row share."""
 
     spec: EmpiricalSpec
     dataset: Dataset
-    dataset_digest: str
     stores: RowStores
-    source: str
+    digests: RowDigests
     training_digests: dict[Unit, str]
-
-    def digest(self, kind: str, *parts: object) -> str:
-        return unit_digest(kind, self.spec.cell_settings(), *parts, self.dataset_digest, self.source)
 
     def finish(
         self,
@@ -122,35 +101,32 @@ def regress_row(
     Returns:
         The digests under which the results lie in `stores`.
     """
-    row = _Row(spec, dataset, dataset_digest, stores, source, training_digests)
-    return RowDigests(
-        initial=_initial(row) if spec.has_initial else {},
-        trained=_trained(row) if spec.trained_predictors else {},
-        pretrained=_pretrained(row),
-        epochs=_epochs(row) if spec.has_epochs else {},
-    )
+    digests = spec.unit_digests(dataset_digest, source, training_digests)
+    row = _Row(spec, dataset, stores, digests, training_digests)
+    _initial(row)
+    _trained(row)
+    _pretrained(row)
+    _epochs(row)
+    return digests
 
 
-def _initial(row: _Row) -> dict[int, str]:
+def _initial(row: _Row) -> None:
     """The NTK at initialization: a unit is a draw, for one kernel serves all n_train."""
-    spec, digests = row.spec, {}
-    for number in range(spec.draws):
-        digests[number] = row.digest("initial", spec.n_train, number)
+    spec = row.spec
+    for number, digest in row.digests.initial.items():
 
         def compute(seeds: tuple[int, ...], number: int = number) -> Arrays:
             source = KernelSource(row_networks(spec, row.dataset, number, seeds))
             draw = make_draw(row.dataset, spec.dataset, number)
             return regress_empirical(spec, source, draw, spec.n_train, spec.variants("ntk_init"))
 
-        row.finish(row.stores.initial, f"draw-{number}", digests[number], compute)
-    return digests
+        row.finish(row.stores.initial, f"draw-{number}", digest, compute)
 
 
-def _trained(row: _Row) -> dict[Unit, str]:
+def _trained(row: _Row) -> None:
     """NTKs trained on n samples and regressed on the same n, each at one checkpoint."""
-    spec, digests = row.spec, {}
-    for unit in units(spec.n_train, spec.draws):
-        digests[unit] = row.digest("trained", spec.trained_predictors, row.training_digests[unit])
+    spec = row.spec
+    for unit, digest in row.digests.trained.items():
 
         def compute(seeds: tuple[int, ...], unit: Unit = unit) -> Arrays:
             saved, draw = row.weights(unit, seeds), make_draw(row.dataset, spec.dataset, unit.draw)
@@ -161,31 +137,27 @@ def _trained(row: _Row) -> dict[Unit, str]:
                 arrays |= regress_empirical(spec, source, draw, (unit.n_train,), spec.variants(name))
             return arrays
 
-        row.finish(row.stores.trained, unit.name, digests[unit], compute, training=unit)
-    return digests
+        row.finish(row.stores.trained, unit.name, digest, compute, training=unit)
 
 
-def _pretrained(row: _Row) -> dict[Unit, str]:
+def _pretrained(row: _Row) -> None:
     """NTKs trained on m samples and regressed on every n ≥ m: one kernel serves all of them."""
-    spec, digests = row.spec, {}
-    for unit in units(spec.pretrained_sizes, spec.draws):
-        sizes = tuple(n for n in spec.n_train if n >= unit.n_train)
-        digests[unit] = row.digest("pretrained", sizes, row.training_digests[unit])
+    spec = row.spec
+    for unit, digest in row.digests.pretrained.items():
 
-        def compute(seeds: tuple[int, ...], unit: Unit = unit, sizes: tuple[int, ...] = sizes) -> Arrays:
+        def compute(seeds: tuple[int, ...], unit: Unit = unit) -> Arrays:
             saved, draw = row.weights(unit, seeds), make_draw(row.dataset, spec.dataset, unit.draw)
             source = row.checkpoint(unit.draw, seeds, torch.as_tensor(saved["weights"][:, -1]))
+            sizes = spec.regressed_sizes(unit)
             return regress_empirical(spec, source, draw, sizes, spec.variants(f"{PRETRAINED}{unit.n_train}"))
 
-        row.finish(row.stores.pretrained, unit.name, digests[unit], compute, training=unit)
-    return digests
+        row.finish(row.stores.pretrained, unit.name, digest, compute, training=unit)
 
 
-def _epochs(row: _Row) -> dict[Unit, str]:
+def _epochs(row: _Row) -> None:
     """NTKs of all checkpoints, regressed on what the networks are trained on; arrays have epochs on their last axis."""
-    spec, digests = row.spec, {}
-    for unit in units(spec.epoch_sizes, spec.draws):
-        digests[unit] = row.digest("epochs", row.training_digests[unit])
+    spec = row.spec
+    for unit, digest in row.digests.epochs.items():
 
         def compute(seeds: tuple[int, ...], unit: Unit = unit) -> Arrays:
             saved, draw = row.weights(unit, seeds), make_draw(row.dataset, spec.dataset, unit.draw)
@@ -196,5 +168,4 @@ def _epochs(row: _Row) -> dict[Unit, str]:
             arrays = {name: torch.cat([torch.as_tensor(a[name]) for a in found], dim=-1).numpy() for name in found[0]}
             return arrays | {"epochs": saved["weight_epochs"]}
 
-        row.finish(row.stores.epochs, unit.name, digests[unit], compute, training=unit)
-    return digests
+        row.finish(row.stores.epochs, unit.name, digest, compute, training=unit)

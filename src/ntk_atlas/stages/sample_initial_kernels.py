@@ -12,7 +12,7 @@ from ntk_atlas.dispersion.theory import exponential_ratio, finite_sum, ratio_lim
 from ntk_atlas.labelled import LabelledArray, LabelledArrays
 from ntk_atlas.streams import numpy_stream
 from ntk_atlas.study.dispersion_spec import DispersionSpec, architecture_name, scale_name
-from ntk_atlas.unit_store import UnitStore, unit_digest
+from ntk_atlas.unit_store import UnitStore
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ def sample_initial_kernels(spec: DispersionSpec, store: UnitStore, source: str) 
     Returns:
         Estimates with intervals, and theory beside them, over (init_scale, parameters, correlation).
     """
-    digests = {scale: unit_digest("initial kernels", spec.unit_settings(scale), source) for scale in spec.init_scale}
+    digests = spec.unit_digests(source)
     chunks = range(-(-spec.n_networks // CHUNK))
     missing = {scale: set(store.missing(scale_name(scale), digests[scale], chunks)) for scale in spec.init_scale}
     todo = sorted(set().union(*missing.values()))

@@ -9,24 +9,14 @@ from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.draws import Draw, make_draw, probe_indices
 from ntk_atlas.stages.row_networks import as_tensor, batch_stream_labels, row_networks, target_scale
 from ntk_atlas.stages.trained_arrays import MEMBER_ARRAYS
-from ntk_atlas.study.cells import Unit, seed_blocks, units
+from ntk_atlas.study.cells import Unit, seed_blocks
 from ntk_atlas.study.specs import TrainSpec
 from ntk_atlas.training.resume import Resume, TrainingTimedOutError
 from ntk_atlas.training.schedule import epoch_budget
 from ntk_atlas.training.train import UnitData, train_unit
-from ntk_atlas.unit_store import Arrays, UnitStore, unit_digest
+from ntk_atlas.unit_store import Arrays, UnitStore
 
 log = logging.getLogger(__name__)
-
-
-def training_digest(spec: TrainSpec, unit: Unit, dataset_digest: str, source: str) -> str:
-    """Digest of everything that the numbers of a unit depend on."""
-    return unit_digest("train", spec.cell_settings(), unit.n_train, unit.draw, dataset_digest, source)
-
-
-def row_digests(spec: TrainSpec, dataset_digest: str, source: str) -> dict[Unit, str]:
-    """The digest of each unit of a row at one init scale."""
-    return {unit: training_digest(spec, unit, dataset_digest, source) for unit in units(spec.n_train, spec.draws)}
 
 
 def train_row(
@@ -54,7 +44,7 @@ def train_row(
     Returns:
         The digest of each unit.
     """
-    todo, digests = [], row_digests(spec, dataset_digest, source)
+    todo, digests = [], spec.unit_digests(dataset_digest, source)
     for unit, digest in digests.items():
         for block in seed_blocks(spec.seeds, spec.seeds_per_unit):
             missing = store.missing(unit.name, digest, block, (*MEMBER_ARRAYS, "epochs", "weights"))

@@ -8,6 +8,7 @@ from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.dispersion.inputs import InitialKernelLaw
 from ntk_atlas.study.cells import canonical_text
 from ntk_atlas.study.user_files import user_file_digest
+from ntk_atlas.unit_store import unit_digest
 
 
 class DispersionSpec(Settings):
@@ -44,6 +45,10 @@ class DispersionSpec(Settings):
         """The settings that the kernel of a single network depends on, as JSON values."""
         summed_later = {"n_networks", "n_exact", "n_bootstrap", "confidence"}
         return self.model_dump(mode="json", exclude=summed_later) | {"init_scale": float(init_scale)}
+
+    def unit_digests(self, source: str) -> dict[float, str]:
+        """The digest of the networks at each init scale; `source` is that of the code that samples."""
+        return {scale: unit_digest("initial kernels", self.unit_settings(scale), source) for scale in self.init_scale}
 
 
 def dispersion_spec(experiment: ExperimentSettings, depth: int, width: int) -> DispersionSpec:

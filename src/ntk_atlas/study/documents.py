@@ -7,6 +7,7 @@ from ntk_atlas.cubes.dispersion_schema import DISPERSION_COORDINATES, DISPERSION
 from ntk_atlas.cubes.functions_schema import FUNCTION_VARIABLES
 from ntk_atlas.cubes.output_variance_schema import OUTPUT_VARIANCE_COORDINATES, OUTPUT_VARIANCE_VARIABLES
 from ntk_atlas.cubes.schema import dictionary_markdown, tables_markdown
+from ntk_atlas.study.effects import effects_markdown
 from ntk_atlas.study.reference import json_schema, keys_markdown
 
 OTHER_FILES = (
@@ -17,7 +18,8 @@ OTHER_FILES = (
     ("Coordinates of `output_variance.nc`", OUTPUT_VARIANCE_COORDINATES),
     ("Spread of outputs over initializations, in `output_variance.nc`", OUTPUT_VARIANCE_VARIABLES),
 )
-BEGIN, END = "<!-- generated: begin -->", "<!-- generated: end -->"
+MARKERS = "<!-- generated: begin -->", "<!-- generated: end -->"
+EFFECT_MARKERS = "<!-- generated, effects: begin -->", "<!-- generated, effects: end -->"
 
 
 def generated_documents(repository: Path) -> dict[Path, str]:
@@ -32,15 +34,16 @@ def generated_documents(repository: Path) -> dict[Path, str]:
     keys, cube = repository / "config" / "README.md", repository / "docs" / "cube.md"
     return {
         repository / "config" / "schema.json": json_schema(),
-        keys: _between_markers(keys, keys_markdown()),
-        cube: _between_markers(cube, dictionary_markdown() + "\n" + tables_markdown(OTHER_FILES)),
+        keys: _between(EFFECT_MARKERS, _between(MARKERS, keys.read_text(), keys_markdown()), effects_markdown()),
+        cube: _between(MARKERS, cube.read_text(), dictionary_markdown() + "\n" + tables_markdown(OTHER_FILES)),
     }
 
 
-def _between_markers(file: Path, text: str) -> str:
-    before, _, rest = file.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n\n{text.strip()}\n\n{END}{after}"
+def _between(markers: tuple[str, str], page: str, text: str) -> str:
+    begin, end = markers
+    before, _, rest = page.partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n\n{text.strip()}\n\n{end}{after}"
 
 
 if __name__ == "__main__":

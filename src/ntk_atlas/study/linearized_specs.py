@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.study.cells import Row
+from ntk_atlas.study.cells import Row, Unit, units
 from ntk_atlas.study.jobs import predictors, train_spec
 from ntk_atlas.study.specs import TrainSpec
+from ntk_atlas.unit_store import unit_digest
 
 
 class LinearizeSpec(TrainSpec):
@@ -14,6 +15,13 @@ class LinearizeSpec(TrainSpec):
     on_test: bool = False
     """Whether they predict the validation and test samples too, as the predictor `linearized`; the output variance
     needs the probe samples only."""
+
+    def linearized_digests(self, trained: dict[Unit, str], source: str) -> dict[Unit, str]:
+        """The digest of each unit; that of the `trained` network says all else that it depends on."""
+        return {
+            unit: unit_digest("linearized", trained[unit], self.on_test, source)
+            for unit in units(self.n_train, self.draws)
+        }
 
 
 def linearize_spec(experiment: ExperimentSettings, row: Row) -> LinearizeSpec:

@@ -1,11 +1,31 @@
 """What the kernel-regression jobs depend on; apart from `specs`, so that training does not depend on them."""
 
+from dataclasses import dataclass, field
 from typing import Literal
 
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.predictors import AROUND, EPOCHS, PRETRAINED
 from ntk_atlas.config.regression import PredictorCenter, RivalSettings, SolveSettings
+from ntk_atlas.study.cells import Unit, units
 from ntk_atlas.study.specs import DataSpec, NetworksSpec
+from ntk_atlas.unit_store import unit_digest
+
+
+@dataclass(frozen=True)
+class RowDigests:
+    """Digests of a row's regressions; kinds of kernels that are not asked for have none.
+
+    Attributes:
+        initial: with the initial kernels, by draw.
+        trained: with kernels trained on the same samples, by unit.
+        pretrained: with kernels trained on m samples, by unit (m, draw).
+        epochs: with the kernels of all checkpoints, by unit.
+    """
+
+    initial: dict[int, str] = field(default_factory=dict)
+    trained: dict[Unit, str] = field(default_factory=dict)
+    pretrained: dict[Unit, str] = field(default_factory=dict)
+    epochs: dict[Unit, str] = field(default_factory=dict)
 
 
 class EmpiricalSpec(NetworksSpec):
@@ -57,6 +77,36 @@ class EmpiricalSpec(NetworksSpec):
         for name in ("predictors", "epoch_sizes"):
             del settings[name]
         return settings
+
+    def regressed_sizes(self, pretrained: Unit) -> tuple[int, ...]:
+        """The n_train on which kernels trained on the m samples of `pretrained` are regressed: every n ≥ m."""
+        return tuple(n for n in self.n_train if n >= pretrained.n_train)
+
+    def unit_digests(self, dataset_digest: str, source: str, trained: dict[Unit, str]) -> RowDigests:
+        """The digests of all regressions of the row, at one init scale.
+
+        Args:
+            dataset_digest: digest of the data's contents.
+            source: digest of the code that regresses.
+            trained: digest of each unit's training.
+
+        Returns:
+            Digests over everything that the numbers of each depend on.
+        """
+        settings, cells = self.cell_settings(), units(self.n_train, self.draws)
+
+        def digest(kind: str, *parts: object) -> str:
+            return unit_digest(kind, settings, *parts, dataset_digest, source)
+
+        initial, pretrained = range(self.draws * self.has_initial), units(self.pretrained_sizes, self.draws)
+        epochs = units(self.epoch_sizes, self.draws) if self.has_epochs else ()
+        names = self.trained_predictors
+        return RowDigests(
+            initial={draw: digest("initial", self.n_train, draw) for draw in initial},
+            trained={unit: digest("trained", names, trained[unit]) for unit in cells if names},
+            pretrained={unit: digest("pretrained", self.regressed_sizes(unit), trained[unit]) for unit in pretrained},
+            epochs={unit: digest("epochs", trained[unit]) for unit in epochs},
+        )
 
 
 class InfiniteSpec(DataSpec):

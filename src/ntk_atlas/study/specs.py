@@ -10,7 +10,8 @@ from ntk_atlas.config.base import Settings
 from ntk_atlas.config.dataset import DatasetSettings
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.training import TrainingSettings
-from ntk_atlas.study.cells import Row
+from ntk_atlas.study.cells import Row, Unit, units
+from ntk_atlas.unit_store import unit_digest
 
 
 class PrepareSpec(Settings):
@@ -84,3 +85,19 @@ class TrainSpec(NetworksSpec):
         for judged_later in ("seeds_per_unit", "target_mse", "max_seconds"):
             del settings["training"][judged_later]
         return settings
+
+    def unit_digests(self, dataset_digest: str, source: str) -> dict[Unit, str]:
+        """The digest of each training of the row, over everything that its numbers depend on; for one init scale.
+
+        Args:
+            dataset_digest: digest of the data's contents.
+            source: digest of the code that trains.
+
+        Returns:
+            A digest a unit.
+        """
+        settings = self.cell_settings()
+        return {
+            unit: unit_digest("train", settings, unit.n_train, unit.draw, dataset_digest, source)
+            for unit in units(self.n_train, self.draws)
+        }

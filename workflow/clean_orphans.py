@@ -1,0 +1,98 @@
+"""`make clean-orphans`: lists results that no config needs, asks, and removes them.
+
+Needed is what `config/config.yaml`, every study in `config/studies` at any of its presets, and the configs named in the
+call are made of. Whatever else lies in `results/` is an orphan: other experiments, other grid values, finished units of
+other settings, data or code.
+"""
+
+import argparse
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+from planned_jobs import planned_jobs
+from run import live_snakemake
+from study_of_call import DEFAULT, Call, call_of, module_digest
+
+from ntk_atlas.study.needed_units import STAGES, needed_units
+from ntk_atlas.study.problems import ConfigError
+
+RESULTS = Path("results")
+
+
+def calls(given: Call) -> Iterator[Call]:
+    """Every config that may need results: the default one, the studies at all presets, and the call's own."""
+    yield Call(given.folder)
+    yield from (Call(given.folder, (DEFAULT, file)) for file in given.files if file != DEFAULT)
+    for study in sorted(Path("config/studies").glob("*.yaml")):
+        for preset in yaml.safe_load(study.read_text()).get("presets") or [None]:
+            yield Call(given.folder, (DEFAULT, str(study)), (f"preset={preset}",) if preset else ())
+
+
+def needed_files(call: Call, sources: dict[str, str]) -> Iterator[Path]:
+    """The files of a study: outputs and costs of all its jobs, and its units."""
+    for job in planned_jobs("--forceall", *call.options):
+        yield from map(Path, [*job["output"], *([job["benchmark"]] if job["benchmark"] else [])])
+    for name, experiment in call.study().active().items():
+        folder = RESULTS / name
+        needed, units = needed_units(experiment, folder, sources), (folder / "units").rglob("*")
+        yield from (file for file in units if needed is None or needed.is_needed(file.relative_to(folder)))
+
+
+def orphans(given: Call) -> list[Path]:
+    """Files below `results/` that no config needs; reports, which lie in it directly, are left alone."""
+    sources = {stage: module_digest(module) for stage, module in STAGES.items()}
+    found = {file for file in RESULTS.glob("*/**/*") if file.is_file()}
+    for call in dict.fromkeys(calls(given)):
+        there = {file.parts[1] for file in found}
+        try:
+            if there & call.study().active().keys():
+                found.difference_update(needed_files(call, sources))
+        except ConfigError as error:
+            named = yaml.safe_load(Path(call.files[-1]).read_text())["experiments"]
+            print(f"{call.files[-1]} is not valid here, so all results of its experiments are left alone: {error}")
+            found = {file for file in found if file.parts[1] not in named}
+    return sorted(found)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    given, call = call_of(parser)
+    if running := live_snakemake(call.folder):
+        sys.exit(f"snakemake (process {running[0].pid}) is at work here: wait for it, or end it")
+    files = orphans(call)
+    groups, sizes = Counter(), Counter()
+    for file in files:
+        place = Path(*file.parts[: min(5, len(file.parts) - 1)])
+        groups[place] += 1
+        sizes[place] += file.stat().st_size
+    if not files:
+        print("no orphans: all results are needed by a config")
+        return
+    for place, number in sorted(groups.items()):
+        print(f"{place}: {number} files, {sizes[place] / 2**20:.1f} MiB")
+    print(f"in all {len(files)} files, {sum(sizes.values()) / 2**20:.1f} MiB, which no config needs")
+    if not given.yes and not _confirmed():
+        print("nothing was removed")
+        return
+    for file in files:
+        file.unlink()
+    for folder in sorted((f for f in RESULTS.rglob("*") if f.is_dir()), reverse=True):
+        if not any(folder.iterdir()):
+            shutil.rmtree(folder)
+    print("removed")
+
+
+def _confirmed() -> bool:
+    if not sys.stdin.isatty():
+        print("not asked, for this is no terminal: `--yes` removes them")
+        return False
+    return input("remove them? [y/N] ").strip().lower() in ("y", "yes")
+
+
+if __name__ == "__main__":
+    main()
