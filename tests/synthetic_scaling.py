@@ -49,7 +49,7 @@ def evidence(
     *,
     noise: float = 0.02,
     slope: float = -0.2,
-    growth: float = 1.5,
+    turn: float = 0.3,
     gap_of_width: float = 0.0,
     unfinished: Sequence[int] = (),
     name: str = "planted",
@@ -57,8 +57,7 @@ def evidence(
 ) -> Evidence:
     """Evidence of one experiment.
 
-    `slope` is that of regression with Θ_t in the last decade of epochs, `growth` the factor of the drift over it,
-    `gap_of_width` how much the kernel's log error falls from width to width, `unfinished` n_train where networks end
+    `slope` is that of regression with Θ_t in the last decade of epochs, `turn` the angle of the kernel in it, `gap_of_width` how much the kernel's log error falls from width to width, `unfinished` n_train where networks end
     above their target.
     """
     experiment = settings(**keys)
@@ -95,8 +94,10 @@ def evidence(
         errors = along * np.exp(0.3 * noise * generator.standard_normal((*shape, len(EPOCHS))))
         errors[:, :, :, :-1] = np.nan  # regressed at the largest n alone
         cube["test_mse_ntk_epochs"] = (*CELL, "epoch", "ridge"), np.stack([errors, errors], -1)
-        drift = np.where(EPOCHS <= 30, EPOCHS / 30.0, 1.0 + (growth - 1.0) * (EPOCHS - 30.0) / 270.0)
-        cube["kernel_drift"] = (*CELL, "epoch"), drift * np.ones((*shape, 1))
+        # Two steps of the last decade, each half of the turn; the first decades turn by a radian a step.
+        steps = np.where(EPOCHS > 30, 0.5 * turn, 1.0)
+        velocity = np.append(np.nan, (1.0 - np.cos(steps[1:])) / np.diff(EPOCHS))
+        cube["kernel_velocity"] = (*CELL, "epoch"), velocity * np.ones((*shape, 1))
     cube["train_mse"] = (*CELL, "epoch"), np.exp(-EPOCHS / 30.0) * np.ones((*shape, 1))
     status = np.zeros(shape, dtype=np.int8)
     for size in unfinished:

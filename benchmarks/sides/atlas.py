@@ -92,12 +92,12 @@ def infinite(*, activation: str, depth: int, n: int, n_inputs: int) -> Case:
 
 def solve(*, n: int, n_test: int, n_outputs: int) -> Case:
     """Kernel regression at one size."""
-    from ntk_atlas.regression import solve_nested
+    from ntk_atlas.regression import solve
 
     gram, y, k_test = (torch.from_numpy(array) for array in problems.kernel_regression(n, n_outputs, n_test))
     return Case(
-        run=lambda _: solve_nested(gram, y, k_test, sizes=[n], diag_reg=problems.DIAG_REG),
-        arrays=lambda solution: {"predictions": solution.predictions[0]},
+        run=lambda _: solve(gram, y, diag_reg=problems.DIAG_REG).predict(k_test),
+        arrays=lambda predictions: {"predictions": predictions},
     )
 
 

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from synthetic_scaling import EPOCHS, FEATURES, LAZY, evidence, settings
 
 from ntk_atlas.claims.judge import judge_experiment
-from ntk_atlas.claims.scaling_kernels import last_growth, last_slopes
+from ntk_atlas.claims.scaling_kernels import last_slopes, last_turn
+from ntk_atlas.cubes.movement import velocities
 from ntk_atlas.study.load import load_study
 from ntk_atlas.study.problems import ConfigError
 from ntk_atlas.study.thresholds import load_thresholds
@@ -51,7 +53,7 @@ def test_a_world_of_features_supports_the_claims_of_exponents():
 
 
 def test_a_lazy_world_supports_none_of_them():
-    found = judged(evidence(LAZY, generator(), slope=0.0, growth=1.0), **three_variants(LAZY))
+    found = judged(evidence(LAZY, generator(), slope=0.0, turn=0.0), **three_variants(LAZY))
     words = {name: verdict.verdict for name, verdict in found.items()}
     assert words == dict.fromkeys(NAMES, "not supported") | {"B3": "not run", "B7": "supported"}
 
@@ -150,7 +152,7 @@ def test_around_the_network_b7_is_a_tautology_and_not_judged():
     assert found.verdict == "not run" and "matches by construction" in found.reason
 
 
-def test_slopes_and_growth_of_the_last_part_by_hand():
+def test_slopes_and_turns_of_the_last_part_by_hand():
     errors = np.where(EPOCHS < 30, 9.0, np.maximum(EPOCHS, 1.0) ** -0.25)
     late = np.stack([errors, np.where(EPOCHS > 100, np.nan, errors)])
     np.testing.assert_allclose(last_slopes(EPOCHS, late[:1], 0.1), [-0.25], rtol=1e-12)
@@ -159,7 +161,13 @@ def test_slopes_and_growth_of_the_last_part_by_hand():
         np.polyfit(np.log([10, 30, 100]), np.log(late[1, 3:6]), 1)[0]
     )
     assert np.isnan(last_slopes(EPOCHS, late[:1], 0.5)), "two checkpoints make no slope"
-    np.testing.assert_allclose(last_growth(EPOCHS, late[:1], 0.1), [np.log(300**-0.25 / 30**-0.25)], rtol=1e-12)
+    # Kernels cos t, sin t in a plane turn by the differences of t.
+    angles = np.array([0.0, 0.5, 0.7, 0.75, 0.85, 0.9, 1.1])
+    kernels = torch.stack([torch.diag(torch.tensor([np.cos(t), np.sin(t)])) for t in angles])
+    velocity = velocities(kernels[None], EPOCHS).numpy()
+    np.testing.assert_allclose(last_turn(EPOCHS, velocity, 0.1), [np.log(1.1 - 0.85)], rtol=1e-9)
+    assert np.isnan(last_turn(EPOCHS, velocity, 0.5)), "two checkpoints are no course"
+    assert last_turn(EPOCHS, 0.0 * velocity, 0.1) == np.log(1e-8)
 
 
 def study(**second):

@@ -7,7 +7,7 @@ import torch
 
 from ntk_atlas import regression
 from ntk_atlas.config.regression import RegressionSettings
-from ntk_atlas.regression.regress import NestedRegression, regress_nested
+from ntk_atlas.regression.regress import NestedRegression, regress_around, regress_nested
 from ntk_atlas.status import Status
 from ntk_atlas.streams import torch_stream
 
@@ -168,6 +168,21 @@ def test_an_offset_is_regressed_around_and_added_back():
         np.testing.assert_allclose(getattr(result, name), getattr(shifted, name), rtol=1e-9, err_msg=name)
     at_test = offset[2].numpy() + predict(a | {"y_train": a["y_train"] - offset[0]}, "k_test_train", 33, 0.0)
     assert result.test_error[ZERO, 1] == np.mean(at_test.argmax(1) != a["test_labels"].numpy())
+
+
+def test_regressions_around_several_offsets_are_those_around_each():
+    a = arguments()
+    offset = tuple(
+        torch.randn(len(a[name]), 3, generator=torch_stream("several", name), dtype=torch.float64)
+        for name in ("y_train", "y_validation", "y_test")
+    )
+    lost = (torch.full_like(offset[0], torch.nan), *offset[1:])
+    for offsets in ([None, offset], [None, lost, offset]):
+        for found, alone in zip(regress_around(**a, offsets=offsets), offsets, strict=True):
+            expected = numbers(regress_nested(**a, offset=alone))
+            for name, values in numbers(found).items():
+                if name != "residual":  # of the system of all of them
+                    np.testing.assert_allclose(values, expected[name], rtol=1e-9, atol=1e-14, err_msg=name)
 
 
 def test_an_infinite_ridge_predicts_the_offset():

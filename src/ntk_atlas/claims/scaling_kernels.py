@@ -31,6 +31,7 @@ from ntk_atlas.config.predictors import EPOCHS, PRETRAINED, predictor_label
 
 FINAL, ALONG = "ntk_final", f"test_mse_{EPOCHS}"
 _LEAST_CHECKPOINTS = 3
+_SMALLEST_ANGLE = 1e-8
 
 
 def measure_width(evidence: Evidence, thresholds: WidthSettings) -> Measurement:
@@ -101,8 +102,11 @@ def measure_after_kernel(evidence: Evidence, thresholds: AfterKernelSettings) ->
 
 
 def measure_evolving_kernel(evidence: Evidence, thresholds: EvolvingKernelSettings) -> Measurement:
-    """B6: slope of the log test MSE of regression with Θ_t in log t over the last part of training, and the growth of
-    the kernel's drift over it, at the largest n that has all checkpoints regressed.
+    """B6: slope of the log test MSE of regression with Θ_t in log t over the last part of training, and the angle that
+    the kernel turns by in it, at the largest n that has all checkpoints regressed.
+
+    The drift from initialization would not do: a kernel can turn, and improve, at a constant or falling distance from
+    where it began.
 
     Raises:
         NotJudgedError: where there is nothing to compare.
@@ -113,7 +117,7 @@ def measure_evolving_kernel(evidence: Evidence, thresholds: EvolvingKernelSettin
         raise NotJudgedError(
             "not run", f"no regression with the kernels of all checkpoints: add {EPOCHS} to predictors"
         )
-    need(cube, ALONG, "kernel_drift")
+    need(cube, ALONG, "kernel_velocity")
     n = max(n for n in cube["n_train"].values if bool(np.isfinite(cube[ALONG].sel(n_train=n)).any()))
     part, comparisons, notes = thresholds.last_part.value, [], []
     for cell in cells(cube):
@@ -124,14 +128,14 @@ def measure_evolving_kernel(evidence: Evidence, thresholds: EvolvingKernelSettin
         falls = Region(upper=thresholds.slope.value)
         text = f"slope of log MSE of regression with Θ_t in log t, last part, at {at}"
         comparisons.append(Comparison(text, from_replicates(slopes), falls, trained=True))
-        drift = place["kernel_drift"].transpose("draw", "seed", "epoch")
-        grown = _exp(replicates_of(last_growth(drift["epoch"].values, drift.values, part)))
-        text = f"drift at the end over that where the last part begins, at {at}"
-        comparisons.append(Comparison(text, grown, Region(lower=thresholds.movement.value), trained=True))
+        velocity = place["kernel_velocity"].transpose("draw", "seed", "epoch")
+        turned = _exp(replicates_of(last_turn(velocity["epoch"].values, velocity.values, part)))
+        text = f"angle that the kernel turns by in the last part, at {at}"
+        comparisons.append(Comparison(text, turned, Region(lower=thresholds.movement.value), trained=True))
         notes += [_training_text(place, part)]
     training = evidence.settings.training
     how = f"{training.optimizer}, {training.schedule} rate; last part from {part:.0%} of the epochs on"
-    return Measurement(comparisons, [ALONG, "kernel_drift"], remarks(how, *notes, replicate_remark(cube)))
+    return Measurement(comparisons, [ALONG, "kernel_velocity"], remarks(how, *notes, replicate_remark(cube)))
 
 
 def measure_matching_kernel(evidence: Evidence, thresholds: MatchingKernelSettings) -> Measurement:
@@ -174,14 +178,30 @@ def last_slopes(epochs: np.ndarray, errors: np.ndarray, part: float) -> np.ndarr
     return slopes
 
 
-def last_growth(epochs: np.ndarray, values: np.ndarray, part: float) -> np.ndarray:
-    """Logarithm of the ratio of the last value to the first one in the last part, as in `last_slopes`."""
-    growth = np.full(values.shape[:-1], np.nan)
-    for place in np.ndindex(growth.shape):
-        there = np.flatnonzero(_last_part(epochs, values[place], part))
-        if len(there) >= _LEAST_CHECKPOINTS:
-            growth[place] = np.log(values[place][there[-1]] / values[place][there[0]])
-    return growth
+def last_turn(epochs: np.ndarray, velocity: np.ndarray, part: float) -> np.ndarray:
+    """Logarithm of the angle (radians) that a kernel turns by from checkpoint to checkpoint in the last part, summed.
+
+    Two kernels at distance S = 1 − cos φ are φ apart; S is the velocity at a checkpoint times the epochs since the one
+    before. The sum is not less than the angle between the first and the last.
+
+    Args:
+        epochs: `(n_epochs,)`.
+        velocity: `kernel_velocity`, `(..., n_epochs)`; NaN where a network has no checkpoint.
+        part: see `last_slopes`.
+
+    Returns:
+        `(...)`, the logarithm of no less than 1e-8; NaN with fewer than three checkpoints.
+    """
+    turns = np.full(velocity.shape[:-1], np.nan)
+    for place in np.ndindex(turns.shape):
+        known = np.flatnonzero(np.isfinite(velocity[place]))
+        before, after = known[:-1], known[1:]
+        inside = epochs[before] >= part * epochs[known].max(initial=0)
+        if inside.sum() + 1 >= _LEAST_CHECKPOINTS:
+            distance = velocity[place][after] * (epochs[after] - epochs[before])
+            angle = np.arccos(np.clip(1.0 - distance, -1.0, 1.0))[inside].sum()
+            turns[place] = np.log(max(angle, _SMALLEST_ANGLE))
+    return turns
 
 
 def _last_part(epochs: np.ndarray, values: np.ndarray, part: float) -> np.ndarray:

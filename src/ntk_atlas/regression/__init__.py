@@ -22,6 +22,7 @@ _HOMES = {
     "nystrom_preconditioner": "preconditioner",
     "pivoted_cholesky_preconditioner": "preconditioner",
     "posterior_variance": "posterior",
+    "regress_around": "regress",
     "regress_nested": "regress",
     "regress_rival": "length_scale",
     "regress_tiled": "tiled_regression",

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ntk_atlas.regression.cholesky import mean_diagonal, safe_cholesky
+from ntk_atlas.regression.refinement import is_worth_refining, refined_solution
 from ntk_atlas.regression.report import SolveReport, relative_residual, solve_misfit
 from ntk_atlas.regression.system import (
     checked_kernel,
@@ -64,11 +65,12 @@ def solve(
     """Solves (K + λI) α = y by one Cholesky factorization.
 
     Beside the kernel one array of its size is held. Where outputs mix, the kernel is the full one and the
-    system has n_train · n_outputs unknowns.
+    system has n_train · n_outputs unknowns. A large system that its ridge conditions well is factored in float32 and
+    refined to the accuracy of float64 (`refinement`).
 
     Args:
         k_train_train: Gram matrix, `(n_train, n_train)`, shared by all outputs, or the full kernel `(n_train,
-            n_train, n_outputs, n_outputs)`; the lower triangle is read.
+            n_train, n_outputs, n_outputs)`; symmetric, the lower triangle is factored.
         y_train: targets, `(n_train, n_outputs)`.
         diag_reg: λ relative to the mean diagonal of K.
         jitter: smallest jitter tried where the matrix is singular, relative likewise; None or 0 takes the
@@ -88,6 +90,14 @@ def solve(
     axes = (("n_train", gram.shape[0]), ("n_outputs", outputs[0][1] if outputs else None))
     y = checked_targets("y_train", y_train, axes, gram.device)
     gram, targets = sample_major(gram), y.reshape(-1, 1) if outputs else y
+    if dtype == torch.float64 and is_worth_refining(len(gram), diag_reg):
+        scale = mean_diagonal(gram)
+        refined = None
+        if not math.isnan(scale):
+            refined = refined_solution(gram, targets, shift=diag_reg * scale, scale=scale)
+        if refined is not None:
+            found = relative_residual(refined[1], targets) if residual else math.nan
+            return KernelSolution(refined[0].reshape(y.shape), SolveReport(diag_reg, 0.0, found, Status.CONVERGED))
     factor = safe_cholesky(gram, diag_reg=diag_reg, jitter=jitter, dtype=dtype)
     whitened = torch.linalg.solve_triangular(factor.lower, targets.to(dtype), upper=False)
     alpha = torch.linalg.solve_triangular(factor.lower.mT, whitened, upper=True)

@@ -11,10 +11,10 @@ from torch import Tensor
 from ntk_atlas.config.regression import RegressionSettings
 from ntk_atlas.kernels.rivals import pair_geometry, rival_kernel
 from ntk_atlas.kernels.stationary import median_distance
+from ntk_atlas.regression.extreme_eigenvalues import extreme_eigenvalues
 from ntk_atlas.regression.distinct import check_distinct
 from ntk_atlas.regression.regress import NestedRegression
-from ntk_atlas.regression.report import extreme_eigenvalues
-from ntk_atlas.regression.selection import checked_data, choose, chosen_arrays, solve_table, stack_tables
+from ntk_atlas.regression.selection import checked_data, choose, chosen_arrays, solve_path, solve_table, stack_tables
 from ntk_atlas.regression.system import checked_sizes, kernel_system
 from ntk_atlas.status import Status
 
@@ -98,7 +98,8 @@ def regress_rival(
     for factor in settings.length_scales:
         gram = rival_kernel(name, between_train, factor * median)
         rows = torch.cat([rival_kernel(name, geometry, factor * median) for geometry in to_evaluation])
-        tables.append(solve_table(kernel_system(gram, y, rows, sizes=sizes), targets, settings))
+        system = kernel_system(gram, y, rows, sizes=sizes)
+        tables.append(solve_table(system, solve_path(system, settings), targets, settings))
     table, chosen = stack_tables(tables), choose(stack_tables(tables))
     factors = np.repeat(settings.length_scales, len(tables[0].diag_reg))
 

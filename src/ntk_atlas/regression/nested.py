@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -28,6 +28,10 @@ class NestedSolution:
 
     predictions: Tensor
     reports: tuple[SolveReport, ...]
+
+    def of_columns(self, columns: slice) -> "NestedSolution":
+        """The predictions of some of the targets, with the reports of the whole."""
+        return replace(self, predictions=self.predictions[:, :, columns])
 
 
 def solve_nested(

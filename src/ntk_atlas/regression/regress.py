@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ntk_atlas.config.regression import RegressionSettings
-from ntk_atlas.regression.report import extreme_eigenvalues
-from ntk_atlas.regression.selection import checked_data, choose, chosen_arrays, solve_table
+from ntk_atlas.regression.extreme_eigenvalues import extreme_eigenvalues
+from ntk_atlas.regression.selection import checked_data, choose, chosen_arrays, solve_path, solve_table
 from ntk_atlas.regression.system import checked_matrix, kernel_system
 from ntk_atlas.status import Status
 
@@ -54,6 +54,10 @@ class NestedRegression:
     test_predictions: np.ndarray | None = field(default=None, kw_only=True)
 
 
+Offset = tuple[Tensor, Tensor, Tensor] | None
+"""Outputs of a network at the training, validation and test samples, or None for zero."""
+
+
 def regress_nested(
     k_train_train: Tensor,
     k_validation_train: Tensor,
@@ -65,7 +69,7 @@ def regress_nested(
     sizes: Sequence[int],
     settings: RegressionSettings,
     test_labels: Tensor | None = None,
-    offset: tuple[Tensor, Tensor, Tensor] | None = None,
+    offset: Offset = None,
 ) -> NestedRegression:
     r"""Kernel regression with the first n samples, for all n, under both ridge policies.
 
@@ -95,6 +99,53 @@ def regress_nested(
     Raises:
         ValueError: a shape or `sizes` does not fit, or a target is NaN.
     """
+    return regress_around(
+        k_train_train,
+        k_validation_train,
+        k_test_train,
+        y_train=y_train,
+        y_validation=y_validation,
+        y_test=y_test,
+        sizes=sizes,
+        settings=settings,
+        test_labels=test_labels,
+        offsets=[offset],
+    )[0]
+
+
+def regress_around(
+    k_train_train: Tensor,
+    k_validation_train: Tensor,
+    k_test_train: Tensor,
+    *,
+    y_train: Tensor,
+    y_validation: Tensor,
+    y_test: Tensor,
+    sizes: Sequence[int],
+    settings: RegressionSettings,
+    offsets: Sequence[Offset],
+    test_labels: Tensor | None = None,
+) -> tuple[NestedRegression, ...]:
+    """`regress_nested` around several offsets: they share factorizations and eigenvalues, as further targets.
+
+    Args:
+        k_train_train: see `regress_nested`.
+        k_validation_train: likewise.
+        k_test_train: likewise.
+        y_train: likewise.
+        y_validation: likewise.
+        y_test: likewise.
+        sizes: likewise.
+        settings: likewise.
+        offsets: f₀ of each regression.
+        test_labels: see `regress_nested`.
+
+    Returns:
+        One regression an offset; `residual` is that of the system of all of them.
+
+    Raises:
+        ValueError: see `regress_nested`.
+    """
     k_train_train = torch.as_tensor(k_train_train)
     device, n_train = k_train_train.device, k_train_train.shape[-1]
     rows = [
@@ -104,27 +155,43 @@ def regress_nested(
             ("k_test_train", k_test_train, "n_test"),
         )
     ]
-    targets = checked_data(
-        y_train,
-        y_validation,
-        y_test,
-        test_labels=test_labels,
-        offset=offset,
-        n_samples=(n_train, len(rows[0]), len(rows[1])),
-        select_ridge=settings.select_ridge,
-        device=device,
-    )
-    system = kernel_system(k_train_train, targets.train - targets.offset_train, torch.cat(rows), sizes=sizes)
-
-    table = solve_table(system, targets, settings)
+    targets = [
+        checked_data(
+            y_train,
+            y_validation,
+            y_test,
+            test_labels=test_labels,
+            offset=offset,
+            n_samples=(n_train, len(rows[0]), len(rows[1])),
+            select_ridge=settings.select_ridge,
+            device=device,
+        )
+        for offset in offsets
+    ]
+    residues = [t.train - t.offset_train for t in targets]
+    evaluation = torch.cat(rows)
 
     @cache
     def extremes(position: int) -> tuple[float, float]:
-        n = system.sizes[position]
-        return extreme_eigenvalues(system.gram[:n, :n])
+        n = sizes[position]
+        return extreme_eigenvalues(k_train_train[:n, :n])
 
-    arrays = chosen_arrays(table, choose(table), lambda candidate, position: extremes(position), scale=system.scale)
-    n_singular = int((arrays["status"] == Status.SINGULAR).sum())
-    if n_singular:
-        logger.info("%d of %d solves were singular (sizes %s)", n_singular, arrays["status"].size, system.sizes)
-    return NestedRegression(**arrays)
+    # An offset that is not finite makes its own solve fail; it must not reach the others.
+    together = len(targets) if all(bool(torch.isfinite(residue).all()) for residue in residues) else 1
+    regressions = []
+    for start in range(0, len(targets), together):
+        system = kernel_system(
+            k_train_train, torch.cat(residues[start : start + together], dim=1), evaluation, sizes=sizes
+        )
+        solutions = solve_path(system, settings)
+        for index, target in enumerate(targets[start : start + together]):
+            n_outputs = target.train.shape[1]
+            columns = slice(index * n_outputs, (index + 1) * n_outputs)
+            own = [solution.of_columns(columns) for solution in solutions]
+            table = solve_table(system.of_columns(columns), own, target, settings)
+            arrays = chosen_arrays(table, choose(table), lambda _, position: extremes(position), scale=system.scale)
+            n_singular = int((arrays["status"] == Status.SINGULAR).sum())
+            if n_singular:
+                logger.info("%d of %d solves were singular (sizes %s)", n_singular, arrays["status"].size, system.sizes)
+            regressions.append(NestedRegression(**arrays))
+    return tuple(regressions)

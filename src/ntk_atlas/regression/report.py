@@ -75,14 +75,3 @@ def relative_residual(misfit: Tensor, targets: Tensor) -> float:
     """Returns ‖misfit‖_F / ‖y‖_F, 0 for targets that are zero throughout."""
     norm = float(torch.linalg.norm(targets))
     return float(torch.linalg.norm(misfit)) / norm if norm > 0 else 0.0
-
-
-def extreme_eigenvalues(matrix: Tensor) -> tuple[float, float]:
-    """Returns the smallest and largest eigenvalue of a symmetric matrix; NaN if it is not finite."""
-    if not bool(torch.isfinite(matrix).all()):
-        return math.nan, math.nan
-    try:
-        eigenvalues = torch.linalg.eigvalsh(matrix.to(torch.float64))
-    except torch.linalg.LinAlgError:
-        return math.nan, math.nan
-    return float(eigenvalues[0]), float(eigenvalues[-1])

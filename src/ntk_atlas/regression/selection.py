@@ -125,21 +125,33 @@ class SolveTable:
     predictions: np.ndarray | None = None
 
 
-def solve_table(system: KernelSystem, targets: Targets, settings: RegressionSettings) -> SolveTable:
-    """Solves at ridge zero (first row) and at each ridge of the grid, at all sizes.
+def solve_path(system: KernelSystem, settings: RegressionSettings) -> list[NestedSolution]:
+    """Solves at ridge zero (first) and at each ridge of the grid, at all sizes.
 
     Args:
-        system: kernels, and targets with the offset taken off; evaluation rows are validation, then test
-            samples.
-        targets: of the evaluation samples.
-        settings: the ridge grid, the rule of choice, the jitter.
+        system: kernels, and targets with the offset taken off.
+        settings: the ridge grid and the jitter.
 
     Returns:
-        The table, `1 + len(ridge_grid)` candidates.
+        `1 + len(ridge_grid)` solutions.
     """
-    solutions = [
-        solve_system(system, diag_reg=diag_reg, jitter=settings.jitter) for diag_reg in (0.0, *settings.ridge_grid)
-    ]
+    return [solve_system(system, diag_reg=diag_reg, jitter=settings.jitter) for diag_reg in (0.0, *settings.ridge_grid)]
+
+
+def solve_table(
+    system: KernelSystem, solutions: list[NestedSolution], targets: Targets, settings: RegressionSettings
+) -> SolveTable:
+    """Errors and scores of solutions, one candidate each.
+
+    Args:
+        system: what was solved; evaluation rows are validation, then test samples.
+        solutions: of `solve_path`.
+        targets: of the evaluation samples.
+        settings: the rule of choice.
+
+    Returns:
+        The table.
+    """
     n_validation = len(targets.validation)
     rows = []
     for solution in solutions:

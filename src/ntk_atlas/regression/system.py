@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -175,6 +175,10 @@ class KernelSystem:
     def dtype(self) -> torch.dtype:
         """Precision of the solve."""
         return self.targets.dtype
+
+    def of_columns(self, columns: slice) -> "KernelSystem":
+        """The system of some of the targets."""
+        return replace(self, targets=self.targets[:, columns])
 
 
 def kernel_system(

@@ -10,7 +10,7 @@ from ntk_atlas.datasets.draws import Draw
 from ntk_atlas.kernels.empirical.ntk import empirical_ntk
 from ntk_atlas.networks.stacked import StackedNetwork
 from ntk_atlas.numerics import compute_device
-from ntk_atlas.regression.regress import regress_nested
+from ntk_atlas.regression.regress import regress_around
 from ntk_atlas.stages.regression_arrays import regression_arrays
 from ntk_atlas.stages.row_networks import as_tensor, target_scale
 from ntk_atlas.study.prediction_specs import EmpiricalSpec
@@ -59,27 +59,24 @@ def regress_empirical(
     offsets = None
     if any(variants.values()):
         offsets = _outputs(source, inputs, target_scale(spec, spec.target_scale, draw))
-    data = {
-        "y_train": as_tensor(y_train),
-        "y_validation": as_tensor(draw.y_validation),
-        "y_test": as_tensor(draw.y_test),
-        "test_labels": None if draw.labels_test is None else torch.as_tensor(draw.labels_test),
-        "sizes": sizes,
-        "settings": spec.solve,
-    }
+    by_member = [
+        regress_around(
+            k_train_train[member],
+            k_rest_train[member, :n_validation],
+            k_rest_train[member, n_validation:],
+            y_train=as_tensor(y_train),
+            y_validation=as_tensor(draw.y_validation),
+            y_test=as_tensor(draw.y_test),
+            test_labels=None if draw.labels_test is None else torch.as_tensor(draw.labels_test),
+            sizes=sizes,
+            settings=spec.solve,
+            offsets=[tuple(f[member] for f in offsets) if around else None for around in variants.values()],
+        )
+        for member in range(network.n_members)
+    ]
     arrays: Arrays = {}
-    for name, around in variants.items():
-        results = [
-            regress_nested(
-                k_train_train[member],
-                k_rest_train[member, :n_validation],
-                k_rest_train[member, n_validation:],
-                offset=tuple(f[member] for f in offsets) if around else None,
-                **data,
-            )
-            for member in range(network.n_members)
-        ]
-        arrays |= {f"{field}_{name}": values for field, values in regression_arrays(results).items()}
+    for name, results in zip(variants, zip(*by_member, strict=True), strict=True):
+        arrays |= {f"{field}_{name}": values for field, values in regression_arrays(list(results)).items()}
     return arrays
 
 
