@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from ntk_atlas.config.convolutional import ConvolutionalSettings
 from ntk_atlas.config.dataset import DigitsSettings, TeacherSettings
@@ -32,7 +33,7 @@ from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitect
 from ntk_atlas.stages.regress_infinite import regress_infinite
 from ntk_atlas.streams import torch_stream
 from ntk_atlas.study.consistency import consistency_problems
-from ntk_atlas.study.disk import _parameters
+from ntk_atlas.study.layer_sizes import layer_sizes
 from ntk_atlas.study.jobs import infinite_spec
 
 LAYOUT = ConvolutionalSettings(blocks=2, channels=(1, 2))
@@ -196,9 +197,13 @@ def test_digits_as_images_are_the_same_numbers():
 
 
 @pytest.mark.parametrize(("depth", "network"), [(3, settings()), (1, settings("flatten")), (3, NetworkSettings())])
-def test_disk_estimate_counts_the_parameters(depth, network):
+def test_layer_sizes_count_parameters_and_operations(depth, network):
     built = build_networks(
         network, depth=depth, width=5, init_scale=1.0, input_shape=(2, 6, 4), n_outputs=3,
         generators=[torch_stream("w")],
     )  # fmt: skip
-    assert _parameters(network, (2, 6, 4), depth, 5, 3) == built.weights().shape[1]
+    sizes = layer_sizes(network, (2, 6, 4), depth, 5, 3)
+    assert sum(layer.parameters for layer in sizes) == built.weights().shape[1]
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        built.member(0)(torch.zeros(7, 2, 6, 4))
+    assert 7 * 2 * sum(layer.multiply_adds for layer in sizes) == counter.get_total_flops()

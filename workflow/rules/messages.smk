@@ -1,15 +1,17 @@
 # What the workflow says: the plan before it starts, and what to do after a kill.
 from ntk_atlas.study.disk import disk_estimate
+from ntk_atlas.study.work import work_estimate
 
 
 def plan_of_the_study():
-    """What is about to run, in words, disk space included."""
+    """What is about to run, in words, with estimates of time and disk space."""
     for name, experiment in EXPERIMENTS.items():
         grid = experiment.grid
         cells = len(rows(grid)) * len(grid.n_train)
         yield (
             f"{name}: {cells} cells (depth × width × init_scale × n_train), {grid.draws} draws × {grid.seeds} seeds "
-            f"= {cells * grid.draws * grid.seeds} networks; {disk_estimate(experiment)}"
+            f"= {cells * grid.draws * grid.seeds} networks; {work_estimate(experiment)}; "
+            f"{disk_estimate(experiment)}; jobs of {KERNEL_JOB_MB} MiB"
         )
 
 

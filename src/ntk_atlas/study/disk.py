@@ -1,12 +1,9 @@
 """How much disk an experiment will fill, known before it runs."""
 
-import math
-
-from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.datasets.inspect import inspect_dataset
-from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitecture, checked_fan_ins, image_shape
 from ntk_atlas.study.cells import rows
+from ntk_atlas.study.layer_sizes import layer_sizes
 from ntk_atlas.training.schedule import epoch_budget, scheduled_epochs
 
 BYTES = {"float32": 4, "float64": 8}
@@ -30,23 +27,13 @@ def weight_bytes(experiment: ExperimentSettings) -> int | None:
     size = inspect_dataset(experiment.dataset)
     total = 0
     for row in rows(grid):
-        parameters = _parameters(experiment.network, size.input_shape, row.depth, row.width, size.n_outputs or 10)
+        layers = layer_sizes(experiment.network, size.input_shape, row.depth, row.width, size.n_outputs or 10)
+        parameters = sum(layer.parameters for layer in layers)
         for n_train in grid.n_train:
             epochs = scheduled_epochs(training.checkpoints, epoch_budget(training, n_train))
             kept = len(epochs) if training.checkpoints.weights == "scheduled" else 2
             total += parameters * kept
     return total * grid.draws * grid.seeds * BYTES[training.dtype]
-
-
-def _parameters(network: NetworkSettings, input_shape: tuple[int, ...], depth: int, width: int, n_outputs: int) -> int:
-    if network.architecture == "convolutional":
-        architecture = ConvolutionalArchitecture.of_depth(network.convolutional, depth)
-        fan_ins = checked_fan_ins(architecture, image_shape(input_shape), width)
-        fan_outs = [*(width * factor for factor in architecture.layer_channels), n_outputs]
-    else:
-        fan_outs = [*[width] * depth, n_outputs]
-        fan_ins = [math.prod(input_shape), *fan_outs[:-1]]
-    return sum((n_in + 1) * n_out for n_in, n_out in zip(fan_ins, fan_outs, strict=True))
 
 
 def disk_estimate(experiment: ExperimentSettings) -> str:
