@@ -33,8 +33,8 @@ from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitect
 from ntk_atlas.stages.regress_infinite import regress_infinite
 from ntk_atlas.streams import torch_stream
 from ntk_atlas.study.consistency import consistency_problems
-from ntk_atlas.study.layer_sizes import layer_sizes
 from ntk_atlas.study.jobs import infinite_spec
+from ntk_atlas.study.layer_sizes import layer_sizes
 
 LAYOUT = ConvolutionalSettings(blocks=2, channels=(1, 2))
 CHOICE = {"init_scale": 1.8, "width": 16}

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.plotting.averages import draw_interval
+from ntk_atlas.plotting.averages import replicate_interval
 from ntk_atlas.plotting.panels import (
     EPOCH_LABEL,
     finish,
@@ -44,13 +44,16 @@ class Measure:
 
 
 def plot_epoch_curves(cube: xr.Dataset, measure: Measure, style: FigureSettings, *, confidence: float) -> Figure:
-    """Draws `measure` against the epoch at the largest n_train; bands are t intervals over draws."""
+    """Draws `measure` against the epoch at the largest n_train; bands are t intervals over draws, or over seeds.
+
+    Seeds are the replicates where there is one draw only.
+    """
     selection = readable_subset(cube.isel(n_train=-1), {"depth": 3, "width": 3, "init_scale": 3})
     shown = selection.cube
     values = shown[measure.variable]
     if measure.logarithmic:
         values = values.sel(epoch=shown["epoch"].values > 0)
-    interval = draw_interval(values, logarithmic=measure.logarithmic, confidence=confidence)
+    interval, over = replicate_interval(values, logarithmic=measure.logarithmic, confidence=confidence)
     colors = sequential_colors(shown.sizes["init_scale"], style)
     with themed(style):
         figure, axes = panel_grid(1, shown.sizes["depth"], panel=(4.4, 3.9))
@@ -72,8 +75,8 @@ def plot_epoch_curves(cube: xr.Dataset, measure: Measure, style: FigureSettings,
         return finish(
             figure,
             f"{measure.title} during training, n = {cube['n_train'].values[-1]}",
-            f"Lines: {'geometric ' if measure.logarithmic else ''}mean over draws; bands: {confidence:.0%} t "
-            f"interval over draws. {measure.note}".rstrip(),
+            f"Lines: {'geometric ' if measure.logarithmic else ''}mean over {over}; bands: {confidence:.0%} t "
+            f"interval over {over}. {measure.note}".rstrip(),
             selection.note,
         )
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from ntk_atlas.config.regression import RegressionSettings
 from ntk_atlas.kernels.rivals import pair_geometry, rival_kernel
 from ntk_atlas.kernels.stationary import median_distance
-from ntk_atlas.regression.extreme_eigenvalues import extreme_eigenvalues
 from ntk_atlas.regression.distinct import check_distinct
+from ntk_atlas.regression.extreme_eigenvalues import extreme_eigenvalues
 from ntk_atlas.regression.regress import NestedRegression
 from ntk_atlas.regression.selection import checked_data, choose, chosen_arrays, solve_path, solve_table, stack_tables
 from ntk_atlas.regression.system import checked_sizes, kernel_system
