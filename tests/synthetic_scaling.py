@@ -57,7 +57,8 @@ def evidence(
 ) -> Evidence:
     """Evidence of one experiment.
 
-    `slope` is that of regression with Θ_t in the last decade of epochs, `turn` the angle of the kernel in it, `gap_of_width` how much the kernel's log error falls from width to width, `unfinished` n_train where networks end
+    `slope` is that of regression with Θ_t in the last decade of epochs, `turn` the angle of the kernel in it,
+    `gap_of_width` how much the kernel's log error falls from width to width, `unfinished` n_train where networks end
     above their target.
     """
     experiment = settings(**keys)
