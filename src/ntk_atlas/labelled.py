@@ -67,12 +67,13 @@ def write_labelled(contents: LabelledArrays, path: str | Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def read_labelled(path: str | Path, names: Sequence[str] | None = None) -> LabelledArrays:
+def read_labelled(path: str | Path, names: Sequence[str] | None = None, *, drop: Sequence[str] = ()) -> LabelledArrays:
     """Reads a file into memory and closes it.
 
     Args:
         path: the file.
         names: arrays to read; None for all.
+        drop: arrays that are not read all the same.
 
     Returns:
         Its contents, values as they were written.
@@ -84,7 +85,7 @@ def read_labelled(path: str | Path, names: Sequence[str] | None = None) -> Label
         arrays = {
             name: LabelledArray(variable.dimensions, variable[...], variable.__dict__)
             for name, variable in file.variables.items()
-            if names is None or name in names
+            if (names is None or name in names) and name not in drop
         }
         return LabelledArrays(arrays, file.__dict__)
 

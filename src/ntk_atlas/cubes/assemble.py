@@ -89,8 +89,9 @@ def assemble_cube(
         if "probe_kernels" not in dataset:  # no network of the row is finished
             _collect(pieces, dataset[["status"]], place[row])
             continue
-        measured = dataset.merge(row_measures(dataset, targets)).merge(kernel_movement(dataset, labels))
-        _collect(pieces, measured.drop_vars(["probe_kernels", "unit_digest"]).rename(ROW_NAMES), place[row])
+        _collect(pieces, dataset.drop_vars(["probe_kernels", "unit_digest"]).rename(ROW_NAMES), place[row])
+        _collect(pieces, row_measures(dataset, targets), place[row])
+        _collect(pieces, kernel_movement(dataset, labels), place[row])
     if "train_mse" not in pieces:
         raise ValueError("no network is finished: there is nothing to assemble; see the status of the cells")
     along_training = ("linearized_predictions", "linearized_train_mse", "test_predictions", "epoch")

@@ -65,5 +65,5 @@ def kernel_blocks(kernels: xr.DataArray) -> Iterator[tuple[tuple, int, Tensor]]:
     for cell in np.ndindex(*(kernels.sizes[dim] for dim in leading)):
         for start in range(0, n_seeds, step):
             seeds = slice(start, min(start + step, n_seeds))
-            block = kernels.isel(dict(zip(leading, cell, strict=True)) | {"seed": seeds})
+            block = kernels.variable.isel(dict(zip(leading, cell, strict=True)) | {"seed": seeds})
             yield (*cell, seeds), cell[leading.index("draw")], torch.as_tensor(block.values, dtype=torch.float64)

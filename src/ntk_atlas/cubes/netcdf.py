@@ -6,6 +6,7 @@ from pathlib import Path
 
 import xarray as xr
 
+from ntk_atlas.labelled import LabelledArrays, read_labelled
 from ntk_atlas.study.cells import Row
 
 
@@ -44,6 +45,8 @@ def read_netcdf(path: Path, *, drop: tuple[str, ...] = ()) -> xr.Dataset:
 def read_rows(files: Mapping[Row, Path], *, drop: tuple[str, ...] = ()) -> Iterator[tuple[Row, xr.Dataset]]:
     """Reads the files of rows, one init scale after the other.
 
+    There may be thousands: they are read without xarray's lazy loading, which takes longer than the reading.
+
     Args:
         files: file of each row.
         drop: variables that are not read.
@@ -52,6 +55,19 @@ def read_rows(files: Mapping[Row, Path], *, drop: tuple[str, ...] = ()) -> Itera
         A row of one init scale, and its part of the file, without the dimension `init_scale`.
     """
     for row, path in files.items():
-        dataset = read_netcdf(path, drop=drop)
+        contents = read_labelled(path, drop=drop)
         for position, single in enumerate(row.per_init_scale()):
-            yield single, dataset.isel(init_scale=position, drop=True)
+            yield single, _at_init_scale(contents, position)
+
+
+def _at_init_scale(contents: LabelledArrays, position: int) -> xr.Dataset:
+    """One init scale of a row's file, of which it is the first dimension where it is one at all."""
+    arrays = {}
+    for name, array in contents.arrays.items():
+        if array.dims[:1] == ("init_scale",):
+            arrays[name] = (array.dims[1:], array.values[position], dict(array.attributes))
+        else:
+            arrays[name] = (array.dims, array.values, dict(array.attributes))
+    del arrays["init_scale"]
+    coordinates = {name: arrays.pop(name) for name, (dims, *_) in [*arrays.items()] if dims == (name,)}
+    return xr.Dataset(arrays, coordinates)
