@@ -20,7 +20,7 @@ def kernel(n, name="laplace", ridge=0.0):
 def test_iterations_find_what_all_eigenvalues_say(name, ridge):
     matrix = 7.0 * kernel(900, name, ridge)
     expected = torch.linalg.eigvalsh(matrix)
-    ends = module._by_iteration(matrix.numpy())
+    ends = module._by_iteration(matrix)
     np.testing.assert_allclose(ends, [expected[0], expected[-1]], rtol=1e-7)
     assert extreme_eigenvalues(matrix) == ends
     assert extreme_eigenvalues(matrix) == ends  # the same start, the same digits
@@ -30,7 +30,7 @@ def test_a_singular_matrix_gets_all_of_its_eigenvalues(monkeypatch):
     matrix = kernel(900, "gauss")  # smooth: most eigenvalues are rounding
     matrix[500] = matrix[400]
     matrix[:, 500] = matrix[:, 400]
-    assert module._by_iteration(matrix.numpy()) is None
+    assert module._by_iteration(matrix) is None
     expected = torch.linalg.eigvalsh(matrix)
     assert extreme_eigenvalues(matrix) == (float(expected[0]), float(expected[-1]))
 

@@ -32,7 +32,7 @@ def extreme_eigenvalues(matrix: Tensor) -> tuple[float, float]:
         return math.nan, math.nan
     matrix = matrix.to(torch.float64)
     if len(matrix) > _DENSE:
-        ends = _by_iteration(matrix.cpu().numpy())
+        ends = _by_iteration(matrix.cpu())
         if ends is not None:
             return ends
     try:
@@ -42,18 +42,18 @@ def extreme_eigenvalues(matrix: Tensor) -> tuple[float, float]:
     return float(eigenvalues[0]), float(eigenvalues[-1])
 
 
-def _by_iteration(matrix: np.ndarray) -> tuple[float, float] | None:
-    n = len(matrix)
-    try:
-        factor = scipy.linalg.cho_factor(matrix, lower=True, check_finite=False)
-    except scipy.linalg.LinAlgError:
+def _by_iteration(matrix: Tensor) -> tuple[float, float] | None:
+    n, values = len(matrix), matrix.numpy()
+    lower, failed_pivot = torch.linalg.cholesky_ex(matrix)  # several times as fast as that of scipy's wheels
+    if int(failed_pivot):
         return None
+    factor = (lower.numpy(), True)
     inverse = LinearOperator((n, n), lambda x: scipy.linalg.cho_solve(factor, x, check_finite=False), dtype=np.float64)
     start = np.random.default_rng(0).standard_normal(n)
     try:
         largest, of_inverse = (
             float(eigsh(operator, k=1, which="LA", v0=start, tol=_TOLERANCE, return_eigenvectors=False)[0])
-            for operator in (matrix, inverse)
+            for operator in (values, inverse)
         )
     except ArpackError:
         return None
