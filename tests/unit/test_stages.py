@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ntk_atlas.config.dataset import TeacherSettings
+from ntk_atlas.config.dataset import DigitsSettings, TeacherSettings
 from ntk_atlas.config.grid import GridSettings
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.regression import RegressionSettings
@@ -12,6 +12,7 @@ from ntk_atlas.config.training import CheckpointSettings, LearningRateSettings, 
 from ntk_atlas.cubes.empirical_predictions import empirical_predictions
 from ntk_atlas.cubes.init_scales import join_init_scales
 from ntk_atlas.cubes.network_row import network_row, training_digests
+from ntk_atlas.datasets.draws import make_draw
 from ntk_atlas.datasets.read import read_dataset
 from ntk_atlas.stages.regress_row import RowStores, regress_row
 from ntk_atlas.stages.train_row import train_row
@@ -119,3 +120,17 @@ def test_scaled_targets_are_measured_in_their_own_units(tmp_path):
     zero = at_12(trained(experiment(initial_output="subtract"), tmp_path / "zero")[0], "test_mse")[:, 0]
     assert np.all(np.abs(scaled - unit) > 1e-3)
     assert np.ptp(zero) < 1e-12
+
+
+def test_training_sets_that_lack_a_class_are_named(tmp_path, caplog):
+    digits = DigitsSettings(n_validation=10, n_test=20)
+    settings = experiment(n_train=(6, 400)).model_copy(update={"dataset": digits})
+    with caplog.at_level("WARNING"):
+        trained(settings, tmp_path)
+    labels = make_draw(read_dataset(digits), digits, 0).labels_pool[:6]
+    lacking = ", ".join(str(c) for c in range(10) if c not in labels)
+    said = [record.getMessage() for record in caplog.records if "none of the classes" in record.getMessage()]
+    assert said == [
+        f"n_train-6_draw-0: its 6 training samples have none of the classes {lacking}, which cannot be learned from them: "
+        "a larger n_train has them"
+    ]

@@ -175,3 +175,18 @@ def probe_indices(draw: Draw, n_probe: int) -> np.ndarray:
         )
     key = draw.y_test[:, 0] if draw.labels_test is None else draw.labels_test
     return np.argsort(key[:n_probe], kind="stable")
+
+
+def missing_classes(draw: Draw, n_train: int) -> tuple[int, ...]:
+    """Classes that are among the samples of a draw but not among its first `n_train` training samples.
+
+    Args:
+        draw: the draw.
+        n_train: training samples.
+
+    Returns:
+        The classes, ascending; none for regression data.
+    """
+    if draw.labels_pool is None:
+        return ()
+    return tuple(np.setdiff1d(np.concatenate([draw.labels_pool, draw.labels_test]), draw.labels_pool[:n_train]).tolist())

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from ntk_atlas.datasets.dataset import Dataset
-from ntk_atlas.datasets.draws import Draw, make_draw, probe_indices
+from ntk_atlas.datasets.draws import Draw, make_draw, missing_classes, probe_indices
 from ntk_atlas.stages.row_networks import as_tensor, batch_stream_labels, row_networks, target_scale
 from ntk_atlas.stages.trained_arrays import MEMBER_ARRAYS
 from ntk_atlas.study.cells import Unit, seed_blocks
@@ -55,6 +55,11 @@ def train_row(
     for number, (unit, digest, seeds) in enumerate(todo, start=1):
         if unit.draw not in draws:
             draws[unit.draw] = make_draw(dataset, spec.dataset, unit.draw)
+        if missing := missing_classes(draws[unit.draw], unit.n_train):
+            log.warning(
+                "%s: its %d training samples have none of the classes %s, which cannot be learned from them: a larger "
+                "n_train has them", unit.name, unit.n_train, ", ".join(map(str, missing)),
+            )  # fmt: skip
         log.info("training %d of %d: %s, %s, seeds %s", number, len(todo), spec.row.name, unit.name, seeds)
         resume = Resume(store.progress(unit.name, digest, seeds), save_every)
         try:
