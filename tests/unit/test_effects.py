@@ -62,6 +62,7 @@ OTHERS = {
     "regression.predictors": [*PREDICTORS, "matern_3_2", "linearized", "ntk_pretrained_8", "nngp"],
     "regression.predictor_center": "both",
     "regression.epoch_n_train": "all",
+    "regression.kernel_dtype": "float32",
     "scaling.metric": "error",
     "scaling.ridge": "zero",
     "dispersion.correlations": [1.0, 0.3],

@@ -131,6 +131,20 @@ def test_training_sets_that_lack_a_class_are_named(tmp_path, caplog):
     lacking = ", ".join(str(c) for c in range(10) if c not in labels)
     said = [record.getMessage() for record in caplog.records if "none of the classes" in record.getMessage()]
     assert said == [
-        f"n_train-6_draw-0: its 6 training samples have none of the classes {lacking}, which cannot be learned from them: "
-        "a larger n_train has them"
+        f"n_train-6_draw-0: its 6 training samples have none of the classes {lacking}, which cannot be learned from "
+        "them: a larger n_train has them"
     ]
+
+
+def test_kernels_in_float32_predict_as_those_in_float64(tmp_path):
+    found = [
+        regressed(
+            experiment(regression={"kernel_dtype": dtype, "ridge_grid": (1e-2,), "predictor_center": "both"}),
+            tmp_path / dtype,
+        )[1]
+        for dtype in ("float64", "float32")
+    ]
+    assert found[0].keys() == found[1].keys()
+    for name, values in found[0].items():
+        np.testing.assert_allclose(found[1][name], values, rtol=1e-4, err_msg=name)
+        assert not np.array_equal(found[1][name], values), "the precision is that of the kernel"

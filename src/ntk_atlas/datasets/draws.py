@@ -189,4 +189,6 @@ def missing_classes(draw: Draw, n_train: int) -> tuple[int, ...]:
     """
     if draw.labels_pool is None:
         return ()
-    return tuple(np.setdiff1d(np.concatenate([draw.labels_pool, draw.labels_test]), draw.labels_pool[:n_train]).tolist())
+    return tuple(
+        np.setdiff1d(np.concatenate([draw.labels_pool, draw.labels_test]), draw.labels_pool[:n_train]).tolist()
+    )

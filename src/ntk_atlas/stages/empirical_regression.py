@@ -22,7 +22,7 @@ class KernelSource:
     """Networks whose kernels predict.
 
     Attributes:
-        network: the stack at the checkpoint; brought to float64.
+        network: the stack at the checkpoint; its precision is changed.
         initial: the same networks at initialization, where their outputs are subtracted; else None.
     """
 
@@ -37,7 +37,7 @@ def regress_empirical(
     sizes: Sequence[int],
     variants: Mapping[str, bool],
 ) -> Arrays:
-    """One regression a member and variant, at all sizes, with the kernel in float64.
+    """One regression a member and variant, at all sizes, solved in float64.
 
     Args:
         spec: the row.
@@ -52,9 +52,10 @@ def regress_empirical(
     x_train, y_train = draw.training_set(max(sizes))
     device = compute_device()
     inputs = [as_tensor(x).to(device) for x in (x_train, draw.x_validation, draw.x_test)]
-    network = source.network.double().to(device)
-    k_train_train = empirical_ntk(network, inputs[0]).cpu()
-    k_rest_train = empirical_ntk(network, torch.cat(inputs[1:]), inputs[0]).cpu()
+    dtype = getattr(torch, spec.kernel_dtype)
+    network, to_train = source.network.to(device, dtype), inputs[0].to(dtype)
+    k_train_train = empirical_ntk(network, to_train).cpu()
+    k_rest_train = empirical_ntk(network, torch.cat(inputs[1:]).to(dtype), to_train).cpu()
     n_validation = len(inputs[1])
     offsets = None
     if any(variants.values()):
@@ -83,7 +84,8 @@ def regress_empirical(
 @torch.no_grad()
 def _outputs(source: KernelSource, inputs: Sequence[Tensor], scale: float) -> list[Tensor]:
     """What the networks say on each set of inputs, `(n_members, n, n_outputs)`, in units of the target."""
-    outputs = [source.network(x) for x in inputs]
+    network = source.network.double()
+    outputs = [network(x) for x in inputs]
     if source.initial is not None:
         initial = source.initial.double().to(inputs[0].device)
         outputs = [f - initial(x) for f, x in zip(outputs, inputs, strict=True)]

@@ -24,6 +24,7 @@ _KEYS = {
     "kernels": "regression.predictors",
     "predictor_center": "regression.predictor_center",
     "epoch_sizes": "regression.epoch_n_train",
+    "kernel_dtype": "regression.kernel_dtype",
     "on_test": "regression.predictors",
     "initial_output": "training.initial_output",
     "target_scale": "training.target_scale",

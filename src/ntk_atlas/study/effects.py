@@ -125,7 +125,10 @@ EFFECTS = (
         ("regress_empirical", "regress_infinite", "regress_rivals", "linearize_networks", *_JOINS),
         "only the job that makes the new predictor; its finished units are kept",
     ),
-    Effect(("regression.predictor_center", "regression.epoch_n_train"), ("regress_empirical", *_JOINS)),
+    Effect(
+        ("regression.predictor_center", "regression.epoch_n_train", "regression.kernel_dtype"),
+        ("regress_empirical", *_JOINS),
+    ),
     Effect(
         ("scaling.*",),
         ("fit_scaling_laws", *_JOINS),

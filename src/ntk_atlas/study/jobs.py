@@ -41,6 +41,7 @@ def empirical_spec(experiment: ExperimentSettings, row: Row) -> EmpiricalSpec:
         predictors=predictors(experiment, "empirical"),
         predictor_center=regression.predictor_center,
         epoch_sizes=regression.epoch_sizes(experiment.grid.n_train) if EPOCHS in regression.predictors else (),
+        kernel_dtype=regression.kernel_dtype,
         solve=regression.solve(),
     )
 

@@ -38,6 +38,7 @@ class EmpiricalSpec(NetworksSpec):
     target_scale: Literal["unit", "initial_output"] = "unit"
     epoch_sizes: tuple[int, ...] = ()
     """The n_train at which the kernels of all checkpoints are regressed with."""
+    kernel_dtype: Literal["float64", "float32"] = "float64"
     solve: SolveSettings
 
     @property
