@@ -45,6 +45,7 @@ rule all:
         [target for name in EXPERIMENTS for target in experiment_targets(name)],
         "results/cost.csv",
         ["results/claims.csv"] if STUDY.claims is not None else [],
+        ["results/figures/layer_changes.svg"] if layer_experiments() else [],
 
 
 onerror:

@@ -16,6 +16,7 @@ from ntk_atlas.config.claims.file import Thresholds
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.assemble import assemble_cube
 from ntk_atlas.cubes.dispersion import assemble_dispersion
+from ntk_atlas.cubes.experiment_files import ExperimentFiles
 from ntk_atlas.cubes.init_scales import join_init_scales
 from ntk_atlas.cubes.network_row import network_row
 from ntk_atlas.datasets.draws import make_draw, probe_indices
@@ -68,11 +69,7 @@ def run(settings: ExperimentSettings, folder: Path) -> Evidence:
     probes = [probe_indices(draw, settings.training.checkpoints.n_probe) for draw in draws]
     cube = assemble_cube(
         settings,
-        network_rows=files,
-        linearized_rows={},
-        empirical_predictions={},
-        infinite_predictions={},
-        rival_predictions=(),
+        ExperimentFiles(files),
         targets=np.stack([draw.y_test[probe] for draw, probe in zip(draws, probes, strict=True)]),
         labels=np.stack([draw.labels_test[probe] for draw, probe in zip(draws, probes, strict=True)]),
         zero_train_mse=[[np.mean(draw.y_pool[:n] ** 2) for draw in draws] for n in settings.grid.n_train],

@@ -11,6 +11,7 @@ from ntk_atlas.config.claims.file import Thresholds
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.assemble import assemble_cube
 from ntk_atlas.cubes.empirical_predictions import empirical_predictions
+from ntk_atlas.cubes.experiment_files import ExperimentFiles
 from ntk_atlas.cubes.functions import assemble_functions
 from ntk_atlas.cubes.gap import GAP_TERMS, WHOLE_GAP, pair_name
 from ntk_atlas.cubes.init_scales import join_init_scales
@@ -81,22 +82,16 @@ def run(settings: ExperimentSettings, folder: Path) -> Evidence:
     write_labelled(infinite_predictions(spec, regress_infinite(spec, dataset)), folder / "infinite.nc")
     draws = [make_draw(dataset, settings.dataset, number) for number in range(settings.grid.draws)]
     probes = [probe_indices(draw, settings.training.checkpoints.n_probe) for draw in draws]
-    shared = {
-        "network_rows": files["networks"],
-        "linearized_rows": files["linearized"],
-        "empirical_predictions": files["empirical"],
-        "infinite_predictions": {2.0: folder / "infinite.nc"},
-        "rival_predictions": (),
-        "provenance": {},
-    }
+    found = ExperimentFiles(**files, infinite={2.0: folder / "infinite.nc"})
     cube = assemble_cube(
         settings,
+        found,
         targets=np.stack([draw.y_test[probe] for draw, probe in zip(draws, probes, strict=True)]),
         labels=None,
         zero_train_mse=[[np.mean(draw.y_pool[:n] ** 2) for draw in draws] for n in settings.grid.n_train],
-        **shared,
+        provenance={},
     )
-    functions = assemble_functions(settings, draws=draws, **shared)
+    functions = assemble_functions(settings, found, draws=draws, provenance={})
     return Evidence("run", settings, cube, functions=functions)
 
 

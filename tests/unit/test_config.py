@@ -81,6 +81,11 @@ def test_shipped_configs_are_valid(file, monkeypatch):
         ("dataset", {"n_test": 100}, "has no `source`"),
         ("training.checkpoints.n_probe", 600, "600 probe samples, but only 512 test samples"),
         ("dataset.normalization", "whiten", "dataset.normalization: input should be 'none'"),
+        (
+            "dataset",
+            {"source": "teacher", "teacher": "smooth", "dimension": 1, "normalization": "unit_norm"},
+            "unit_norm leaves nothing of a single feature but its sign: use standardize or none",
+        ),
     ],
 )
 def test_each_problem_is_one_clear_sentence(path, value, expected):

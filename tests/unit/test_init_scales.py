@@ -14,6 +14,7 @@ from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.config.training import CheckpointSettings, LearningRateSettings, TrainingSettings
 from ntk_atlas.cubes.assemble import assemble_cube
 from ntk_atlas.cubes.empirical_predictions import empirical_predictions
+from ntk_atlas.cubes.experiment_files import ExperimentFiles
 from ntk_atlas.cubes.init_scales import join_init_scales
 from ntk_atlas.cubes.network_row import network_row, training_digests
 from ntk_atlas.datasets.draws import make_draw, probe_indices
@@ -72,11 +73,7 @@ def cube(settings: ExperimentSettings, networks: dict, predictions: dict) -> xr.
     draws = [make_draw(dataset, settings.dataset, number) for number in range(settings.grid.draws)]
     return assemble_cube(
         settings,
-        network_rows=networks,
-        linearized_rows={},
-        empirical_predictions=predictions,
-        infinite_predictions={},
-        rival_predictions=[],
+        ExperimentFiles(networks, empirical=predictions),
         targets=np.stack([draw.y_test[probe_indices(draw, 4)] for draw in draws]),
         labels=np.tile([0, 0, 1, 1], (settings.grid.draws, 1)),
         zero_train_mse=np.array(

@@ -8,7 +8,7 @@ from ntk_atlas.config.figures import FigureName
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.study.outputs import FIGURES, cubes_of, figures_of, tables_of
 
-ASKED_FOR = {"dispersion", "output_variance", "pretrained_kernels", "kernel_evolution"}
+ASKED_FOR = {"dispersion", "output_variance", "pretrained_kernels", "kernel_evolution", "function_fits"}
 """Figures of what an experiment does only if asked."""
 GRID = {"depth": [1, 2], "width": [8, 16], "init_scale": [1.0, 2.0], "n_train": [16, 32, 64]}
 
@@ -34,12 +34,14 @@ def test_a_plain_experiment_shows_all_but_what_it_has_no_file_for():
             {"grid": GRID | {"n_train": [16, 32]}},
             {"learning_curves", "scaling_exponents", "exponent_forest", "width_dependence"},
         ),
-        ({"grid": GRID | {"depth": [1]}}, {"trainability"}),
+        ({"grid": GRID | {"depth": [1]}}, {"trainability", "layer_errors"}),
         (
             {"grid": GRID | {"depth": [1], "width": [8]}},
-            {"trainability", "kernel_movement", "width_dependence", "exponent_forest"},
+            {"trainability", "kernel_movement", "width_dependence", "exponent_forest", "layer_errors"},
         ),
-        ({"regression": {"predictors": []}}, {"error_map"}),
+        ({"regression": {"predictors": []}}, {"error_map", "layer_errors", "gap_waterfall", "nngp_against_ntk"}),
+        ({"regression": {"predictors": ["ntk_init", "infinite_ntk"]}}, {"nngp_against_ntk"}),
+        ({"regression": {"predictors": ["nngp", "infinite_ntk"]}}, {"gap_waterfall"}),
         ({"network": {"factory": "my_net.py:build"}}, {"phase_diagram", "trainability"}),
     ],
 )
@@ -51,6 +53,13 @@ def test_figures_without_anything_to_show_are_left_out(settings, absent):
 def test_figures_can_be_chosen():
     chosen = experiment(show=["trainability", "dispersion", "kernel_drift"])
     assert figures_of(chosen, has_classes=True) == ("kernel_drift", "trainability")
+
+
+def test_functions_are_drawn_where_they_were_kept_and_are_of_one_variable():
+    kept = experiment(regression={"keep_predictions": True})
+    assert "function_fits" in figures_of(kept, has_classes=False, one_feature=True)
+    assert "function_fits" not in figures_of(kept, has_classes=False)
+    assert "function_fits" not in figures_of(experiment(), has_classes=False, one_feature=True)
 
 
 def test_a_dispersion_section_brings_its_cube_and_figure():

@@ -104,6 +104,16 @@ def test_a_nearly_singular_length_scale_is_a_status_not_an_exception():
     assert isinstance(result, RivalRegression)
 
 
+def test_the_likelihood_of_the_jitter_chooses_no_length_scale():
+    a = arguments(
+        settings=RegressionSettings(
+            ridge_grid=GRID, length_scales=(0.1, 1e6), select_ridge="marginal_likelihood", jitter=1e-12
+        )
+    )
+    result = regress_rival("rbf", **a)
+    assert (result.length_scale[0] == 0.1).all() and (result.status[0] == Status.CONVERGED).all()
+
+
 def test_only_the_largest_training_set_defines_the_unit():
     a = arguments()
     more = {

@@ -5,6 +5,7 @@ from ntk_atlas.study.thresholds import judge_spec
 localrules:
     plot_claims,
     join_claims,
+    compare_layer_changes,
 
 
 rule judge_claims:
@@ -94,3 +95,39 @@ rule join_claims:
         "joining the verdicts of all experiments"
     script:
         "../scripts/join_claims.py"
+
+
+rule compare_layer_changes:
+    input:
+        cubes=[f"results/{name}/cube.nc" for name in layer_experiments()],
+        thresholds=STUDY.claims,
+    output:
+        table=report(
+            "results/layer_changes.csv",
+            caption="../report/layer_changes.rst",
+            category="claims",
+            labels={"table": "adding a layer, all experiments"},
+        ),
+        svg=report(
+            "results/figures/layer_changes.svg",
+            caption="../report/layer_changes.rst",
+            category="claims",
+            labels={"figure": "adding a layer, all experiments"},
+        ),
+        png="results/figures/layer_changes.png",
+    log:
+        "logs/compare_layer_changes.log",
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        spec=STUDY.figures.canonical_json(),
+        experiments=layer_experiments(),
+        source=source("compare_layer_changes.py"),
+    message:
+        "comparing what adding a layer does, in all experiments"
+    script:
+        "../scripts/compare_layer_changes.py"

@@ -66,6 +66,18 @@ def claim_files(wildcards):
     return files | {"variants": variant_cubes(wildcards.experiment)}
 
 
+def layer_experiments():
+    """Names of the experiments in which adding a layer can be judged, if the study judges it (C1)."""
+    if STUDY.claims is None or load_thresholds(Path(STUDY.claims)).claims.c1 is None:
+        return []
+    return [
+        name
+        for name, settings in EXPERIMENTS.items()
+        if len(settings.grid.depth) > 1
+        and "infinite_ntk" in settings.regression.predictors
+    ]
+
+
 def variants_of(name):
     """Names of the experiments that are variants of another one."""
     return [v for v, settings in EXPERIMENTS.items() if settings.variant_of == name]
@@ -107,7 +119,8 @@ def dispersion_files(wildcards):
 
 def figure_files(wildcards):
     """The files that a figure is drawn from, in the order in which it takes them."""
-    names = FIGURES[wildcards.figure]
+    made = cubes_of(EXPERIMENTS[wildcards.experiment])
+    names = [file for file in FIGURES[wildcards.figure] if file in made]
     own = [f"results/{wildcards.experiment}/{file}.nc" for file in names]
     if wildcards.figure != "exponent_forest":
         return own
@@ -120,9 +133,14 @@ def figure_files(wildcards):
 def experiment_targets(name):
     """Everything that is made of one experiment."""
     folder, experiment = f"results/{name}", EXPERIMENTS[name]
-    has_classes = inspect_dataset(experiment.dataset).task != "regression"
+    data = inspect_dataset(experiment.dataset)
     claims = () if STUDY.claims is None else ("claims",)
-    figures = [*figures_of(experiment, has_classes=has_classes), *claims]
+    shown = figures_of(
+        experiment,
+        has_classes=data.task != "regression",
+        one_feature=data.input_shape == (1,),
+    )
+    figures = [*shown, *claims]
     return [
         *[f"{folder}/{cube}.nc" for cube in cubes_of(experiment)],
         *[f"{folder}/{table}.csv" for table in (*tables_of(experiment), *claims)],

@@ -6,27 +6,23 @@ import numpy as np
 
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.assemble import assemble_cube
+from ntk_atlas.cubes.experiment_files import ExperimentFiles
 from ntk_atlas.cubes.netcdf import write_netcdf
 from ntk_atlas.datasets.draws import make_draw, probe_indices
 from ntk_atlas.datasets.store import dataset_digest, load_dataset
 from ntk_atlas.job_log import job_log
 from ntk_atlas.provenance import provenance_attributes
-from ntk_atlas.study.cells import Row
 
 
 def main(
-    files: dict[str, list[Path]], output: Path, experiment: ExperimentSettings, thresholds: str, repository: Path
+    data: Path, files: ExperimentFiles, output: Path, experiment: ExperimentSettings, thresholds: str, repository: Path
 ) -> None:
-    dataset = load_dataset(files["dataset"][0])
+    dataset = load_dataset(data)
     draws = [make_draw(dataset, experiment.dataset, number) for number in range(experiment.grid.draws)]
     probes = [probe_indices(draw, experiment.training.checkpoints.n_probe) for draw in draws]
     cube = assemble_cube(
         experiment,
-        network_rows={Row.parse(file.stem): file for file in files["networks"]},
-        linearized_rows={Row.parse(file.stem): file for file in files["linearized"]},
-        empirical_predictions={Row.parse(file.stem): file for file in files["empirical"]},
-        infinite_predictions={float(file.stem.removeprefix("init_scale-")): file for file in files["infinite"]},
-        rival_predictions=files["rivals"],
+        files,
         targets=np.stack([draw.y_test[probe] for draw, probe in zip(draws, probes, strict=True)]),
         labels=None
         if draws[0].labels_test is None
@@ -40,10 +36,9 @@ def main(
 
 if "snakemake" in globals():
     with job_log(snakemake.log[0], f"assemble_cube {snakemake.wildcards.experiment}"):
-        kinds = ("dataset", "networks", "linearized", "empirical", "infinite", "rivals")
-        named = {kind: snakemake.input.get(kind, []) for kind in kinds}
         main(
-            {kind: [Path(f) for f in ([v] if isinstance(v, str) else v)] for kind, v in named.items()},
+            Path(snakemake.input.dataset),
+            ExperimentFiles.named(dict(snakemake.input.items())),
             Path(snakemake.output.cube),
             ExperimentSettings.model_validate_json(snakemake.params.spec),
             snakemake.params.thresholds,

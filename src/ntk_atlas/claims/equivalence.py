@@ -8,8 +8,16 @@ import xarray as xr
 from ntk_atlas.claims.decide import Comparison, NotJudgedError, Region
 from ntk_atlas.claims.evidence import Evidence, cell_text, need
 from ntk_atlas.claims.kernel_variants import measure_variants
+from ntk_atlas.claims.layer_changes import COMPARED, KERNEL, relative_changes, seeded, signs_of
 from ntk_atlas.claims.measurement import Claim, Measurement, remarks
-from ntk_atlas.claims.networks import at_largest_n, cell_estimate, ratio_estimate, replicate_remark, trained
+from ntk_atlas.claims.networks import (
+    at_largest_n,
+    cell_estimate,
+    ratio_estimate,
+    replicate_remark,
+    trained,
+    unfinished_remark,
+)
 from ntk_atlas.config.claims.equivalence import (
     InequivalenceSettings,
     LayerAddingSettings,
@@ -18,11 +26,8 @@ from ntk_atlas.config.claims.equivalence import (
 )
 from ntk_atlas.config.predictors import known_predictors, predictor_label
 from ntk_atlas.cubes.gap import GAP_TERMS, pair_name
-from ntk_atlas.cubes.layers import compared_ridge, layer_changes
+from ntk_atlas.cubes.layers import compared_ridge
 from ntk_atlas.cubes.predictors import predictor_values
-
-KERNEL = "infinite_ntk"
-_OTHERS = ("linearized", "ntk_init", "ntk_final", "nngp")
 
 
 def measure_layer_adding(evidence: Evidence, thresholds: LayerAddingSettings) -> Measurement:
@@ -37,10 +42,8 @@ def measure_layer_adding(evidence: Evidence, thresholds: LayerAddingSettings) ->
     if cube.sizes["depth"] < 2:
         raise NotJudgedError("not run", "there is one depth only: add some to grid.depth")
     margin = thresholds.margin.value
-    change, _ = layer_changes(cube, "network", ridge=ridge)
-    kernel_change, before = layer_changes(cube, KERNEL, ridge=ridge)
-    deeper = cube.isel(depth=slice(1, None)).assign_coords(depth=change["depth"])
-    relative = (trained(deeper, change) - kernel_change) / before
+    network, kernel = relative_changes(cube, KERNEL, ridge=ridge)
+    relative = network - kernel
     comparisons = []
     for place in _places(relative):
         after = int(cube["depth"].values[place["depth"] + 1])
@@ -49,9 +52,10 @@ def measure_layer_adding(evidence: Evidence, thresholds: LayerAddingSettings) ->
             Comparison(label, cell_estimate(relative.isel(place)), Region(-margin, margin, outside=True), trained=True)
         )
     text = remarks(
-        _signs(change, kernel_change),
-        _mean_differences(cube, change, ridge),
+        _signs(network, kernel),
+        _mean_differences(cube, ridge),
         f"kernels at ridge {ridge}",
+        unfinished_remark(cube, evidence.settings),
         replicate_remark(cube),
     )
     return Measurement(comparisons, ["test_mse_network", f"test_mse_{KERNEL}"], text, any_of=True)
@@ -68,7 +72,7 @@ def measure_untrained_kernel(evidence: Evidence, thresholds: UntrainedKernelSett
     for ridge in ("tuned", "zero"):
         nngp, ntk = (predictor_values(cube, name, ridge=ridge) for name in ("nngp", KERNEL))
         for place in _places(nngp):
-            estimate = ratio_estimate(_seeded(nngp.isel(place)), _seeded(ntk.isel(place)))
+            estimate = ratio_estimate(seeded(nngp.isel(place)), seeded(ntk.isel(place)))
             if ridge == "tuned":
                 label = f"error of the NNGP over that of the NTK at {_cell(nngp, place)}"
                 comparisons.append(Comparison(label, estimate, Region(1.0 / factor, factor), trained=True))
@@ -97,11 +101,11 @@ def measure_rivals(evidence: Evidence, thresholds: RivalClaimSettings) -> Measur
         place = {"init_scale": scale}
         ntk = {f: predictor_values(cube, KERNEL, f).isel(place) for f in ("test_mse", "validation_mse")}
         best_ntk = _chosen(ntk, "depth")
-        ratio = ratio_estimate(_seeded(_chosen(joined, "rival")), _seeded(best_ntk))
+        ratio = ratio_estimate(seeded(_chosen(joined, "rival")), seeded(best_ntk))
         label = f"error of the rival that validates best over the NTK's at {_cell(ntk['test_mse'], place, cube)}"
         comparisons.append(Comparison(label, ratio, Region(upper=thresholds.factor.value), trained=True))
         for name, rival in zip(names, rivals, strict=True):
-            value = ratio_estimate(_seeded(rival["test_mse"]), _seeded(best_ntk)).interval(0.95)[0]
+            value = ratio_estimate(seeded(rival["test_mse"]), seeded(best_ntk)).interval(0.95)[0]
             singles.append(f"{predictor_label(name)} {value:.3g}")
     return Measurement(
         comparisons, [f"test_mse_{name}" for name in (KERNEL, *names)], f"each by itself: {', '.join(singles)}"
@@ -123,7 +127,7 @@ def measure_inequivalence(evidence: Evidence, thresholds: InequivalenceSettings)
     comparisons = [
         Comparison(
             f"error of the network over that of the NTK at {_cell(network, place)}",
-            ratio_estimate(network.isel(place), _seeded(kernel.isel(_own(kernel, place)))),
+            ratio_estimate(network.isel(place), kernel.isel(_own(kernel, place))),
             Region(1.0 / factor, factor, outside=True),
             trained=True,
         )
@@ -154,7 +158,7 @@ def measure_inequivalence(evidence: Evidence, thresholds: InequivalenceSettings)
                 deepest = relative.isel(depth=-1, init_scale=-1)
                 said.append(f"{pair[0]} − {pair[1]} {float(deepest.mean()):.2g}")
         said = f"distances over the NTK's error at the deepest: {', '.join(said)}" if said else ""
-    text = remarks(said, f"kernel at ridge {ridge}", replicate_remark(cube))
+    text = remarks(said, f"kernel at ridge {ridge}", unfinished_remark(cube, evidence.settings), replicate_remark(cube))
     return Measurement(comparisons, variables, text, any_of=True)
 
 
@@ -178,11 +182,6 @@ def _own(values: xr.DataArray, place: dict[str, int]) -> dict[str, int]:
     return {dim: position for dim, position in place.items() if dim in values.dims}
 
 
-def _seeded(values: xr.DataArray) -> xr.DataArray:
-    """A kernel without seeds, as estimates of replicates take values."""
-    return values if "seed" in values.dims else values.expand_dims("seed")
-
-
 def _cell(values: xr.DataArray, place: dict[str, int], coordinates: xr.Dataset | None = None) -> str:
     return cell_text((coordinates if coordinates is not None else values).coords.to_dataset(), place)
 
@@ -193,26 +192,20 @@ def _chosen(fields: dict[str, xr.DataArray], dim: str) -> xr.DataArray:
     return fields["test_mse"].isel({dim: best}, drop=True)
 
 
-def _signs(change: xr.DataArray, kernel_change: xr.DataArray) -> str:
+def _signs(network: xr.DataArray, kernel: xr.DataArray) -> str:
     """How often both changes exceed two standard errors, and agree in sign there."""
-    counted = agree = 0
-    for place in _places(kernel_change):
-        values = [cell_estimate(_seeded(c.isel(place))) for c in (change, kernel_change)]
-        if all(v.known and abs(v.value) > 2.0 * v.error_low for v in values):
-            counted += 1
-            agree += bool(values[0].value * values[1].value > 0.0)
-    return f"signs agree in {agree} of {counted} steps where both changes exceed two standard errors"
+    found = [signs_of(*(cell_estimate(seeded(c.isel(place))) for c in (network, kernel))) for place in _places(kernel)]
+    counted = len(found) - found.count("open")
+    return f"signs agree in {found.count('agree')} of {counted} steps where both changes exceed two standard errors"
 
 
-def _mean_differences(cube: xr.Dataset, change: xr.DataArray, ridge: str) -> str:
-    """Mean |Δ_network − Δ_kernel| over err_kernel for the other predictors."""
+def _mean_differences(cube: xr.Dataset, ridge: str) -> str:
+    """Mean over steps of |Δ_network − Δ_other|/err_NTK for the other predictors, each a mean over draws."""
     parts = []
-    for name in _OTHERS:
+    for name in COMPARED[1:]:
         if f"test_mse_{name}" in cube:
-            other, before = layer_changes(cube, name, ridge=ridge)
-            difference = (change - other).mean(["draw", "seed"]) / before.mean(
-                [d for d in ("draw", "seed") if d in before.dims]
-            )
+            network, other = relative_changes(cube, name, ridge=ridge)
+            difference = (network - other).mean(["draw", "seed"])
             parts.append(f"{predictor_label(name)} {float(abs(difference).mean()):.2g}")
     return f"mean difference from {', '.join(parts)}" if parts else ""
 

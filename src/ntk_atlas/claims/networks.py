@@ -4,6 +4,7 @@ import numpy as np
 import xarray as xr
 
 from ntk_atlas.claims.estimates import Estimate, from_replicates
+from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.scaling_laws.intervals import finite_mean
 from ntk_atlas.status import NOT_TRAINED, Status
 
@@ -54,6 +55,15 @@ def ratio_estimate(values: xr.DataArray, reference: xr.DataArray) -> Estimate:
 def replicate_remark(cube: xr.Dataset) -> str:
     """What to say of intervals over a single draw; empty otherwise."""
     return ONE_DRAW if cube.sizes["draw"] == 1 else ""
+
+
+def unfinished_remark(cube: xr.Dataset, settings: ExperimentSettings) -> str:
+    """How many networks that should have been trained to the end were not; empty if none, or if they stop early."""
+    above = int((cube["status"] == int(Status.BUDGET_SPENT)).sum())
+    if not above or settings.training.selection != "final":
+        return ""
+    asked = settings.training.target_mse
+    return f"{above} of {cube['status'].size} networks ended above the training MSE of {asked:g}"
 
 
 def diverged_share(cube: xr.Dataset, place: dict[str, int]) -> float:

@@ -1,8 +1,7 @@
 """Joins rows and predictions into the cube of an experiment, by position on the configured grid."""
 
 import logging
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 
 import numpy as np
 import xarray as xr
@@ -10,8 +9,10 @@ import xarray as xr
 from ntk_atlas.config.predictors import AROUND, EPOCHS, curve_names, stand_ins
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.config.training import TrainingSettings
+from ntk_atlas.cubes.experiment_files import ExperimentFiles
 from ntk_atlas.cubes.failures import check_failures
 from ntk_atlas.cubes.gap import gap_terms
+from ntk_atlas.cubes.joining import Pieces, collect, on_grid, places, with_kernels
 from ntk_atlas.cubes.kernel_measures import row_measures
 from ntk_atlas.cubes.movement import kernel_movement, movement_at_equal_loss
 from ntk_atlas.cubes.netcdf import read_netcdf, read_rows
@@ -31,10 +32,8 @@ from ntk_atlas.cubes.schema import (
     Variable,
     status_attributes,
 )
-from ntk_atlas.labelled import filled
 from ntk_atlas.phases.phase import phase_of
 from ntk_atlas.status import Status
-from ntk_atlas.study.cells import Row
 
 log = logging.getLogger(__name__)
 
@@ -44,12 +43,8 @@ ROW_NAMES = {"selected_test_mse": "test_mse_network", "selected_test_error": "te
 
 def assemble_cube(
     experiment: ExperimentSettings,
+    files: ExperimentFiles,
     *,
-    network_rows: Mapping[Row, Path],
-    linearized_rows: Mapping[Row, Path],
-    empirical_predictions: Mapping[Row, Path],
-    infinite_predictions: Mapping[float, Path],
-    rival_predictions: Sequence[Path],
     targets: np.ndarray,
     labels: np.ndarray | None,
     zero_train_mse: np.ndarray,
@@ -59,11 +54,7 @@ def assemble_cube(
 
     Args:
         experiment: the configured grid and settings; they are stored in the cube as JSON text.
-        network_rows: file of each row of networks, whatever init scales share a row.
-        linearized_rows: file of each row of linearized networks, if they are a predictor.
-        empirical_predictions: file of each row's empirical kernels.
-        infinite_predictions: file of the infinite kernels at each init_scale.
-        rival_predictions: files of the rivals.
+        files: what the jobs of the experiment wrote.
         targets: targets of the probe samples in every draw, `(n_draws, n_probe, n_outputs)`.
         labels: classes of the probe samples in every draw, `(n_draws, n_probe)`; None for regression data.
         zero_train_mse: mean squared target of every training set, `(n_sizes, n_draws)`.
@@ -76,37 +67,28 @@ def assemble_cube(
         ValueError: if no network is finished, or more failed than the settings allow.
     """
     grid = experiment.grid
-    place = {
-        Row(d, w, (s,)): (i, j, k)
-        for i, d in enumerate(grid.depth)
-        for j, w in enumerate(grid.width)
-        for k, s in enumerate(grid.init_scale)
-    }
+    place = places(grid)
     cube = xr.Dataset(coords=_coordinates(experiment))
     predictions = prediction_names(experiment)
-    pieces: dict[str, dict[tuple[int, ...], xr.DataArray]] = {}
-    for row, dataset in read_rows(network_rows, drop=("test_predictions", "probe_predictions")):
+    pieces: Pieces = {}
+    for row, dataset in read_rows(files.networks, drop=("test_predictions", "probe_predictions")):
         if "probe_kernels" not in dataset:  # no network of the row is finished
-            _collect(pieces, dataset[["status"]], place[row])
+            collect(pieces, dataset[["status"]], place[row])
             continue
-        _collect(pieces, dataset.drop_vars(["probe_kernels", "unit_digest"]).rename(ROW_NAMES), place[row])
-        _collect(pieces, row_measures(dataset, targets), place[row])
-        _collect(pieces, kernel_movement(dataset, labels), place[row])
+        collect(pieces, dataset.drop_vars(["probe_kernels", "unit_digest"]).rename(ROW_NAMES), place[row])
+        collect(pieces, row_measures(dataset, targets), place[row])
+        collect(pieces, kernel_movement(dataset, labels), place[row])
     if "train_mse" not in pieces:
         raise ValueError("no network is finished: there is nothing to assemble; see the status of the cells")
     along_training = ("linearized_predictions", "linearized_train_mse", "test_predictions", "epoch")
-    for row, dataset in read_rows(linearized_rows, drop=along_training):
-        _collect(pieces, dataset, place[row])
-    for row, dataset in read_rows(empirical_predictions, drop=predictions):
-        _collect(pieces, dataset, place[row])
+    for row, dataset in read_rows(files.linearized, drop=along_training):
+        collect(pieces, dataset, place[row])
+    for row, dataset in read_rows(files.empirical, drop=predictions):
+        collect(pieces, dataset, place[row])
     epochs = sorted({int(e) for values in pieces.values() for a in values.values() for e in a.coords.get("epoch", [])})
     for name, values in pieces.items():
         cube[name] = on_grid(values, tuple(cube.sizes[dim] for dim in CELL[:3]), epochs)
-    scales = {scale: read_netcdf(file, drop=predictions) for scale, file in infinite_predictions.items()}
-    if scales:
-        cube = cube.merge(join_scales(scales, grid.init_scale))
-    for file in rival_predictions:
-        cube = cube.merge(read_netcdf(file, drop=predictions).drop_attrs(deep=False))
+    cube = with_kernels(cube, files, grid.init_scale, lambda file: read_netcdf(file, drop=predictions))
     found = [str(name).removeprefix("test_mse_") for name in cube.data_vars]
     named = curve_names(experiment.regression.predictors, found)
     cube = cube.assign_coords(predictor=["network", *[name for name in named if name in found]])
@@ -143,41 +125,6 @@ def _coordinates(experiment: ExperimentSettings) -> dict:
         "xi_1": ("init_scale", [phase.xi_1 for phase in phases]),
         "phase": ("init_scale", [phase.name for phase in phases]),
     }
-
-
-def _collect(pieces: dict, dataset: xr.Dataset, position: tuple[int, ...]) -> None:
-    for name, array in dataset.data_vars.items():
-        pieces.setdefault(str(name), {})[position] = array
-
-
-def on_grid(
-    values: Mapping[tuple[int, ...], xr.DataArray], shape: tuple[int, ...], epochs: Sequence[int] = ()
-) -> xr.DataArray:
-    """Puts row arrays at their places; epochs, if arrays have any, are joined as labels, they are integers."""
-    arrays = list(values.values())
-    if "epoch" in arrays[0].dims:
-        gap = np.nan if arrays[0].dtype.kind == "f" else -1
-        values = {place: array.reindex(epoch=epochs, fill_value=gap) for place, array in values.items()}
-    first = next(iter(values.values()))
-    joined = filled((*shape, *first.shape), first.dtype)
-    for place, array in values.items():
-        joined[place] = array.values
-    coordinates = {name: first[name] for name in first.dims if name in first.coords}
-    return xr.DataArray(joined, coordinates, (*CELL[:3], *first.dims))
-
-
-def join_scales(scales: Mapping[float, xr.Dataset], configured: Sequence[float]) -> xr.Dataset:
-    """Puts the files of single init scales side by side, in the order in which they are configured."""
-    there = [scale for scale in configured if scale in scales]
-    ordered = [scales[scale].drop_attrs(deep=False) for scale in there]
-    joined = xr.concat(ordered, dim="init_scale", join="exact", coords="minimal", compat="equals")
-    joined = joined.assign_coords(init_scale=np.array(there))
-    if len(there) < len(configured):
-        joined = xr.Dataset(
-            {n: a.reindex(init_scale=configured, fill_value=filled((), a.dtype).item()) for n, a in joined.items()}
-        )
-    order = ("depth", "width", "init_scale", "n_train", "draw", "ridge", "test_sample", "output")
-    return joined.transpose(*[dim for dim in order if dim in joined.dims])
 
 
 def _status(cube: xr.Dataset, training: TrainingSettings) -> xr.DataArray:

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ntk_atlas.config.predictors import EPOCHS, PRETRAINED
-from ntk_atlas.cubes.network_row import joined_epochs, unit_epochs
 from ntk_atlas.cubes.predictions import field_dims, labelled_predictions
+from ntk_atlas.cubes.row_units import joined_epochs, unit_epochs
 from ntk_atlas.labelled import LabelledArrays, filled
 from ntk_atlas.regression.regress import NestedRegression
 from ntk_atlas.stages.regress_row import RowStores

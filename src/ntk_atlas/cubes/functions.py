@@ -2,18 +2,17 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.cubes.assemble import join_scales, on_grid
+from ntk_atlas.cubes.experiment_files import ExperimentFiles
 from ntk_atlas.cubes.functions_schema import FUNCTION_COORDINATES, describe_functions
 from ntk_atlas.cubes.gap import PAIRS, pair_name
+from ntk_atlas.cubes.joining import collect, on_grid, places, with_kernels
 from ntk_atlas.cubes.netcdf import read_netcdf, read_rows
 from ntk_atlas.datasets.draws import Draw
-from ntk_atlas.study.cells import Row
 
 log = logging.getLogger(__name__)
 PREDICTIONS = "test_predictions"
@@ -23,12 +22,8 @@ _MAX_FEATURES = 3
 
 def assemble_functions(
     experiment: ExperimentSettings,
+    files: ExperimentFiles,
     *,
-    network_rows: Mapping[Row, Path],
-    linearized_rows: Mapping[Row, Path],
-    empirical_predictions: Mapping[Row, Path],
-    infinite_predictions: Mapping[float, Path],
-    rival_predictions: Sequence[Path],
     draws: Sequence[Draw],
     provenance: Mapping[str, str],
 ) -> xr.Dataset:
@@ -36,43 +31,35 @@ def assemble_functions(
 
     Args:
         experiment: its settings; they are stored as JSON text.
-        network_rows: file of each row of networks.
-        linearized_rows: file of each row of linearized networks.
-        empirical_predictions: file of each row's empirical kernels.
-        infinite_predictions: file of the infinite kernels at each init_scale.
-        rival_predictions: files of the rivals.
+        files: what the jobs of the experiment wrote.
         draws: the data.
         provenance: attributes that say where the numbers come from.
 
     Returns:
-        `test_predictions_<predictor>`, `distance_<first>_<second>`, targets, and inputs of up to three features.
+        `test_predictions_<predictor>`, `distance_<first>_<second>`, targets of the test samples; of data with up to
+        three features the inputs too, and the largest training set.
     """
     grid = experiment.grid
-    place = {
-        Row(d, w, (s,)): (i, j, k)
-        for i, d in enumerate(grid.depth)
-        for j, w in enumerate(grid.width)
-        for k, s in enumerate(grid.init_scale)
-    }
+    place, pieces = places(grid), {}
     functions = xr.Dataset(coords=_coordinates(experiment))
     sizes = (len(grid.depth), len(grid.width), len(grid.init_scale))
-    pieces: dict[str, dict[tuple[int, ...], xr.DataArray]] = {}
-    for files, own_name in ((network_rows, "network"), (linearized_rows, "linearized"), (empirical_predictions, "")):
-        for row, dataset in read_rows(files):
-            found = dataset[[name for name in dataset.data_vars if str(name).startswith(PREDICTIONS)]]
-            for name, values in found.rename({PREDICTIONS: f"{PREDICTIONS}_{own_name}"} if own_name else {}).items():
-                pieces.setdefault(str(name), {})[place[row]] = values
+    for rows, own_name in ((files.networks, "network"), (files.linearized, "linearized"), (files.empirical, "")):
+        for row, dataset in read_rows(rows):
+            names = {PREDICTIONS: f"{PREDICTIONS}_{own_name}"} if PREDICTIONS in dataset else {}
+            collect(pieces, _kept(dataset).rename(names), place[row])
     for name, values in pieces.items():
         functions[name] = on_grid(values, sizes)
-    scales = {scale: _kept(read_netcdf(file)) for scale, file in infinite_predictions.items()}
-    if scales:
-        functions = functions.merge(join_scales(scales, grid.init_scale))
-    for file in rival_predictions:
-        functions = functions.merge(_kept(read_netcdf(file)).drop_attrs(deep=False))
+    functions = with_kernels(functions, files, grid.init_scale, lambda file: _kept(read_netcdf(file)))
     functions["y_test"] = ("draw", "test_sample", "output"), np.stack([draw.y_test for draw in draws])
     x_test = np.stack([draw.x_test.reshape(len(draw.x_test), -1) for draw in draws])
     if x_test.shape[2] <= _MAX_FEATURES:
         functions["x_test"] = ("draw", "test_sample", "feature"), x_test
+        x_train, y_train = zip(*[draw.training_set(max(grid.n_train)) for draw in draws], strict=True)
+        functions["x_train"] = (
+            ("draw", "train_sample", "feature"),
+            np.stack(x_train).reshape(*np.shape(x_train)[:2], -1),
+        )
+        functions["y_train"] = ("draw", "train_sample", "output"), np.stack(y_train)
     for pair in PAIRS:
         distance = function_distance(functions, *pair)
         if distance is not None:

@@ -15,6 +15,10 @@ FUNCTION_VARIABLES = (
              missing="never"),
     Variable("x_test", ("draw", "test_sample", "feature"), "normalized inputs of the test samples, of up to 3 features",
              "1", missing="never"),
+    Variable("x_train", ("draw", "train_sample", "feature"), "normalized inputs of the largest training set, of up to "
+             "3 features", "1", missing="never"),
+    Variable("y_train", ("draw", "train_sample", "output"), "targets of the same samples, noise included", "target",
+             missing="never"),
     *(
         Variable(
             f"distance_{pair_name(*pair)}",

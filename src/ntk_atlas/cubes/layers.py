@@ -2,6 +2,7 @@
 
 import numpy as np
 import xarray as xr
+from scipy.stats import spearmanr
 
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.predictors import predictor_values
@@ -32,14 +33,7 @@ def layer_changes(cube: xr.Dataset, predictor: str, *, ridge: str) -> tuple[xr.D
     return after.assign_coords(depth=before["depth"]) - before, before
 
 
-def by_draw(values: xr.DataArray) -> xr.DataArray:
-    """Mean over the seeds of a draw, those that are finite; a draw is one replicate."""
-    return values.mean("seed") if "seed" in values.dims else values
-
-
 def rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
     """Spearman's rank correlation over the pairs that are finite; NaN of fewer than three."""
-    from scipy.stats import spearmanr
-
     there = np.isfinite(x) & np.isfinite(y)
     return float(spearmanr(x[there], y[there]).statistic) if there.sum() >= 3 else float("nan")

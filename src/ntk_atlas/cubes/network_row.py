@@ -4,14 +4,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ntk_atlas.cubes.row_units import UNIT_DIMS, join_units, load_units, unit_coordinates
 from ntk_atlas.labelled import LabelledArray, LabelledArrays, filled
 from ntk_atlas.stages.trained_arrays import MEMBER_ARRAYS
 from ntk_atlas.status import Status
-from ntk_atlas.study.cells import Unit, units
+from ntk_atlas.study.cells import Unit
 from ntk_atlas.study.specs import TrainSpec
-from ntk_atlas.unit_store import Arrays, UnitStore
+from ntk_atlas.unit_store import UnitStore
 
-UNIT_DIMS = ("n_train", "draw", "seed")
 EPOCH_ARRAYS = (
     "train_mse", "validation_mse", "test_mse", "train_error", "test_error", "probe_kernels", "probe_predictions",
 )  # fmt: skip
@@ -37,27 +37,9 @@ def network_row(spec: TrainSpec, store: UnitStore, digests: Mapping[Unit, str]) 
         Arrays over (n_train, draw, seed), with `epoch` and `probe`, `probe_2` where they apply;
         `unit_digest` (n_train, draw) names the units that hold the weights.
     """
-    seeds = range(spec.seeds)
-    loaded = {
-        unit: store.load(unit.name, digests[unit], seeds, (*MEMBER_ARRAYS, "epochs"), partial=True)
-        for unit in units(spec.n_train, spec.draws)
-    }
-    loaded = {unit: arrays for unit, arrays in loaded.items() if arrays}
-    epochs = joined_epochs(loaded)
-    shape = (len(spec.n_train), spec.draws, spec.seeds)
-    joined: dict[str, np.ndarray] = {}
-    for unit, arrays in loaded.items():
-        cell = (spec.n_train.index(unit.n_train), unit.draw)
-        at = np.searchsorted(epochs, unit_epochs(arrays))
-        for name in MEMBER_ARRAYS:
-            values = arrays[name]
-            if name in EPOCH_ARRAYS:
-                padded = filled((spec.seeds, len(epochs), *values.shape[2:]), values.dtype)
-                padded[:, at] = values
-                values = padded
-            if name not in joined:
-                joined[name] = filled((*shape, *values.shape[1:]), values.dtype)
-            joined[name][cell] = values
+    seeds, shape = range(spec.seeds), (len(spec.n_train), spec.draws, spec.seeds)
+    loaded = load_units(spec, store, digests, MEMBER_ARRAYS)
+    joined, epochs = join_units(spec, loaded, MEMBER_ARRAYS, along_epochs=EPOCH_ARRAYS)
     if loaded:
         joined["final_train_mse"] = _last(loaded, "train_mse", shape, spec)
     status = joined.setdefault("status", filled(shape, np.int8))
@@ -65,8 +47,7 @@ def network_row(spec: TrainSpec, store: UnitStore, digests: Mapping[Unit, str]) 
         stopped = [seed for seed in store.timed_out(unit.name, digest) if seed in seeds]
         status[spec.n_train.index(unit.n_train), unit.draw, stopped] = int(Status.TIMED_OUT)
     digest_table = [[digests[Unit(n, draw)] for draw in range(spec.draws)] for n in spec.n_train]
-    coordinates = {"n_train": spec.n_train, "draw": range(spec.draws), "seed": seeds, "epoch": epochs}
-    arrays = {name: LabelledArray((name,), np.array(values)) for name, values in coordinates.items()}
+    arrays = unit_coordinates(spec, epochs)
     arrays |= {name: LabelledArray(_dims(name), values) for name, values in joined.items()}
     arrays["unit_digest"] = LabelledArray(("n_train", "draw"), np.array(digest_table, dtype=object))
     return LabelledArrays(arrays, {"row": spec.row.name, "spec": spec.canonical_json()})
@@ -82,16 +63,6 @@ def training_digests(row: LabelledArrays) -> dict[float, dict[Unit, str]]:
         }
         for s, scale in enumerate(row["init_scale"])
     }
-
-
-def unit_epochs(arrays: Arrays) -> np.ndarray:
-    """The epochs of a unit; seeds that are missing have −1 instead."""
-    return arrays["epochs"].max(axis=0)
-
-
-def joined_epochs(loaded: Mapping[Unit, Arrays]) -> list[int]:
-    """All epochs at which any unit has a checkpoint, ascending."""
-    return sorted({int(epoch) for arrays in loaded.values() for epoch in unit_epochs(arrays)})
 
 
 def _dims(name: str) -> tuple[str, ...]:

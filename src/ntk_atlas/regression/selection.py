@@ -177,6 +177,9 @@ def solve_table(
     columns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
     by_validation = settings.select_ridge == "validation"
     score = columns["validation_mse"] if by_validation else _path_scores(system, solutions, settings.select_ridge)
+    if settings.select_ridge == "marginal_likelihood":
+        # That of a kernel singular to rounding is the jitter's: the more nearly singular, the larger.
+        score = np.where(columns["status"] == Status.JITTERED, math.inf, score)
     return SolveTable(score=score.copy(), **columns)
 
 

@@ -1,5 +1,6 @@
 """Checks across sections of the config, and of the config against the data it names."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -216,6 +217,12 @@ def _data(experiment: ExperimentSettings, size: DatasetSize) -> Iterator[tuple[s
             f"{largest} is larger than the training pool of {size.n_pool}, which validation and test leave of "
             f"{size.n_samples} samples; lower n_train, dataset.n_validation or, unless the data bring a test set of "
             "their own, dataset.n_test",
+        )
+    if math.prod(size.input_shape) == 1 and experiment.dataset.normalization in ("unit_norm", "center_unit_norm"):
+        yield (
+            "dataset.normalization",
+            f"{experiment.dataset.normalization} leaves nothing of a single feature but its sign: use standardize or "
+            "none",
         )
     n_probe, n_test = experiment.training.checkpoints.n_probe, size.n_test
     if n_probe > n_test:

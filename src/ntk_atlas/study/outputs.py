@@ -14,6 +14,10 @@ FIGURES: dict[FigureName, tuple[str, ...]] = {
     "kernel_evolution": ("cube",),
     "width_dependence": ("cube", "scaling_laws"),
     "error_map": ("cube",),
+    "layer_errors": ("cube",),
+    "gap_waterfall": ("cube", "functions"),
+    "nngp_against_ntk": ("cube",),
+    "function_fits": ("functions",),
     "phase_diagram": ("cube",),
     "dispersion": ("dispersion",),
     "kernel_drift": ("cube",),
@@ -25,7 +29,7 @@ FIGURES: dict[FigureName, tuple[str, ...]] = {
     "trainability": ("cube",),
     "output_variance": ("output_variance",),
 }
-"""Figures by name, and the files of the experiment that each is drawn from."""
+"""Figures by name, and the files of the experiment that each is drawn from, as far as the experiment makes them."""
 _MIN_SIZES = 3
 _SCALING = ("scaling_laws", "exponent_differences")
 
@@ -35,17 +39,20 @@ def has_scaling_laws(experiment: ExperimentSettings) -> bool:
     return sum(n >= experiment.scaling.n_train_min for n in experiment.grid.n_train) >= _MIN_SIZES
 
 
-def figures_of(experiment: ExperimentSettings, *, has_classes: bool) -> tuple[str, ...]:
+def figures_of(experiment: ExperimentSettings, *, has_classes: bool, one_feature: bool = False) -> tuple[str, ...]:
     """Names of the figures of an experiment, in the order of `FIGURES`.
 
     Args:
         experiment: its settings.
         has_classes: whether its data have classes.
+        one_feature: whether its inputs are single numbers, so that functions of them can be drawn.
 
     Returns:
         Those asked for (`show`) whose files there are; by default those that show more than a single point.
     """
-    left_out = set(_without_files(experiment, has_classes))
+    left_out = set(_without_files(experiment, has_classes)) | set(_without_predictors(experiment))
+    if not (one_feature and experiment.regression.keep_predictions):
+        left_out.add("function_fits")
     if experiment.show is None:
         left_out |= set(_of_single_points(experiment))
     chosen = FIGURES if experiment.show is None else experiment.show
@@ -55,12 +62,6 @@ def figures_of(experiment: ExperimentSettings, *, has_classes: bool) -> tuple[st
 def _without_files(experiment: ExperimentSettings, has_classes: bool) -> Iterator[FigureName]:
     if not has_scaling_laws(experiment):
         yield from ("learning_curves", "scaling_exponents", "exponent_forest", "pretrained_kernels", "width_dependence")
-    if not experiment.regression.predictors:
-        yield "error_map"
-    if not any(name.startswith(PRETRAINED) for name in experiment.regression.predictors):
-        yield "pretrained_kernels"
-    if EPOCHS not in experiment.regression.predictors:
-        yield "kernel_evolution"
     if experiment.network.factory is not None:
         yield from ("phase_diagram", "trainability")
     if not has_classes:
@@ -71,6 +72,20 @@ def _without_files(experiment: ExperimentSettings, has_classes: bool) -> Iterato
         yield "output_variance"
 
 
+def _without_predictors(experiment: ExperimentSettings) -> Iterator[FigureName]:
+    predictors = experiment.regression.predictors
+    if not predictors:
+        yield from ("error_map", "layer_errors")
+    if not any(name.startswith(PRETRAINED) for name in predictors):
+        yield "pretrained_kernels"
+    if EPOCHS not in predictors:
+        yield "kernel_evolution"
+    if not {"ntk_init", "infinite_ntk"} <= set(predictors):
+        yield "gap_waterfall"
+    if not {"nngp", "infinite_ntk"} <= set(predictors):
+        yield "nngp_against_ntk"
+
+
 def _of_single_points(experiment: ExperimentSettings) -> Iterator[FigureName]:
     grid = experiment.grid
     if len(grid.depth) < 2 or len(grid.init_scale) < 2:
@@ -79,6 +94,8 @@ def _of_single_points(experiment: ExperimentSettings) -> Iterator[FigureName]:
         yield "kernel_movement"
     if len(grid.width) < 2:
         yield from ("width_dependence", "exponent_forest")
+    if len(grid.depth) < 2:
+        yield "layer_errors"
 
 
 def tables_of(experiment: ExperimentSettings) -> tuple[str, ...]:

@@ -1,0 +1,139 @@
+"""What adding a layer does to networks against what it does to each kernel, over all experiments of a study."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from ntk_atlas.config.figures import FigureSettings
+from ntk_atlas.config.predictors import predictor_label
+from ntk_atlas.plotting.panels import finish, number_label, outside_legend, panel_grid
+from ntk_atlas.plotting.style import FAINT, INK, MARKERS, sequential_colors, themed
+
+_COLUMNS = 3
+_LINEAR = 3.0
+"""Axes are linear up to so many margins, logarithmic beyond."""
+
+
+def plot_layer_changes(
+    table: pd.DataFrame, style: FigureSettings, *, margin: float, confidence: float = 0.95
+) -> Figure:
+    """Δ_network against Δ_kernel in units of err_NTK before, a panel a predictor, a point a step of an experiment.
+
+    Shaded: where the two differ by no more than the margin of C1.
+
+    Args:
+        table: `claims.layer_changes.layer_change_table`.
+        style: look.
+        margin: largest difference that counts as none.
+        confidence: coverage of the whiskers.
+
+    Returns:
+        The figure.
+    """
+    predictors = list(dict.fromkeys(table["predictor"]))
+    experiments = list(dict.fromkeys(table["experiment"]))
+    colors = sequential_colors(max(len(experiments), 1), style)
+    columns = max(min(_COLUMNS, len(predictors)), 1)
+    with themed(style):
+        figure, axes = panel_grid(max(-(-len(predictors) // columns), 1), columns, panel=(4.3, 4.1))
+        for ax, predictor in zip(axes.ravel(), predictors, strict=False):
+            steps = table[table["predictor"] == predictor]
+            for number, row in enumerate(steps.itertuples()):
+                place = experiments.index(row.experiment)
+                _draw_step(ax, row, colors[place], MARKERS[place % len(MARKERS)], above=bool(number % 2))
+            ax.set_title(predictor_label(predictor))
+            ax.text(0.03, 0.97, _inside(steps, margin), transform=ax.transAxes, va="top", fontsize="small")
+        for ax in axes.ravel()[len(predictors) :]:
+            ax.remove()
+        _scales(axes.ravel()[: len(predictors)], table, margin)
+        for place, ax in enumerate(axes.ravel()[: len(predictors)]):
+            if place >= len(predictors) - columns:
+                ax.set_xlabel(r"$\Delta_{\mathrm{predictor}}$ / err$_{\mathrm{NTK}}$ (pure number)")
+                ax.tick_params(labelbottom=True)
+        for row in axes:
+            row[0].set_ylabel(r"$\Delta_{\mathrm{network}}$ / err$_{\mathrm{NTK}}$ (pure number)")
+        handles = [
+            Line2D([], [], color=color, marker=MARKERS[i % len(MARKERS)], linestyle="", label=name)
+            for i, (name, color) in enumerate(zip(experiments, colors, strict=False))
+        ]
+        outside_legend(figure, [*handles, Patch(color="#d0d0d0", label=f"within the margin of {margin:g}")])
+        return finish(
+            figure,
+            "Adding a layer: change of the network's error against that of each predictor",
+            _finding(table, margin),
+            f"A point is a step from one depth to the next, mean over draws; whiskers: {confidence:.0%} t intervals "
+            "over draws of either change. Within or beyond the margin: the whole interval of the paired difference is.",
+        )
+
+
+def count_steps(steps: pd.DataFrame, margin: float) -> tuple[int, int, int]:
+    """How many steps have the whole interval of their paired difference within the margin, beyond it, or neither."""
+    low, high = steps["difference_low"], steps["difference_high"]
+    within = int(((low >= -margin) & (high <= margin)).sum())
+    beyond = int(((low > margin) | (high < -margin)).sum())
+    return within, beyond, len(steps) - within - beyond
+
+
+def _inside(steps: pd.DataFrame, margin: float) -> str:
+    within, beyond, still_open = count_steps(steps, margin)
+    rank = steps["rank_correlation"].iloc[0]
+    text = f"{within} within, {beyond} beyond, {still_open} open"
+    return text + (f"\nrank correlation {rank:.2f}" if np.isfinite(rank) else "")
+
+
+def _draw_step(ax: Axes, row: object, color: str, marker: str, *, above: bool) -> None:
+    if np.isfinite([row.network_low, row.network_high, row.kernel_low, row.kernel_high]).all():
+        ax.vlines(row.kernel, row.network_low, row.network_high, color=color, linewidth=1.2, alpha=0.8)
+        ax.hlines(row.network, row.kernel_low, row.kernel_high, color=color, linewidth=1.2, alpha=0.8)
+    ax.plot(
+        [row.kernel], [row.network], marker, color=color, markeredgecolor=INK, markeredgewidth=0.6, markersize=8,
+        gid=f"{row.experiment} {row.before}", zorder=4,
+    )  # fmt: skip
+    offset = (6, 4 if above else -10)
+    ax.annotate(
+        f"{row.before}→{row.after}", (row.kernel, row.network), xytext=offset, textcoords="offset points",
+        fontsize="x-small",
+    )  # fmt: skip
+
+
+def _scales(axes: Sequence[Axes], table: pd.DataFrame, margin: float) -> None:
+    """One scale for both axes of all panels: points with some room, far ones on a logarithmic part; the margin."""
+    points = np.abs(table[["network", "kernel"]].to_numpy(dtype=float))
+    most = np.nanmax(points) if points.size and np.isfinite(points).any() else 1.0
+    limit = max(1.5 * most, 3.0 * margin)
+    line = np.concatenate([-np.geomspace(limit, 1e-3, 200), np.geomspace(1e-3, limit, 200)])
+    for ax in axes:
+        ax.fill_between(line, line - margin, line + margin, color="#d0d0d0", linewidth=0, zorder=0.5, gid="margin")
+        ax.plot(line, line, color=FAINT, linewidth=1.2, zorder=1)
+        for zero in (ax.axhline, ax.axvline):
+            zero(0.0, color=FAINT, linewidth=0.7, linestyle=(0, (3, 3)))
+    if len(axes) and limit > 8.0 * margin * _LINEAR:
+        axes[0].set_xscale("symlog", linthresh=_LINEAR * margin, linscale=1.6)
+        axes[0].set_yscale("symlog", linthresh=_LINEAR * margin, linscale=1.6)
+        decades = 10.0 ** np.arange(np.ceil(np.log10(_LINEAR * margin)), np.floor(np.log10(limit)) + 1)
+        near = np.array([_LINEAR * margin, *decades])
+        ticks = np.concatenate([-near[::-1], [0.0], near])
+        for axis in (axes[0].xaxis, axes[0].yaxis):
+            axis.set_ticks(ticks, [number_label(tick) for tick in ticks])
+            axis.set_ticks([], minor=True)
+    if len(axes):
+        axes[0].set_xlim(-limit, limit)
+        axes[0].set_ylim(-limit, limit)
+
+
+def _finding(table: pd.DataFrame, margin: float) -> str:
+    steps = table[table["predictor"] == "infinite_ntk"]
+    if steps.empty:
+        return "No experiment has networks and their infinite NTK at two depths."
+    within, beyond, still_open = count_steps(steps, margin)
+    agree, differ = ((steps["signs"] == word).sum() for word in ("agree", "differ"))
+    return (
+        f"Of {len(steps)} steps, networks and infinite NTK change alike in {within}, differently in {beyond}, "
+        f"{still_open} are open. Signs agree in {agree} of the {agree + differ} where both changes exceed two standard "
+        "errors."
+    )

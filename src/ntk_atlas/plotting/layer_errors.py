@@ -1,0 +1,168 @@
+"""Error against hidden layers for every predictor; those without layers stand beside them as single points."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+from matplotlib import rcParams
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from ntk_atlas.config.figures import FigureSettings
+from ntk_atlas.config.predictors import known_predictors, predictor_label
+from ntk_atlas.cubes.predictors import predictor_values, stand_ins_of
+from ntk_atlas.cubes.settings import scaling_settings
+from ntk_atlas.kernels.infinite.variants import VARIANTS
+from ntk_atlas.plotting.averages import draw_interval
+from ntk_atlas.plotting.learning_curves import present_predictors
+from ntk_atlas.plotting.panels import (
+    METRIC_LABELS,
+    finish,
+    hold_to_lines,
+    log_ticks,
+    outside_legend,
+    panel_grid,
+    readable_subset,
+    scale_label,
+)
+from ntk_atlas.plotting.style import PredictorStyle, predictor_styles, themed
+
+_RIDGES = {"zero": "ridge → 0", "tuned": "tuned ridge"}
+_DODGE = 0.5
+"""Share of the step between depths over which predictors stand side by side."""
+
+
+def plot_layer_errors(
+    cube: xr.Dataset, style: FigureSettings, *, metric: str = "mse", confidence: float = 0.95
+) -> Figure:
+    """Test error against hidden layers at the largest width and n_train; a row an init scale.
+
+    Columns: networks beside their kernels at ridge → 0 and at the tuned ridge, the variants of the NTK where there are
+    any, and the rivals, which have no layers.
+
+    Args:
+        cube: a cube.
+        style: look.
+        metric: `mse` or `error`.
+        confidence: coverage of the whiskers.
+
+    Returns:
+        The figure.
+    """
+    selection = readable_subset(cube.isel(n_train=-1, width=-1), {"init_scale": 3})
+    shown = selection.cube
+    there = present_predictors(shown, f"test_{metric}")
+    rivals = [name for name in there if name in known_predictors("rival")]
+    variants = [name for name in there if name in VARIANTS]
+    own = [name for name in there if name not in (*rivals, *variants)]
+    columns = [(_RIDGES[ridge], own, ridge) for ridge in _RIDGES]
+    if variants:
+        columns.append(("variants, tuned ridge", ["network", *variants], "tuned"))
+    styles = predictor_styles(there, style)
+    with themed(style):
+        n_columns, n_scales = len(columns) + bool(rivals), shown.sizes["init_scale"]
+        ratios = [*[1.0] * len(columns), *[0.08 * len(rivals) + 0.15] * bool(rivals)]
+        figure, axes = panel_grid(
+            n_scales, n_columns, panel=(4.1, 4.0), sharex="col", width_ratios=ratios if n_columns > 1 else None
+        )
+        for row, scale in zip(axes, shown["init_scale"].values, strict=True):
+            here = shown.sel(init_scale=scale)
+            for ax, (title, names, ridge) in zip(row, columns, strict=False):
+                fields = {name: predictor_values(here, name, f"test_{metric}", ridge=ridge) for name in names}
+                _draw_depths(ax, fields, styles, confidence)
+                ax.set_title(title + (f", {scale_label(shown, scale)}" if n_scales > 1 else ""))
+            if rivals:
+                fields = {name: predictor_values(here, name, f"test_{metric}") for name in rivals}
+                _draw_rivals(row[-1], fields, styles, confidence, shown)
+            row[0].set_ylabel(METRIC_LABELS[metric])
+        axes[0, 0].set_yscale("log")
+        longer = hold_to_lines(axes)
+        log_ticks(axes[0, 0].yaxis, axes[0, 0].get_ylim())
+        handles = [_handle(styles[name], predictor_label(name, stand_ins_of(cube))) for name in (*own, *variants)]
+        outside_legend(figure, handles)
+        return finish(
+            figure,
+            f"Test error as layers are added, n = {shown['n_train'].item()}, width {shown['width'].item()}",
+            _finding(shown.isel(init_scale=-1), own, metric, confidence),
+            f"Geometric means over draws of the mean over seeds; whiskers: {confidence:.0%} t intervals over draws. "
+            "Networks have no ridge." + (" Whiskers that leave a panel are longer than drawn." if longer else ""),
+            selection.note,
+        )
+
+
+def draw(cube: xr.Dataset, style: FigureSettings) -> Figure:
+    """The figure with the metric and the confidence that the experiment asks for."""
+    scaling = scaling_settings(cube)
+    return plot_layer_errors(cube, style, metric=scaling.metric, confidence=scaling.confidence)
+
+
+def deepest_over_shallowest(
+    cube: xr.Dataset, predictor: str, *, field: str, ridge: str, confidence: float
+) -> tuple[float, float, float]:
+    """Error at the last depth over that at the first, paired by draw: geometric mean and interval."""
+    values = predictor_values(cube, predictor, field, ridge=ridge)
+    if "seed" in values.dims:
+        values = values.mean("seed")
+    ratio = values.isel(depth=-1, drop=True) / values.isel(depth=0, drop=True)
+    return tuple(float(end) for end in draw_interval(ratio, logarithmic=True, confidence=confidence))
+
+
+def _finding(here: xr.Dataset, names: Sequence[str], metric: str, confidence: float) -> str:
+    told = [name for name in ("network", "infinite_ntk", "nngp") if name in names]
+    depths = here["depth"].values
+    if len(depths) < 2 or not told:
+        return ""
+    parts = []
+    for name in told:
+        value, low, high = deepest_over_shallowest(
+            here, name, field=f"test_{metric}", ridge="tuned", confidence=confidence
+        )
+        parts.append(f"{predictor_label(name)} {value:.2f} [{low:.2f}, {high:.2f}]")
+    return f"From {depths[0]} to {depths[-1]} layers errors change by the factors: {', '.join(parts)} (tuned ridge)."
+
+
+def _draw_depths(
+    ax: Axes, fields: dict[str, xr.DataArray], styles: dict[str, PredictorStyle], confidence: float
+) -> None:
+    offsets = np.linspace(-0.5, 0.5, len(fields)) * _DODGE if len(fields) > 1 else [0.0]
+    depths = np.array([])
+    for (name, values), offset in zip(fields.items(), offsets, strict=True):
+        depths = values["depth"].values
+        x = np.arange(len(depths)) + offset
+        mean, low, high = (
+            end.values for end in draw_interval(values.transpose("depth", ...), logarithmic=True, confidence=confidence)
+        )
+        look = styles[name]
+        ax.plot(
+            x, mean, color=look.color, marker=look.marker, linestyle=look.dash, linewidth=look.line_width, gid=name,
+            markersize=rcParams["lines.markersize"] * look.marker_scale,
+        )  # fmt: skip
+        there = np.isfinite(low) & np.isfinite(high)
+        ax.vlines(x[there], low[there], high[there], color=look.color, linewidth=1.1, alpha=0.75)
+    ax.set_xticks(range(len(depths)), [str(depth) for depth in depths])
+    ax.set_xlabel("hidden layers")
+    ax.grid(visible=False, axis="x")
+
+
+def _draw_rivals(
+    ax: Axes, fields: dict[str, xr.DataArray], styles: dict[str, PredictorStyle], confidence: float, cube: xr.Dataset
+) -> None:
+    for x, (name, values) in enumerate(fields.items()):
+        mean, low, high = (float(end) for end in draw_interval(values, logarithmic=True, confidence=confidence))
+        look = styles[name]
+        size = rcParams["lines.markersize"] * look.marker_scale
+        ax.plot([x], [mean], look.marker, color=look.color, gid=name, markersize=size)
+        if np.isfinite([low, high]).all():
+            ax.vlines([x], low, high, color=look.color, linewidth=1.1)
+    labels = [predictor_label(name, stand_ins_of(cube)) for name in fields]
+    ax.set_xticks(range(len(fields)), labels, rotation=90, fontsize=rcParams["xtick.labelsize"] * 0.85)
+    ax.set_xlim(-0.6, len(fields) - 0.4)
+    ax.set_title("rivals, tuned ridge" if len(fields) > 5 else "rivals")
+    ax.grid(visible=False, axis="x")
+
+
+def _handle(look: PredictorStyle, label: str) -> Line2D:
+    return Line2D(
+        [], [], color=look.color, marker=look.marker, linestyle=look.dash, linewidth=look.line_width, label=label
+    )

@@ -1,0 +1,94 @@
+"""Data that regression cannot swallow as they are: recorded, never a crash, never a number that looks sound."""
+
+import numpy as np
+import pytest
+
+from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.datasets.dataset import Dataset
+from ntk_atlas.datasets.errors import DataError
+from ntk_atlas.datasets.read import read_dataset
+from ntk_atlas.stages.compare_variants import compare_variants
+from ntk_atlas.stages.regress_infinite import regress_infinite
+from ntk_atlas.stages.regress_rivals import regress_rivals
+from ntk_atlas.status import Status
+from ntk_atlas.study.jobs import infinite_spec, rival_spec
+from ntk_atlas.study.kernel_variants_spec import kernel_variants_spec
+
+RIVALS = ("laplace", "rbf", "polynomial", "linear")
+INFINITE = ("infinite_ntk", "nngp", "ntk_without_bias", "last_layer_without_bias")
+ZERO, TUNED = 0, 1
+
+
+def experiment(**dataset) -> ExperimentSettings:
+    return ExperimentSettings.model_validate(
+        {
+            "dataset": {
+                "source": "teacher", "teacher": "smooth", "dimension": 1, "n_samples": 60, "n_validation": 10,
+                "n_test": 20, **dataset,
+            },
+            "grid": {"depth": [1, 2], "width": [8], "init_scale": [2.0], "n_train": [6, 24], "draws": 2},
+            "network": {"bias_variance": 0.1},
+            "regression": {"predictors": [*INFINITE, *RIVALS], "ridge_grid": [1e-3, 1e-1], "keep_predictions": True},
+            "kernel_variants": {"depth": [1], "width": [8, 32], "n_networks": 4, "n_samples": 8},
+        }
+    )  # fmt: skip
+
+
+def solved(settings, dataset) -> dict[str, dict[str, np.ndarray]]:
+    """Arrays of every kernel; sizes, draws and ridges last."""
+    found = regress_infinite(infinite_spec(settings, 2.0), dataset)
+    return found | regress_rivals(rival_spec(settings, tuple(sorted(RIVALS))), dataset)
+
+
+def with_targets(dataset: Dataset, y: np.ndarray, x: np.ndarray | None = None) -> Dataset:
+    return Dataset("awkward", dataset.x if x is None else x, y, None, None, dataset.target_encoding)
+
+
+def test_one_feature_is_regressed_with_and_kernels_of_low_rank_say_so():
+    settings = experiment()
+    found = solved(settings, read_dataset(settings.dataset))
+    for name, arrays in found.items():
+        assert np.isfinite(arrays["test_mse"][..., TUNED]).all(), name
+    # Without a bias a function of one feature is a multiple of it on either side of zero: rank two at most.
+    for name in ("ntk_without_bias", "last_layer_without_bias", "linear"):
+        assert (found[name]["solve_status"][..., ZERO] != Status.CONVERGED).all(), name
+    for name in ("infinite_ntk", "laplace"):
+        assert (found[name]["solve_status"] == Status.CONVERGED).all(), name
+    spec = kernel_variants_spec(settings)
+    distance = compare_variants(spec, read_dataset(settings.dataset))["variant_distance"]
+    assert np.isfinite(distance).all() and distance[..., 1, :].mean() < distance[..., 0, :].mean()
+
+
+def test_rows_that_contradict_each_other_are_recorded_where_there_is_no_ridge():
+    settings = experiment(dimension=3)
+    dataset = read_dataset(settings.dataset)
+    x, y = np.repeat(dataset.x[::2], 2, axis=0), dataset.y.copy()  # each row twice, with two targets
+    found = solved(settings, with_targets(dataset, y, x))
+    for name, arrays in found.items():
+        status = arrays["solve_status"][..., ZERO]
+        largest = np.take(status, -1, axis=-2)  # 24 of 30 pool samples: some row is there twice
+        assert (largest != Status.CONVERGED).all(), name
+        if name in ("infinite_ntk", "nngp", "laplace"):
+            assert (arrays["solve_status"][..., TUNED] == Status.CONVERGED).all(), name
+        assert np.isfinite(arrays["test_mse"][..., TUNED]).all(), name
+
+
+def test_targets_that_are_all_zero_are_fitted_exactly_and_none_is_called_best():
+    settings = experiment(dimension=3)
+    dataset = read_dataset(settings.dataset)
+    for name, arrays in solved(settings, with_targets(dataset, np.zeros_like(dataset.y))).items():
+        assert (arrays["test_mse"] == 0.0).all(), name
+
+
+@pytest.mark.parametrize("constant", [0.0, 3.0])
+def test_constant_targets_of_a_file_are_refused(tmp_path, constant):
+    file = tmp_path / "constant.npz"
+    np.savez(file, X=np.arange(60.0)[:, None], y=np.full(60, constant))
+    settings = ExperimentSettings.model_validate(
+        {
+            "dataset": {"source": "file", "path": str(file), "task": "regression", "n_validation": 10, "n_test": 20},
+            "grid": {"depth": [1], "width": [8], "init_scale": [2.0], "n_train": [6]},
+        }
+    )
+    with pytest.raises(DataError, match=rf"constant.npz.*output 0 is constant \({constant:g}"):
+        read_dataset(settings.dataset)

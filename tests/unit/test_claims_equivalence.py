@@ -1,0 +1,146 @@
+"""Claims C1–C5 on planted errors and predictions: supported where it is so, rejected by equivalence where it is not."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from ntk_atlas.claims.evidence import Evidence
+from ntk_atlas.claims.judge import judge_experiment
+from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.cubes.functions import function_distance
+from ntk_atlas.cubes.gap import pair_name
+from ntk_atlas.study.thresholds import load_thresholds
+
+THRESHOLDS = load_thresholds(Path(__file__).parents[2] / "config" / "claims" / "equivalence.yaml")
+NAMES = ["C1", "C2", "C3", "C4", "C5"]
+WHOLE_GAP = ("network", "infinite_ntk")
+DEPTH, DRAWS, SEEDS = (1, 2), 8, 3
+NETWORK = ("depth", "width", "init_scale", "n_train", "draw", "seed")
+KERNEL = ("depth", "init_scale", "n_train", "draw", "ridge")
+
+
+def settings(selection="final") -> ExperimentSettings:
+    return ExperimentSettings.model_validate(
+        {
+            "grid": {
+                "depth": DEPTH, "width": (8, 64), "init_scale": (2.0,), "n_train": (16, 32), "draws": DRAWS,
+                "seeds": SEEDS,
+            },
+            "network": {"bias_variance": 0.1},
+            "training": {"seed": 1234, "selection": selection},
+            "regression": {"predictors": ("infinite_ntk", "nngp", "laplace", "rbf"), "keep_predictions": True},
+        }
+    )  # fmt: skip
+
+
+def evidence(*, network=(1.0, 1.0), nngp=1.0, rivals=(1.0, 1.0), apart=0.0, spread=0.02, slope=-0.5, selection="final"):
+    """An experiment whose errors are these multiples of the NTK's: of networks by depth, of the NNGP, of two rivals."""
+    generator, own = np.random.default_rng(0), settings(selection)
+    grid = own.grid
+    sizes = dict(zip(NETWORK, (2, 2, 1, 2, DRAWS, SEEDS), strict=True)) | {"ridge": 2}
+    coordinates = {dim: np.array(getattr(grid, dim)) for dim in ("depth", "width", "init_scale", "n_train")}
+    coordinates |= {"draw": range(DRAWS), "seed": range(SEEDS), "ridge": ["zero", "tuned"]}
+    coordinates["predictor"] = ["network", *own.regression.predictors]
+
+    def noisy(dims, factor):
+        noise = np.exp(spread * generator.standard_normal([sizes[dim] for dim in dims]))
+        return xr.DataArray(noise, {dim: coordinates[dim] for dim in dims}, dims) * factor
+
+    by_depth = xr.DataArray([0.4, 0.3], {"depth": list(DEPTH)}, "depth")
+    shares = xr.DataArray(list(network), {"depth": list(DEPTH)}, "depth")
+    width = xr.DataArray([1.7, 1.0], {"width": coordinates["width"]}, "width")  # only the widest counts
+    fields = {
+        "test_mse_network": noisy(NETWORK, by_depth * shares * width).transpose(*NETWORK),
+        "test_mse_infinite_ntk": noisy(KERNEL, by_depth).transpose(*KERNEL),
+        "test_mse_nngp": noisy(KERNEL, by_depth * nngp).transpose(*KERNEL),
+    }
+    for name, factor in zip(("laplace", "rbf"), rivals, strict=True):
+        fields[f"test_mse_{name}"] = noisy(KERNEL[2:], 0.3 * factor)
+    for name in ("infinite_ntk", "nngp", "laplace", "rbf"):
+        fields[f"validation_mse_{name}"] = fields[f"test_mse_{name}"]
+    cube = xr.Dataset(fields, coordinates)
+    cube["status"] = NETWORK, np.zeros([sizes[dim] for dim in NETWORK], dtype=np.int8)
+    return Evidence("planted", own, cube, functions=predictions(generator, cube, apart), kernel_variants=kernels(slope))
+
+
+def predictions(generator, cube, apart):
+    """Networks that differ from the NTK by `apart` times √err_NTK = √0.4 on every test sample, either way."""
+    kernel = generator.standard_normal([*(cube.sizes[dim] for dim in KERNEL), 20, 1])
+    functions = xr.Dataset({"test_predictions_infinite_ntk": ((*KERNEL, "test_sample", "output"), kernel)}, cube.coords)
+    sign = xr.DataArray(np.where(np.arange(20) % 2, 1.0, -1.0), dims="test_sample")
+    there = functions["test_predictions_infinite_ntk"].sel(ridge="zero", drop=True)
+    noise = xr.zeros_like(cube["test_mse_network"])
+    functions["test_predictions_network"] = there + noise + apart * np.sqrt(0.4) * sign
+    functions[f"distance_{pair_name(*WHOLE_GAP)}"] = function_distance(functions, *WHOLE_GAP)
+    return functions
+
+
+def kernels(slope):
+    """Distances of networks from two variants, the second of which has this exponent in the width."""
+    width = np.array([64, 256, 1024])
+    exponents = np.array([-0.5, slope])[:, None, None, None, None]
+    noise = np.exp(0.05 * np.random.default_rng(1).standard_normal((2, 1, 1, 3, 12)))
+    dims = ("variant", "depth", "init_scale", "width", "network")
+    distance = (dims, 0.05 * (width[:, None] / 1024.0) ** exponents * noise)
+    coordinates = {"variant": ["ntk_with_bias", "c1_with_bias"], "depth": [1], "init_scale": [2.0], "width": width}
+    return xr.Dataset({"variant_distance": distance}, coordinates)
+
+
+def judged(**world):
+    return {verdict.claim: verdict for verdict in judge_experiment(evidence(**world), THRESHOLDS)}
+
+
+def test_where_networks_are_their_kernel_nothing_is_found_broken():
+    found = judged()
+    assert list(found) == NAMES
+    assert {name: verdict.verdict for name, verdict in found.items()} == {
+        "C1": "not supported", "C2": "supported", "C3": "supported", "C4": "supported", "C5": "not supported",
+    }  # fmt: skip
+    assert found["C1"].n == DRAWS, "a draw is one replicate, whatever its seeds"
+
+
+@pytest.mark.parametrize(
+    ("world", "claim", "verdict", "value"),
+    [
+        ({"network": (1.0, 1.6)}, "C1", "supported", 0.45),  # Δ_network = 0.08, Δ_NTK = −0.1, err_NTK = 0.4
+        ({"network": (1.6, 1.6)}, "C5", "supported", 1.6),
+        ({"spread": 0.3}, "C1", "inconclusive", None),
+        ({"nngp": 1.3}, "C2", "not supported", 1.3),
+        ({"rivals": (1.6, 1.4)}, "C3", "not supported", 1.4),
+        ({"rivals": (1.6, 0.9)}, "C3", "supported", 0.9),  # the one that validates best counts
+        ({"apart": 0.6}, "C5", "supported", 0.6),  # the same errors, other functions
+        ({"apart": 0.1}, "C5", "not supported", None),
+        ({"slope": 0.0}, "C4", "not supported", 0.0),  # a kernel with a wrong limit
+    ],
+)
+def test_planted_worlds_are_found(world, claim, verdict, value):
+    found = judged(**world)[claim]
+    assert found.verdict == verdict, found.reason
+    if value is not None:
+        assert found.value == pytest.approx(value, abs=0.06)
+
+
+def test_networks_stopped_early_are_held_against_the_tuned_ridge():
+    assert "kernels at ridge zero" in judged()["C1"].reason
+    early = judged(selection="best_validation")
+    assert "kernels at ridge tuned" in early["C1"].reason and "kernel at ridge tuned" in early["C5"].reason
+
+
+def test_networks_that_were_not_trained_to_the_end_are_counted():
+    found = evidence()
+    found.cube["status"][dict(draw=0)] = 1
+    verdicts = {verdict.claim: verdict for verdict in judge_experiment(found, THRESHOLDS)}
+    for claim in ("C1", "C5"):
+        assert "6 of 48 networks ended above the training MSE of 0.01" in verdicts[claim].reason
+
+
+def test_diverged_networks_are_left_out_and_single_depths_are_not_run():
+    found = evidence()
+    found.cube["status"][dict(depth=1, draw=slice(0, 4))] = 2
+    found.cube["test_mse_network"][dict(depth=1, draw=slice(0, 4))] = 1e6
+    verdicts = {verdict.claim: verdict for verdict in judge_experiment(found, THRESHOLDS)}
+    assert verdicts["C1"].verdict == "inconclusive" and "rests on 4 replicate(s)" in verdicts["C1"].reason
+    one = Evidence("planted", settings(), evidence().cube.isel(depth=[0]))
+    assert {v.claim: v.verdict for v in judge_experiment(one, THRESHOLDS)}["C1"] == "not run"
