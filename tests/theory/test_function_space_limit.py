@@ -83,7 +83,7 @@ def test_networks_of_one_layer_converge_to_finite_time_regression_as_functions()
     slopes, last = exponents(1, (64, 256, 1024), "erf")
     np.testing.assert_allclose(slopes[0], -0.5, atol=0.1)
     assert (slopes[1] < -0.8).all()
-    assert last[0].max() < 0.05 and last[1].max() < 0.01
+    assert last[0].max() < 0.1 and last[1].max() < 0.02
 
 
 @pytest.mark.slow
