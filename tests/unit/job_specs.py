@@ -37,6 +37,7 @@ def job_specs(study: StudySettings) -> dict[Job, str]:
     found["tabulate_costs", "", ""] = str(sorted(active))
     if study.claims:
         found["join_claims", "", ""] = str({n: e.network.factory or e.network.activation for n, e in active.items()})
+        found["compare_layer_changes", "", ""] = study.figures.canonical_json() + study.claims + str(sorted(active))
     return found
 
 

@@ -31,12 +31,15 @@ MADE_OF = {
     ),
     "fit_scaling_laws": ("assemble_cube",),
     "summarize_cube": ("assemble_cube",),
-    "plot_figure": ("assemble_cube", "fit_scaling_laws", "assemble_dispersion", "assemble_output_variance"),
+    "plot_figure": (
+        "assemble_cube", "assemble_functions", "fit_scaling_laws", "assemble_dispersion", "assemble_output_variance",
+    ),
     "judge_claims": (
         "assemble_cube", "assemble_functions", "assemble_dispersion", "assemble_output_variance", "compare_variants",
     ),
     "plot_claims": ("judge_claims",),
     "join_claims": ("judge_claims",),
+    "compare_layer_changes": ("assemble_cube",),
     "tabulate_costs": (
         "assemble_cube", "fit_scaling_laws", "assemble_functions", "assemble_dispersion", "assemble_output_variance",
         "compare_variants",
@@ -139,13 +142,17 @@ EFFECTS = (
     Effect(("output_variance.*",), ("assemble_output_variance",)),
     Effect(("kernel_variants.*",), ("compare_variants",)),
     Effect(("show",), ("plot_figure",), "only figures that are not there yet"),
-    Effect(("figures.*",), ("plot_figure", "plot_claims")),
+    Effect(("figures.*",), ("plot_figure", "plot_claims", "compare_layer_changes")),
     Effect(
         ("jobs.init_scales_per_job",), ("train_networks",), "rows are joined anew, nothing trains or regresses again"
     ),
     Effect(("jobs.rivals_per_job",), ("regress_rivals",)),
     Effect(("jobs.memory_limit_mb", "jobs.save_training_seconds"), ()),
-    Effect(("claims",), ("assemble_cube", "judge_claims"), "the file's contents count, not its comments"),
+    Effect(
+        ("claims",),
+        ("assemble_cube", "judge_claims", "compare_layer_changes"),
+        "the file's contents count, not its comments",
+    ),
     Effect(("preset", "presets"), (), "whatever the keys that a preset lays over the config say"),
 )
 """The table; a key that a row names comes before a row that names its section."""
