@@ -11,6 +11,7 @@ from ntk_atlas.config.claims.file import Thresholds
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.assemble import assemble_cube
 from ntk_atlas.cubes.empirical_predictions import empirical_predictions
+from ntk_atlas.cubes.experiment_files import ExperimentFiles
 from ntk_atlas.cubes.init_scales import join_init_scales
 from ntk_atlas.cubes.network_row import network_row
 from ntk_atlas.datasets.draws import make_draw, probe_indices
@@ -49,8 +50,8 @@ def run(settings: ExperimentSettings, folder: Path) -> Evidence:
     spec, kernels, stores = train_spec(settings, row), empirical_spec(settings, row), RowStores.of_row(folder, row.name)
     trained = train_row(spec, dataset, "data", stores.networks, "source")
     found = {
-        "network_rows": network_row(spec, stores.networks, trained),
-        "empirical_predictions": empirical_predictions(
+        "networks": network_row(spec, stores.networks, trained),
+        "empirical": empirical_predictions(
             kernels, stores, regress_row(kernels, dataset, "data", stores, "source", trained)
         ),
     }
@@ -62,10 +63,7 @@ def run(settings: ExperimentSettings, folder: Path) -> Evidence:
     probes = [probe_indices(draw, settings.training.checkpoints.n_probe) for draw in draws]
     cube = assemble_cube(
         settings,
-        **files,
-        linearized_rows={},
-        infinite_predictions={},
-        rival_predictions=(),
+        ExperimentFiles(**files),
         targets=np.stack([draw.y_test[probe] for draw, probe in zip(draws, probes, strict=True)]),
         labels=None,
         zero_train_mse=[[np.mean(draw.y_pool[:n] ** 2) for draw in draws] for n in settings.grid.n_train],
