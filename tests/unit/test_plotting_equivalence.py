@@ -166,7 +166,7 @@ def test_functions_are_interpolated_draw_by_draw_and_distances_named(functions):
     np.testing.assert_allclose(drawn(figure.axes[1])["curve"].get_ydata(), 1.1 * grid + 0.3, atol=1e-12)
     np.testing.assert_allclose(drawn(figure.axes[1])["other ridge"].get_ydata(), 1.1 * grid + 5.0, atol=1e-12)
     assert "other ridge" not in drawn(figure.axes[0]), "networks have none"
-    assert "Nearest to the network, in root mean square over draws: infinite NTK (0.3)" in notes(figure)
+    assert "Nearest to the network, in root mean square over draws: infinite NTK (0.30)" in notes(figure)
     assert figure.axes[0].get_ylim()[1] < 3.0 < functions["test_predictions_nngp"].max(), (
         "a wild curve does not flatten the others"
     )

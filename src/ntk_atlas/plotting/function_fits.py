@@ -158,6 +158,6 @@ def _finding(curves: dict[str, np.ndarray]) -> str:
         return ""
     near, far = min(distance, key=distance.get), max(distance, key=distance.get)
     return (
-        f"Nearest to the network, in root mean square over draws: {near} ({distance[near]:.2g}); furthest: {far} "
-        f"({distance[far]:.2g})."
+        f"Nearest to the network, in root mean square over draws: {near} ({distance[near]:.2f}); furthest: {far} "
+        f"({distance[far]:,.2f})."
     )

@@ -50,7 +50,7 @@ def plot_layer_changes(
             ax.text(0.03, 0.97, _inside(steps, margin), transform=ax.transAxes, va="top", fontsize="small")
         for ax in axes.ravel()[len(predictors) :]:
             ax.remove()
-        _scales(axes.ravel()[: len(predictors)], table, margin)
+        scales = _scales(axes.ravel()[: len(predictors)], table, margin)
         for place, ax in enumerate(axes.ravel()[: len(predictors)]):
             if place >= len(predictors) - columns:
                 ax.set_xlabel(r"$\Delta_{\mathrm{predictor}}$ / err$_{\mathrm{NTK}}$ (pure number)")
@@ -67,7 +67,8 @@ def plot_layer_changes(
             "Adding a layer: change of the network's error against that of each predictor",
             _finding(table, margin),
             f"A point is a step from one depth to the next, mean over draws; whiskers: {confidence:.0%} t intervals "
-            "over draws of either change. Within or beyond the margin: the whole interval of the paired difference is.",
+            "over draws of either change. Within or beyond the margin is where the whole interval of the paired "
+            f"difference lies.{scales}",
         )
 
 
@@ -101,8 +102,8 @@ def _draw_step(ax: Axes, row: object, color: str, marker: str, *, above: bool) -
     )  # fmt: skip
 
 
-def _scales(axes: Sequence[Axes], table: pd.DataFrame, margin: float) -> None:
-    """One scale for both axes of all panels: points with some room, far ones on a logarithmic part; the margin."""
+def _scales(axes: Sequence[Axes], table: pd.DataFrame, margin: float) -> str:
+    """One scale for both axes of all panels, a logarithmic part for far points, and the margin; says so."""
     points = np.abs(table[["network", "kernel"]].to_numpy(dtype=float))
     most = np.nanmax(points) if points.size and np.isfinite(points).any() else 1.0
     limit = max(1.5 * most, 3.0 * margin)
@@ -112,11 +113,13 @@ def _scales(axes: Sequence[Axes], table: pd.DataFrame, margin: float) -> None:
         ax.plot(line, line, color=FAINT, linewidth=1.2, zorder=1)
         for zero in (ax.axhline, ax.axvline):
             zero(0.0, color=FAINT, linewidth=0.7, linestyle=(0, (3, 3)))
-    if len(axes) and limit > 8.0 * margin * _LINEAR:
-        axes[0].set_xscale("symlog", linthresh=_LINEAR * margin, linscale=1.6)
-        axes[0].set_yscale("symlog", linthresh=_LINEAR * margin, linscale=1.6)
-        decades = 10.0 ** np.arange(np.ceil(np.log10(_LINEAR * margin)), np.floor(np.log10(limit)) + 1)
-        near = np.array([_LINEAR * margin, *decades])
+    linear = _LINEAR * margin
+    far = limit > 8.0 * linear
+    if len(axes) and far:
+        axes[0].set_xscale("symlog", linthresh=linear, linscale=1.6)
+        axes[0].set_yscale("symlog", linthresh=linear, linscale=1.6)
+        decades = 10.0 ** np.arange(np.ceil(np.log10(linear)), np.floor(np.log10(limit)) + 1)
+        near = np.array([linear, *decades])
         ticks = np.concatenate([-near[::-1], [0.0], near])
         for axis in (axes[0].xaxis, axes[0].yaxis):
             axis.set_ticks(ticks, [number_label(tick) for tick in ticks])
@@ -124,6 +127,7 @@ def _scales(axes: Sequence[Axes], table: pd.DataFrame, margin: float) -> None:
     if len(axes):
         axes[0].set_xlim(-limit, limit)
         axes[0].set_ylim(-limit, limit)
+    return f" Axes are linear to ±{linear:g}, logarithmic beyond." if far else ""
 
 
 def _finding(table: pd.DataFrame, margin: float) -> str:
