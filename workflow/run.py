@@ -1,13 +1,16 @@
 """`make run`: runs the study to its report, also after a run before it was killed.
 
 It takes a lock of its own, ends workers that a killed run left behind (they would write into results that the new
-run computes), unlocks Snakemake, runs the study, and writes the report.
+run computes), unlocks Snakemake, runs the study, and writes the report. Asked to end (Ctrl-C, SIGTERM, a closed
+terminal), it ends Snakemake and its workers at once: finished units stay, and half trained ones their last state.
 """
 
 import argparse
 import fcntl
 import logging
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -16,6 +19,9 @@ from pathlib import Path
 import psutil
 
 log = logging.getLogger("ntk-atlas")
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+LEAST_FREE_MB = 50
+"""With less room on the disk no run starts, and a run that failed most likely failed for want of it."""
 SNAKEMAKE = [sys.executable, "-m", "snakemake"]
 
 
@@ -59,6 +65,69 @@ def live_snakemake(folder: Path) -> list[psutil.Process]:
     ]
 
 
+class StopAskedError(Exception):
+    """A signal asked this process to end."""
+
+
+def run_snakemake(*arguments: str) -> int:
+    """Runs Snakemake; a signal that asks to end ends it and its workers.
+
+    Snakemake alone would wait for its running jobs, which may take hours. It is in a process group of its own, so that
+    Ctrl-C reaches this process only.
+
+    Returns:
+        Its exit status, or 128 and the number of the signal.
+    """
+
+    def stop(number: int, _frame: object) -> None:
+        raise StopAskedError(number)
+
+    child = subprocess.Popen([*SNAKEMAKE, *arguments], process_group=0)
+    before = {number: signal.signal(number, stop) for number in STOPS}
+    try:
+        return child.wait()
+    except StopAskedError as asked:
+        for number in STOPS:
+            signal.signal(number, signal.SIG_IGN)
+        log.info("stopping (%s)", signal.Signals(asked.args[0]).name)
+        below = psutil.Process(child.pid).children(recursive=True)
+        child.send_signal(signal.SIGINT)
+        for process in below:
+            if _is_worker(process):
+                process.terminate()
+        try:
+            child.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            child.kill()
+        return 128 + asked.args[0]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        return ".snakemake/scripts/" in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return False
+
+
+def folder_problem(folder: Path) -> str | None:
+    """What keeps a run from writing in its folder, in a sentence; None if nothing does."""
+    for place in (folder, folder / "results", folder / ".snakemake"):
+        probe = place / f".ntk-atlas-{os.getpid()}"
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            return f"cannot write in {place} ({error.strerror}): make it writable, or choose another with --directory"
+        free = shutil.disk_usage(place).free // 2**20
+        if free < LEAST_FREE_MB:
+            return f"the disk of {place} is full ({free} MiB free): make room"
+    return None
+
+
 def unlock(folder: Path, study: list[str]) -> None:
     """Removes Snakemake's lock if a killed run left one."""
     locks = folder / ".snakemake" / "locks"
@@ -87,7 +156,10 @@ def main() -> int:
     study = ["--directory", str(call.directory)] if call.directory else []
     study += ["--configfile", *call.configfile] if call.configfile else []
     study += ["--config", *call.config] if call.config else []
-    (folder / ".snakemake").mkdir(parents=True, exist_ok=True)
+    problem = folder_problem(folder)
+    if problem:
+        log.error("nothing was run: %s", problem)
+        return 1
     with (folder / ".snakemake" / "ntk-atlas.lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -113,13 +185,17 @@ def run_and_report(call: argparse.Namespace, study: list[str], passed_on: list[s
     given = any(word.startswith(("--cores", "-c", "--profile", "--jobs", "-j")) for word in passed_on)
     cores = [] if given else ["--cores", "all"]
     dry_run = ["--dry-run"] if call.dry_run else []
-    status = subprocess.run([*SNAKEMAKE, *study, *cores, *dry_run, *passed_on]).returncode
-    if status:
-        log.error("the study did not finish: see the messages above; finished work is kept, run again to go on")
+    status = run_snakemake(*study, *cores, *dry_run, *passed_on)
+    if status > 128:
+        log.error("stopped: finished work is kept, the same command goes on")
+    elif status:
+        problem = folder_problem((call.directory or Path.cwd()).resolve())
+        why = f"{problem}, and run again" if problem else "see the messages above; run again to go on"
+        log.error("the study did not finish: %s; finished work is kept", why)
     if status or call.dry_run:
         return status
     log.info("study finished in %.0f s; writing the report", time.monotonic() - start)
-    status = subprocess.run([*SNAKEMAKE, *study, "--report", call.report, "--quiet", "rules"]).returncode
+    status = run_snakemake(*study, "--report", call.report, "--quiet", "rules")
     if status == 0:
         log.info("done: open %s in a browser; cubes are results/<experiment>/cube.nc", call.report)
     return status

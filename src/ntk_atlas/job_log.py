@@ -1,5 +1,6 @@
 """The log of one job: progress, warnings and, if it fails, the traceback under the name of its cell."""
 
+import errno
 import gc
 import logging
 import sys
@@ -42,7 +43,9 @@ def job_log(path: str | Path, job: str) -> Iterator[None]:
         root.info("%s: done", job)
     except Exception as error:
         root.exception("%s: failed", job)
-        sys.stderr.write(f"{job} failed: {error}\n(the traceback is in {path})\n")
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        said = "the disk is full: make room and run again; finished work is kept" if full else error
+        sys.stderr.write(f"{job} failed: {said}\n(the traceback is in {path})\n")
         raise SystemExit(1) from error
     finally:
         logging.captureWarnings(False)

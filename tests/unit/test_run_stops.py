@@ -1,0 +1,70 @@
+"""`make run` asked to end: Snakemake and its workers end at once; a folder that cannot be written is named first."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import namedtuple
+from pathlib import Path
+
+import psutil
+import pytest
+
+WORKFLOW = Path(__file__).parents[2] / "workflow"
+WORKER = "import time; time.sleep(600)"
+SNAKEMAKE = f"""
+import signal, subprocess, sys
+worker = subprocess.Popen([sys.executable, "-c", {WORKER!r}, "x/.snakemake/scripts/worker.py"])
+open("started", "w").write(str(worker.pid))
+signal.signal(signal.SIGINT, lambda *_: None)
+sys.exit(1 if worker.wait() else 0)
+"""
+"""What Snakemake does with a job under way: asked to end, it waits for it."""
+LAUNCHER = f"""
+import sys
+sys.path.insert(0, {str(WORKFLOW)!r})
+import run
+run.SNAKEMAKE = [sys.executable, "-c", {SNAKEMAKE!r}]
+sys.exit(run.run_snakemake())
+"""
+
+
+@pytest.fixture
+def launcher(monkeypatch):
+    monkeypatch.syspath_prepend(str(WORKFLOW))
+    import run
+
+    yield run
+    del sys.modules["run"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_snakemake_and_its_workers(tmp_path, number):
+    process = subprocess.Popen([sys.executable, "-c", LAUNCHER], cwd=tmp_path, start_new_session=True)
+    started = tmp_path / "started"
+    deadline = time.monotonic() + 120
+    while not (started.is_file() and started.read_text()):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    worker = int(started.read_text())
+    process.send_signal(number)
+    assert process.wait(timeout=120) == 128 + number
+    assert not psutil.pid_exists(worker) or psutil.Process(worker).status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_folder_that_can_be_written_is_no_problem(launcher, tmp_path):
+    assert launcher.folder_problem(tmp_path) is None
+    assert not list(tmp_path.rglob(".ntk-atlas*"))
+
+
+def test_a_folder_that_cannot_be_written_is_named(launcher, tmp_path):
+    (tmp_path / "results").write_text("a file")
+    assert launcher.folder_problem(tmp_path).startswith(f"cannot write in {tmp_path / 'results'} (")
+
+
+def test_a_full_disk_is_named(launcher, tmp_path, monkeypatch):
+    usage = namedtuple("usage", "free")(2**20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    assert launcher.folder_problem(tmp_path) == f"the disk of {tmp_path} is full (1 MiB free): make room"
