@@ -1,0 +1,66 @@
+"""A run that is asked to end, or cannot write, says one clear sentence and loses nothing that is finished."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
+
+
+def start(project):
+    return subprocess.Popen(
+        [sys.executable, "workflow/run.py", "--cores", "2"],
+        cwd=project.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+def processes_of(project):
+    return [p for p in psutil.process_iter(["cwd"]) if p.info["cwd"] == str(project.folder)]
+
+
+def wait_for(condition, run, timeout=240):
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert run.poll() is None, run.stdout.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_asked_to_end_ends_at_once(fresh, number):
+    run = start(fresh)
+    wait_for(fresh.units, run)
+    kept = fresh.units()
+    run.send_signal(number)
+    output, _ = run.communicate(timeout=120)
+    assert run.returncode == 128 + number
+    assert output.strip().splitlines()[-1] == "== stopped: finished work is kept, the same command goes on"
+    assert "Traceback" not in output
+    assert not processes_of(fresh)
+    assert kept.items() <= fresh.units().items()
+
+
+@pytest.fixture
+def small_disk(fresh):
+    """A disk of 90 MiB as the folder of results; only root may mount one."""
+    results = fresh.folder / "results"
+    results.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=90m", "tmpfs", str(results)]
+    if os.getuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a small disk")
+    yield results
+    subprocess.run(["umount", "-l", str(results)], check=True)
+
+
+def test_a_folder_that_cannot_be_written_ends_in_one_sentence(fresh, small_disk):
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    run = start(fresh)
+    output, _ = run.communicate(timeout=60)
+    assert run.returncode == 1
+    (line,) = output.strip().splitlines()
+    assert line.startswith(f"== nothing was run: cannot write in {small_disk} (Read-only file system)")
