@@ -71,6 +71,10 @@ def letter_scale() -> float:
     return max(1.0, rcParams["font.size"] / 12.0)
 
 
+_LEGEND_LINES, _LEGEND_SPACING = 2, 1.7
+"""Lines of a legend that a figure has room for, and their distance in font sizes."""
+
+
 def panel_grid(
     n_rows: int, n_columns: int, *, panel: tuple[float, float], **sharing: object
 ) -> tuple[Figure, np.ndarray]:
@@ -121,7 +125,10 @@ def finish(figure: Figure, title: str, *notes: str) -> Figure:
 
 
 def outside_legend(figure: Figure, *groups: Sequence[Artist]) -> None:
-    """Puts one legend under the panels: each group a row of its own, one group in as many rows as it needs."""
+    """Puts one legend under the panels: each group a row of its own, one group in as many rows as it needs.
+
+    The figure grows by the lines that `panel_grid` has left no room for.
+    """
     handles = [handle for group in groups for handle in group]
     if not handles:
         return
@@ -136,6 +143,10 @@ def outside_legend(figure: Figure, *groups: Sequence[Artist]) -> None:
         handles = [row[i] for i in range(columns) for row in rows]  # a legend is filled column by column
     else:
         columns = -(-len(handles) // -(-len(handles) // fitting))
+    lines = -(-len(handles) // columns)
+    # A long legend must not take its room from the panels.
+    taller = max(0, lines - _LEGEND_LINES) * _LEGEND_SPACING * size / 72.0
+    figure.set_size_inches(figure.get_figwidth(), figure.get_figheight() + taller)
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)
 
 
