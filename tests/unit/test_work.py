@@ -54,5 +54,5 @@ def test_the_estimate_in_words():
         "about 0 s of one core (84 training steps 0 s, empirical kernels and rivals 0 s)"
     )
     long = work_estimate(experiment(max_epochs=300_000, batch_size=8))
-    assert long.startswith("about 6.") and "14,400,000 training steps 6." in long
+    assert long.startswith("about 20.") and "14,400,000 training steps 20." in long
     assert work_estimate(experiment(network={"factory": "net.py:build"})) == "time unknown: a network of your own"

@@ -15,6 +15,14 @@ def plan_of_the_study():
         )
 
 
+def tell_the_plan_of_a_dry_run():
+    """A dry run starts nothing and `onstart` is silent: this is where its reader learns what is to come."""
+    asked = {"-n", "--dry-run", "--dryrun"} & set(sys.argv)
+    if workflow.is_main_process and asked:
+        for line in plan_of_the_study():
+            logger.info(line)
+
+
 def hint_after_a_kill():
     """What to do when a killed run left its lock: Snakemake itself only says how to remove it."""
     import psutil
@@ -48,3 +56,4 @@ def hint_after_a_kill():
 
 
 hint_after_a_kill()
+tell_the_plan_of_a_dry_run()

@@ -1,0 +1,15 @@
+"""What a dry run says beside its jobs: how many networks, how much time and disk they will take."""
+
+import pytest
+
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+
+
+def test_a_dry_run_says_what_is_to_come(fresh):
+    said = fresh.snakemake("-n", "--quiet", "rules")
+    (line,) = [line for line in said.splitlines() if line.startswith("two: ")]
+    assert line.startswith(
+        "two: 2 cells (depth × width × init_scale × n_train), 2 draws × 2 seeds = 8 networks; about "
+    )
+    assert "of one core (12 training steps" in line and "disk: probe kernels" in line and line.endswith("MiB")
+    assert not (fresh.folder / "results").exists()
