@@ -221,3 +221,26 @@ def _replaced() -> nn.Module:
 def test_classes_alone_are_believed_only_for_a_chain_of_layers_and_activations(network, plain):
     x = torch.randn(4, 3, dtype=torch.float64)
     assert is_plain_stack(network, probe_network(network, x)) is plain
+
+
+@pytest.mark.parametrize(
+    ("convolution", "plain"),
+    [({"padding": 1}, True), ({"stride": 2, "bias": False}, True), ({"padding": 1, "padding_mode": "circular"}, False)],
+)
+def test_convolutions_in_a_chain_are_believed_if_they_pad_zeros(convolution, plain):
+    network = nn.Sequential(
+        nn.Conv2d(2, 3, 3, **convolution), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), nn.LazyLinear(4), nn.Tanh(),
+        nn.Linear(4, 2),
+    ).double()  # fmt: skip
+    x = torch.randn(5, 2, 8, 8, generator=torch_stream("images"), dtype=torch.float64)
+    network(x)
+    assert is_plain_stack(network, probe_network(network, x)) is plain
+    jacobian = torch.cat(
+        [torch.autograd.grad(f, list(network.parameters()), retain_graph=True)[k].flatten()[None]
+         for f in network(x)[:, 0] for k in [0]]
+    )  # fmt: skip
+    network[4].requires_grad_(False), network[6].requires_grad_(False)
+    if network[0].bias is not None:
+        network[0].bias.requires_grad_(False)
+    found = empirical_ntk(network, x, output_reduction="full")[..., 0, 0]
+    torch.testing.assert_close(found, jacobian @ jacobian.mT, **CLOSE)

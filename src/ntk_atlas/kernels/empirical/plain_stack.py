@@ -1,4 +1,4 @@
-"""Networks that are affine layers and activations one after another, by the very classes they are made of."""
+"""Networks that are layers and activations one after another, by the very classes they are made of."""
 
 from torch import nn
 from torch.nn.modules import module as torch_module
@@ -10,6 +10,7 @@ from ntk_atlas.networks.stacked import StackedLinear
 
 _CHAINS = {nn.Sequential, StackedFullyConnected, SingleMember, nn.ModuleList}
 _LINKS = {nn.Linear, StackedLinear, nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.SiLU, nn.Identity, Erf}
+_OF_IMAGES = {nn.Conv2d, nn.AvgPool2d, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.Flatten}
 
 
 def is_plain_stack(network: nn.Module, structure: NetworkStructure) -> bool:
@@ -17,7 +18,7 @@ def is_plain_stack(network: nn.Module, structure: NetworkStructure) -> bool:
 
     Holds if every module is of exactly a class listed here (a subclass, a parametrization or a wrapper is another
     class), none has a hook, works in place or has a `forward` of its own, and each parameter belongs to a layer that
-    sees one row a sample.
+    sees one row a sample, or to a convolution with zero padding.
 
     Args:
         network: the network.
@@ -26,14 +27,18 @@ def is_plain_stack(network: nn.Module, structure: NetworkStructure) -> bool:
     Returns:
         Whether it holds; False says nothing against the structure.
     """
-    if structure.others or any(layer.form != "factors" for layer in structure.layers):
+    if structure.others or not all(layer.form == "factors" or _convolves(layer.module) for layer in structure.layers):
         return False
     if torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks:
         return False
     return all(
-        type(m) in _CHAINS | _LINKS
+        type(m) in _CHAINS | _LINKS | _OF_IMAGES
         and "forward" not in vars(m)
         and not getattr(m, "inplace", False)
         and not (m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks)
         for m in network.modules()
     )
+
+
+def _convolves(module: nn.Module) -> bool:
+    return type(module) is nn.Conv2d and module.padding_mode == "zeros"
