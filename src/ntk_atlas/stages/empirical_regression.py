@@ -11,7 +11,7 @@ from ntk_atlas.kernels.empirical.ntk import empirical_ntk
 from ntk_atlas.networks.stacked import StackedNetwork
 from ntk_atlas.numerics import compute_device
 from ntk_atlas.regression.regress import regress_around
-from ntk_atlas.stages.regression_arrays import regression_arrays
+from ntk_atlas.stages.regression_arrays import regression_arrays, regression_targets
 from ntk_atlas.stages.row_networks import as_tensor, target_scale
 from ntk_atlas.study.prediction_specs import EmpiricalSpec
 from ntk_atlas.unit_store import Arrays
@@ -49,26 +49,22 @@ def regress_empirical(
     Returns:
         `<field>_<name>`, `(n_members, 2, n_sizes)`.
     """
-    x_train, y_train = draw.training_set(max(sizes))
-    device = compute_device()
-    inputs = [as_tensor(x).to(device) for x in (x_train, draw.x_validation, draw.x_test)]
-    dtype = getattr(torch, spec.kernel_dtype)
-    network, to_train = source.network.to(device, dtype), inputs[0].to(dtype)
-    k_train_train = empirical_ntk(network, to_train).cpu()
-    k_rest_train = empirical_ntk(network, torch.cat(inputs[1:]).to(dtype), to_train).cpu()
-    n_validation = len(inputs[1])
+    device, n_train, n_validation = compute_device(), max(sizes), len(draw.x_validation)
+    inputs = [as_tensor(x).to(device) for x in (draw.training_set(n_train)[0], draw.x_validation, draw.x_test)]
     offsets = None
-    if any(variants.values()):
+    if any(variants.values()):  # before the network is rounded to the precision of the kernel
         offsets = _outputs(source, inputs, target_scale(spec, spec.target_scale, draw))
+    dtype = getattr(torch, spec.kernel_dtype)
+    network, x_train = source.network.to(device, dtype), inputs[0].to(dtype)
+    k_train_train = empirical_ntk(network, x_train).cpu()
+    k_rest_train = empirical_ntk(network, torch.cat(inputs[1:]).to(dtype), x_train).cpu()
+    targets = regression_targets(draw, n_train)
     by_member = [
         regress_around(
             k_train_train[member],
             k_rest_train[member, :n_validation],
             k_rest_train[member, n_validation:],
-            y_train=as_tensor(y_train),
-            y_validation=as_tensor(draw.y_validation),
-            y_test=as_tensor(draw.y_test),
-            test_labels=None if draw.labels_test is None else torch.as_tensor(draw.labels_test),
+            **targets,
             sizes=sizes,
             settings=spec.solve,
             offsets=[tuple(f[member] for f in offsets) if around else None for around in variants.values()],
@@ -84,7 +80,7 @@ def regress_empirical(
 @torch.no_grad()
 def _outputs(source: KernelSource, inputs: Sequence[Tensor], scale: float) -> list[Tensor]:
     """What the networks say on each set of inputs, `(n_members, n, n_outputs)`, in units of the target."""
-    network = source.network.double()
+    network = source.network.to(inputs[0].device, torch.float64)
     outputs = [network(x) for x in inputs]
     if source.initial is not None:
         initial = source.initial.double().to(inputs[0].device)

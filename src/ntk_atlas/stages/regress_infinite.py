@@ -11,7 +11,7 @@ from ntk_atlas.datasets.draws import Draw, make_draw
 from ntk_atlas.kernels.infinite.network_kernels import network_kernel_cost, network_kernels
 from ntk_atlas.kernels.infinite.variants import depends_on_the_width, variant_network
 from ntk_atlas.regression.regress import NestedRegression, regress_nested
-from ntk_atlas.stages.regression_arrays import regression_arrays
+from ntk_atlas.stages.regression_arrays import regression_arrays, regression_targets
 from ntk_atlas.stages.row_networks import as_tensor
 from ntk_atlas.study.prediction_specs import InfiniteSpec
 from ntk_atlas.unit_store import Arrays
@@ -50,11 +50,10 @@ def regress_infinite(spec: InfiniteSpec, dataset: Dataset) -> dict[str, Arrays]:
 
 
 def _regress(spec: InfiniteSpec, draw: Draw, width: int | None, wanted: list[str]) -> dict[str, list[NestedRegression]]:
-    x_train, y_train = draw.training_set(max(spec.n_train))
-    x_train = as_tensor(x_train)
+    n_train = max(spec.n_train)
+    x_train, targets = as_tensor(draw.training_set(n_train)[0]), regression_targets(draw, n_train)
     x_rest = torch.cat([as_tensor(draw.x_validation), as_tensor(draw.x_test)])
     n_validation = len(draw.x_validation)
-    labels = None if draw.labels_test is None else torch.as_tensor(draw.labels_test)
     results: dict[str, list[NestedRegression]] = {}
     networks = {name: variant_network(name, spec.network, spec.init_scale) for name in wanted}
     for network, init_scale in dict.fromkeys((network, scale) for network, scale, _ in networks.values()):
@@ -67,10 +66,7 @@ def _regress(spec: InfiniteSpec, draw: Draw, width: int | None, wanted: list[str
                     within[depth],
                     across[depth, :n_validation],
                     across[depth, n_validation:],
-                    y_train=as_tensor(y_train),
-                    y_validation=as_tensor(draw.y_validation),
-                    y_test=as_tensor(draw.y_test),
-                    test_labels=labels,
+                    **targets,
                     sizes=spec.n_train,
                     settings=spec.solve,
                 )

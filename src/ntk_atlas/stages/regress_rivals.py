@@ -3,12 +3,11 @@
 import logging
 
 import numpy as np
-import torch
 
 from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.draws import Draw, make_draw
 from ntk_atlas.regression.length_scale import RivalRegression, regress_rival
-from ntk_atlas.stages.regression_arrays import regression_arrays
+from ntk_atlas.stages.regression_arrays import regression_arrays, regression_targets
 from ntk_atlas.stages.row_networks import as_tensor
 from ntk_atlas.study.prediction_specs import RivalSpec
 from ntk_atlas.unit_store import Arrays
@@ -37,16 +36,12 @@ def regress_rivals(spec: RivalSpec, dataset: Dataset) -> dict[str, Arrays]:
 
 
 def _regress(kernel: str, spec: RivalSpec, draw: Draw) -> RivalRegression:
-    x_train, y_train = draw.training_set(max(spec.n_train))
+    n_train = max(spec.n_train)
+    inputs = (draw.training_set(n_train)[0], draw.x_validation, draw.x_test)
     return regress_rival(
         kernel,
-        as_tensor(x_train).flatten(1),
-        as_tensor(draw.x_validation).flatten(1),
-        as_tensor(draw.x_test).flatten(1),
-        y_train=as_tensor(y_train),
-        y_validation=as_tensor(draw.y_validation),
-        y_test=as_tensor(draw.y_test),
-        test_labels=None if draw.labels_test is None else torch.as_tensor(draw.labels_test),
+        *(as_tensor(x).flatten(1) for x in inputs),
+        **regression_targets(draw, n_train),
         sizes=spec.n_train,
         settings=spec.solve,
     )

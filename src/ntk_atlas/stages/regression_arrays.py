@@ -1,11 +1,15 @@
-"""Regressions as named arrays, the form in which units and files keep them."""
+"""What regressions take of a draw, and regressions as named arrays, the form in which units and files keep them."""
 
 from collections.abc import Sequence
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from ntk_atlas.config.regression import SolveSettings
+from ntk_atlas.datasets.draws import Draw
 from ntk_atlas.regression.regress import NestedRegression
+from ntk_atlas.stages.row_networks import as_tensor
 from ntk_atlas.unit_store import Arrays
 
 REGRESSION_FIELDS = (
@@ -17,6 +21,16 @@ REGRESSION_FIELDS = (
 
 TEST_PREDICTIONS = "test_predictions"
 """The field that is there only where predictions are kept."""
+
+
+def regression_targets(draw: Draw, n_train: int) -> dict[str, Tensor | None]:
+    """The targets of a draw by the names of `regress_nested`'s arguments, float64."""
+    return {
+        "y_train": as_tensor(draw.training_set(n_train)[1]),
+        "y_validation": as_tensor(draw.y_validation),
+        "y_test": as_tensor(draw.y_test),
+        "test_labels": None if draw.labels_test is None else torch.as_tensor(draw.labels_test),
+    }
 
 
 def kept_fields(settings: SolveSettings) -> tuple[str, ...]:
