@@ -174,10 +174,15 @@ def synthetic_laws(cube: xr.Dataset, *, metric: str = "mse", ridge: str = "tuned
     exponent = np.stack([fit[0] for fit in fits.values()])
     log_amplitude = np.stack([fit[1] for fit in fits.values()])
     laws = xr.Dataset(
-        coords={"predictor": names} | {dim: cube[dim].drop_vars("lambda", errors="ignore") for dim in axes}
+        coords={"predictor": names}
+        | {dim: cube[dim].drop_vars("lambda", errors="ignore") for dim in (*axes, "n_train")}
     )
     _put(laws, "exponent", dims, exponent)
     laws["amplitude"] = dims, np.exp(log_amplitude.mean(-1))
+    log_sizes = np.where(used, np.log(sizes), np.nan)[:, None]
+    _put(laws, "law_error", (*dims, "n_train"), log_amplitude[..., None, :] - exponent[..., None, :] * log_sizes)
+    for end in ("", "_low", "_high"):
+        laws[f"law_error{end}"] = np.exp(laws[f"law_error{end}"])
     _put(laws, "floor_exponent", dims, 1.25 * exponent)
     _put(laws, "irreducible_error", dims, np.exp(log_amplitude) * sizes[-1] ** -exponent * 0.3)
     laws["floor_identifiable"] = dims, np.arange(exponent[..., 0].size).reshape(exponent.shape[:-1]) % 3 != 0

@@ -32,7 +32,7 @@ def test_a_plain_experiment_shows_all_but_what_it_has_no_file_for():
     [
         (
             {"grid": GRID | {"n_train": [16, 32]}},
-            {"learning_curves", "scaling_exponents", "exponent_forest", "width_dependence"},
+            {"learning_curves", "classification_curves", "scaling_exponents", "exponent_forest", "width_dependence"},
         ),
         ({"grid": GRID | {"depth": [1]}}, {"trainability", "layer_errors"}),
         (

@@ -15,6 +15,7 @@ from synthetic_cube import diverge, synthetic_cube, synthetic_laws
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.plotting import (
     averages,
+    classification_curves,
     error_map,
     kernel_alignment,
     kernel_drift,
@@ -141,14 +142,12 @@ def test_learning_curves_draw_the_cube():
         np.testing.assert_allclose(drawn["points laplace"].get_ydata(), np.exp(np.log(kernel).mean(-1)), rtol=1e-12)
         law = laws.sel(predictor="laplace").isel(depth=depth, width=-1, init_scale=scale)
         n = drawn["law laplace"].get_xdata()
-        np.testing.assert_array_equal(n, cube["n_train"].values[[0, -1]])
+        np.testing.assert_array_equal(n, cube["n_train"].values)
         np.testing.assert_allclose(
             drawn["law laplace"].get_ydata(), law["amplitude"].item() * n ** -law["exponent"].item()
         )
         # the planted law goes through the geometric means: the two agree to the noise
-        np.testing.assert_allclose(
-            drawn["law laplace"].get_ydata(), drawn["points laplace"].get_ydata()[[0, -1]], rtol=0.1
-        )
+        np.testing.assert_allclose(drawn["law laplace"].get_ydata(), drawn["points laplace"].get_ydata(), rtol=0.1)
         assert f"depth {cube['depth'].values[depth]}" in ax.get_title(loc="left")
     assert ["(critical)" in ax.get_title(loc="left") for ax in figure.axes] == [True, False, True, False]
 
@@ -156,10 +155,34 @@ def test_learning_curves_draw_the_cube():
 def test_law_covers_the_fit_range_only_and_is_absent_without_a_fit():
     cube = one_cell()
     laws = synthetic_laws(cube, n_train_min=100)
-    laws["exponent"].loc[{"predictor": "rbf"}] = np.nan
+    laws["law_error"].loc[{"predictor": "rbf"}] = np.nan
     drawn = lines(draw(learning_curves, cube, laws).axes[0])
-    np.testing.assert_array_equal(drawn["law network"].get_xdata(), [128, 512])
+    np.testing.assert_array_equal(drawn["law network"].get_xdata(), [128, 256, 512])
     assert "points rbf" in drawn and "law rbf" not in drawn
+
+
+def test_bands_are_the_intervals_of_the_laws():
+    cube = one_cell(draws=3)
+    laws = synthetic_laws(cube, n_train_min=100)
+    ax = draw(learning_curves, cube, laws).axes[0]
+    (band,) = [band for band in ax.collections if band.get_gid() == "band laplace"]
+    law = laws.sel(predictor="laplace", n_train=[128, 256, 512]).squeeze()
+    corners = band.get_paths()[0].vertices
+    for end in ("low", "high"):
+        for n, edge in zip(law["n_train"].values, law[f"law_error_{end}"].values, strict=True):
+            assert np.isclose(corners, [n, edge], rtol=1e-10).all(1).any()
+    assert corners[:, 0].min() == 128
+
+
+def test_both_errors_have_their_curves():
+    cube = one_cell()
+    laws = xr.concat([synthetic_laws(cube, metric=name) for name in ("mse", "error")], "metric")
+    laws = laws.assign_coords(metric=["mse", "error"]).assign_attrs(metric="mse")
+    drawn = {name: lines(draw(module, cube, laws).axes[0])["law network"].get_ydata()
+             for name, module in (("mse", learning_curves), ("error", classification_curves))}  # fmt: skip
+    for name, values in drawn.items():
+        np.testing.assert_allclose(values, laws["law_error"].sel(metric=name, predictor="network").squeeze())
+    assert not np.allclose(drawn["mse"], drawn["error"])
 
 
 def test_learning_curves_follow_the_metric_and_ridge_of_the_laws():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import synthetic_cube
+import xarray as xr
 from synthetic_cube import CELL, synthetic_laws
 from synthetic_cube import synthetic_cube as make_cube
 
@@ -91,6 +92,16 @@ def test_the_forest_has_a_line_a_setting(cube):
     lines = drawn(figure)
     value = float(laws["exponent"].sel(predictor="network", width=16).item())
     assert lines["exponent network: adam, batch 8"].get_xdata() == [value]
+
+
+def test_the_forest_has_a_panel_an_error(cube):
+    both = [synthetic_laws(cube, metric=name) for name in ("mse", "error")]
+    laws = xr.concat(both, "metric").assign_coords(metric=["mse", "error"]).assign_attrs(metric="mse", setting="sgd")
+    figure = exponent_forest.draw(laws, STYLE)
+    assert len(figure.axes) == 2
+    for panel, one in enumerate(both):
+        value = float(one["exponent"].sel(predictor="network", width=16).item())
+        assert drawn(figure, panel)["exponent network: sgd, width 16"].get_xdata() == [value]
 
 
 def experiment(**keys):

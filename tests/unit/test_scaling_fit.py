@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import stdtrit
 
 from ntk_atlas.config.scaling import ScalingSettings
 from ntk_atlas.scaling_laws.fit import ScalingFit, fit_scaling_law
@@ -108,6 +109,18 @@ def test_fit_range_rule_is_kept_and_recorded():
     assert fit.n_train_fitted == (256, 512, 1024, 2048, 4096)
     assert fit.exponent == same.exponent
     assert fit.n_left_out == 0
+
+
+def test_band_is_the_interval_of_the_draws_laws():
+    errors = errors_of(pure())
+    fit = fit_scaling_law(SIZES, errors, settings=ScalingSettings(n_train_min=256))
+    slopes, offsets = np.polyfit(np.log(SIZES[2:]), np.log(errors[..., 2:]).mean(1).T, 1)
+    for place, n in enumerate(SIZES[2:]):
+        laws = offsets + slopes * np.log(n)
+        half = stdtrit(len(laws) - 1, 0.975) * laws.std(ddof=1) / np.sqrt(len(laws))
+        ends = (fit.log_law.low[place], fit.log_law.mean[place], fit.log_law.high[place])
+        assert ends == pytest.approx((laws.mean() - half, laws.mean(), laws.mean() + half), abs=1e-10)
+    np.testing.assert_allclose(fit.log_law.mean, fit.log_amplitude - fit.exponent * np.log(SIZES[2:]), atol=1e-10)
 
 
 def test_missing_points_are_left_out_and_counted():

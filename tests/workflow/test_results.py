@@ -155,7 +155,7 @@ def test_tables_figures_and_logs_are_there(finished_once):
 
 def test_laws_of_the_cube_are_there_for_every_predictor(finished_once):
     laws = xr.open_dataset(finished_once.folder / "results/one/scaling_laws.nc").load()
-    assert laws.exponent.dims == ("predictor", "depth", "width", "init_scale")
+    assert laws.exponent.dims == ("metric", "predictor", "depth", "width", "init_scale")
     assert bool(laws.exponent.notnull().all())
     network, kernel = laws.exponent.sel(predictor="network"), laws.exponent.sel(predictor="laplace")
     difference = laws.exponent_difference.sel(predictor="laplace")

@@ -8,6 +8,7 @@ from ntk_atlas.config.base import Settings
 
 FigureName = Literal[
     "learning_curves",
+    "classification_curves",
     "scaling_exponents",
     "exponent_forest",
     "pretrained_kernels",

@@ -11,7 +11,7 @@ class ScalingSettings(Settings):
     """Which learning curves are fitted, where, and how sure the intervals are."""
 
     metric: Literal["mse", "error"] = "mse"
-    """Test error whose law is fitted: mean squared error, or share of wrong classes."""
+    """Test error whose laws the figures show: mean squared error, or share of wrong classes. Both are fitted."""
     ridge: Literal["tuned", "zero"] = "tuned"
     """Which of the two ridges the kernels' learning curves have."""
     n_train_min: NonNegativeInt = 0

@@ -1,4 +1,4 @@
-"""Scaling laws of a cube: one fit a predictor and cell, and the network's exponent against each kernel's."""
+"""Scaling laws of a cube: one fit an error, predictor and cell, and the network's exponent against each kernel's."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,59 +10,67 @@ from ntk_atlas.config.predictors import predictor_label
 from ntk_atlas.config.scaling import ScalingSettings
 from ntk_atlas.config.training import TrainingSettings
 from ntk_atlas.cubes.predictors import predictor_values, stand_ins_of
+from ntk_atlas.cubes.scaling_schema import (
+    DIFFERENCES,
+    FIELDS,
+    LAW_CELL,
+    LAW_ERRORS,
+    LAW_VARIABLES,
+    METRICS,
+)
 from ntk_atlas.cubes.settings import experiment_settings
 from ntk_atlas.scaling_laws.comparison import compare_exponents
 from ntk_atlas.scaling_laws.fit import ScalingFit, fit_scaling_law
 
-LAW_DIMS = ("predictor", "depth", "width", "init_scale")
-FIELDS = {
-    "exponent": "exponent α of err = A n^−α",
-    "exponent_low": "lower end of its interval over draws",
-    "exponent_high": "upper end of its interval over draws",
-    "amplitude": "amplitude A, the error extrapolated to n = 1",
-    "amplitude_low": "lower end of its interval over draws",
-    "amplitude_high": "upper end of its interval over draws",
-    "irreducible_error": "E of err = E + A n^−α",
-    "irreducible_error_low": "lower end of its interval over draws",
-    "irreducible_error_high": "upper end of its interval over draws",
-    "floor_exponent": "exponent α of err = E + A n^−α",
-    "floor_exponent_low": "lower end of its interval over draws",
-    "floor_exponent_high": "upper end of its interval over draws",
-    "floor_identifiable": "1 where E and α of the law with floor can be told apart",
-    "aicc_difference": "AICc of the pure law minus that of the law with floor; positive favours the floor",
-    "holdout_predicted": "error at the largest n_train, predicted from the smaller ones",
-    "holdout_low": "lower end of its prediction interval over draws",
-    "holdout_high": "upper end of its prediction interval over draws",
-    "holdout_measured": "error measured at the largest n_train",
-    "n_points": "learning-curve points fitted, all draws and seeds",
-    "n_left_out": "points left out: missing, not finite, or zero",
-}
-"""Fields of a `ScalingFit` that are kept, with their meaning."""
-DIFFERENCES = ("exponent_difference", "exponent_difference_low", "exponent_difference_high")
-
 
 def fit_cube(cube: xr.Dataset, settings: ScalingSettings) -> xr.Dataset:
-    """Fits every predictor at every (depth, width, init_scale) of a cube.
+    """Fits every predictor at every (depth, width, init_scale) of a cube, by its MSE and by its 0–1 error.
 
     A predictor that does not depend on one of these is fitted once, and its law stands at every value of it.
 
     Args:
         cube: the cube.
-        settings: metric, ridge, fit range and confidence.
+        settings: ridge, fit range and confidence; `metric` is the error whose laws `laws_of` gives by default.
 
     Returns:
         `FIELDS`, `note` and the differences of exponents (network minus predictor, paired by draw) over
-        (predictor, depth, width, init_scale).
+        (metric, predictor, depth, width, init_scale), and `LAW_ERRORS` over these and n_train. Data without classes
+        have the MSE only.
     """
+    has_classes = bool(np.isfinite(cube["test_error_network"]).any())
+    metrics = METRICS if has_classes else METRICS[:1]
+    fitted = [_fit_metric(cube, settings.model_copy(update={"metric": metric})) for metric in metrics]
+    laws = xr.concat(fitted, xr.Variable("metric", list(metrics), {"long_name": "test error that is fitted"}))
+    for variable in LAW_VARIABLES:
+        laws[variable.name].attrs = variable.attributes()
+    laws.attrs = {**settings.model_dump(), "title": "scaling laws of test error against n_train"}
+    laws.attrs["stand_ins"] = cube.attrs.get("stand_ins", "")
+    laws.attrs["setting"] = training_text(experiment_settings(cube).training) if "config" in cube.attrs else ""
+    return laws
+
+
+def laws_of(laws: xr.Dataset, metric: str | None = None) -> xr.Dataset:
+    """The laws of one error: `mse` or `error`, by default the one that the settings name."""
+    if "metric" not in laws.dims:
+        return laws
+    metric = metric or laws.attrs["metric"]
+    return laws.sel(metric=metric, drop=True).assign_attrs(metric=metric)
+
+
+def _fit_metric(cube: xr.Dataset, settings: ScalingSettings) -> xr.Dataset:
     names = [str(name) for name in cube["predictor"].values]
-    shape = (len(names), *(cube.sizes[dim] for dim in LAW_DIMS[1:]))
+    shape = (len(names), *(cube.sizes[dim] for dim in LAW_CELL[1:]))
     arrays = {field: np.full(shape, np.nan) for field in (*FIELDS, *DIFFERENCES)}
+    arrays |= {field: np.full((*shape, cube.sizes["n_train"]), np.nan) for field in LAW_ERRORS}
     notes = np.full(shape, "", dtype=object)
     networks: dict[tuple[int, ...], ScalingFit] = {}
     for position, name in enumerate(names):
         for cell, fit in _cell_fits(cube, name, settings):
             for field in FIELDS:
                 arrays[field][(position, *cell)] = _value(fit, field)
+            fitted = np.isin(cube["n_train"].values, fit.n_train_fitted)
+            for field, log_error in zip(LAW_ERRORS, (fit.log_law.mean, fit.log_law.low, fit.log_law.high), strict=True):
+                arrays[field][(position, *cell)][fitted] = np.exp(log_error)
             notes[(position, *cell)] = fit.note
             if name == "network":
                 networks[cell] = fit
@@ -74,14 +82,9 @@ def fit_cube(cube: xr.Dataset, settings: ScalingSettings) -> xr.Dataset:
             values = (difference.difference, difference.low, difference.high)
             for field, value in zip(DIFFERENCES, values, strict=True):
                 arrays[field][(position, *cell)] = value
-    variables = {name: (LAW_DIMS, values) for name, values in arrays.items()} | {"note": (LAW_DIMS, notes)}
-    laws = xr.Dataset(variables, {dim: cube[dim] for dim in LAW_DIMS})
-    for field, meaning in FIELDS.items():
-        laws[field].attrs = {"long_name": meaning, "units": "1"}
-    laws.attrs = {**settings.model_dump(), "title": "scaling laws of test error against n_train"}
-    laws.attrs["stand_ins"] = cube.attrs.get("stand_ins", "")
-    laws.attrs["setting"] = training_text(experiment_settings(cube).training) if "config" in cube.attrs else ""
-    return laws
+    dims = (*LAW_CELL, "n_train")
+    variables = {name: (dims[: values.ndim], values) for name, values in (arrays | {"note": notes}).items()}
+    return xr.Dataset(variables, {dim: cube[dim] for dim in dims})
 
 
 def training_text(training: TrainingSettings) -> str:
@@ -94,14 +97,14 @@ def training_text(training: TrainingSettings) -> str:
 
 
 def law_table(laws: xr.Dataset) -> pd.DataFrame:
-    """The laws as a table, one line a predictor and cell."""
-    table = laws.drop_vars(list(DIFFERENCES)).to_dataframe()[[*FIELDS, "note"]].reset_index()
+    """The laws as a table, one line an error, predictor and cell."""
+    table = laws[[*FIELDS, "note"]].to_dataframe().reset_index()
     table["predictor"] = [predictor_label(name, stand_ins_of(laws)) for name in table["predictor"]]
     return table
 
 
 def difference_table(laws: xr.Dataset) -> pd.DataFrame:
-    """Network's exponent minus each kernel's, with interval, one line a kernel and cell."""
+    """Network's exponent minus each kernel's, with interval, one line an error, kernel and cell."""
     kernels = laws.sel(predictor=[name for name in laws["predictor"].values if name != "network"])
     table = kernels[list(DIFFERENCES)].to_dataframe()[list(DIFFERENCES)].reset_index()
     table["predictor"] = [predictor_label(name, stand_ins_of(laws)) for name in table["predictor"]]
@@ -110,7 +113,7 @@ def difference_table(laws: xr.Dataset) -> pd.DataFrame:
 
 def _network_at(cube: xr.Dataset, cell: tuple[int, ...], sizes: Sequence[int], settings: ScalingSettings) -> ScalingFit:
     """The network's law over the sizes that a kernel has: one trained on m samples has none below m."""
-    place = dict(zip(LAW_DIMS[1:], cell, strict=True))
+    place = dict(zip(LAW_CELL[1:], cell, strict=True))
     there = cube.isel({dim: [i] for dim, i in place.items()}).sel(n_train=list(sizes))
     return next(fit for _, fit in _cell_fits(there, "network", settings))
 
@@ -128,11 +131,11 @@ def _cell_fits(
     values = predictor_values(cube, predictor, f"test_{settings.metric}", ridge=settings.ridge)
     if "seed" not in values.dims:
         values = values.expand_dims("seed")
-    own = [dim for dim in LAW_DIMS[1:] if dim in values.dims]
+    own = [dim for dim in LAW_CELL[1:] if dim in values.dims]
     values = values.transpose(*own, "draw", "seed", "n_train")
     fits: dict[tuple[int, ...], ScalingFit] = {}
-    for cell in np.ndindex(*(cube.sizes[dim] for dim in LAW_DIMS[1:])):
-        key = tuple(i for i, dim in zip(cell, LAW_DIMS[1:], strict=True) if dim in own)
+    for cell in np.ndindex(*(cube.sizes[dim] for dim in LAW_CELL[1:])):
+        key = tuple(i for i, dim in zip(cell, LAW_CELL[1:], strict=True) if dim in own)
         if key not in fits:
             fits[key] = fit_scaling_law(cube["n_train"].values, values.values[key], settings=settings)
         yield cell, fits[key]

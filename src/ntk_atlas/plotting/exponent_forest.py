@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.predictors import predictor_label
 from ntk_atlas.cubes.predictors import stand_ins_of
-from ntk_atlas.plotting.panels import finish
+from ntk_atlas.plotting.panels import METRIC_LABELS, finish
 from ntk_atlas.plotting.style import FAINT, PredictorStyle, predictor_styles, themed
 
 _WORDS = {"depth": "depth {:g}", "width": "width {:g}", "init_scale": "σ² {:g}"}
@@ -17,21 +18,17 @@ _WORDS = {"depth": "depth {:g}", "width": "width {:g}", "init_scale": "σ² {:g}
 
 @dataclass(frozen=True)
 class ForestRow:
-    """One exponent.
+    """Exponents of one setting and predictor.
 
     Attributes:
         label: setting and predictor.
         predictor: name of the predictor.
-        value: exponent.
-        low: low end of its interval.
-        high: high end.
+        exponents: exponent with the low and high end of its interval, by test error (`mse`, `error`).
     """
 
     label: str
     predictor: str
-    value: float
-    low: float
-    high: float
+    exponents: dict[str, tuple[float, float, float]]
 
 
 def forest_rows(laws: xr.Dataset, variants: tuple[xr.Dataset, ...]) -> list[ForestRow]:
@@ -45,7 +42,7 @@ def forest_rows(laws: xr.Dataset, variants: tuple[xr.Dataset, ...]) -> list[Fore
 
 
 def plot_exponent_forest(laws: xr.Dataset, style: FigureSettings, *, variants: tuple[xr.Dataset, ...] = ()) -> Figure:
-    """Exponent α of the pure law with its interval over draws, a line a setting and predictor.
+    """Exponent α of the pure law with its interval over draws, a line a setting and predictor, a panel an error.
 
     The dotted line is the largest exponent of the experiment's initial kernel: what networks have to pass.
 
@@ -60,22 +57,25 @@ def plot_exponent_forest(laws: xr.Dataset, style: FigureSettings, *, variants: t
     rows = forest_rows(laws, variants)
     styles = predictor_styles([str(name) for name in laws["predictor"].values], style)
     confidence = laws.attrs.get("confidence", 0.95)
+    metrics = list(rows[0].exponents)
     with themed(style):
-        figure = Figure(figsize=(10.0, 0.36 * len(rows) + 1.9), layout="constrained")
-        ax = figure.subplots()
-        for place, row in enumerate(rows):
-            _draw(ax, place, row, styles[row.predictor])
-        initial = [row.value for row in rows if row.predictor == "ntk_init" and np.isfinite(row.value)]
-        if initial:
-            ax.axvline(max(initial), color=FAINT, linestyle=(0, (1.2, 1.6)), linewidth=1.3, zorder=1)
-        ax.set_yticks(range(len(rows)), [row.label for row in rows])
-        ax.set_ylim(len(rows) - 0.5, -0.5)
-        ax.set_xlabel(r"exponent $\alpha$ of err $= A\,n^{-\alpha}$ (pure number)")
-        ax.set_ylabel("setting")
-        metric = {"mse": "test MSE", "error": "test error"}[laws.attrs.get("metric", "mse")]
+        size = (7.0 + 3.0 * len(metrics), 0.36 * len(rows) + 1.9)
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
+        for ax, metric in zip(axes, metrics, strict=True):
+            for place, row in enumerate(rows):
+                _draw(ax, place, row.exponents[metric], styles[row.predictor], row.label)
+            initial = [row.exponents[metric][0] for row in rows if row.predictor == "ntk_init"]
+            if np.isfinite(initial).any():
+                ax.axvline(np.nanmax(initial), color=FAINT, linestyle=(0, (1.2, 1.6)), linewidth=1.3, zorder=1)
+            ax.set_xlabel(r"exponent $\alpha$ of err $= A\,n^{-\alpha}$ (pure number)")
+            ax.set_title(METRIC_LABELS[metric])
+        axes[0].set_yticks(range(len(rows)), [row.label for row in rows])
+        axes[0].set_ylim(len(rows) - 0.5, -0.5)
+        axes[0].set_ylabel("setting")
         return finish(
             figure,
-            f"Scaling exponents of the {metric} by setting",
+            "Scaling exponents by setting",
             f"Whiskers: {confidence:.0%} t intervals over draws; hollow: no interval. Dotted: the initial kernel.",
         )
 
@@ -89,22 +89,29 @@ def draw(laws: xr.Dataset, *rest: object) -> Figure:
 def _rows(laws: xr.Dataset, predictor: str, label: str) -> list[ForestRow]:
     names = [f"exponent{end}" for end in ("", "_low", "_high")]
     one, rows = laws.sel(predictor=predictor)[names], []
+    if "metric" not in one.dims:
+        one = one.expand_dims(metric=[laws.attrs.get("metric", "mse")])
     for dim in _WORDS:  # a kernel that does not depend on the width has one law at all of them
         if one.equals(one.isel({dim: [0] * one.sizes[dim]}).assign_coords({dim: one[dim]})):
             one = one.isel({dim: [0]})
     for place in np.ndindex(*(one.sizes[dim] for dim in _WORDS)):
         cell = one.isel(dict(zip(_WORDS, place, strict=True)))
         at = [text.format(float(cell[dim])) for dim, text in _WORDS.items() if one.sizes[dim] > 1]
-        rows.append(ForestRow(", ".join([label, *at]), predictor, *(float(cell[name]) for name in names)))
+        exponents = {
+            str(metric): tuple(float(cell[name].sel(metric=metric)) for name in names)
+            for metric in cell["metric"].values
+        }
+        rows.append(ForestRow(", ".join([label, *at]), predictor, exponents))
     return rows
 
 
-def _draw(ax, place: int, row: ForestRow, look: PredictorStyle) -> None:
-    sure = bool(np.isfinite([row.low, row.high]).all())
-    if not np.isfinite(row.value):
+def _draw(ax: Axes, place: int, exponent: tuple[float, float, float], look: PredictorStyle, label: str) -> None:
+    value, low, high = exponent
+    sure = bool(np.isfinite([low, high]).all())
+    if not np.isfinite(value):
         ax.text(0.5, place, "no fit", transform=ax.get_yaxis_transform(), color=FAINT, ha="center", va="center")
         return
     if sure:
-        ax.hlines(place, row.low, row.high, color=look.color, linewidth=1.8, gid=f"interval {row.label}")
+        ax.hlines(place, low, high, color=look.color, linewidth=1.8, gid=f"interval {label}")
     face = look.color if sure else "white"
-    ax.plot([row.value], [place], look.marker, color=look.color, markerfacecolor=face, gid=f"exponent {row.label}")
+    ax.plot([value], [place], look.marker, color=look.color, markerfacecolor=face, gid=f"exponent {label}")

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.predictors import predictor_label
 from ntk_atlas.cubes.predictors import predictor_values, stand_ins_of
+from ntk_atlas.cubes.scaling import LAW_ERRORS, laws_of
 from ntk_atlas.plotting.averages import draw_interval
 from ntk_atlas.plotting.panels import (
     METRIC_LABELS,
@@ -36,6 +37,7 @@ def plot_learning_curves(
     laws: xr.Dataset,
     style: FigureSettings,
     *,
+    metric: str | None = None,
     confidence: float | None = None,
     predictors: Sequence[str] | None = None,
     title: str = "Learning curves",
@@ -43,12 +45,13 @@ def plot_learning_curves(
     """Test error of every predictor against n, at the largest width; panels are depth × init_scale.
 
     Points are geometric means over draws of the mean over seeds, whiskers t intervals over draws, lines the
-    fitted law A n^−α over the sizes that were fitted.
+    fitted law A n^−α over the sizes that were fitted, bands its t interval over draws (one law a draw).
 
     Args:
         cube: a cube.
         laws: scaling laws of that cube; its attributes name the metric, the ridge, the fit range and the confidence.
         style: look.
+        metric: `mse` or `error`; by default that of the laws' attributes.
         confidence: coverage of the whiskers; by default that of the laws.
         predictors: which are drawn; all by default.
         title: what the title begins with.
@@ -56,6 +59,7 @@ def plot_learning_curves(
     Returns:
         The figure.
     """
+    laws = laws_of(laws, metric)
     metric, ridge = laws.attrs.get("metric", "mse"), laws.attrs.get("ridge", "tuned")
     confidence = confidence or laws.attrs.get("confidence", 0.95)
     there = present_predictors(cube, f"test_{metric}")
@@ -76,8 +80,7 @@ def plot_learning_curves(
                 missed = above_target(select(shown, place)) if name == "network" else None
                 _draw_points(ax, [select(values, place) for values in averages[name]], look, name, missed)
                 if name in laws["predictor"].values:
-                    there = cube["n_train"].values[np.isfinite(select(averages[name][0], place).values)]
-                    _draw_law(ax, select(laws, {"predictor": name, "width": width} | place), there, look, name)
+                    _draw_law(ax, select(laws, {"predictor": name, "width": width} | place), look, name)
             missing = [name for name in styles if not np.isfinite(select(averages[name][0], place)).any()]
             _name_missing(ax, missing, cube)
         _set_scales(axes, cube)
@@ -86,8 +89,8 @@ def plot_learning_curves(
         return finish(
             figure,
             f"{title} at width {width}",
-            f"Points: geometric mean over draws; whiskers: {confidence:.0%} t interval over draws; lines: fitted "
-            f"power law over its fit range. Kernels with {ridge} ridge."
+            f"Points: geometric mean over draws; whiskers: {confidence:.0%} t interval over draws; lines and bands: "
+            f"fitted power law with its interval over draws. Kernels with {ridge} ridge."
             + (" Hollow: some networks ended above the training error asked." if above_target(shown).any() else ""),
             selection.note,
         )
@@ -130,14 +133,18 @@ def _draw_points(
     ax.vlines(n_train[there], low[there], high[there], color=look.color, linewidth=1.1, alpha=0.75, zorder=2.5)
 
 
-def _draw_law(ax: Axes, law: xr.Dataset, n_train: np.ndarray, look: PredictorStyle, name: str) -> None:
-    exponent, amplitude = law["exponent"].item(), law["amplitude"].item()
-    fitted = n_train[n_train >= law.attrs.get("n_train_min", 0)]
-    if np.isfinite(exponent) and np.isfinite(amplitude) and len(fitted) > 1:
-        ends = fitted[[0, -1]].astype(float)
+def _draw_law(ax: Axes, law: xr.Dataset, look: PredictorStyle, name: str) -> None:
+    """The line through the mean of the logarithms, and the interval over draws around it."""
+    law = law[list(LAW_ERRORS)].dropna("n_train", subset=["law_error"])
+    if law.sizes["n_train"] > 1:
+        n_train = law["n_train"].values
         ax.plot(
-            ends, amplitude * ends**-exponent, color=look.color, linestyle=look.dash, gid=f"law {name}",
+            n_train, law["law_error"].values, color=look.color, linestyle=look.dash, gid=f"law {name}",
             linewidth=look.line_width, alpha=0.9,
+        )  # fmt: skip
+        ax.fill_between(
+            n_train, law["law_error_low"].values, law["law_error_high"].values, color=look.color, alpha=0.09,
+            linewidth=0.0, gid=f"band {name}", zorder=1,
         )  # fmt: skip
 
 

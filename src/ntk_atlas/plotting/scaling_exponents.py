@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.predictors import predictor_label
 from ntk_atlas.cubes.predictors import stand_ins_of
+from ntk_atlas.cubes.scaling import laws_of
 from ntk_atlas.plotting.panels import (
     MAX_WIDTH,
     finish,
@@ -42,6 +43,7 @@ def plot_scaling_exponents(cube: xr.Dataset, laws: xr.Dataset, style: FigureSett
     Returns:
         The figure.
     """
+    laws = laws_of(laws)
     laws = laws.assign_coords(phase=cube["phase"]) if "phase" in cube.coords else laws
     letter = 0.55 * theme(style)["font.size"]
     fitting = int((72.0 * MAX_WIDTH - 22 * letter) / (2 * 18 * letter))

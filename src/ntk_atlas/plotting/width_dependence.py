@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.predictors import predictor_label
 from ntk_atlas.cubes.predictors import predictor_values, stand_ins_of
+from ntk_atlas.cubes.scaling import laws_of
 from ntk_atlas.plotting.averages import draw_interval
 from ntk_atlas.plotting.learning_curves import present_predictors
 from ntk_atlas.plotting.panels import (
@@ -39,6 +40,7 @@ def plot_width_dependence(cube: xr.Dataset, laws: xr.Dataset, style: FigureSetti
     Returns:
         The figure.
     """
+    laws = laws_of(laws)
     metric, ridge = laws.attrs.get("metric", "mse"), laws.attrs.get("ridge", "tuned")
     confidence = laws.attrs.get("confidence", 0.95)
     names = [name for name in SHOWN if name in present_predictors(cube, f"test_{metric}")]

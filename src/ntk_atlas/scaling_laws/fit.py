@@ -7,7 +7,7 @@ import numpy as np
 from ntk_atlas.config.scaling import ScalingSettings
 from ntk_atlas.scaling_laws.floor_fit import FloorFit, fit_with_floor
 from ntk_atlas.scaling_laws.holdout import check_held_out
-from ntk_atlas.scaling_laws.intervals import finite_mean, t_interval
+from ntk_atlas.scaling_laws.intervals import Interval, finite_mean, t_interval
 from ntk_atlas.scaling_laws.power_law import MIN_SIZES, fit_power_law, usable
 
 
@@ -57,6 +57,8 @@ class ScalingFit:
     """Exponent of the law with E of each draw, linearized at the common fit `(n_draws,)`."""
     n_train_fitted: tuple[int, ...]
     """Sizes in the fit range at which anything was measured."""
+    log_law: Interval
+    """Log error of the pure law at each of them `(n_sizes,)`: mean over draws, and the interval that is the band."""
     n_train_min: int
     """The fit range rule that was set beforehand."""
     confidence: float
@@ -97,6 +99,7 @@ def fit_scaling_law(n_train: np.ndarray, errors: np.ndarray, *, settings: Scalin
     draws = finite_mean(law.exponent)
     exponent = t_interval(draws, settings.confidence)
     amplitude = t_interval(finite_mean(law.log_amplitude), settings.confidence)
+    log_law = t_interval(finite_mean(law.log_error(sizes), axis=1), settings.confidence, axis=0)
     n_points = int(law.n_used[law.n_used >= MIN_SIZES].sum())
     floor = fit_with_floor(sizes, curves, settings=settings)
     held_out = check_held_out(sizes, curves, confidence=settings.confidence) if sizes.size else None
@@ -126,6 +129,7 @@ def fit_scaling_law(n_train: np.ndarray, errors: np.ndarray, *, settings: Scalin
         draw_exponents=draws,
         draw_floor_exponents=floor.draw_exponents,
         n_train_fitted=tuple(int(n) for n in sizes),
+        log_law=log_law,
         n_train_min=settings.n_train_min,
         confidence=settings.confidence,
     )

@@ -19,9 +19,10 @@ class PowerLaw:
     n_used: np.ndarray
     """Sizes with a finite, positive error, which are the ones that were fitted."""
 
-    def log_error(self, n_train: float) -> np.ndarray:
-        """Returns the law's log error at `n_train`."""
-        return self.log_amplitude - self.exponent * np.log(n_train)
+    def log_error(self, n_train: np.ndarray | float) -> np.ndarray:
+        """Returns the laws' log errors at `n_train`; several sizes make a last axis."""
+        log_n = np.log(n_train)
+        return np.multiply.outer(self.log_amplitude, np.ones_like(log_n)) - np.multiply.outer(self.exponent, log_n)
 
 
 def usable(errors: np.ndarray) -> np.ndarray:

@@ -6,11 +6,14 @@ from pathlib import Path
 from ntk_atlas.cubes.dispersion_schema import DISPERSION_COORDINATES, DISPERSION_ESTIMATES, DISPERSION_THEORY
 from ntk_atlas.cubes.functions_schema import FUNCTION_VARIABLES
 from ntk_atlas.cubes.output_variance_schema import OUTPUT_VARIANCE_COORDINATES, OUTPUT_VARIANCE_VARIABLES
+from ntk_atlas.cubes.scaling_schema import LAW_COORDINATES, LAW_VARIABLES
 from ntk_atlas.cubes.schema import dictionary_markdown, tables_markdown
 from ntk_atlas.study.effects import effects_markdown
 from ntk_atlas.study.reference import json_schema, keys_markdown
 
 OTHER_FILES = (
+    ("Coordinates of `scaling_laws.nc`", LAW_COORDINATES),
+    ("Scaling laws, in `scaling_laws.nc`", LAW_VARIABLES),
     ("Predictions on test samples, in `functions.nc` (`regression.keep_predictions`)", FUNCTION_VARIABLES),
     ("Coordinates of `dispersion.nc`", DISPERSION_COORDINATES),
     ("Kernels of untrained networks, in `dispersion.nc`", DISPERSION_ESTIMATES),

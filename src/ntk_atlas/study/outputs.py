@@ -8,6 +8,7 @@ from ntk_atlas.config.study import ExperimentSettings
 
 FIGURES: dict[FigureName, tuple[str, ...]] = {
     "learning_curves": ("cube", "scaling_laws"),
+    "classification_curves": ("cube", "scaling_laws"),
     "scaling_exponents": ("cube", "scaling_laws"),
     "exponent_forest": ("scaling_laws",),
     "pretrained_kernels": ("cube", "scaling_laws"),
@@ -61,11 +62,11 @@ def figures_of(experiment: ExperimentSettings, *, has_classes: bool, one_feature
 
 def _without_files(experiment: ExperimentSettings, has_classes: bool) -> Iterator[FigureName]:
     if not has_scaling_laws(experiment):
-        yield from ("learning_curves", "scaling_exponents", "exponent_forest", "pretrained_kernels", "width_dependence")
+        yield from (name for name, files in FIGURES.items() if "scaling_laws" in files)
     if experiment.network.factory is not None:
         yield from ("phase_diagram", "trainability")
     if not has_classes:
-        yield "class_blocks"
+        yield from ("class_blocks", "classification_curves")
     if experiment.dispersion is None:
         yield "dispersion"
     if experiment.output_variance is None:

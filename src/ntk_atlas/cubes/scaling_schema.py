@@ -1,0 +1,67 @@
+"""The data dictionary of `scaling_laws.nc`: `docs/cube.md` is made of it, the file takes its attributes from it."""
+
+from ntk_atlas.cubes.schema import Variable
+
+METRICS = ("mse", "error")
+"""Test errors that have laws; data without classes have the first only."""
+LAW_CELL = ("predictor", "depth", "width", "init_scale")
+"""What a law is of, the error apart."""
+FIELDS = {
+    "exponent": "exponent α of err = A n^−α",
+    "exponent_low": "lower end of its interval over draws",
+    "exponent_high": "upper end of its interval over draws",
+    "amplitude": "amplitude A, the error extrapolated to n = 1",
+    "amplitude_low": "lower end of its interval over draws",
+    "amplitude_high": "upper end of its interval over draws",
+    "irreducible_error": "E of err = E + A n^−α",
+    "irreducible_error_low": "lower end of its interval over draws",
+    "irreducible_error_high": "upper end of its interval over draws",
+    "floor_exponent": "exponent α of err = E + A n^−α",
+    "floor_exponent_low": "lower end of its interval over draws",
+    "floor_exponent_high": "upper end of its interval over draws",
+    "floor_identifiable": "1 where E and α of the law with floor can be told apart",
+    "aicc_difference": "AICc of the pure law minus that of the law with floor; positive favours the floor",
+    "holdout_predicted": "error at the largest n_train, predicted from the smaller ones",
+    "holdout_low": "lower end of its prediction interval over draws",
+    "holdout_high": "upper end of its prediction interval over draws",
+    "holdout_measured": "error measured at the largest n_train",
+    "n_points": "learning-curve points fitted, all draws and seeds",
+    "n_left_out": "points left out: missing, not finite, or zero",
+}
+"""Fields of a `ScalingFit` that are kept, with their meaning."""
+LAW_ERRORS = {
+    "law_error": "error by the pure law at each n_train that it was fitted to",
+    "law_error_low": "lower end of its interval over draws",
+    "law_error_high": "upper end of its interval over draws",
+}
+"""What is drawn as a line and its band, over n_train as well."""
+DIFFERENCES = {
+    "exponent_difference": "exponent of the network minus that of the kernel, paired by draw",
+    "exponent_difference_low": "lower end of its interval over draws",
+    "exponent_difference_high": "upper end of its interval over draws",
+}
+_UNITS = {"amplitude": "error", "irreducible_error": "error", "holdout": "error", "law_error": "error"}
+
+
+def _variable(name: str, dims: tuple[str, ...], meaning: str, missing: str) -> Variable:
+    units = next((unit for start, unit in _UNITS.items() if name.startswith(start)), "1")
+    return Variable(name, ("metric", *dims), meaning, units, missing=missing)
+
+
+LAW_VARIABLES = (
+    *(_variable(name, LAW_CELL, meaning, "not identifiable: `note` says why") for name, meaning in FIELDS.items()),
+    *(
+        _variable(name, (*LAW_CELL, "n_train"), meaning, "outside the fit range")
+        for name, meaning in LAW_ERRORS.items()
+    ),
+    *(
+        _variable(name, LAW_CELL, meaning, "the network itself, or either exponent is missing")
+        for name, meaning in DIFFERENCES.items()
+    ),
+    Variable("note", ("metric", *LAW_CELL), "what is not identifiable or was left out, in words", missing="never"),
+)
+LAW_COORDINATES = (
+    Variable("metric", ("metric",), "test error that is fitted: `mse` (target²), `error` (share of wrong classes)"),
+    Variable("predictor", ("predictor",), "names of the predictors, as in the cube; depth, width, init_scale too"),
+    Variable("n_train", ("n_train",), "training samples of the cube"),
+)
