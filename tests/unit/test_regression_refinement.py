@@ -6,6 +6,7 @@ import torch
 
 from ntk_atlas.regression.dense_solve import solve
 from ntk_atlas.regression.refinement import is_worth_refining, refined_solution
+from ntk_atlas.regression.report import solve_misfit
 from ntk_atlas.status import Status
 from ntk_atlas.streams import torch_stream
 
@@ -33,7 +34,8 @@ def test_it_is_as_accurate_as_a_factor_in_float64(gram, targets, diag_reg):
     found, misfit = refined_solution(gram, targets, shift=4.0 * diag_reg, scale=4.0)
     expected = direct(gram, targets, 4.0 * diag_reg)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10 * float(expected.abs().max()))
-    torch.testing.assert_close(misfit, gram @ found + 4.0 * diag_reg * found - targets, rtol=0, atol=1e-12)
+    rounding = N * torch.finfo(torch.float64).eps * float((gram.abs() @ found.abs()).max())
+    torch.testing.assert_close(misfit, gram @ found + 4.0 * diag_reg * found - targets, rtol=0, atol=rounding)
 
 
 @pytest.mark.parametrize("unit", [1e-30, 1e30])
@@ -69,6 +71,23 @@ def test_a_solve_takes_it_where_it_pays(gram, targets):
     lower = solve(torch.tril(gram), targets, diag_reg=1e-3)
     expected = direct(gram, targets, 4e-3)
     torch.testing.assert_close(lower.coefficients, expected, rtol=0, atol=1e-10 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("place", [(500, 20), (20, 500), (7, 7)], ids=["lower", "upper", "diagonal"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_is_not_refined(gram, targets, place, value):
+    broken = gram.clone()
+    broken[place] = value
+    assert refined_solution(broken, targets, shift=4e-3, scale=float(broken.diagonal().mean())) is None
+    assert solve(broken, targets, diag_reg=1e-3).report.status == Status.SINGULAR
+
+
+@pytest.mark.parametrize("n_columns", [1, 2, 8, 11])
+def test_misfits_are_those_of_a_plain_product(gram, n_columns):
+    y, alpha = torch.randn(2, N, n_columns, generator=torch_stream("misfit"), dtype=torch.float64)
+    for given in (gram, gram.to(torch.float32)):
+        expected = given.to(torch.float64) @ alpha + 0.3 * alpha - y
+        torch.testing.assert_close(solve_misfit(given, alpha, y, shift=0.3), expected, rtol=0, atol=1e-11)
 
 
 def test_a_matrix_that_float32_cannot_factor_costs_an_attempt_only(gram, targets):

@@ -17,6 +17,7 @@ MAX_JITTER_FLOAT32 = 1e-4
 
 # Pivots above these shares of the mean diagonal are not looked at: no sum of rounding errors reaches them.
 _SUSPICIOUS_PIVOT = {torch.float64: 1e-7, torch.float32: 1e-4}
+_COPIED_ROWS = 256
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ def leading_factor(
     size = matrix.shape[0]
     while size:
         block = matrix[:size, :size]
-        work = torch.tril(block) if block.dtype == dtype else block.to(dtype)
+        work = torch.tril(block) if block.dtype == dtype else _lower_triangle(block, dtype)
         work.diagonal().add_(shift)
         diagonal = work.diagonal().clone()
         failed_pivot = torch.empty((), dtype=torch.int32, device=work.device)
@@ -99,6 +100,15 @@ def leading_factor(
             return work[:sound, :sound]
         size = int(failed_pivot) - 1
     return matrix.new_empty(0, 0, dtype=dtype)
+
+
+def _lower_triangle(matrix: Tensor, dtype: torch.dtype) -> Tensor:
+    """Returns a copy in another precision whose upper triangle is not set: the factorization writes zeros there."""
+    copy = torch.empty_like(matrix, dtype=dtype, memory_format=torch.contiguous_format)
+    for start in range(0, len(matrix), _COPIED_ROWS):
+        rows = slice(start, start + _COPIED_ROWS)
+        copy[rows, : rows.stop] = matrix[rows, : rows.stop]
+    return copy
 
 
 def _sound_size(lower: Tensor, diagonal: Tensor, scale: float) -> int:

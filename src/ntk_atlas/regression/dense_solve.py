@@ -91,10 +91,9 @@ def solve(
     y = checked_targets("y_train", y_train, axes, gram.device)
     gram, targets = sample_major(gram), y.reshape(-1, 1) if outputs else y
     if dtype == torch.float64 and is_worth_refining(len(gram), diag_reg):
-        scale = mean_diagonal(gram)
-        refined = None
-        if not math.isnan(scale):
-            refined = refined_solution(gram, targets, shift=diag_reg * scale, scale=scale)
+        # Entries that are not finite end in no refined solution: one pass over the kernel less than `mean_diagonal`.
+        scale = float(gram.diagonal().mean())
+        refined = refined_solution(gram, targets, shift=diag_reg * scale, scale=scale)
         if refined is not None:
             found = relative_residual(refined[1], targets) if residual else math.nan
             return KernelSolution(refined[0].reshape(y.shape), SolveReport(diag_reg, 0.0, found, Status.CONVERGED))

@@ -42,10 +42,10 @@ def refined_solution(gram: Tensor, targets: Tensor, *, shift: float, scale: floa
 
     Returns:
         α `(n, n_columns)` and the misfit (K + sI) α − y, both float64; None where that is not to be had this way: the
-        float32 factor breaks down, steps do not converge, or K is not symmetric, so that its factor solves another
-        system than the one that the misfit is taken of.
+        float32 factor breaks down, steps do not converge, K has entries that are not finite, or K is not symmetric, so
+        that its factor solves another system than the one that the misfit is taken of.
     """
-    if not _is_symmetric(gram):
+    if not (scale > 0 and _is_symmetric(gram)):
         return None
     lower = leading_factor(gram, shift=shift, scale=scale, dtype=torch.float32)
     n = gram.shape[0]
