@@ -15,6 +15,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/study.smk"
+include: "workflow/rules/records.smk"
 include: "workflow/rules/files.smk"
 include: "workflow/rules/messages.smk"
 include: "workflow/rules/data_files.smk"

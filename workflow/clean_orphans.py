@@ -21,6 +21,8 @@ from ntk_atlas.study.needed_units import STAGES, needed_units
 from ntk_atlas.study.problems import ConfigError
 
 RESULTS = Path("results")
+RECORDS = "snakemake_records"
+"""Folder in which Snakemake remembers what results were made with."""
 
 
 def calls(given: Call) -> Iterator[Call]:
@@ -45,7 +47,7 @@ def needed_files(call: Call, sources: dict[str, str]) -> Iterator[Path]:
 def orphans(given: Call) -> list[Path]:
     """Files below `results/` that no config needs; reports, which lie in it directly, are left alone."""
     sources = {stage: module_digest(module) for stage, module in STAGES.items()}
-    found = {file for file in RESULTS.glob("*/**/*") if file.is_file()}
+    found = {file for file in RESULTS.glob("*/**/*") if file.is_file() and file.parts[1] != RECORDS}
     for call in dict.fromkeys(calls(given)):
         there = {file.parts[1] for file in found}
         try:

@@ -1,8 +1,9 @@
 """`make run`: runs the study to its report, also after a run before it was killed.
 
-It takes a lock of its own, ends workers that a killed run left behind (they would write into results that the new
-run computes), unlocks Snakemake, runs the study, and writes the report. Asked to end (Ctrl-C, SIGTERM, a closed
-terminal), it ends Snakemake and its workers at once: finished units stay, and half trained ones their last state.
+It takes a lock of its own, ends workers and jobs in the queue that a killed run left behind (they would write into
+results that the new run computes), unlocks Snakemake, runs the study, and writes the report. Asked to end (Ctrl-C,
+SIGTERM, a closed terminal), it ends Snakemake and its workers at once: finished units stay, and half trained ones
+their last state.
 """
 
 import argparse
@@ -17,52 +18,13 @@ import time
 from pathlib import Path
 
 import psutil
+from orphans import cancel_queued_jobs, end_workers, live_snakemake
 
 log = logging.getLogger("ntk-atlas")
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LEAST_FREE_MB = 50
 """With less room on the disk no run starts, and a run that failed most likely failed for want of it."""
 SNAKEMAKE = [sys.executable, "-m", "snakemake"]
-
-
-def orphaned_workers(folder: Path) -> list[psutil.Process]:
-    """Jobs of an earlier run in `folder` whose Snakemake is gone."""
-    found = []
-    for process in psutil.process_iter(["cmdline", "cwd"]):
-        command = " ".join(process.info["cmdline"] or [])
-        inside = process.info["cwd"] == str(folder)
-        if inside and ".snakemake/scripts/" in command and not _has_snakemake_above(process):
-            found.append(process)
-    return found
-
-
-def _has_snakemake_above(process: psutil.Process) -> bool:
-    try:
-        return any("snakemake" in " ".join(parent.cmdline()[:4]) for parent in process.parents())
-    except psutil.NoSuchProcess:
-        return True
-
-
-def end_orphans(folder: Path) -> None:
-    """Ends orphaned workers: asks first, then forces. Their finished units stay."""
-    orphans = orphaned_workers(folder)
-    for process in orphans:
-        log.info("ending worker %d, which a killed run left behind", process.pid)
-        process.terminate()
-    _, alive = psutil.wait_procs(orphans, timeout=10)
-    for process in alive:
-        process.kill()
-    psutil.wait_procs(alive, timeout=10)
-
-
-def live_snakemake(folder: Path) -> list[psutil.Process]:
-    """Snakemake processes at work in `folder` now."""
-    return [
-        process
-        for process in psutil.process_iter(["cmdline", "cwd"])
-        if process.info["cwd"] == str(folder)
-        and any(Path(word).name in ("snakemake", "snakemake.exe") for word in (process.info["cmdline"] or [])[:3])
-    ]
 
 
 class StopAskedError(Exception):
@@ -171,7 +133,8 @@ def main() -> int:
             log.error("snakemake (process %d) is at work in %s: wait for it, or end it", running[0].pid, folder)
             return 1
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        end_orphans(folder)
+        end_workers(folder)
+        cancel_queued_jobs(folder)
         unlock(folder, study)
         if call.unlock_only:
             return 0

@@ -96,6 +96,15 @@ def test_the_sound_leading_block_ends_exactly_at_the_rank(n, rank, seed):
     assert lower.shape == (rank, rank)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_either_triangle_of_a_symmetric_matrix_gives_the_same_factor(dtype):
+    matrix = spd_matrix(60, 1e3)
+    one, other = (leading_factor(matrix, shift=0.1, dtype=dtype, symmetric=which) for which in (False, True))
+    assert other.dtype == dtype
+    torch.testing.assert_close(other, one, rtol=0, atol=60 * torch.finfo(dtype).eps * float(one.abs().max()))
+    assert leading_factor(random_features(80, 40, 1), symmetric=True).shape == (40, 40)
+
+
 @pytest.mark.parametrize("first_copy", [1, 7, 33])
 def test_a_duplicated_sample_ends_the_sound_block_whatever_the_sign_of_its_pivot(first_copy):
     x = torch.randn(40, 6, generator=torch_stream("duplicates", first_copy), dtype=torch.float64)

@@ -68,3 +68,28 @@ def test_a_full_disk_is_named(launcher, tmp_path, monkeypatch):
     usage = namedtuple("usage", "free")(2**20)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     assert launcher.folder_problem(tmp_path) == f"the disk of {tmp_path} is full (1 MiB free): make room"
+
+
+def test_jobs_that_a_killed_run_left_in_the_queue_are_cancelled(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(WORKFLOW))
+    import orphans
+
+    assert orphans.queued_jobs(tmp_path) == [] or shutil.which("squeue")
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (tmp_path / "queue").write_text(
+        f"7|ntk-atlas-train_networks|{tmp_path}\n8|other|{tmp_path}\n9|ntk-atlas_1f|{tmp_path}\n"
+        f"10|ntk-atlas_1f|{tmp_path}/elsewhere\nslurm_load_jobs error\n"
+    )
+    for name, command in (
+        ("squeue", f"cat {tmp_path}/queue"),
+        ("scancel", f'echo "$@" >> {tmp_path}/cancelled; echo "8|other|{tmp_path}" > {tmp_path}/queue'),
+    ):
+        (programs / name).write_text(f"#!/bin/sh\n{command}\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs), prepend=":")
+    assert orphans.queued_jobs(tmp_path) == ["7", "9"]
+    orphans.cancel_queued_jobs(tmp_path)
+    assert (tmp_path / "cancelled").read_text() == "7 9\n"
+    orphans.cancel_queued_jobs(tmp_path)
+    assert (tmp_path / "cancelled").read_text() == "7 9\n"

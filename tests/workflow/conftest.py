@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,8 +32,8 @@ class Project:
     def config(self, config: dict) -> None:
         (self.folder / "config" / "config.yaml").write_text(yaml.safe_dump(config))
 
-    def snakemake(self, *arguments: str, check: bool = True) -> str:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    def snakemake(self, *arguments: str, check: bool = True, environment: Mapping[str, str] | None = None) -> str:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", **(environment or {})}
         result = subprocess.run(
             [sys.executable, "-m", "snakemake", *arguments],
             cwd=self.folder, env=environment, capture_output=True, text=True, timeout=900,
@@ -41,9 +42,9 @@ class Project:
         assert not check or result.returncode == 0, text
         return text
 
-    def plan(self) -> Counter:
+    def plan(self, environment: Mapping[str, str] | None = None) -> Counter:
         """Jobs per rule that would run now."""
-        text = self.snakemake("-n", "--quiet", "rules")
+        text = self.snakemake("-n", "--quiet", "rules", environment=environment)
         return Counter({rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", text, re.M) if rule != "total"})
 
     def units(self, stage: str = "networks") -> dict[str, int]:

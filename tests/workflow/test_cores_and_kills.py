@@ -1,6 +1,9 @@
 """The same numbers on any number of cores, and after a kill in the middle."""
 
+import contextlib
 import pathlib
+import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -35,10 +38,10 @@ def workers(folder):
     ]
 
 
-def start(project):
+def start(project, stdout=subprocess.PIPE):
     return subprocess.Popen(
         [sys.executable, "workflow/run.py", "--cores", "2"],
-        cwd=project.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        cwd=project.folder, stdout=stdout, stderr=subprocess.STDOUT, text=True, start_new_session=True,
     )  # fmt: skip
 
 
@@ -77,6 +80,59 @@ def test_a_killed_run_goes_on_where_it_was(finished_once, fresh):
     assert {name: after[name] for name in done} == done
     assert (fresh.folder / "results/report.html").stat().st_size > 100_000
     assert_same_numbers(finished_once, fresh)
+
+
+def files(project):
+    """All results; neither the report, which only the launcher writes, nor what Snakemake remembers of them."""
+    results = project.folder / "results"
+    found = {path.relative_to(results) for path in results.rglob("*") if path.is_file()}
+    return {path for path in found if path.parts[0] not in ("report.html", "snakemake_records")}
+
+
+def arrays(path):
+    """What a result holds, by variable."""
+    if path.suffix == ".npz":
+        with np.load(path) as unit:
+            return {name: unit[name] for name in unit.files}
+    with xr.open_dataset(path, decode_times=False) as data:
+        return {name: data[name].values for name in data.variables}
+
+
+def kill_all(project, run, *, workers_too):
+    """kill -9 of the launcher and of Snakemake, and perhaps of their workers in the same moment."""
+    spared = set() if workers_too else {worker.pid for worker in workers(project.folder)}
+    heads = [psutil.Process(run.pid), *psutil.Process(run.pid).children(recursive=True)] if run.poll() is None else []
+    for process in heads:
+        if process.pid not in spared:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGKILL)
+    run.communicate()
+
+
+def test_ten_kills_at_random_moments_change_no_number(finished_once, fresh):
+    moments = random.Random(20261128)
+    kills, longest = 0, 12.0
+    while kills < 10:
+        run = start(fresh, stdout=subprocess.DEVNULL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            run.wait(timeout=moments.uniform(1.0, longest))
+        if run.poll() is not None:  # it got to its end: everything anew, or there is nothing to kill
+            assert run.returncode == 0
+            shutil.rmtree(fresh.folder / "results")
+            continue
+        kill_all(fresh, run, workers_too=kills % 2 == 0)
+        kills += 1
+    again = start(fresh)
+    output, _ = again.communicate(timeout=600)
+    assert again.returncode == 0, output
+    assert not workers(fresh.folder)
+    assert files(fresh) == files(finished_once)
+    for path in sorted(files(fresh)):
+        if path.suffix in (".nc", ".npz"):
+            first, second = (arrays(project.folder / "results" / path) for project in (finished_once, fresh))
+            assert first.keys() == second.keys(), path
+            for name in first:
+                np.testing.assert_array_equal(first[name], second[name], err_msg=f"{path}: {name}")
 
 
 def test_a_second_run_in_the_same_folder_is_refused(fresh):

@@ -1,14 +1,25 @@
 """Only what depends on a change is computed: jobs that a dry run plans, and units that a run trains."""
 
 import os
+import shutil
 import time
 
 import numpy as np
 import pytest
 import xarray as xr
+from conftest import copy_repository
+
+from ntk_atlas.study.effects import MADE_OF, rules_after
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]  # they share a finished study
 AFTER_CUBE = {"fit_scaling_laws": 1, "summarize_cube": 1, "plot_figure": 6, "tabulate_costs": 1, "all": 1}
+
+
+FULL_PLAN = {
+    "prepare_dataset", "train_networks", "regress_empirical", "regress_infinite", "regress_rivals", "assemble_cube",
+    "fit_scaling_laws", "summarize_cube", "plot_figure", "tabulate_costs",
+}  # fmt: skip
+"""Rules of this study."""
 
 
 def change(project, experiment, section, key, value):
@@ -118,6 +129,23 @@ def test_a_predictor_added_is_the_only_one_computed(finished):
     assert finished.plan() == {"regress_rivals": 1, "assemble_cube": 1, **AFTER_CUBE}
 
 
+@pytest.mark.parametrize(
+    ("section", "key", "value", "joined"),
+    [
+        pytest.param("grid", "width", [4], {}, id="a width"),
+        pytest.param("grid", "n_train", [8, 32], {"train_networks": 2, "regress_empirical": 2}, id="a size"),
+        pytest.param("grid", "seeds", 1, {"train_networks": 2, "regress_empirical": 2}, id="a seed"),
+    ],
+)
+def test_a_value_removed_from_the_grid_trains_nothing(finished, section, key, value, joined):
+    before = finished.units()
+    change(finished, "one", section, key, value)
+    plan = finished.plan()
+    assert {rule: n for rule, n in plan.items() if rule in ("train_networks", "regress_empirical")} == joined
+    finished.snakemake("--cores", "2", "--quiet", "all", "--", "results/one/cube.nc")
+    assert finished.units() == before
+
+
 def test_another_way_to_group_seeds_trains_nothing(finished):
     before = finished.units()
     change(finished, "one", "training", "seeds_per_unit", 1)
@@ -177,6 +205,28 @@ def test_comments_docstrings_and_touched_files_run_nothing(finished):
     assert finished.plan() == {}
 
 
+EDITS = {
+    "datasets/draws.py": "prepare_dataset",
+    "training/train.py": "train_networks",
+    "stages/regress_row.py": "regress_empirical",
+    "kernels/infinite/kernels.py": "regress_infinite",
+    "kernels/stationary.py": "regress_rivals",
+    "cubes/assemble.py": "assemble_cube",
+    "scaling_laws/fit.py": "fit_scaling_laws",
+    "cubes/summary.py": "summarize_cube",
+}
+
+
+@pytest.mark.parametrize("module", EDITS)
+def test_an_edit_of_a_stages_module_runs_that_stage_and_what_follows(finished, module):
+    finished.edit(f"src/ntk_atlas/{module}", "\nfrom ", "\nEXTRA = 1\nfrom ")
+    order = list(MADE_OF)
+    planned = finished.plan()
+    first = min(set(planned) & set(MADE_OF), key=order.index)
+    assert first == EDITS[module]
+    assert set(planned) - {"all"} == rules_after([first]) & set(FULL_PLAN)
+
+
 def test_predictors_in_another_order_join_the_cube_only(finished):
     change(finished, "one", "regression", "predictors", ["laplace", "ntk_final", "infinite_ntk", "ntk_init"])
     assert set(finished.plan()) <= {"assemble_cube", *AFTER_CUBE}
@@ -199,3 +249,43 @@ def test_a_data_file_replaced_by_an_older_one_is_read_again(fresh):
     file(2)
     os.utime(fresh.folder / "mine.npz", (1, 1))
     assert fresh.plan()["prepare_dataset"] == 1
+
+
+def clone_with(finished, folder, copy):
+    """A fresh clone of the same commit, beside which the results are copied; what Snakemake remembered is not."""
+    clone = copy_repository(folder / "clone")
+    clone.config = finished.config
+    shutil.copytree(finished.folder / "results", clone.folder / "results", copy_function=copy)
+    return clone
+
+
+def test_a_fresh_clone_beside_copied_results_runs_nothing(finished_once, tmp_path):
+    assert clone_with(finished_once, tmp_path, shutil.copy2).plan() == {}
+
+
+def test_a_change_after_a_fresh_clone_is_seen(finished_once, tmp_path):
+    clone = clone_with(finished_once, tmp_path, shutil.copy2)
+    change(clone, "two", "training", "learning_rate", {"relative": 0.4})
+    assert clone.plan()["train_networks"] == 1
+    change(clone, "two", "training", "learning_rate", {"relative": 0.3})
+    clone.edit("src/ntk_atlas/plotting/kernel_drift.py", "\nimport ", "\nEXTRA = 1\nimport ")
+    assert clone.plan() == {"plot_figure": 2, "all": 1}
+
+
+def test_results_copied_without_their_times_train_nothing(finished_once, tmp_path):
+    clone = clone_with(finished_once, tmp_path, shutil.copy)
+    before = clone.units()
+    clone.snakemake("--cores", "2", "--quiet", "all", "--", "results/one/cube.nc")
+    assert clone.units() == before
+
+
+def test_other_versions_of_dependencies_run_nothing_and_the_next_cube_names_them(finished):
+    site = finished.folder / "newer"
+    package = site / "xarray-2099.1.0.dist-info"
+    package.mkdir(parents=True)
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: xarray\nVersion: 2099.1.0\n")
+    newer = {"PYTHONPATH": str(site)}
+    assert finished.plan(newer) == {}
+    (finished.folder / "results/one/cube.nc").unlink()
+    finished.snakemake("--cores", "1", "--quiet", "all", "--", "results/one/cube.nc", environment=newer)
+    assert "xarray 2099.1.0" in str(xr.open_dataset(finished.folder / "results/one/cube.nc").attrs["versions"])

@@ -17,7 +17,8 @@ def ask(project, script, *options):
 
 
 def files(project):
-    return {file for file in (project.folder / "results").rglob("*") if file.is_file()}
+    found = (project.folder / "results").rglob("*")
+    return {file for file in found if file.is_file() and "snakemake_records" not in file.parts}
 
 
 def test_status_counts_what_the_summary_counts_and_what_is_missing(finished):

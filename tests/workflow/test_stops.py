@@ -1,6 +1,7 @@
 """A run that is asked to end, or cannot write, says one clear sentence and loses nothing that is finished."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import time
 
 import psutil
 import pytest
+import xarray as xr
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
@@ -64,3 +66,32 @@ def test_a_folder_that_cannot_be_written_ends_in_one_sentence(fresh, small_disk)
     assert run.returncode == 1
     (line,) = output.strip().splitlines()
     assert line.startswith(f"== nothing was run: cannot write in {small_disk} (Read-only file system)")
+
+
+def test_a_disk_that_fills_in_the_middle_ends_in_one_sentence_and_loses_nothing(finished_once, fresh, small_disk):
+    run = start(fresh)
+    wait_for(fresh.units, run)
+    free = shutil.disk_usage(small_disk).free
+    filler = small_disk / "filler"
+    filler.write_bytes(bytes(free - 2**14))
+    output, _ = run.communicate(timeout=240)
+    kept = fresh.units()
+    assert run.returncode == 1
+    assert (
+        output.strip()
+        .splitlines()[-1]
+        .startswith(
+            f"== the study did not finish: the disk of {small_disk} is full (0 MiB free): make room, and run again"
+        )
+    )
+    assert "No space left on device" in output
+    refused, _ = start(fresh).communicate(timeout=60)
+    assert refused.strip() == f"== nothing was run: the disk of {small_disk} is full (0 MiB free): make room"
+    filler.unlink()
+    again = start(fresh)
+    output, _ = again.communicate(timeout=600)
+    assert again.returncode == 0, output
+    assert kept.items() <= fresh.units().items()
+    for name in ("results/one/cube.nc", "results/two/cube.nc"):
+        first, second = (xr.open_dataset(project.folder / name).load() for project in (finished_once, fresh))
+        xr.testing.assert_identical(first.drop_attrs(deep=False), second.drop_attrs(deep=False))

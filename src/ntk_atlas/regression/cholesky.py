@@ -17,7 +17,6 @@ MAX_JITTER_FLOAT32 = 1e-4
 
 # Pivots above these shares of the mean diagonal are not looked at: no sum of rounding errors reaches them.
 _SUSPICIOUS_PIVOT = {torch.float64: 1e-7, torch.float32: 1e-4}
-_COPIED_ROWS = 256
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +64,12 @@ def jitter_ladder(
 
 
 def leading_factor(
-    matrix: Tensor, *, shift: float = 0.0, scale: float = 1.0, dtype: torch.dtype = torch.float64
+    matrix: Tensor,
+    *,
+    shift: float = 0.0,
+    scale: float = 1.0,
+    dtype: torch.dtype = torch.float64,
+    symmetric: bool = False,
 ) -> Tensor:
     r"""Cholesky factor of the largest leading block of A + shift · I that is positive definite to rounding.
 
@@ -82,6 +86,7 @@ def leading_factor(
         shift: added to the diagonal.
         scale: mean diagonal of A, the unit in which a pivot is small.
         dtype: precision of the factorization.
+        symmetric: whether the upper triangle is known to equal the lower one; the quicker one is read then.
 
     Returns:
         L, `(k, k)` with 0 ≤ k ≤ n.
@@ -89,26 +94,18 @@ def leading_factor(
     size = matrix.shape[0]
     while size:
         block = matrix[:size, :size]
-        work = torch.tril(block) if block.dtype == dtype else _lower_triangle(block, dtype)
+        work = torch.tril(block) if block.dtype == dtype and not symmetric else block.to(dtype, copy=True)
         work.diagonal().add_(shift)
         diagonal = work.diagonal().clone()
         failed_pivot = torch.empty((), dtype=torch.int32, device=work.device)
-        # The transpose of a row-major lower triangle is LAPACK's column-major upper one: no copy either way.
-        torch.linalg.cholesky_ex(work.mT, upper=True, out=(work.mT, failed_pivot))
+        # The transpose of a row-major triangle is LAPACK's column-major other one: no copy either way.
+        torch.linalg.cholesky_ex(work.mT, upper=not symmetric, out=(work.mT, failed_pivot))
         if failed_pivot == 0:
-            sound = _sound_size(work, diagonal, scale)
-            return work[:sound, :sound]
+            lower = work.mT if symmetric else work
+            sound = _sound_size(lower, diagonal, scale)
+            return lower[:sound, :sound]
         size = int(failed_pivot) - 1
     return matrix.new_empty(0, 0, dtype=dtype)
-
-
-def _lower_triangle(matrix: Tensor, dtype: torch.dtype) -> Tensor:
-    """Returns a copy in another precision whose upper triangle is not set: the factorization writes zeros there."""
-    copy = torch.empty_like(matrix, dtype=dtype, memory_format=torch.contiguous_format)
-    for start in range(0, len(matrix), _COPIED_ROWS):
-        rows = slice(start, start + _COPIED_ROWS)
-        copy[rows, : rows.stop] = matrix[rows, : rows.stop]
-    return copy
 
 
 def _sound_size(lower: Tensor, diagonal: Tensor, scale: float) -> int:

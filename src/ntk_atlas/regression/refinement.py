@@ -47,7 +47,7 @@ def refined_solution(gram: Tensor, targets: Tensor, *, shift: float, scale: floa
     """
     if not (scale > 0 and _is_symmetric(gram)):
         return None
-    lower = leading_factor(gram, shift=shift, scale=scale, dtype=torch.float32)
+    lower = leading_factor(gram, shift=shift, scale=scale, dtype=torch.float32, symmetric=True)
     n = gram.shape[0]
     if lower.shape[0] < n:
         return None

@@ -23,6 +23,7 @@ OUTPUT_REDUCTIONS = ("full", "trace", "mean", "logit_sum")
 # Rows and columns of a tile: 256 × 512 float32 numbers, twice, stay in a core's cache.
 _ROWS, _COLUMNS = 256, 512
 # With all pairs of outputs in a tile, the elementwise work on short rows of samples costs more than the cache saves.
+_FEW_TILES = 8
 _ROWS_OF_PAIRS, _COLUMNS_OF_PAIRS = 640, 1280
 
 
@@ -107,15 +108,17 @@ def add_gram(
         in_turn_or_at_once(add_tile, *zip(*work, strict=True), workers=workers or _workers(kernel, len(tiles)))
 
 
-def mirror_upper(kernel: Tensor) -> None:
+def mirror_upper(kernel: Tensor, *, workers: int = 1) -> None:
     """Overwrites what is below the diagonal with what is above it, in place.
 
     Args:
         kernel: `(S, C, n, C, n)`, filled for all pairs of outputs where the first sample does not come after the
             second; the pair (sample, output) counts as one index.
+        workers: tiles at a time.
     """
     rows, _ = tile_shape(kernel.shape[1])
-    for i, j in _tiles(kernel.shape[2], kernel.shape[2], rows, rows, upper=True):
+
+    def mirror(i: slice, j: slice) -> None:
         tile = kernel[:, :, i, :, j]
         if i == j:
             # The sample counts before the output: that triangle is what has been evaluated, whatever the tiles were.
@@ -124,6 +127,10 @@ def mirror_upper(kernel: Tensor) -> None:
             tile.copy_(flat.view(len(tile), *tile.permute(0, 2, 1, 4, 3).shape[1:]).permute(0, 2, 1, 4, 3))
         else:
             kernel[:, :, j, :, i] = tile.permute(0, 3, 4, 1, 2)
+
+    tiles = list(_tiles(kernel.shape[2], kernel.shape[2], rows, rows, upper=True))
+    many = len(tiles) > _FEW_TILES  # starting threads takes as long as copying a few
+    in_turn_or_at_once(mirror, *zip(*tiles, strict=True), workers=workers if many else 1)
 
 
 class _Workspace:

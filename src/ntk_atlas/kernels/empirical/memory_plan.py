@@ -124,7 +124,7 @@ def plan_memory(
     workers = min(workers, available // (8 * pass_bytes)) or 1
     largest = min(sizes.largest_pass(workers), available // (4 * factor * workers))
     a_pass = min(_LARGEST_PASS, samples, max(1, largest // pass_bytes))
-    if workers > 1:
+    if workers > 1 and a_pass < samples:  # else one pass, with the threads of torch, costs less than threads of our own
         a_pass = min(a_pass, max(_SMALLEST_SHARE, math.ceil(samples / (2 * workers))))
     passes = factor * workers * a_pass * pass_bytes
     store = available - passes

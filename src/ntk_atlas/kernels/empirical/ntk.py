@@ -229,7 +229,7 @@ def _evaluate(
             scale=scale,
         )
     if x2 is None:
-        mirror_upper(kernel)
+        mirror_upper(kernel, workers=plan.workers)
     return kernel
 
 

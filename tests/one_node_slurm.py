@@ -4,7 +4,7 @@ Ports are free ones and all state lies in a folder of its own, so daemons that a
 configuration has to be at the default place as well: Snakemake's Slurm executor drops `SLURM_CONF`. What lies there is
 set aside and put back.
 
-    python tests/slurm/one_node_slurm.py      starts one and holds it until Ctrl-C, for trying things out
+    python tests/one_node_slurm.py      starts one and holds it until Ctrl-C, for trying things out
 """
 
 import contextlib

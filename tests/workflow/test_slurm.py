@@ -1,0 +1,163 @@
+"""The study through a real Slurm of one node: the same cube as locally, whatever happens to a job or to the run."""
+
+import contextlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import one_node_slurm
+import psutil
+import pytest
+import xarray as xr
+
+pytestmark = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.xdist_group("slurm")]
+
+CUBE = "results/two/cube.nc"
+SOON = ["--latency-wait", "10", "--seconds-between-status-checks", "1", "--retries", "0"]
+"""What makes a run notice within seconds; on a real cluster it would bother the controller."""
+PROFILES = {
+    "slurm-no-accounting": [*SOON, "--slurm-init-seconds-before-status-checks", "2"],
+    "cluster-generic": SOON,
+}
+
+
+@pytest.fixture(scope="module")
+def slurm():
+    with one_node_slurm.one_node_slurm() as logs:
+        yield logs
+
+
+@pytest.fixture
+def project(slurm, fresh):
+    """A project whose training waits as long as there is a file `wait`."""
+    path = fresh.folder / "workflow/scripts/train_networks.py"
+    waiting = "import os, time\nwhile os.path.exists('wait'):\n    time.sleep(0.2)\n"
+    text = path.read_text()
+    end = text.index('"""', 3) + 4
+    path.write_text(text[:end] + waiting + text[end:])
+    yield fresh
+    with contextlib.suppress(FileNotFoundError):
+        (fresh.folder / "wait").unlink()
+
+
+def command(profile, *targets):
+    launcher = [sys.executable, "workflow/run.py"] if not targets else [sys.executable, "-m", "snakemake"]
+    return [*launcher, "--profile", f"profiles/{profile}", *PROFILES[profile], *(["--", *targets] if targets else [])]
+
+
+def run(project, profile, *targets, code=0):
+    done = subprocess.run(
+        command(profile, *targets), cwd=project.folder, capture_output=True, text=True, timeout=600
+    )  # fmt: skip
+    text = done.stdout + done.stderr
+    assert done.returncode == code, text
+    return text
+
+
+def start(project, profile, *targets):
+    return subprocess.Popen(
+        command(profile, *targets), cwd=project.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def queued(project, state):
+    return [job["id"] for job in one_node_slurm.jobs(state=state) if job["folder"] == str(project.folder)]
+
+
+def wait_for(condition, timeout=90):
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def waiting_processes(project):
+    return [
+        process
+        for process in psutil.process_iter(["cwd", "cmdline"])
+        if process.info["cwd"] == str(project.folder) and "train_networks" in " ".join(process.info["cmdline"] or [])
+    ]
+
+
+def assert_local_cube(project, finished_once, *cubes):
+    for name in cubes:
+        found, expected = (xr.open_dataset(each.folder / name).load() for each in (project, finished_once))
+        xr.testing.assert_identical(found.drop_attrs(deep=False), expected.drop_attrs(deep=False))
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_study_through_slurm_gives_the_local_cubes(project, finished_once, profile):
+    run(project, profile, "results/one/cube.nc", CUBE)
+    assert_local_cube(project, finished_once, "results/one/cube.nc", CUBE)
+    assert one_node_slurm.finished_states(project.folder) == {"COMPLETED"}
+
+
+def test_a_failing_job_is_named_and_the_rest_goes_on(project, finished_once):
+    script = project.folder / "workflow/scripts/regress_empirical.py"
+    sound = script.read_text()
+    script.write_text(sound.replace("from pathlib", "raise RuntimeError('broken on purpose')\nfrom pathlib", 1))
+    text = run(project, "cluster-generic", CUBE, code=1)
+    assert "regress_empirical" in text
+    assert "broken on purpose" in text
+    assert list(project.folder.glob("results/two/networks/*.nc"))
+    script.write_text(sound)
+    trained = project.units()
+    run(project, "cluster-generic", CUBE)
+    assert project.units() == trained
+    assert_local_cube(project, finished_once, CUBE)
+
+
+def test_a_job_over_its_time_limit_is_tried_again_with_more(project, finished_once):
+    (project.folder / "wait").touch()
+    with start_with_minute(project) as head:
+        wait_for(lambda: "TIMEOUT" in one_node_slurm.finished_states(project.folder), timeout=200)
+        (project.folder / "wait").unlink()
+        text, _ = head.communicate(timeout=300)
+    assert head.returncode == 0, text
+    assert re.search(r"Trying to restart job \d+", text)
+    assert_local_cube(project, finished_once, CUBE)
+
+
+def start_with_minute(project):
+    """A run whose training has a minute at first, two when it is tried again."""
+    words = command("cluster-generic", CUBE)
+    place = words.index("--")
+    more = ["--set-resources", "train_networks:runtime=1*attempt", "--retries", "1"]
+    return subprocess.Popen(
+        [*words[:place], *more, *words[place:]],
+        cwd=project.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_cancelled_job_ends_the_run_and_the_next_goes_on(project, finished_once, profile):
+    (project.folder / "wait").touch()
+    with start(project, profile, CUBE) as head:
+        wait_for(lambda: waiting_processes(project))
+        subprocess.run(["scancel", *queued(project, "running")], check=True)
+        text, _ = head.communicate(timeout=120)
+    assert head.returncode == 1, text
+    wait_for(lambda: not queued(project, "running,completing"))
+    assert "CANCELLED" in one_node_slurm.finished_states(project.folder)
+    (project.folder / "wait").unlink()
+    run(project, profile, CUBE)
+    assert_local_cube(project, finished_once, CUBE)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_killed_head_leaves_jobs_that_the_next_run_cancels(project, finished_once, profile):
+    (project.folder / "wait").touch()
+    with start(project, profile) as head:
+        wait_for(lambda: len(waiting_processes(project)) and queued(project, "running"))
+        for process in [psutil.Process(head.pid), *psutil.Process(head.pid).children(recursive=True)]:
+            process.send_signal(signal.SIGKILL)
+    left = queued(project, "running,pending")
+    assert left
+    (project.folder / "wait").unlink()
+    text = run(project, profile)
+    assert f"cancelling {len(left)} job(s) in the queue" in text
+    assert "unlocking the folder" in text
+    assert (project.folder / "results/report.html").is_file()
+    assert_local_cube(project, finished_once, "results/one/cube.nc", CUBE)
