@@ -209,7 +209,7 @@ EDITS = {
     "datasets/draws.py": "prepare_dataset",
     "training/train.py": "train_networks",
     "stages/regress_row.py": "regress_empirical",
-    "kernels/infinite/kernels.py": "regress_infinite",
+    "stages/regress_infinite.py": "regress_infinite",
     "kernels/stationary.py": "regress_rivals",
     "cubes/assemble.py": "assemble_cube",
     "scaling_laws/fit.py": "fit_scaling_laws",
