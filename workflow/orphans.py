@@ -44,11 +44,12 @@ def end_workers(folder: Path) -> None:
 
 
 def live_snakemake(folder: Path) -> list[psutil.Process]:
-    """Snakemake processes at work in `folder` now."""
+    """Snakemake processes at work in `folder` now, but for those that a scheduler started for one job (`--mode`)."""
     return [
         process
         for process in psutil.process_iter(["cmdline", "cwd"])
         if process.info["cwd"] == str(folder)
+        and "--mode" not in (process.info["cmdline"] or [])
         and any(Path(word).name in ("snakemake", "snakemake.exe") for word in (process.info["cmdline"] or [])[:3])
     ]
 

@@ -14,7 +14,7 @@ import psutil
 import pytest
 import xarray as xr
 
-pytestmark = [pytest.mark.workflow, pytest.mark.slow]
+pytestmark = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.xdist_group("workflow")]
 CUBES = ("results/one/cube.nc", "results/two/cube.nc")
 
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 import xarray as xr
 
-pytestmark = [pytest.mark.workflow, pytest.mark.slow]
+pytestmark = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.xdist_group("workflow")]
 
 
 def start(project):

@@ -85,7 +85,8 @@ def assemble_cube(
         collect(pieces, dataset, place[row])
     for row, dataset in read_rows(files.empirical, drop=predictions):
         collect(pieces, dataset, place[row])
-    epochs = sorted({int(e) for values in pieces.values() for a in values.values() for e in a.coords.get("epoch", [])})
+    arrays = (array for values in pieces.values() for array in values.values())
+    epochs = sorted({int(e) for array in arrays if "epoch" in array.coords for e in array["epoch"].values})
     for name, values in pieces.items():
         cube[name] = on_grid(values, tuple(cube.sizes[dim] for dim in CELL[:3]), epochs)
     cube = with_kernels(cube, files, grid.init_scale, lambda file: read_netcdf(file, drop=predictions))

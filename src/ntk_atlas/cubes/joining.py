@@ -61,7 +61,12 @@ def on_grid(
     arrays = list(values.values())
     if "epoch" in arrays[0].dims:
         gap = np.nan if arrays[0].dtype.kind == "f" else -1
-        values = {place: array.reindex(epoch=epochs, fill_value=gap) for place, array in values.items()}
+        values = {  # most rows have all epochs; `reindex` takes long to find that out
+            place: array
+            if np.array_equal(array["epoch"].values, epochs)
+            else array.reindex(epoch=epochs, fill_value=gap)
+            for place, array in values.items()
+        }
     first = next(iter(values.values()))
     joined = filled((*shape, *first.shape), first.dtype)
     for place, array in values.items():
