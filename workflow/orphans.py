@@ -1,6 +1,7 @@
 """What a killed run left behind: workers on this machine, and jobs in the queue of a Slurm cluster."""
 
 import logging
+import os
 import shutil
 import subprocess
 import time
@@ -43,42 +44,61 @@ def end_workers(folder: Path) -> None:
     psutil.wait_procs(alive, timeout=10)
 
 
-def live_snakemake(folder: Path) -> list[psutil.Process]:
-    """Snakemake processes at work in `folder` now, but for those that a scheduler started for one job (`--mode`)."""
+def live_snakemake(folder: Path, *, of_jobs: bool = False) -> list[psutil.Process]:
+    """Snakemake processes at work in `folder` now: of runs, or (`of_jobs`) started by a scheduler for a job of one."""
     return [
         process
         for process in psutil.process_iter(["cmdline", "cwd"])
         if process.info["cwd"] == str(folder)
-        and "--mode" not in (process.info["cmdline"] or [])
+        and ("--mode" in (process.info["cmdline"] or [])) == of_jobs
         and any(Path(word).name in ("snakemake", "snakemake.exe") for word in (process.info["cmdline"] or [])[:3])
     ]
 
 
 def queued_jobs(folder: Path) -> list[str]:
-    """Numbers of the jobs in a Slurm queue that were submitted from `folder`; none without Slurm."""
+    """Numbers of the jobs in a Slurm queue that were submitted from `folder`, but for the one that this process is in.
+
+    Without Slurm, or with one that does not answer, there are none; the latter is said.
+    """
     if shutil.which("squeue") is None:
         return []
-    asked = ["squeue", "--me", "--noheader", "--format=%A|%j|%Z"]
-    try:
-        answer = subprocess.run(asked, capture_output=True, text=True, timeout=60).stdout
-    except subprocess.TimeoutExpired:
+    done = _asked("squeue", "--me", "--noheader", "--format=%A|%j|%Z")
+    if done is None:
+        log.warning("squeue does not answer: jobs that a killed run may have left in the queue are not seen")
         return []
-    jobs = (line.split("|", 2) for line in answer.splitlines() if line.count("|") >= 2)
-    return [number for number, name, place in jobs if name.startswith(JOB_NAMES) and Path(place) == folder]
+    jobs = (line.split("|", 2) for line in done.splitlines() if line.count("|") >= 2)
+    mine = os.environ.get("SLURM_JOB_ID")
+    return [
+        number
+        for number, name, place in jobs
+        if name.startswith(JOB_NAMES) and Path(place) == folder and number != mine
+    ]
 
 
-def cancel_queued_jobs(folder: Path, *, patience: float = 60.0) -> None:
+def cancel_jobs(folder: Path, *, patience: float = 60.0) -> bool:
     """Cancels the jobs that a killed run left in the queue, and waits until they are gone. Their finished units stay.
 
     Args:
         folder: where the run was started.
         patience: seconds to wait for their end.
+
+    Returns:
+        Whether they are gone.
     """
-    jobs = queued_jobs(folder)
-    if not jobs:
-        return
+    jobs, deadline = queued_jobs(folder), time.monotonic() + patience
     log.info("cancelling %d job(s) in the queue, which a killed run left behind", len(jobs))
-    subprocess.run(["scancel", *jobs], capture_output=True, timeout=60)
-    deadline = time.monotonic() + patience
-    while queued_jobs(folder) and time.monotonic() < deadline:
+    _asked("scancel", *jobs)
+    while queued_jobs(folder) or live_snakemake(folder, of_jobs=True):
+        if time.monotonic() > deadline:
+            return False
         time.sleep(1.0)
+    return True
+
+
+def _asked(*command: str) -> str | None:
+    """What a command of Slurm answers; None if it fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except subprocess.TimeoutExpired:
+        return None
+    return None if done.returncode else done.stdout

@@ -1,9 +1,9 @@
 """`make run`: runs the study to its report, also after a run before it was killed.
 
 It takes a lock of its own, ends workers and jobs in the queue that a killed run left behind (they would write into
-results that the new run computes), unlocks Snakemake, runs the study, and writes the report. Asked to end (Ctrl-C,
-SIGTERM, a closed terminal), it ends Snakemake and its workers at once: finished units stay, and half trained ones
-their last state.
+results that the new run computes), unlocks Snakemake, removes results that are damaged, runs the study, and writes
+the report. Asked to end (Ctrl-C, SIGTERM, a closed terminal), it ends Snakemake and its workers at once: finished
+units stay, and half trained ones their last state.
 """
 
 import argparse
@@ -12,13 +12,16 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TextIO
 
 import psutil
-from orphans import cancel_queued_jobs, end_workers, live_snakemake
+from damaged import remove_damaged
+from orphans import cancel_jobs, end_workers, live_snakemake, queued_jobs
 
 log = logging.getLogger("ntk-atlas")
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -90,6 +93,36 @@ def folder_problem(folder: Path) -> str | None:
     return None
 
 
+def end_what_a_killed_run_left(folder: Path, lock: TextIO, *, force: bool) -> str | None:
+    """Ends workers here and cancels jobs in the queue, of a run that was started on this machine.
+
+    Args:
+        folder: of the results.
+        lock: this launcher's lock file, which names the machine of the last run.
+        force: cancel jobs whatever machine they were submitted from: a run there may be alive, which cannot be seen.
+
+    Returns:
+        What keeps a run from starting, in a sentence; None if nothing does.
+    """
+    lock.seek(0)
+    last, here = lock.read().strip(), socket.gethostname()
+    end_workers(folder)
+    jobs = queued_jobs(folder)
+    if jobs and not (force or last == here):
+        return (
+            f"{len(jobs)} job(s) of this folder are in the queue ({', '.join(jobs[:5])}), of a run on "
+            f"{last or 'a machine that is not known'}: wait for it; if it is dead, add --cancel-queued"
+        )
+    if jobs and not cancel_jobs(folder):
+        return "jobs of a run before this one do not end: see `squeue --me`"
+    if left := live_snakemake(folder, of_jobs=True):
+        return f"a job of another run (process {left[0].pid}) is at work in {folder}: wait for it, or end it"
+    lock.truncate(0)
+    lock.write(here)
+    lock.flush()
+    return None
+
+
 def unlock(folder: Path, study: list[str]) -> None:
     """Removes Snakemake's lock if a killed run left one."""
     locks = folder / ".snakemake" / "locks"
@@ -102,6 +135,9 @@ def arguments_of_the_call() -> tuple[argparse.Namespace, list[str]]:
     """What this launcher understands, and what it only passes on to the run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--unlock-only", action="store_true", help="end orphans and unlock, run nothing")
+    parser.add_argument(
+        "--cancel-queued", action="store_true", help="cancel jobs in the queue, wherever they came from"
+    )
     parser.add_argument("--report", default="results/report.html", help="where the report goes")
     parser.add_argument("--directory", "-d", type=Path, help="folder of the results")
     parser.add_argument("--configfile", "--configfiles", nargs="+", default=[], help="config files, later ones win")
@@ -133,11 +169,15 @@ def main() -> int:
             log.error("snakemake (process %d) is at work in %s: wait for it, or end it", running[0].pid, folder)
             return 1
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        end_workers(folder)
-        cancel_queued_jobs(folder)
+        problem = None if call.dry_run else end_what_a_killed_run_left(folder, lock, force=call.cancel_queued)
+        if problem:
+            log.error("nothing was run: %s", problem)
+            return 1
         unlock(folder, study)
         if call.unlock_only:
             return 0
+        if not call.dry_run:
+            remove_damaged(folder / "results")
         return run_and_report(call, study, passed_on)
 
 

@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -70,16 +71,16 @@ def test_a_full_disk_is_named(launcher, tmp_path, monkeypatch):
     assert launcher.folder_problem(tmp_path) == f"the disk of {tmp_path} is full (1 MiB free): make room"
 
 
-def test_jobs_that_a_killed_run_left_in_the_queue_are_cancelled(tmp_path, monkeypatch):
+def test_jobs_that_a_killed_run_left_in_the_queue_are_cancelled(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("SLURM_JOB_ID", "11")
     monkeypatch.syspath_prepend(str(WORKFLOW))
     import orphans
 
-    assert orphans.queued_jobs(tmp_path) == [] or shutil.which("squeue")
     programs = tmp_path / "bin"
     programs.mkdir()
     (tmp_path / "queue").write_text(
         f"7|ntk-atlas-train_networks|{tmp_path}\n8|other|{tmp_path}\n9|ntk-atlas_1f|{tmp_path}\n"
-        f"10|ntk-atlas_1f|{tmp_path}/elsewhere\nslurm_load_jobs error\n"
+        f"10|ntk-atlas_1f|{tmp_path}/elsewhere\n11|ntk-atlas-head|{tmp_path}\na line of another kind\n"
     )
     for name, command in (
         ("squeue", f"cat {tmp_path}/queue"),
@@ -89,7 +90,51 @@ def test_jobs_that_a_killed_run_left_in_the_queue_are_cancelled(tmp_path, monkey
         (programs / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(programs), prepend=":")
     assert orphans.queued_jobs(tmp_path) == ["7", "9"]
-    orphans.cancel_queued_jobs(tmp_path)
+    assert orphans.cancel_jobs(tmp_path)
     assert (tmp_path / "cancelled").read_text() == "7 9\n"
-    orphans.cancel_queued_jobs(tmp_path)
-    assert (tmp_path / "cancelled").read_text() == "7 9\n"
+    assert orphans.queued_jobs(tmp_path) == []
+    (programs / "squeue").write_text("#!/bin/sh\nexit 1\n")
+    assert orphans.queued_jobs(tmp_path) == []
+    assert "squeue does not answer" in caplog.text
+    monkeypatch.setenv("PATH", "")
+    assert orphans.queued_jobs(tmp_path) == []
+
+
+def test_jobs_of_a_run_on_another_machine_are_not_cancelled_unasked(tmp_path, launcher, monkeypatch):
+    cancelled = []
+    monkeypatch.setattr(launcher, "queued_jobs", lambda folder: [] if cancelled else ["7", "9"])
+    monkeypatch.setattr(launcher, "cancel_jobs", lambda folder: bool(cancelled.append(folder)) or True)
+    path = tmp_path / "lock"
+    path.write_text("another-machine")
+    with path.open("a+") as lock:
+        said = launcher.end_what_a_killed_run_left(tmp_path, lock, force=False)
+        assert "2 job(s) of this folder are in the queue (7, 9), of a run on another-machine" in said
+        assert "--cancel-queued" in said and not cancelled
+        assert launcher.end_what_a_killed_run_left(tmp_path, lock, force=True) is None
+        assert cancelled == [tmp_path]
+        cancelled.clear()
+        assert launcher.end_what_a_killed_run_left(tmp_path, lock, force=False) is None
+    assert cancelled == [tmp_path]
+    assert path.read_text() == socket.gethostname()
+
+
+def test_files_that_are_not_whole_are_removed_and_no_others(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(WORKFLOW))
+    import damaged
+    import netCDF4
+
+    folder = tmp_path / "one" / "networks"
+    folder.mkdir(parents=True)
+    names = ("whole", "short", "empty", "foreign")
+    for name in names:
+        with netCDF4.Dataset(folder / f"{name}.nc", "w") as file:
+            file.createDimension("x", 1000)
+            file.createVariable("y", "f8", ("x",))[:] = range(1000)
+    (folder / "short.nc").write_bytes((folder / "short.nc").read_bytes()[:-1])
+    (folder / "empty.nc").write_bytes(b"")
+    (folder / "foreign.nc").write_text("x" * 100)
+    (folder / "other.npz").write_text("no business of ours")
+    removed = damaged.remove_damaged(tmp_path)
+    assert [path.stem for path in removed] == ["empty", "foreign", "short"]
+    assert {path.name for path in folder.iterdir()} == {"whole.nc", "other.npz"}
+    assert damaged.remove_damaged(tmp_path / "nowhere") == []

@@ -84,7 +84,7 @@ def finished_once(tmp_path_factory) -> Project:
 @pytest.fixture
 def finished(finished_once, tmp_path) -> Project:
     """A copy of the finished project, time stamps kept, that a test may change."""
-    shutil.copytree(finished_once.folder, tmp_path / "project", copy_function=shutil.copy2)
+    shutil.copytree(finished_once.folder, tmp_path / "project", symlinks=True)
     return Project(tmp_path / "project")
 
 

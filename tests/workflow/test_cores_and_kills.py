@@ -159,3 +159,19 @@ def test_a_damaged_unit_is_named_and_trained_again(finished):
     )
     assert np.array_equal(np.load(path)["weights"], good)
     assert pathlib.Path(path).stat().st_mtime > 0
+
+
+def test_truncated_and_foreign_results_are_named_and_made_again(finished_once, finished):
+    results = finished.folder / "results/one"
+    row = next(iter(sorted((results / "networks").glob("*.nc"))))
+    for path in (results / "cube.nc", results / "scaling_laws.nc"):
+        path.write_bytes(path.read_bytes()[:-10])
+    row.write_text("not a result")
+    before = finished.units()
+    output, _ = start(finished).communicate(timeout=600)
+    for path in (results / "cube.nc", results / "scaling_laws.nc", row):
+        assert f"{path} is damaged" in output
+    assert output.count("is damaged") == 3
+    assert finished.units() == before
+    assert row.stat().st_size > 1000
+    assert_same_numbers(finished_once, finished)

@@ -263,6 +263,19 @@ def test_a_fresh_clone_beside_copied_results_runs_nothing(finished_once, tmp_pat
     assert clone_with(finished_once, tmp_path, shutil.copy2).plan() == {}
 
 
+def test_records_of_a_folder_from_before_are_kept(finished):
+    link = finished.folder / ".snakemake/metadata"
+    assert link.is_symlink()
+    records = link.resolve()
+    link.unlink()
+    shutil.copytree(records, link)
+    shutil.rmtree(records)
+    assert finished.plan() == {}
+    assert link.is_symlink() and link.resolve() == records
+    shutil.rmtree(finished.folder / "results")
+    assert finished.plan()["train_networks"] == 3
+
+
 def test_a_change_after_a_fresh_clone_is_seen(finished_once, tmp_path):
     clone = clone_with(finished_once, tmp_path, shutil.copy2)
     change(clone, "two", "training", "learning_rate", {"relative": 0.4})

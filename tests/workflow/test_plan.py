@@ -12,4 +12,4 @@ def test_a_dry_run_says_what_is_to_come(fresh):
         "two: 2 cells (depth × width × init_scale × n_train), 2 draws × 2 seeds = 8 networks; about "
     )
     assert "of one core (12 training steps" in line and "disk: probe kernels" in line and line.endswith("MiB")
-    assert not (fresh.folder / "results").exists()
+    assert [path.name for path in (fresh.folder / "results").iterdir()] == ["snakemake_records"]

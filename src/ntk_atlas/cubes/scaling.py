@@ -35,10 +35,14 @@ def fit_cube(cube: xr.Dataset, settings: ScalingSettings) -> xr.Dataset:
     Returns:
         `FIELDS`, `note` and the differences of exponents (network minus predictor, paired by draw) over
         (metric, predictor, depth, width, init_scale), and `LAW_ERRORS` over these and n_train. Data without classes
-        have the MSE only.
+        have the MSE only, networks trained on cross-entropy the 0–1 error only.
     """
-    has_classes = bool(np.isfinite(cube["test_error_network"]).any())
-    metrics = METRICS if has_classes else METRICS[:1]
+    errors = [values for name, values in cube.data_vars.items() if str(name).startswith("test_error_")]
+    has = {
+        "mse": "config" not in cube.attrs or experiment_settings(cube).training.loss != "cross_entropy",
+        "error": any(bool(np.isfinite(values).any()) for values in errors),
+    }
+    metrics = [metric for metric in METRICS if has[metric]]
     fitted = [_fit_metric(cube, settings.model_copy(update={"metric": metric})) for metric in metrics]
     laws = xr.concat(fitted, xr.Variable("metric", list(metrics), {"long_name": "test error that is fitted"}))
     for variable in LAW_VARIABLES:

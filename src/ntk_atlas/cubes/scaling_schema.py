@@ -40,7 +40,8 @@ DIFFERENCES = {
     "exponent_difference_low": "lower end of its interval over draws",
     "exponent_difference_high": "upper end of its interval over draws",
 }
-_UNITS = {"amplitude": "error", "irreducible_error": "error", "holdout": "error", "law_error": "error"}
+_UNITS = dict.fromkeys(("amplitude", "irreducible_error", "holdout", "law_error"), "target² or 1, by `metric`")
+_ALWAYS_THERE = ("n_points", "n_left_out", "floor_identifiable")
 
 
 def _variable(name: str, dims: tuple[str, ...], meaning: str, missing: str) -> Variable:
@@ -49,9 +50,14 @@ def _variable(name: str, dims: tuple[str, ...], meaning: str, missing: str) -> V
 
 
 LAW_VARIABLES = (
-    *(_variable(name, LAW_CELL, meaning, "not identifiable: `note` says why") for name, meaning in FIELDS.items()),
     *(
-        _variable(name, (*LAW_CELL, "n_train"), meaning, "outside the fit range")
+        _variable(name, LAW_CELL, meaning, "never" if name in _ALWAYS_THERE else "not identifiable: `note` says why")
+        for name, meaning in FIELDS.items()
+    ),
+    *(
+        _variable(
+            name, (*LAW_CELL, "n_train"), meaning, "not fitted: outside the range, or no error there; ends: one draw"
+        )
         for name, meaning in LAW_ERRORS.items()
     ),
     *(
@@ -62,6 +68,6 @@ LAW_VARIABLES = (
 )
 LAW_COORDINATES = (
     Variable("metric", ("metric",), "test error that is fitted: `mse` (target²), `error` (share of wrong classes)"),
-    Variable("predictor", ("predictor",), "names of the predictors, as in the cube; depth, width, init_scale too"),
+    Variable("predictor", ("predictor",), "names of the predictors; with depth, width and init_scale as in the cube"),
     Variable("n_train", ("n_train",), "training samples of the cube"),
 )

@@ -13,6 +13,7 @@ from ntk_atlas.cubes.predictors import stand_ins_of
 from ntk_atlas.plotting.panels import METRIC_LABELS, finish
 from ntk_atlas.plotting.style import FAINT, PredictorStyle, predictor_styles, themed
 
+_NONE = (np.nan, np.nan, np.nan)
 _WORDS = {"depth": "depth {:g}", "width": "width {:g}", "init_scale": "σ² {:g}"}
 
 
@@ -64,8 +65,8 @@ def plot_exponent_forest(laws: xr.Dataset, style: FigureSettings, *, variants: t
         axes = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
         for ax, metric in zip(axes, metrics, strict=True):
             for place, row in enumerate(rows):
-                _draw(ax, place, row.exponents[metric], styles[row.predictor], row.label)
-            initial = [row.exponents[metric][0] for row in rows if row.predictor == "ntk_init"]
+                _draw(ax, place, row.exponents.get(metric, _NONE), styles[row.predictor], row.label)
+            initial = [row.exponents.get(metric, _NONE)[0] for row in rows if row.predictor == "ntk_init"]
             if np.isfinite(initial).any():
                 ax.axvline(np.nanmax(initial), color=FAINT, linestyle=(0, (1.2, 1.6)), linewidth=1.3, zorder=1)
             ax.set_xlabel(r"exponent $\alpha$ of err $= A\,n^{-\alpha}$ (pure number)")

@@ -86,7 +86,7 @@ def leading_factor(
         shift: added to the diagonal.
         scale: mean diagonal of A, the unit in which a pivot is small.
         dtype: precision of the factorization.
-        symmetric: whether the upper triangle is known to equal the lower one; the quicker one is read then.
+        symmetric: whether the upper triangle is known to equal the lower one, and may be read instead.
 
     Returns:
         L, `(k, k)` with 0 ≤ k ≤ n.

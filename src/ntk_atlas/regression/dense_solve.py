@@ -70,7 +70,7 @@ def solve(
 
     Args:
         k_train_train: Gram matrix, `(n_train, n_train)`, shared by all outputs, or the full kernel `(n_train,
-            n_train, n_outputs, n_outputs)`; symmetric, the lower triangle is factored.
+            n_train, n_outputs, n_outputs)`; symmetric.
         y_train: targets, `(n_train, n_outputs)`.
         diag_reg: λ relative to the mean diagonal of K.
         jitter: smallest jitter tried where the matrix is singular, relative likewise; None or 0 takes the
@@ -92,7 +92,7 @@ def solve(
     gram, targets = sample_major(gram), y.reshape(-1, 1) if outputs else y
     if dtype == torch.float64 and is_worth_refining(len(gram), diag_reg):
         # Entries that are not finite end in no refined solution: one pass over the kernel less than `mean_diagonal`.
-        scale = float(gram.diagonal().mean())
+        scale = float(gram.diagonal().mean(dtype=torch.float64))
         refined = refined_solution(gram, targets, shift=diag_reg * scale, scale=scale)
         if refined is not None:
             found = relative_residual(refined[1], targets) if residual else math.nan

@@ -62,6 +62,8 @@ def refined_solution(gram: Tensor, targets: Tensor, *, shift: float, scale: floa
         candidate = alpha - unit * step.to(torch.float64)
         found = solve_misfit(gram, candidate, targets, shift=shift)
         former, error = error, torch.linalg.vector_norm(found, dim=0)
+        if not bool(torch.isfinite(error).all()):
+            return None
         if not bool((error < 0.5 * former).any()):  # nothing left but rounding
             break
         alpha, misfit = candidate, found

@@ -22,8 +22,9 @@ from ntk_atlas.numerics import in_turn_or_at_once
 OUTPUT_REDUCTIONS = ("full", "trace", "mean", "logit_sum")
 # Rows and columns of a tile: 256 × 512 float32 numbers, twice, stay in a core's cache.
 _ROWS, _COLUMNS = 256, 512
-# With all pairs of outputs in a tile, the elementwise work on short rows of samples costs more than the cache saves.
+# To start threads takes as long as copying these.
 _FEW_TILES = 8
+# With all pairs of outputs in a tile, the elementwise work on short rows of samples costs more than the cache saves.
 _ROWS_OF_PAIRS, _COLUMNS_OF_PAIRS = 640, 1280
 
 
@@ -129,8 +130,7 @@ def mirror_upper(kernel: Tensor, *, workers: int = 1) -> None:
             kernel[:, :, j, :, i] = tile.permute(0, 3, 4, 1, 2)
 
     tiles = list(_tiles(kernel.shape[2], kernel.shape[2], rows, rows, upper=True))
-    many = len(tiles) > _FEW_TILES  # starting threads takes as long as copying a few
-    in_turn_or_at_once(mirror, *zip(*tiles, strict=True), workers=workers if many else 1)
+    in_turn_or_at_once(mirror, *zip(*tiles, strict=True), workers=workers if len(tiles) > _FEW_TILES else 1)
 
 
 class _Workspace:
