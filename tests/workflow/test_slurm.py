@@ -85,7 +85,7 @@ def queued(project, state):
     return [job["id"] for job in one_node_slurm.jobs(state=state) if job["folder"] == str(project.folder)]
 
 
-def wait_for(condition, timeout=90):
+def wait_for(condition, timeout=240):
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline
@@ -131,7 +131,7 @@ def test_a_failing_job_is_named_and_the_rest_goes_on(project, finished_once):
 def test_a_job_over_its_time_limit_is_tried_again_with_more(project, finished_once):
     (project.folder / "wait").touch()
     with start_with_minute(project) as head:
-        wait_for(lambda: "TIMEOUT" in one_node_slurm.finished_states(project.folder), timeout=200)
+        wait_for(lambda: "TIMEOUT" in one_node_slurm.finished_states(project.folder), timeout=300)
         (project.folder / "wait").unlink()
         text, _ = head.communicate(timeout=300)
     assert head.returncode == 0, text
@@ -153,7 +153,7 @@ def test_a_cancelled_job_ends_the_run_and_the_next_goes_on(project, finished_onc
     with start(project, profile, CUBE) as head:
         wait_for(lambda: waiting_processes(project))
         subprocess.run(["scancel", *queued(project, "running")], check=True)
-        text, _ = head.communicate(timeout=120)
+        text, _ = head.communicate(timeout=300)
     assert head.returncode == 1, text
     wait_for(lambda: not queued(project, "running,completing"))
     assert "CANCELLED" in one_node_slurm.finished_states(project.folder)
