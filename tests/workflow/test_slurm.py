@@ -1,6 +1,7 @@
 """The study through a real Slurm of one node: the same cube as locally, whatever happens to a job or to the run."""
 
 import contextlib
+import os
 import re
 import signal
 import subprocess
@@ -25,6 +26,8 @@ PROFILES = {
 
 @pytest.fixture(scope="module")
 def slurm():
+    if os.geteuid():
+        pytest.skip("a Slurm's daemons must belong to root")
     with one_node_slurm.one_node_slurm() as logs:
         yield logs
 
