@@ -16,14 +16,15 @@ STUDY_ARGS = $(if $(STUDY),--configfile config/config.yaml config/studies/$(STUD
 run: .venv/.done  ## build the environment, run the default study, write results/report.html (another: STUDY=finite_width)
 	$(BIN)/python workflow/run.py $(STUDY_ARGS) $(RUN_ARGS)
 
-# Tests beside each other take a thread each. There is one Slurm a machine: its file stays with one worker.
+# Tests beside each other take a thread each. There is one Slurm a machine: its file stays with one
+# worker, which mostly waits.
 test test-slow: export OMP_NUM_THREADS := 1
 test: .venv/.done-dev  ## build the same environment and run the tests
 	@echo "== running the tests (slow ones: make test-slow)"
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not slow" $(PYTEST_ARGS)
 
 test-slow: .venv/.done-dev  ## the tests that take minutes
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m slow $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -q -n 3 --dist loadfile -m slow $(PYTEST_ARGS)
 
 check: .venv/.done-dev  ## style: ruff, snakefmt, snakemake --lint
 	$(BIN)/ruff format --check .
