@@ -34,14 +34,22 @@ class StopAskedError(Exception):
     """A signal asked this process to end."""
 
 
-def run_snakemake(*arguments: str) -> int:
-    """Runs Snakemake; a signal that asks to end ends it and its workers.
+class DiskFullError(Exception):
+    """There is no room left where results are written: Snakemake would wait for ever for a record it cannot write."""
+
+
+def run_snakemake(*arguments: str, folder: Path = Path()) -> int:
+    """Runs Snakemake; a signal that asks to end, or a disk without room, ends it and its workers.
 
     Snakemake alone would wait for its running jobs, which may take hours. It is in a process group of its own, so that
     Ctrl-C reaches this process only.
 
+    Args:
+        *arguments: of Snakemake.
+        folder: where results are written.
+
     Returns:
-        Its exit status, or 128 and the number of the signal.
+        Its exit status, or 128 and the number of the signal; 1 if the disk is full.
     """
 
     def stop(number: int, _frame: object) -> None:
@@ -50,11 +58,17 @@ def run_snakemake(*arguments: str) -> int:
     child = subprocess.Popen([*SNAKEMAKE, *arguments], process_group=0)
     before = {number: signal.signal(number, stop) for number in STOPS}
     try:
-        return child.wait()
-    except StopAskedError as asked:
+        while True:
+            try:
+                return child.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                if _has_no_room(folder):
+                    raise DiskFullError from None
+    except (StopAskedError, DiskFullError) as asked:
         for number in STOPS:
             signal.signal(number, signal.SIG_IGN)
-        log.info("stopping (%s)", signal.Signals(asked.args[0]).name)
+        number = asked.args[0] if asked.args else None
+        log.info("stopping (%s)", signal.Signals(number).name if number else "the disk is full")
         below = psutil.Process(child.pid).children(recursive=True)
         child.send_signal(signal.SIGINT)
         for process in below:
@@ -64,10 +78,17 @@ def run_snakemake(*arguments: str) -> int:
             child.wait(timeout=60)
         except subprocess.TimeoutExpired:
             child.kill()
-        return 128 + asked.args[0]
+        return 128 + number if number else 1
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _has_no_room(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free < 2**20
+    except OSError:  # the folder is not there yet, or no more
+        return False
 
 
 def _is_worker(process: psutil.Process) -> bool:
@@ -188,7 +209,8 @@ def run_and_report(call: argparse.Namespace, study: list[str], passed_on: list[s
     given = any(word.startswith(("--cores", "-c", "--profile", "--jobs", "-j")) for word in passed_on)
     cores = [] if given else ["--cores", "all"]
     dry_run = ["--dry-run"] if call.dry_run else []
-    status = run_snakemake(*study, *cores, *dry_run, *passed_on)
+    results = (call.directory or Path.cwd()).resolve() / "results"
+    status = run_snakemake(*study, *cores, *dry_run, *passed_on, folder=results)
     if status > 128:
         log.error("stopped: finished work is kept, the same command goes on")
     elif status:
