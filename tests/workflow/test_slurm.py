@@ -96,11 +96,17 @@ def wait_for(condition, timeout=240):
 
 
 def waiting_processes(project):
-    return [
-        process
+    """The scripts of training jobs at work; the submission of one has its rule in its words as well."""
+    commands = [
+        " ".join(process.info["cmdline"] or [])
         for process in psutil.process_iter(["cwd", "cmdline"])
-        if process.info["cwd"] == str(project.folder) and "train_networks" in " ".join(process.info["cmdline"] or [])
+        if process.info["cwd"] == str(project.folder)
     ]
+    return [words for words in commands if ".snakemake/scripts/" in words and "train_networks.py" in words]
+
+
+def is_training(project):
+    return bool(waiting_processes(project)) and bool(queued(project, "running"))
 
 
 def assert_local_cube(project, finished_once, *cubes):
@@ -154,7 +160,7 @@ def start_with_minute(project):
 def test_a_cancelled_job_ends_the_run_and_the_next_goes_on(project, finished_once, profile):
     (project.folder / "wait").touch()
     with start(project, profile, CUBE) as head:
-        wait_for(lambda: waiting_processes(project))
+        wait_for(lambda: is_training(project))
         subprocess.run(["scancel", *queued(project, "running")], check=True)
         text, _ = head.communicate(timeout=300)
     assert head.returncode == 1, text
@@ -169,7 +175,7 @@ def test_a_cancelled_job_ends_the_run_and_the_next_goes_on(project, finished_onc
 def test_a_killed_head_leaves_jobs_that_the_next_run_cancels(project, finished_once, profile):
     (project.folder / "wait").touch()
     with start(project, profile) as head:
-        wait_for(lambda: len(waiting_processes(project)) and queued(project, "running"))
+        wait_for(lambda: is_training(project))
         kill(head)
     left = queued(project, "running,pending")
     assert left
