@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
+from orphans import live_snakemake
 from planned_jobs import planned_jobs
-from run import live_snakemake
 from study_of_call import DEFAULT, Call, call_of, module_digest
 
 from ntk_atlas.study.needed_units import STAGES, needed_units

@@ -42,6 +42,13 @@ class Project:
         assert not check or result.returncode == 0, text
         return text
 
+    def launch(self, *, stdout: int = subprocess.PIPE) -> subprocess.Popen:
+        """Starts `make run` on two cores, in a session of its own."""
+        return subprocess.Popen(
+            [sys.executable, "workflow/run.py", "--cores", "2"],
+            cwd=self.folder, stdout=stdout, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        )  # fmt: skip
+
     def plan(self, environment: Mapping[str, str] | None = None) -> Counter:
         """Jobs per rule that would run now."""
         text = self.snakemake("-n", "--quiet", "rules", environment=environment)

@@ -6,7 +6,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
@@ -14,7 +13,7 @@ import psutil
 import pytest
 import xarray as xr
 
-pytestmark = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.xdist_group("workflow")]
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 CUBES = ("results/one/cube.nc", "results/two/cube.nc")
 
 
@@ -38,13 +37,6 @@ def workers(folder):
     ]
 
 
-def start(project, stdout=subprocess.PIPE):
-    return subprocess.Popen(
-        [sys.executable, "workflow/run.py", "--cores", "2"],
-        cwd=project.folder, stdout=stdout, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-    )  # fmt: skip
-
-
 def kill_head_when(project, run, ready, timeout=240):
     """kill -9 of the launcher and of Snakemake, not of their workers, as soon as `ready()`."""
     deadline = time.monotonic() + timeout
@@ -62,7 +54,7 @@ def kill_head_when(project, run, ready, timeout=240):
 
 
 def test_a_killed_run_goes_on_where_it_was(finished_once, fresh):
-    run = start(fresh)
+    run = fresh.launch()
     kill_head_when(fresh, run, lambda: len(fresh.units()) >= 3)
     done = fresh.units()
     assert not (fresh.folder / "results/one/cube.nc").exists()
@@ -71,7 +63,7 @@ def test_a_killed_run_goes_on_where_it_was(finished_once, fresh):
     assert "make run" in plain
     assert "--unlock" in plain
 
-    again = start(fresh)
+    again = fresh.launch()
     output, _ = again.communicate(timeout=600)
     assert again.returncode == 0, output
     assert "unlocking the folder" in output
@@ -113,7 +105,7 @@ def test_ten_kills_at_random_moments_change_no_number(finished_once, fresh):
     moments = random.Random(20261128)
     kills, longest = 0, 12.0
     while kills < 10:
-        run = start(fresh, stdout=subprocess.DEVNULL)
+        run = fresh.launch(stdout=subprocess.DEVNULL)
         with contextlib.suppress(subprocess.TimeoutExpired):
             run.wait(timeout=moments.uniform(1.0, longest))
         if run.poll() is not None:  # it got to its end: everything anew, or there is nothing to kill
@@ -122,7 +114,7 @@ def test_ten_kills_at_random_moments_change_no_number(finished_once, fresh):
             continue
         kill_all(fresh, run, workers_too=kills % 2 == 0)
         kills += 1
-    again = start(fresh)
+    again = fresh.launch()
     output, _ = again.communicate(timeout=600)
     assert again.returncode == 0, output
     assert not workers(fresh.folder)
@@ -141,7 +133,7 @@ def test_a_second_run_in_the_same_folder_is_refused(fresh):
 
     with (fresh.folder / ".snakemake" / "ntk-atlas.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        output, _ = start(fresh).communicate(timeout=60)
+        output, _ = fresh.launch().communicate(timeout=60)
     assert "another run is under way" in output
 
 
@@ -168,7 +160,7 @@ def test_truncated_and_foreign_results_are_named_and_made_again(finished_once, f
         path.write_bytes(path.read_bytes()[:-10])
     row.write_text("not a result")
     before = finished.units()
-    output, _ = start(finished).communicate(timeout=600)
+    output, _ = finished.launch().communicate(timeout=600)
     for path in (results / "cube.nc", results / "scaling_laws.nc", row):
         assert f"{path} is damaged" in output
     assert output.count("is damaged") == 3

@@ -10,7 +10,7 @@ from study_changes import BASE, PREDICTORS, changed_config
 
 from ntk_atlas.study.effects import EFFECTS, MADE_OF, effect_of, rules_after
 
-pytestmark = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.xdist_group("effects")]
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 STUDY = copy.deepcopy(BASE) | {"claims": "config/claims/equivalence.yaml"}
 STUDY["experiments"]["one"]["dataset"] |= {"n_validation": 32, "n_test": 48, "seed": 100}

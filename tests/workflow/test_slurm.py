@@ -13,7 +13,7 @@ import psutil
 import pytest
 import xarray as xr
 
-pytestmark = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.xdist_group("slurm")]
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 CUBE = "results/two/cube.nc"
 SOON = ["--latency-wait", "10", "--seconds-between-status-checks", "1", "--retries", "0"]

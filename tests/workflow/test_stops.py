@@ -4,21 +4,13 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import psutil
 import pytest
 import xarray as xr
 
-pytestmark = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.xdist_group("workflow")]
-
-
-def start(project):
-    return subprocess.Popen(
-        [sys.executable, "workflow/run.py", "--cores", "2"],
-        cwd=project.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-    )  # fmt: skip
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 
 def processes_of(project):
@@ -35,7 +27,7 @@ def wait_for(condition, run, timeout=240):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_is_asked_to_end_ends_at_once(fresh, number):
-    run = start(fresh)
+    run = fresh.launch()
     wait_for(fresh.units, run)
     kept = fresh.units()
     run.send_signal(number)
@@ -61,7 +53,7 @@ def small_disk(fresh):
 
 def test_a_folder_that_cannot_be_written_ends_in_one_sentence(fresh, small_disk):
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    run = start(fresh)
+    run = fresh.launch()
     output, _ = run.communicate(timeout=60)
     assert run.returncode == 1
     (line,) = output.strip().splitlines()
@@ -69,7 +61,7 @@ def test_a_folder_that_cannot_be_written_ends_in_one_sentence(fresh, small_disk)
 
 
 def test_a_disk_that_fills_in_the_middle_ends_in_one_sentence_and_loses_nothing(finished_once, fresh, small_disk):
-    run = start(fresh)
+    run = fresh.launch()
     wait_for(fresh.units, run)
     filler = small_disk / "filler"
     with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
@@ -86,10 +78,10 @@ def test_a_disk_that_fills_in_the_middle_ends_in_one_sentence_and_loses_nothing(
         )
     )
     assert "No space left on device" in output
-    refused, _ = start(fresh).communicate(timeout=60)
+    refused, _ = fresh.launch().communicate(timeout=60)
     assert refused.strip() == f"== nothing was run: the disk of {small_disk} is full (0 MiB free): make room"
     filler.unlink()
-    again = start(fresh)
+    again = fresh.launch()
     output, _ = again.communicate(timeout=600)
     assert again.returncode == 0, output
     assert kept.items() <= fresh.units().items()

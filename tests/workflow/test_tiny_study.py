@@ -9,7 +9,7 @@ import yaml
 from conftest import REPOSITORY
 from workflow_micro import MICRO
 
-pytestmark = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.xdist_group("tiny")]
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 RESIDUAL_NETWORK = '''
 import torch

@@ -18,6 +18,7 @@ from ntk_atlas.cubes.scaling_schema import (
     LAW_VARIABLES,
     METRICS,
 )
+from ntk_atlas.cubes.schema import NO_CLASS
 from ntk_atlas.cubes.settings import experiment_settings
 from ntk_atlas.scaling_laws.comparison import compare_exponents
 from ntk_atlas.scaling_laws.fit import ScalingFit, fit_scaling_law
@@ -37,19 +38,17 @@ def fit_cube(cube: xr.Dataset, settings: ScalingSettings) -> xr.Dataset:
         (metric, predictor, depth, width, init_scale), and `LAW_ERRORS` over these and n_train. Data without classes
         have the MSE only, networks trained on cross-entropy the 0–1 error only.
     """
-    errors = [values for name, values in cube.data_vars.items() if str(name).startswith("test_error_")]
-    has = {
-        "mse": "config" not in cube.attrs or experiment_settings(cube).training.loss != "cross_entropy",
-        "error": any(bool(np.isfinite(values).any()) for values in errors),
-    }
+    training = experiment_settings(cube).training if "config" in cube.attrs else None
+    has_classes = bool((cube["probe_class"] != NO_CLASS).any())
+    has = {"mse": training is None or training.loss != "cross_entropy", "error": has_classes}
     metrics = [metric for metric in METRICS if has[metric]]
     fitted = [_fit_metric(cube, settings.model_copy(update={"metric": metric})) for metric in metrics]
-    laws = xr.concat(fitted, xr.Variable("metric", list(metrics), {"long_name": "test error that is fitted"}))
+    laws = xr.concat(fitted, xr.Variable("metric", metrics, {"long_name": "test error that is fitted"}))
     for variable in LAW_VARIABLES:
         laws[variable.name].attrs = variable.attributes()
     laws.attrs = {**settings.model_dump(), "title": "scaling laws of test error against n_train"}
     laws.attrs["stand_ins"] = cube.attrs.get("stand_ins", "")
-    laws.attrs["setting"] = training_text(experiment_settings(cube).training) if "config" in cube.attrs else ""
+    laws.attrs["setting"] = "" if training is None else training_text(training)
     return laws
 
 

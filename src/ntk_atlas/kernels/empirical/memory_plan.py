@@ -124,7 +124,8 @@ def plan_memory(
     workers = min(workers, available // (8 * pass_bytes)) or 1
     largest = min(sizes.largest_pass(workers), available // (4 * factor * workers))
     a_pass = min(_LARGEST_PASS, samples, max(1, largest // pass_bytes))
-    if workers > 1 and a_pass < samples:  # else one pass, with the threads of torch, costs less than threads of our own
+    # Where one pass takes all samples, the threads of torch do better than threads of our own.
+    if workers > 1 and a_pass < max(n1, n2 or 0):
         a_pass = min(a_pass, max(_SMALLEST_SHARE, math.ceil(samples / (2 * workers))))
     passes = factor * workers * a_pass * pass_bytes
     store = available - passes
