@@ -1,5 +1,6 @@
 """What the cube keeps of the probe kernels: drift, distance, alignment, spectrum."""
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,7 +12,7 @@ from ntk_atlas.kernels.measures import kernel_distance, relative_drift, spectrum
 
 BLOCK_ENTRIES = 2**22
 """Kernel entries measured at once: 32 MB in float64, whatever the number of networks."""
-_KERNEL_DIMS = ("seed", "epoch", "probe", "probe_2")
+_BLOCK_DIMS = ("n_train", "seed", "epoch", "probe", "probe_2")
 
 
 def row_measures(row: xr.Dataset, targets: np.ndarray) -> xr.Dataset:
@@ -32,7 +33,7 @@ def row_measures(row: xr.Dataset, targets: np.ndarray) -> xr.Dataset:
     modes = np.full((*shape, n_probe), np.nan, dtype=np.float32)
     y = torch.as_tensor(targets, dtype=torch.float64)
     for place, draw, block in kernel_blocks(kernels):
-        initial = block[:, :1]
+        initial = block[..., :1, :, :]
         drift[place] = relative_drift(block, initial).numpy()
         distance[place] = kernel_distance(block, initial).numpy()
         alignment[place] = target_alignment(block, y[draw]).numpy()
@@ -49,21 +50,28 @@ def row_measures(row: xr.Dataset, targets: np.ndarray) -> xr.Dataset:
 
 
 def kernel_blocks(kernels: xr.DataArray) -> Iterator[tuple[tuple, int, Tensor]]:
-    """Goes through the probe kernels of a row, some networks of one cell and draw at a time.
+    """Goes through the probe kernels of a row, as many networks of one draw at a time as `BLOCK_ENTRIES` lets.
 
     Args:
-        kernels: `(..., seed, epoch, probe, probe_2)`, with `draw` among the leading dimensions; it may be opened
-            lazily.
+        kernels: `(..., n_train, draw, seed, epoch, probe, probe_2)`; it may be opened lazily.
 
     Yields:
-        Index of the networks in the leading dimensions and `seed`, number of the draw, kernels `(S', E, P, P)` in
-        float64.
+        Index of the networks in the dimensions before `epoch`, number of the draw, kernels `(N', S', E, P, P)` in
+        float64, N' sizes of training set.
     """
-    leading = tuple(dim for dim in kernels.dims if dim not in _KERNEL_DIMS)
-    n_seeds = kernels.sizes["seed"]
-    step = max(1, BLOCK_ENTRIES // int(np.prod([kernels.sizes[dim] for dim in _KERNEL_DIMS[1:]])))
+    leading = tuple(dim for dim in kernels.dims if dim not in _BLOCK_DIMS)
+    n_sizes, n_seeds, *of_network = (kernels.sizes[dim] for dim in _BLOCK_DIMS)
+    n_networks = max(1, BLOCK_ENTRIES // int(np.prod(of_network)))
+    size_blocks = list(_slices(n_sizes, max(1, n_networks // n_seeds)))
+    seed_blocks = list(_slices(n_seeds, n_networks))
     for cell in np.ndindex(*(kernels.sizes[dim] for dim in leading)):
-        for start in range(0, n_seeds, step):
-            seeds = slice(start, min(start + step, n_seeds))
-            block = kernels.variable.isel(dict(zip(leading, cell, strict=True)) | {"seed": seeds})
-            yield (*cell, seeds), cell[leading.index("draw")], torch.as_tensor(block.values, dtype=torch.float64)
+        at = dict(zip(leading, cell, strict=True))
+        for sizes, seeds in itertools.product(size_blocks, seed_blocks):
+            chosen = at | {"n_train": sizes, "seed": seeds}
+            block = torch.as_tensor(kernels.variable.isel(chosen).values, dtype=torch.float64)
+            yield tuple(chosen[dim] for dim in kernels.dims[:-3]), at["draw"], block
+
+
+def _slices(size: int, step: int) -> Iterator[slice]:
+    for start in range(0, size, step):
+        yield slice(start, min(start + step, size))

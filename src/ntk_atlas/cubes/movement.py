@@ -47,20 +47,20 @@ def velocities(kernels: Tensor, epochs: np.ndarray) -> Tensor:
     """Distance to the checkpoint before over the epochs since, see `kernel_movement`.
 
     Args:
-        kernels: `(S, E, P, P)`; a checkpoint that a network does not have is NaN.
+        kernels: `(..., E, P, P)`; a checkpoint that a network does not have is NaN.
         epochs: `(E,)`, ascending.
 
     Returns:
-        `(S, E)`; NaN at the first checkpoint and where there is none.
+        `(..., E)`; NaN at the first checkpoint and where there is none.
     """
-    n_networks = len(kernels)
-    result = kernels.new_full(kernels.shape[:2], torch.nan)
-    latest, at = torch.zeros_like(kernels[:, 0]), kernels.new_full((n_networks,), torch.nan)
-    for j, epoch in enumerate(epochs):
-        there = torch.isfinite(kernels[:, j]).all(-1).all(-1)
+    result = kernels.new_full(kernels.shape[:-2], torch.nan)
+    latest = torch.zeros_like(kernels[..., 0, :, :])
+    at = kernels.new_full(latest.shape[:-2], torch.nan)
+    for kernel, velocity, epoch in zip(kernels.unbind(-3), result.unbind(-1), epochs, strict=True):
+        there = torch.isfinite(kernel).all(-1).all(-1)
         known = there & torch.isfinite(at)
-        result[known, j] = kernel_distance(latest[known], kernels[known, j]) / (float(epoch) - at[known])
-        latest[there], at[there] = kernels[there, j], float(epoch)
+        velocity[known] = kernel_distance(latest[known], kernel[known]) / (float(epoch) - at[known])
+        latest[there], at[there] = kernel[there], float(epoch)
     return result
 
 
