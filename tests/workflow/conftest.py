@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +42,13 @@ class Project:
         assert not check or result.returncode == 0, text
         return text
 
+    def ask(self, script: str, *options: str) -> str:
+        """What a script beside the workflow, such as `status`, prints."""
+        command = [sys.executable, f"workflow/{script}.py", *options]
+        run = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=300)
+        assert run.returncode == 0, run.stdout + run.stderr
+        return run.stdout
+
     def launch(self, *, stdout: int = subprocess.PIPE) -> subprocess.Popen:
         """Starts `make run` on two cores, in a session of its own."""
         return subprocess.Popen(
@@ -49,9 +56,9 @@ class Project:
             cwd=self.folder, stdout=stdout, stderr=subprocess.STDOUT, text=True, start_new_session=True,
         )  # fmt: skip
 
-    def plan(self, environment: Mapping[str, str] | None = None) -> Counter:
-        """Jobs per rule that would run now."""
-        text = self.snakemake("-n", "--quiet", "rules", environment=environment)
+    def plan(self, environment: Mapping[str, str] | None = None, targets: Iterable[str] = ()) -> Counter:
+        """Jobs per rule that would run now, for the whole study or for these files."""
+        text = self.snakemake("-n", "--quiet", "rules", "--", *targets, environment=environment)
         return Counter({rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", text, re.M) if rule != "total"})
 
     def units(self, stage: str = "networks") -> dict[str, int]:

@@ -1,19 +1,9 @@
 """`make status`, `make why` and `make clean-orphans`: what they say is what is."""
 
-import subprocess
-import sys
-
 import pandas as pd
 import pytest
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]  # they share a finished study
-
-
-def ask(project, script, *options):
-    command = [sys.executable, f"workflow/{script}.py", *options]
-    run = subprocess.run(command, cwd=project.folder, capture_output=True, text=True, timeout=300)
-    assert run.returncode == 0, run.stdout + run.stderr
-    return run.stdout
 
 
 def files(project):
@@ -23,31 +13,31 @@ def files(project):
 
 def test_status_counts_what_the_summary_counts_and_what_is_missing(finished):
     counted = pd.read_csv(finished.folder / "results/one/summary.csv").iloc[-1]
-    said = ask(finished, "status")
+    said = finished.ask("status")
     reached, spent = counted["reached target"], counted["budget spent"]
     expected = [f"{n} {word}" for n, word in ((reached, "converged"), (spent, "budget spent")) if n]
     assert f"one: 6 of 6 cells, 24 of 24 networks: {', '.join(expected)}; its cube is there" in said
     assert "all: 8 of 8 cells, 32 of 32 networks" in said
     unit = next(name for name in finished.units() if name.startswith("results/one"))
     (finished.folder / unit).unlink()
-    said = ask(finished, "status")
+    said = finished.ask("status")
     assert "one: 5 of 6 cells, 22 of 24 networks" in said
     assert "2 missing" in said
 
 
 def test_status_before_a_run_and_with_half_trained_networks(fresh):
-    assert "one: 0 of 6 cells, 0 of 24 networks: 24 missing; no cube yet" in ask(fresh, "status")
+    assert "one: 0 of 6 cells, 0 of 24 networks: 24 missing; no cube yet" in fresh.ask("status")
 
 
 def test_why_names_keys_modules_and_files(finished):
-    assert ask(finished, "why") == "nothing would run\n"
+    assert finished.ask("why") == "nothing would run\n"
     config = finished.config
     config["experiments"]["two"]["training"]["learning_rate"] = {"relative": 0.4}
     config["experiments"]["one"]["grid"]["width"] = [4, 6, 8]
     finished.config = config
     finished.edit("src/ntk_atlas/plotting/kernel_drift.py", "\nimport ", "\nEXTRA = 1\nimport ")
     (finished.folder / "results/one/summary.csv").unlink()
-    said = ask(finished, "why")
+    said = finished.ask("why")
     trained = (
         "two: train_networks, 1 job (depth-1_width-4_init_scale-2.0)\n    training.learning_rate.relative: 0.3 → 0.4"
     )
@@ -61,27 +51,27 @@ def test_why_names_keys_modules_and_files(finished):
 
 def test_why_names_the_module_that_was_edited(finished):
     finished.edit("src/ntk_atlas/plotting/kernel_drift.py", "\nimport ", "\nEXTRA = 1\nimport ")
-    assert "plot_figure, 1 job (kernel_drift)\n    code: plotting/kernel_drift.py" in ask(finished, "why")
+    assert "plot_figure, 1 job (kernel_drift)\n    code: plotting/kernel_drift.py" in finished.ask("why")
 
 
 @pytest.mark.slow
 def test_orphans_are_what_a_smaller_grid_leaves_and_nothing_else(finished):
     before = files(finished)
-    assert "no orphans" in ask(finished, "clean_orphans")
+    assert "no orphans" in finished.ask("clean_orphans")
     (finished.folder / "results/old").mkdir()
     (finished.folder / "results/old/cube.nc").write_text("")
     config = finished.config
     config["experiments"]["one"]["grid"] |= {"width": [4], "n_train": [8, 16, 32], "seeds": 1}
     finished.config = config
     finished.snakemake("--cores", "2", "--quiet", "all")
-    said = ask(finished, "clean_orphans")
+    said = finished.ask("clean_orphans")
     assert "nothing was removed" in said
     assert "results/old: 1 files" in said
     assert before <= files(finished)
-    ask(finished, "clean_orphans", "--yes")
+    finished.ask("clean_orphans", "--yes")
     gone = {str(file.relative_to(finished.folder)) for file in before - files(finished)}
     assert gone
     assert all("width-8" in name for name in gone), gone
     assert not (finished.folder / "results/old").exists()
     assert finished.plan() == {}
-    assert "no orphans" in ask(finished, "clean_orphans")
+    assert "no orphans" in finished.ask("clean_orphans")
