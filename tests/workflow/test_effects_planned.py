@@ -1,13 +1,19 @@
-"""The table of `config/README.md` held to the workflow: a key of each row is changed, a dry run says what runs."""
+"""The tables of `config/README.md` held to the workflow: a key of each row or the code of each rule is changed.
+
+A dry run says what runs.
+"""
 
 import copy
+import re
 import shutil
 
 import pytest
 import yaml
-from conftest import copy_repository
+from conftest import REPOSITORY, copy_repository
 from study_changes import BASE, PREDICTORS, changed_config
 
+from ntk_atlas.datasets.image_sets import CACHE
+from ntk_atlas.datasets.table_sets import FETCHED_SETS
 from ntk_atlas.study.effects import EFFECTS, MADE_OF, effect_of, rules_after
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
@@ -20,7 +26,7 @@ STUDY["experiments"]["one"]["training"] |= {
 }  # fmt: skip
 STUDY["experiments"]["one"]["dispersion"] |= {"n_networks": 100, "n_exact": 1000, "seed": 100}
 STUDY["experiments"]["one"]["kernel_variants"] |= {"n_networks": 4, "n_samples": 6, "seed": 100}
-STUDY["experiments"]["one"]["show"] = ["error_map", "dispersion", "output_variance"]
+STUDY["experiments"]["one"]["show"] = ["error_map", "scaling_exponents", "dispersion", "output_variance"]
 STUDY["figures"] = {"dpi": 50}
 
 
@@ -43,21 +49,26 @@ HALF_OF_THEM = dict.fromkeys(NETWORKS, 4)
 KERNELS = {"regress_infinite": 2, "regress_rivals": 2, "predict_output_variance": 2}
 WITHOUT_CUBE = {"judge_claims": 1, "plot_claims": 1, "join_claims": 1, "tabulate_costs": 1, "all": 1}
 EVERYTHING = joined(
-    3, prepare_dataset=1, sample_initial_kernels=1, assemble_dispersion=1, compare_variants=1, **NETWORKS, **KERNELS
+    4, prepare_dataset=1, sample_initial_kernels=1, assemble_dispersion=1, compare_variants=1, **NETWORKS, **KERNELS
 )
 CHANGES = {
     "experiments": ({"one": STUDY["experiments"]["one"], "two": STUDY["experiments"]["one"]}, EVERYTHING),
     "dataset.n_test": (50, {rule: n for rule, n in EVERYTHING.items() if rule != "sample_initial_kernels"}),
-    "grid.n_train": ([8, 16, 24, 32], joined(3, assemble_dispersion=1, **NETWORKS, **KERNELS)),
-    "grid.seeds": (9, joined(3, assemble_dispersion=1, **NETWORKS)),
+    "grid.n_train": ([8, 16, 24, 32], joined(4, assemble_dispersion=1, **NETWORKS, **KERNELS)),
+    "grid.draws": (3, joined(4, assemble_dispersion=1, **NETWORKS, **KERNELS)),
+    "grid.seeds": (9, joined(4, assemble_dispersion=1, **NETWORKS)),
+    "grid.depth": (
+        [1, 2, 3],
+        joined(4, assemble_dispersion=1, regress_infinite=2, predict_output_variance=2, **HALF_OF_THEM),
+    ),
     "grid.width": (
         [4, 8, 16],
-        joined(3, assemble_dispersion=1, regress_infinite=2, predict_output_variance=2, **HALF_OF_THEM),
+        joined(4, assemble_dispersion=1, regress_infinite=2, predict_output_variance=2, **HALF_OF_THEM),
     ),
     "grid.init_scale": (
         [1.0, 2.0, 3.0],
         joined(
-            3,
+            4,
             sample_initial_kernels=1,
             assemble_dispersion=1,
             compare_variants=1,
@@ -69,7 +80,7 @@ CHANGES = {
     "network.bias_variance": (
         0.2,
         joined(
-            3,
+            4,
             sample_initial_kernels=1,
             assemble_dispersion=1,
             compare_variants=1,
@@ -78,33 +89,83 @@ CHANGES = {
             **NETWORKS,
         ),
     ),
-    "training.learning_rate.relative": (0.4, joined(2, predict_output_variance=2, **NETWORKS)),
-    "training.selection": ("best_validation", joined(2, **NETWORKS)),
-    "training.seeds_per_unit": (4, joined(2, **NETWORKS)),
-    "regression.ridge_grid": ([0.01, 1.0], joined(2, regress_empirical=8, regress_infinite=2, regress_rivals=2)),
-    "regression.length_scales": ([1.0, 4.0], joined(2, regress_rivals=2)),
+    "training.learning_rate.relative": (0.4, joined(3, predict_output_variance=2, **NETWORKS)),
+    "training.selection": ("best_validation", joined(3, **NETWORKS)),
+    "training.seeds_per_unit": (4, joined(3, **NETWORKS)),
+    "regression.ridge_grid": ([0.01, 1.0], joined(3, regress_empirical=8, regress_infinite=2, regress_rivals=2)),
+    "regression.length_scales": ([1.0, 4.0], joined(3, regress_rivals=2)),
     "regression.predictors": (
         [*PREDICTORS, "linearized", "ntk_pretrained_8", "nngp", "matern_3_2"],
-        joined(2, linearize_networks=8, regress_empirical=8, regress_infinite=2, regress_rivals=1),
+        joined(3, linearize_networks=8, regress_empirical=8, regress_infinite=2, regress_rivals=1),
     ),
-    "regression.kernel_dtype": ("float32", joined(2, regress_empirical=8)),
-    "scaling.confidence": (0.9, joined(2)),
-    "movement.equal_loss": (0.4, joined(2)),
+    "regression.kernel_dtype": ("float32", joined(3, regress_empirical=8)),
+    "scaling.confidence": (0.9, joined(3)),
+    "movement.equal_loss": (0.4, joined(3)),
     "dispersion.n_networks": (
         200,
         {"sample_initial_kernels": 1, "assemble_dispersion": 1, "plot_figure": 1, **WITHOUT_CUBE},
     ),
     "output_variance.n_bootstrap": (200, {"assemble_output_variance": 1, "plot_figure": 1, **WITHOUT_CUBE}),
     "kernel_variants.n_networks": (5, {"compare_variants": 1, **WITHOUT_CUBE}),
-    "show": (["error_map", "dispersion", "output_variance", "kernel_drift"], {"plot_figure": 1, "all": 1}),
-    "figures.dpi": (60, {"plot_figure": 3, "plot_claims": 1, "compare_layer_changes": 1, "all": 1}),
-    "jobs.init_scales_per_job": (2, joined(2, **HALF_OF_THEM)),
-    "jobs.rivals_per_job": (2, without_variance(joined(1, regress_rivals=1))),
+    "show": ([*STUDY["experiments"]["one"]["show"], "kernel_drift"], {"plot_figure": 1, "all": 1}),
+    "figures.dpi": (60, {"plot_figure": 4, "plot_claims": 1, "compare_layer_changes": 1, "all": 1}),
+    "jobs.init_scales_per_job": (2, joined(3, **HALF_OF_THEM)),
+    "jobs.rivals_per_job": (2, without_variance(joined(2, regress_rivals=1))),
     "jobs.memory_limit_mb": (900, {}),
-    "claims": ("others.yaml", without_variance(joined(1, assemble_functions=0))),
+    "claims": ("others.yaml", without_variance(joined(2, assemble_functions=0))),
     "presets": ({"small": {}}, {}),
 }
 """Key → another value of it, and the jobs that a dry run then plans."""
+
+EDITS = {
+    "prepare_dataset": (
+        "src/ntk_atlas/datasets/read.py", joined(3, prepare_dataset=1, compare_variants=1, **NETWORKS, **KERNELS),
+    ),
+    "train_networks": ("src/ntk_atlas/training/train.py", joined(3, **NETWORKS)),
+    "linearize_networks": (  # no predictor of this study: the output variance alone is made of it
+        "src/ntk_atlas/stages/linearize_row.py",
+        {"linearize_networks": 8, "assemble_output_variance": 1, "plot_figure": 1, **WITHOUT_CUBE},
+    ),
+    "regress_empirical": (
+        "src/ntk_atlas/stages/regress_row.py", without_variance(joined(2, regress_empirical=8)),
+    ),
+    "regress_infinite": (
+        "src/ntk_atlas/stages/regress_infinite.py", without_variance(joined(2, regress_infinite=2)),
+    ),
+    "regress_rivals": ("src/ntk_atlas/kernels/stationary.py", without_variance(joined(2, regress_rivals=2))),
+    "compare_variants": ("src/ntk_atlas/stages/compare_variants.py", {"compare_variants": 1, **WITHOUT_CUBE}),
+    "predict_output_variance": (
+        "src/ntk_atlas/stages/predict_output_variance.py",
+        {"predict_output_variance": 2, "assemble_output_variance": 1, "plot_figure": 1, **WITHOUT_CUBE},
+    ),
+    "sample_initial_kernels": (
+        "src/ntk_atlas/dispersion/networks.py",
+        {"sample_initial_kernels": 1, "assemble_dispersion": 1, "plot_figure": 1, **WITHOUT_CUBE},
+    ),
+    "assemble_cube": ("src/ntk_atlas/cubes/assemble.py", without_variance(joined(2, assemble_functions=0))),
+    "assemble_functions": ("src/ntk_atlas/cubes/functions.py", {"assemble_functions": 1, **WITHOUT_CUBE}),
+    "assemble_dispersion": (
+        "src/ntk_atlas/cubes/dispersion.py", {"assemble_dispersion": 1, "plot_figure": 1, **WITHOUT_CUBE},
+    ),
+    "assemble_output_variance": (
+        "src/ntk_atlas/cubes/output_variance.py", {"assemble_output_variance": 1, "plot_figure": 1, **WITHOUT_CUBE},
+    ),
+    "fit_scaling_laws": (  # error maps are drawn by code that knows laws, too
+        "src/ntk_atlas/scaling_laws/fit.py", {"fit_scaling_laws": 1, "plot_figure": 2, "tabulate_costs": 1, "all": 1},
+    ),
+    "summarize_cube": ("src/ntk_atlas/cubes/summary.py", {"summarize_cube": 1, "all": 1}),
+    "plot_figure": ("src/ntk_atlas/plotting/error_map.py", {"plot_figure": 1, "all": 1}),
+    "judge_claims": (
+        "src/ntk_atlas/claims/judge.py", {"judge_claims": 1, "plot_claims": 1, "join_claims": 1, "all": 1},
+    ),
+    "plot_claims": ("src/ntk_atlas/plotting/claims.py", {"plot_claims": 1, "all": 1}),
+    "join_claims": ("workflow/scripts/join_claims.py", {"join_claims": 1, "all": 1}),
+    "compare_layer_changes": ("src/ntk_atlas/plotting/layer_changes.py", {"compare_layer_changes": 1, "all": 1}),
+    "tabulate_costs": ("workflow/scripts/tabulate_costs.py", {"tabulate_costs": 1, "all": 1}),
+}  # fmt: skip
+"""Rule → a file that its script needs (or the script) and those before it do not, and the jobs that its edit plans."""
+FETCHES = {f"fetch_{name}" for name in FETCHED_SETS}
+"""The rules that fetch data; this study has no such data."""
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +197,45 @@ def test_a_change_plans_the_jobs_of_its_row(everything, key):
     everything.config = STUDY
     assert planned == {rule: n for rule, n in jobs.items() if n}
     assert set(planned) - {"all"} == rules_after(effect_of(key).rules)
+
+
+def rules_with_a_script():
+    """The rules of the workflow that run code of ours, by what stands in its files."""
+    files = [REPOSITORY / "Snakefile", *(REPOSITORY / "workflow" / "rules").glob("*.smk")]
+    rules = [re.split(r"^ *rule (\w+):$", file.read_text(), flags=re.M)[1:] for file in files]
+    return {name for found in rules for name, body in zip(found[::2], found[1::2], strict=True) if "script:" in body}
+
+
+def test_the_code_of_every_rule_is_edited():
+    assert rules_with_a_script() == {*EDITS, *FETCHES}
+    assert set(MADE_OF) == set(EDITS)
+
+
+def planned_after_an_edit(project, file, targets=()):
+    """The jobs that a dry run plans as long as a file has a line of code more."""
+    path = project.folder / file
+    text = path.read_text()
+    project.edit(file, "\nfrom ", "\nEXTRA = 1\nfrom ")
+    planned = project.plan(targets=targets)
+    path.write_text(text)
+    return planned
+
+
+@pytest.mark.parametrize("rule", EDITS)
+def test_an_edit_plans_its_rule_and_what_is_made_of_it(everything, rule):
+    file, jobs = EDITS[rule]
+    planned = planned_after_an_edit(everything, file)
+    assert planned == {name: n for name, n in jobs.items() if n}
+    assert set(planned) - {"all"} <= rules_after([rule])
+
+
+def test_an_edit_in_what_fetches_data_fetches_again_and_only_that(everything):
+    files = [f"{CACHE}/{name}/{file.name}" for name, data in FETCHED_SETS.items() for file in data.files]
+    for file in files:  # as if fetched: a download is nothing for a test
+        (everything.folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (everything.folder / file).write_text("")
+    everything.snakemake("--touch", "--force", "--cores", "1", "--quiet", "all", "--", *files)
+    assert everything.plan(targets=files) == {}
+    planned = planned_after_an_edit(everything, "src/ntk_atlas/datasets/image_packages.py", files)
+    assert planned == dict.fromkeys(FETCHES, 1)
+    assert everything.plan() == {}
