@@ -7,19 +7,11 @@ import time
 import numpy as np
 import pytest
 import xarray as xr
+import yaml
 from conftest import copy_repository
-
-from ntk_atlas.study.effects import MADE_OF, rules_after
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]  # they share a finished study
 AFTER_CUBE = {"fit_scaling_laws": 1, "summarize_cube": 1, "plot_figure": 6, "tabulate_costs": 1, "all": 1}
-
-
-FULL_PLAN = {
-    "prepare_dataset", "train_networks", "regress_empirical", "regress_infinite", "regress_rivals", "assemble_cube",
-    "fit_scaling_laws", "summarize_cube", "plot_figure", "tabulate_costs",
-}  # fmt: skip
-"""Rules of this study."""
 
 
 def change(project, experiment, section, key, value):
@@ -48,6 +40,23 @@ def test_another_way_to_write_the_same_config_runs_nothing(finished, alter):
     assert finished.plan() == {}
 
 
+def test_the_text_of_the_config_may_change_where_its_contents_do_not(finished):
+    file = finished.folder / "config" / "config.yaml"
+    before = file.read_text()
+    text = "# A remark.\n\n\n" + before.replace("\n", "   # another\n", 1)
+    for old, new in (
+        ("source: digits\n", 'source: "digits"\n\n'),
+        ("seeds: 2\n", "seeds: 2  # few\n"),
+        ("  two:\n", "  'two':\n"),
+        ("dpi: 50\n", "dpi:\n    50\n"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    file.write_text(text)
+    assert text != before and finished.config == yaml.safe_load(before)
+    assert finished.plan() == {}
+
+
 def test_a_new_sample_count_trains_only_its_units(finished):
     before = finished.units()
     change(finished, "one", "grid", "n_train", [8, 16, 24, 32])
@@ -73,6 +82,27 @@ def test_a_new_width_trains_its_row_only(finished):
     new = set(finished.units()) - set(before)
     assert len(new) == 3 * 2
     assert all("width-6_" in name for name in new)
+
+
+def test_a_new_depth_and_a_new_draw_train_only_their_units(finished):
+    change(finished, "one", "grid", "depth", [1, 2])
+    assert finished.plan() == {
+        "train_networks": 2, "regress_empirical": 2, "regress_infinite": 1, "assemble_cube": 1, **AFTER_CUBE,
+    }  # fmt: skip
+    change(finished, "one", "grid", "draws", 3)
+    assert finished.plan() == {
+        "train_networks": 4, "regress_empirical": 4, "regress_infinite": 1,
+        "regress_rivals": 1, "assemble_cube": 1, **AFTER_CUBE,
+    }  # fmt: skip
+    before = finished.units()
+    rows = [f"results/one/networks/depth-{depth}_width-4_init_scale-2.0.nc" for depth in (1, 2)]  # one width will do
+    finished.snakemake("--cores", "2", "--quiet", "all", "--", *rows)
+    after = finished.units()
+    assert {name: after[name] for name in before} == before
+    new = set(after) - set(before)
+    assert sum("depth-2_" in name for name in new) == 3 * 3
+    assert sum("depth-1_" in name and "draw-2/" in name for name in new) == 3
+    assert len(new) == 3 * 3 + 3
 
 
 def test_a_new_seed_trains_only_that_seed(finished):
@@ -203,28 +233,6 @@ def test_comments_docstrings_and_touched_files_run_nothing(finished):
         for file in finished.folder.glob(pattern):
             os.utime(file, (stamp, stamp))
     assert finished.plan() == {}
-
-
-EDITS = {
-    "datasets/draws.py": "prepare_dataset",
-    "training/train.py": "train_networks",
-    "stages/regress_row.py": "regress_empirical",
-    "stages/regress_infinite.py": "regress_infinite",
-    "kernels/stationary.py": "regress_rivals",
-    "cubes/assemble.py": "assemble_cube",
-    "scaling_laws/fit.py": "fit_scaling_laws",
-    "cubes/summary.py": "summarize_cube",
-}
-
-
-@pytest.mark.parametrize("module", EDITS)
-def test_an_edit_of_a_stages_module_runs_that_stage_and_what_follows(finished, module):
-    finished.edit(f"src/ntk_atlas/{module}", "\nfrom ", "\nEXTRA = 1\nfrom ")
-    order = list(MADE_OF)
-    planned = finished.plan()
-    first = min(set(planned) & set(MADE_OF), key=order.index)
-    assert first == EDITS[module]
-    assert set(planned) - {"all"} == rules_after([first]) & set(FULL_PLAN)
 
 
 def test_predictors_in_another_order_join_the_cube_only(finished):
