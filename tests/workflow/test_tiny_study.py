@@ -3,11 +3,14 @@
 import copy
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 import yaml
 from conftest import REPOSITORY
-from workflow_micro import MICRO
+from workflow_micro import FIGURES, MICRO
+
+from ntk_atlas.status import Status
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
@@ -82,19 +85,48 @@ def test_a_network_of_ones_own_lands_in_the_cube(fresh):
     assert set(fresh.units()) - set(trained)
 
 
-def test_a_diverged_network_is_data_and_the_others_go_on(fresh):
+def test_failed_networks_are_data_up_to_a_share_of_them(fresh):
     config = copy.deepcopy(MICRO)
-    del config["experiments"]["two"]
-    config["experiments"]["one"]["training"]["learning_rate"] = {"relative": 40.0}
-    config["experiments"]["one"]["training"]["max_epochs"] = 60
-    config["experiments"]["one"]["training"]["checkpoints"] = {"epochs": [0, 60], "n_probe": 6}
+    one, two = config["experiments"]["one"], config["experiments"]["two"]
+    one["training"] |= {
+        "learning_rate": {"relative": 40.0}, "max_epochs": 60, "checkpoints": {"epochs": [0, 60], "n_probe": 6}
+    }  # fmt: skip
+    two["grid"]["n_train"] = [8]
+    fresh.config = config
+    fresh.snakemake("--cores", "2", "--quiet", "all", "--", "results/two/networks/depth-1_width-4_init_scale-2.0.nc")
+    two["grid"]["n_train"] = [8, 16]
+    two["training"]["max_seconds"] = 1e-6  # what is finished stays, of the others none gets beyond its first epoch
     fresh.config = config
     fresh.snakemake("--cores", "2", "--quiet", "all")
-    cube = xr.open_dataset(fresh.folder / "results/one/cube.nc").load()
-    assert bool((cube.status == 2).any())
-    assert bool(np.isfinite(cube.test_mse_laplace).all())
-    assert bool(np.isnan(cube.test_mse_network.where(cube.status == 2)).all())
-    assert "diverged" in (fresh.folder / "results/one/summary.csv").read_text()
+
+    diverging, slow = (xr.open_dataset(fresh.folder / f"results/{name}/cube.nc").load() for name in ("one", "two"))
+    diverged = diverging.status == int(Status.DIVERGED)
+    n_diverged = int(diverged.sum())
+    assert n_diverged > 0.1 * diverged.size
+    assert bool(np.isfinite(diverging.test_mse_laplace).all())
+    assert bool(np.isnan(diverging.test_mse_network.where(diverged)).all())
+    assert bool((slow.status.sel(n_train=16) == int(Status.TIMED_OUT)).all())
+    assert bool((slow.status.sel(n_train=8) == int(Status.BUDGET_SPENT)).all())
+    assert bool(np.isnan(slow.test_mse_network.sel(n_train=16)).all())
+    assert bool(np.isfinite(slow.test_mse_network.sel(n_train=8)).all())
+    counts = {name: pd.read_csv(fresh.folder / f"results/{name}/summary.csv").iloc[-1] for name in ("one", "two")}
+    assert (counts["one"]["diverged"], counts["two"]["timed out"]) == (n_diverged, 4)
+    for name, shown in (("one", FIGURES), ("two", FIGURES[2:])):
+        assert {file.stem for file in fresh.folder.glob(f"results/{name}/figures/*.png")} == set(shown)
+    said = fresh.ask("status").splitlines()
+    assert said[0].startswith("one: 6 of 6 cells, 24 of 24 networks: ")
+    assert said[0].endswith(f" {n_diverged} diverged; its cube is there")
+    assert said[1] == "two: 2 of 2 cells, 8 of 8 networks: 4 budget spent, 4 timed out; its cube is there"
+    assert said[2].endswith(f" {n_diverged} diverged, 4 timed out")
+
+    one["max_failed_share"] = two["max_failed_share"] = 0.1
+    fresh.config = config
+    text = fresh.snakemake("--cores", "2", "--keep-going", check=False)
+    allowed = "more than the 0.1 of them that max_failed_share allows"
+    assert f"{n_diverged} of 24 networks failed ({n_diverged} diverged), {allowed}" in text
+    assert f"4 of 8 networks failed (4 timed_out), {allowed}" in text
+    assert "Finished job" not in text
+    assert all("no cube yet" in line for line in fresh.ask("status").splitlines()[:2])
 
 
 def test_cross_entropy_networks_without_kernels_make_a_cube_and_a_report(fresh):
