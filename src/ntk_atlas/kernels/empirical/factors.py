@@ -28,6 +28,9 @@ from ntk_atlas.kernels.empirical.structure import NetworkStructure
 from ntk_atlas.kernels.errors import StructureChangedError
 from ntk_atlas.numerics import in_turn_or_at_once
 
+# Signals that go down a chain at a time: from layer to layer they stay in a core's cache.
+_CHAIN_BLOCK = 2**19
+
 
 @dataclass(frozen=True)
 class LayerFactors:
@@ -190,20 +193,32 @@ class _Pass:
     def _add_chain(self) -> None:
         capture, chain = self.capture, self.capture.structure.chain
         wanted = [layer.module in capture.factor_piece for layer in chain]
-        signals = capture.coefficients.unsqueeze(1)  # (S, n or 1, C, m)
+        coefficients = capture.coefficients.unsqueeze(1)  # (S, 1, C, m)
         if wanted[-1]:
-            self._place(chain[-1].module, signals.shape[2:], constant=True).copy_(signals)
-        for position in range(len(chain) - 2, wanted.index(True) - 1, -1):
-            module = chain[position].module
-            slope = slopes(self.record, chain[position + 1], self.record.edges[module], self.members).unsqueeze(2)
-            signals = signals_at_input(chain[position + 1], signals)
-            if module is capture.shortcut:
-                length = torch.linalg.vector_norm(signals, dim=2, keepdim=True)
-                torch.mul(slope, length, out=self._place(module, length.shape[2:]))
-            if module is not capture.shortcut and wanted[position]:
-                signals = torch.mul(signals, slope, out=self._place(module, signals.shape[2:]))
-            elif any(wanted[:position]):
-                signals = signals * slope if signals.shape[1] == 1 else signals.mul_(slope)
+            self._place(chain[-1].module, coefficients.shape[2:], constant=True).copy_(coefficients)
+        slope_of = {
+            position: slopes(self.record, chain[position + 1], self.record.edges[chain[position].module], self.members)
+            for position in range(len(chain) - 2, wanted.index(True) - 1, -1)
+        }
+        widest = max((slope.shape[-1] for slope in slope_of.values()), default=1)
+        step = max(1, _CHAIN_BLOCK // (self.members * coefficients.shape[2] * widest))
+        n = self.rows.stop - self.rows.start
+        for rows in (slice(start, min(start + step, n)) for start in range(0, n, step)):
+            signals = coefficients
+            for position, slope in slope_of.items():
+                signals = signals_at_input(chain[position + 1], signals)
+                needed = any(wanted[:position])
+                signals = self._add_chain_rows(chain[position].module, signals, slope[:, rows, None], rows, needed)
+
+    def _add_chain_rows(self, module: nn.Module, signals: Tensor, slope: Tensor, rows: slice, needed: bool) -> Tensor:
+        """Places the signals of one layer for some rows of this pass; returns them if those below `needed` them."""
+        capture = self.capture
+        if module is capture.shortcut:
+            length = torch.linalg.vector_norm(signals, dim=2, keepdim=True)
+            torch.mul(slope, length, out=self._place(module, length.shape[2:])[:, rows])
+        elif module in capture.factor_piece:
+            return torch.mul(signals, slope, out=self._place(module, signals.shape[2:])[:, rows])
+        return signals * slope if needed else signals
 
     def _place(self, module: nn.Module, shape: tuple[int, ...], *, constant: bool = False) -> Tensor:
         # Where the signals of this pass are kept, (S, n, C, m).
