@@ -4,7 +4,7 @@ A unit lies at `<folder>/<unit>/<digest>/seeds-<first>-<last>.npz`. The digest n
 on, so a unit found is a unit that is right; the file is written under a temporary name and renamed, so a unit
 found is whole. The store lies beside the outputs that Snakemake declares, and deletes, around it. Beside a unit that
 is not finished may lie `progress-seeds-….ckpt`, from which its work goes on, and `timed_out-seeds-…`, which says that
-it was stopped.
+it was stopped. Both go when all of their seeds are finished, whatever blocks they were finished in.
 """
 
 import hashlib
@@ -24,6 +24,10 @@ from ntk_atlas.labelled import filled
 log = logging.getLogger(__name__)
 
 Arrays = dict[str, np.ndarray]
+
+_SEEDS = r"seeds-(\d+(?:-\d+)*)"
+_NAMES = re.compile(rf"{_SEEDS}\.npz|progress-{_SEEDS}\.ckpt|timed_out-{_SEEDS}")
+"""Of a block, a state and a mark."""
 
 
 def unit_digest(*parts: object) -> str:
@@ -48,12 +52,11 @@ class UnitStore:
 
     def finished(self, unit: str, digest: str) -> dict[tuple[int, ...], Path]:
         """The finished blocks of a unit: seeds → file."""
-        files = sorted((self.folder / unit / digest).glob("seeds-*.npz"))
-        return {seeds: file for file in files if (seeds := seeds_of(file))}
+        return _blocks(self.folder / unit / digest)
 
     def done(self, unit: str, digest: str, seeds: Sequence[int]) -> tuple[int, ...]:
         """Those of `seeds` that a finished block has, by its name."""
-        there = {seed for block in self.finished(unit, digest) for seed in block}
+        there = finished_seeds(self.folder / unit / digest)
         return tuple(seed for seed in seeds if seed in there)
 
     def missing(self, unit: str, digest: str, seeds: Sequence[int], names: Sequence[str] = ()) -> tuple[int, ...]:
@@ -99,6 +102,27 @@ class UnitStore:
         states = (self.folder / unit / digest).glob("progress-seeds-*.ckpt")
         return tuple(sorted({seed for state in states for seed in seeds_of(state)}))
 
+    def remove_overtaken(self, unit: str, digest: str) -> None:
+        """Removes the states and marks of a unit of which every seed is finished.
+
+        Their blocks need not be those that are finished now: another `seeds_per_unit` cuts the seeds into others.
+        """
+        folder = self.folder / unit / digest
+        finished = finished_seeds(folder)
+        for file in (*folder.glob("progress-seeds-*.ckpt"), *folder.glob("timed_out-seeds-*")):
+            if seeds_of(file) and finished.issuperset(seeds_of(file)):
+                file.unlink(missing_ok=True)
+
+    def remove_temporaries(self) -> None:
+        """Removes what processes left below the folder that were killed while they wrote.
+
+        To be called by the one job that writes here, before it does: a row's units of a stage have no other, and the
+        launcher ends what a killed run left at work. A process that is at work all the same (its Snakemake was killed
+        and the folder unlocked by hand) at worst fails to rename its file.
+        """
+        for file in self.folder.rglob(".*.tmp"):
+            file.unlink(missing_ok=True)
+
     def save(self, unit: str, digest: str, seeds: Sequence[int], arrays: Mapping[str, np.ndarray]) -> Path:
         """Writes a finished block; arrays have the seeds on their first axis where they depend on the seed."""
         path = self.path(unit, digest, seeds)
@@ -112,8 +136,7 @@ class UnitStore:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-        for beside in (self.progress(unit, digest, seeds), self._mark(unit, digest, seeds)):
-            beside.unlink(missing_ok=True)
+        self.remove_overtaken(unit, digest)
         return path
 
     def load(
@@ -167,6 +190,15 @@ class UnitStore:
 
 
 def seeds_of(file: Path) -> tuple[int, ...]:
-    """The seeds in the name of a block; none in a name that no block has."""
-    match = re.fullmatch(r"(?:timed_out-|progress-)?seeds-(\d+(?:-\d+)*)(?:\.npz|\.ckpt)?", file.name)
-    return tuple(map(int, match[1].split("-"))) if match else ()
+    """The seeds in the name of a block, a state or a mark; none in any other name."""
+    match = _NAMES.fullmatch(file.name)
+    return tuple(map(int, match[match.lastindex].split("-"))) if match else ()
+
+
+def finished_seeds(folder: Path) -> set[int]:
+    """The seeds of all finished blocks in the folder of a unit, by their names."""
+    return {seed for block in _blocks(folder) for seed in block}
+
+
+def _blocks(folder: Path) -> dict[tuple[int, ...], Path]:
+    return {seeds: file for file in sorted(folder.glob("seeds-*.npz")) if (seeds := seeds_of(file))}

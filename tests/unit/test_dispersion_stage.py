@@ -66,6 +66,15 @@ def test_only_what_is_missing_is_sampled(tmp_path, calls):
     assert len(calls) == 4
 
 
+def test_what_a_kill_left_half_written_is_removed(tmp_path):
+    sampled(experiment(), tmp_path)
+    finished = {file for file in tmp_path.rglob("*") if file.is_file()}
+    for file in finished:
+        file.with_name(f".{file.name}.123.tmp").touch()
+    sampled(experiment(), tmp_path)
+    assert {file for file in tmp_path.rglob("*") if file.is_file()} == finished
+
+
 def test_as_many_networks_count_as_are_asked_for(tmp_path):
     result = sampled(experiment(), tmp_path)
     assert result["n_finite"].tolist() == [700, 700]

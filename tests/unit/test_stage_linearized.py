@@ -68,6 +68,15 @@ def test_classes_are_counted_as_for_networks(tmp_path):
     np.testing.assert_allclose(linearized["test_error_linearized"], network["selected_test_error"], atol=1e-12)
 
 
+def test_what_a_kill_left_half_written_is_removed(tmp_path):
+    both(experiment(), tmp_path)
+    finished = {file for file in (tmp_path / "linearized").rglob("*") if file.is_file()}
+    for file in finished:
+        file.with_name(f".{file.name}.123.tmp").touch()
+    both(experiment(), tmp_path)
+    assert {file for file in (tmp_path / "linearized").rglob("*") if file.is_file()} == finished
+
+
 def test_a_hidden_layer_tells_them_apart_unless_it_is_lazy(tmp_path):
     gaps = []
     for scale in (1.0, 1000.0):

@@ -76,6 +76,21 @@ def test_a_row_is_trained_once_and_later_only_what_is_new(tmp_path):
     assert training_digests(join_init_scales(spec, {2.0: more})) == {2.0: more_digests}
 
 
+def test_what_kills_left_is_removed_when_the_jobs_of_a_row_start_and_nothing_else(tmp_path):
+    settings = experiment()
+    regressed(settings, tmp_path)
+    finished = sorted(file for file in tmp_path.rglob("*") if file.is_file())
+    assert {file.parents[3].name for file in finished} == {"networks", "initial_ntk", "trained_ntk"}
+    for file in finished:
+        file.with_name(f".{file.name}.123.tmp").touch()
+        if file.parents[3].name == "networks":  # a kill between the writing of a block and the removal of its state
+            file.with_name(f"progress-{file.stem}.ckpt").touch()
+            file.with_name("progress-seeds-0-1-2.ckpt").touch()
+    under_way = {file for file in tmp_path.rglob("progress-seeds-0-1-2.ckpt")}
+    regressed(settings, tmp_path)
+    assert {file for file in tmp_path.rglob("*") if file.is_file()} == {*finished, *under_way}
+
+
 def test_grouping_of_seeds_changes_no_number_and_no_digest(tmp_path):
     together, _, digests, *_ = trained(experiment(), tmp_path / "together")
     alone, _, other, *_ = trained(experiment(seeds_per_unit=1), tmp_path / "alone")

@@ -1,11 +1,12 @@
 """The store keeps what is finished, and only that."""
 
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ntk_atlas.unit_store import UnitStore, unit_digest
+from ntk_atlas.unit_store import UnitStore, finished_seeds, seeds_of, unit_digest
 
 
 def block(seeds):
@@ -61,6 +62,65 @@ def test_a_half_written_temporary_file_is_not_a_unit(tmp_path):
     path = store.save("u", "d", (0,), block((0,)))
     path.rename(path.with_name(f".{path.name}.123.tmp"))
     assert store.missing("u", "d", (0,)) == (0,)
+
+
+def leave(store, *blocks):
+    """A state and a mark of each block, as a killed and then timed out training leaves them."""
+    for seeds in blocks:
+        store.mark_timed_out("u", "d", seeds)
+        store.progress("u", "d", seeds).write_bytes(b"state")
+
+
+def test_states_and_marks_go_when_all_of_their_seeds_are_finished_in_any_blocks(tmp_path):
+    store = UnitStore(tmp_path)
+    leave(store, (0, 1, 2, 3), (0, 1), (2,), (4, 5))
+    store.save("u", "d", (0, 1), block((0, 1)))
+    assert store.under_way("u", "d") == (0, 1, 2, 3, 4, 5)
+    assert not store.progress("u", "d", (0, 1)).exists()
+    assert store.timed_out("u", "d") == (2, 3, 4, 5)
+    store.save("u", "d", (2, 3), block((2, 3)))
+    left = {file.name for file in (tmp_path / "u" / "d").iterdir()}
+    assert left == {"seeds-0-1.npz", "seeds-2-3.npz", "progress-seeds-4-5.ckpt", "timed_out-seeds-4-5"}
+
+
+def test_states_and_marks_of_other_units_and_digests_stay(tmp_path):
+    store = UnitStore(tmp_path)
+    leave(store, (0,))
+    store.save("u", "other", (0,), block((0,)))
+    store.save("v", "d", (0,), block((0,)))
+    assert store.under_way("u", "d") == (0,)
+    assert store.timed_out("u", "d") == (0,)
+
+
+def test_only_temporaries_are_removed_as_temporaries(tmp_path):
+    store = UnitStore(tmp_path / "row")
+    leave(store, (2, 3))
+    folder = store.save("u", "d", (0, 1), block((0, 1))).parent
+    kept = set(folder.iterdir())
+    assert len(kept) == 3
+    beside = tmp_path / "another row" / ".seeds-0.npz.7.tmp"
+    beside.parent.mkdir()
+    for file in (folder / ".seeds-2-3.npz.123.tmp", folder / ".progress-seeds-2-3.ckpt.123.tmp", beside):
+        file.write_bytes(b"half")
+    store.remove_temporaries()
+    assert set(folder.iterdir()) == kept
+    assert beside.exists()
+    UnitStore(tmp_path / "nothing yet").remove_temporaries()
+
+
+@pytest.mark.parametrize("name", ["seeds-3-4.npz", "progress-seeds-3-4.ckpt", "timed_out-seeds-3-4"])
+def test_names_of_blocks_states_and_marks_have_seeds(name):
+    assert seeds_of(Path("folder", name)) == (3, 4)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["seeds-3", "seeds-3.ckpt", "progress-seeds-3.npz", "timed_out-seeds-3.npz", ".seeds-3.npz.123.tmp", "seeds-.npz"],
+)
+def test_other_names_have_none(name, tmp_path):
+    assert seeds_of(Path(name)) == ()
+    (tmp_path / name).touch()
+    assert finished_seeds(tmp_path) == set()
 
 
 def test_asking_for_what_was_removed_says_what_to_do(tmp_path):

@@ -48,6 +48,7 @@ def linearize_row(
     Returns:
         The digest of each unit; its arrays are `LINEARIZED_ARRAYS`, `epochs`, and `TEST_ARRAYS` if the spec asks.
     """
+    store.remove_temporaries()
     digests = spec.linearized_digests(training_digests, source)
     for unit, digest in digests.items():
         for block in seed_blocks(spec.seeds, spec.seeds_per_unit):

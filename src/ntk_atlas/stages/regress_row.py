@@ -101,6 +101,8 @@ def regress_row(
     Returns:
         The digests under which the results lie in `stores`.
     """
+    for store in (stores.initial, stores.trained, stores.pretrained, stores.epochs):  # networks are another job's
+        store.remove_temporaries()
     digests = spec.unit_digests(dataset_digest, source, training_digests)
     row = _Row(spec, dataset, stores, digests, training_digests)
     _initial(row)

@@ -30,6 +30,7 @@ def sample_initial_kernels(spec: DispersionSpec, store: UnitStore, source: str) 
     Returns:
         Estimates with intervals, and theory beside them, over (init_scale, parameters, correlation).
     """
+    store.remove_temporaries()
     digests = spec.unit_digests(source)
     chunks = range(-(-spec.n_networks // CHUNK))
     missing = {scale: set(store.missing(scale_name(scale), digests[scale], chunks)) for scale in spec.init_scale}

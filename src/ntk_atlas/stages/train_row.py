@@ -44,12 +44,14 @@ def train_row(
     Returns:
         The digest of each unit.
     """
+    store.remove_temporaries()
     todo, digests = [], spec.unit_digests(dataset_digest, source)
     for unit, digest in digests.items():
         for block in seed_blocks(spec.seeds, spec.seeds_per_unit):
             missing = store.missing(unit.name, digest, block, (*MEMBER_ARRAYS, "epochs", "weights"))
             if missing:
                 todo.append((unit, digest, missing))
+        store.remove_overtaken(unit.name, digest)  # of a kill between a block's writing and its state's removal
     log.info("row %s: %d blocks of networks to train, the others are finished", spec.row.name, len(todo))
     draws: dict[int, Draw] = {}
     for number, (unit, digest, seeds) in enumerate(todo, start=1):
