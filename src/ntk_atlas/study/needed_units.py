@@ -11,7 +11,7 @@ from ntk_atlas.study.cells import rows
 from ntk_atlas.study.dispersion_spec import architectures, dispersion_spec, parse_architecture, scale_name
 from ntk_atlas.study.jobs import empirical_spec, predictors, train_spec
 from ntk_atlas.study.linearized_specs import linearize_spec
-from ntk_atlas.unit_store import seeds_of
+from ntk_atlas.unit_store import finished_seeds, seeds_of
 
 STAGES = {
     "networks": "stages/train_row.py",
@@ -27,14 +27,29 @@ STAGES = {
 
 @dataclass(frozen=True)
 class NeededUnits:
-    """Folders of units, relative to the experiment's folder, each with how many seeds of it are wanted."""
+    """The units that an experiment needs.
 
+    Attributes:
+        folder: the experiment's folder.
+        seeds: folders of units, relative to it, each with how many seeds of it are wanted.
+    """
+
+    folder: Path
     seeds: dict[Path, int]
 
     def is_needed(self, file: Path) -> bool:
-        """Whether a file below `units`, its path relative to the experiment's folder, is wanted."""
-        wanted, block = self.seeds.get(file.parent, 0), seeds_of(file)
-        return wanted > 0 and (not block or min(block) < wanted)
+        """Whether a file below `units` is wanted.
+
+        Args:
+            file: its path, relative to the experiment's folder.
+
+        Returns:
+            Whether it is a block with a wanted seed, or a state or mark with one that no block has.
+        """
+        wanted = {seed for seed in seeds_of(file) if seed < self.seeds.get(file.parent, 0)}
+        if file.suffix == ".npz":
+            return bool(wanted)
+        return bool(wanted) and not wanted <= finished_seeds(self.folder / file.parent)
 
 
 def needed_units(experiment: ExperimentSettings, folder: Path, sources: dict[str, str]) -> NeededUnits | None:
@@ -56,7 +71,7 @@ def needed_units(experiment: ExperimentSettings, folder: Path, sources: dict[str
         spec = dispersion_spec(experiment, *parse_architecture(name))
         for scale, digest in spec.unit_digests(sources["initial_kernels"]).items():
             seeds[Path("units", "initial_kernels", name, scale_name(scale), digest)] = -(-spec.n_networks // CHUNK)
-    return NeededUnits(seeds)
+    return NeededUnits(folder, seeds)
 
 
 def _of_rows(experiment: ExperimentSettings, data: str, sources: dict[str, str]) -> Iterator[Path]:
