@@ -25,8 +25,21 @@ def test_status_counts_what_the_summary_counts_and_what_is_missing(finished):
     assert "2 missing" in said
 
 
-def test_status_before_a_run_and_with_half_trained_networks(fresh):
+def test_status_before_a_run(fresh):
     assert "one: 0 of 6 cells, 0 of 24 networks: 24 missing; no cube yet" in fresh.ask("status")
+
+
+def test_status_with_half_trained_networks(finished):
+    """Half trained is a network with a state, and neither a result nor the mark of its time limit."""
+    lost, there = (finished.folder / name for name in list(finished.units())[:2])
+    lost.unlink()
+    for seeds in ("0", "1", "2-3"):  # the last ones are of more seeds than these settings have
+        lost.with_name(f"progress-seeds-{seeds}.ckpt").touch()
+    lost.with_name("timed_out-seeds-1").touch()
+    there.with_name(f"progress-{there.stem}.ckpt").touch()
+    said = finished.ask("status")
+    assert "one: 5 of 6 cells, 23 of 24 networks" in said
+    assert "1 timed out, 1 missing (1 half trained); its cube is there" in said
 
 
 def test_why_names_keys_modules_and_files(finished):

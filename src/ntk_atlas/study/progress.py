@@ -94,7 +94,7 @@ def _of_row(spec: TrainSpec, units: Path, dataset_digest: str, source: str) -> P
         networks += here
         if here[Status.MISSING]:
             unfinished.add(unit.n_train)
-            under_way += len({*store.under_way(unit.name, digest)} & {*range(spec.seeds)})
+            under_way += sum(flags.get(seed) == Status.MISSING for seed in store.under_way(unit.name, digest))
     return Progress(len(spec.n_train), len(spec.n_train) - len(unfinished), networks, under_way)
 
 
