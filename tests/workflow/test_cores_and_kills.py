@@ -1,20 +1,27 @@
 """The same numbers on any number of cores, and after a kill in the middle."""
 
 import contextlib
+import copy
 import pathlib
 import random
+import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import numpy as np
 import psutil
 import pytest
 import xarray as xr
+from conftest import Project
+from workflow_micro import MICRO
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 CUBES = ("results/one/cube.nc", "results/two/cube.nc")
+LONG = 400
+"""Epochs of a training that is killed in the middle."""
 
 
 def assert_same_numbers(first, second):
@@ -90,6 +97,17 @@ def arrays(path):
         return {name: data[name].values for name in data.variables}
 
 
+def assert_same_results(first, second):
+    """The same files, with the same arrays in them, bit by bit."""
+    assert files(first) == files(second)
+    for path in sorted(files(first)):
+        if path.suffix in (".nc", ".npz"):
+            one, two = (arrays(project.folder / "results" / path) for project in (first, second))
+            assert one.keys() == two.keys(), path
+            for name in one:
+                np.testing.assert_array_equal(one[name], two[name], err_msg=f"{path}: {name}", strict=True)
+
+
 def kill_all(project, run, *, workers_too):
     """kill -9 of the launcher and of Snakemake, and perhaps of their workers in the same moment."""
     spared = set() if workers_too else {worker.pid for worker in workers(project.folder)}
@@ -118,13 +136,54 @@ def test_ten_kills_at_random_moments_change_no_number(finished_once, fresh):
     output, _ = again.communicate(timeout=600)
     assert again.returncode == 0, output
     assert not workers(fresh.folder)
-    assert files(fresh) == files(finished_once)
-    for path in sorted(files(fresh)):
-        if path.suffix in (".nc", ".npz"):
-            first, second = (arrays(project.folder / "results" / path) for project in (finished_once, fresh))
-            assert first.keys() == second.keys(), path
-            for name in first:
-                np.testing.assert_array_equal(first[name], second[name], err_msg=f"{path}: {name}")
+    assert_same_results(finished_once, fresh)
+
+
+def one_long_training():
+    """A study of a single block of networks, which trains with minibatches for some seconds."""
+    experiment = copy.deepcopy(MICRO["experiments"]["two"])
+    experiment["grid"] |= {"n_train": [32], "draws": 1}
+    experiment["training"] |= {
+        "batch_size": 4, "learning_rate": {"relative": 0.01}, "max_epochs": LONG,
+        "checkpoints": {"epochs": [0, LONG], "n_probe": 6},
+    }  # fmt: skip
+    experiment["show"] = []
+    return {"experiments": {"one": experiment}, "jobs": {"save_training_seconds": 0}}
+
+
+def test_a_training_killed_in_the_middle_goes_on_from_its_state(fresh):
+    fresh.config = one_long_training()
+    fresh.snakemake("--cores", "2", "--quiet", "all")
+    undisturbed = Project(fresh.folder.with_name("undisturbed"))
+    undisturbed.folder.mkdir()
+    (fresh.folder / "results").rename(undisturbed.folder / "results")
+
+    run = fresh.launch()
+    units = fresh.folder / "results/one/units/networks"
+    written, deadline = set(), time.monotonic() + 60
+    while len(written) < 3:  # the first state is that of the first epoch
+        written |= {(state, state.stat().st_mtime_ns) for state in units.rglob("progress-*.ckpt")}
+        assert run.poll() is None, run.stdout.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    kill_all(fresh, run, workers_too=True)
+    (state,) = {state for state, _ in written}
+    assert state.exists()
+    assert not fresh.units()
+    command = [sys.executable, "workflow/status.py"]
+    said = subprocess.run(command, cwd=fresh.folder, capture_output=True, text=True, timeout=60).stdout
+    assert said == "one: 0 of 1 cells, 0 of 2 networks: 2 missing (2 half trained); no cube yet\n"
+    state.with_name(f".{state.name}.123.tmp").write_bytes(b"as if it had been killed while it wrote")
+
+    again = fresh.launch()
+    output, _ = again.communicate(timeout=300)
+    assert again.returncode == 0, output
+    (log,) = (fresh.folder / "logs/one/train_networks").glob("*.log")
+    (epoch,) = re.findall(r"going on from epoch (\d+), reached in", log.read_text())
+    assert 1 < int(epoch) < LONG
+    assert "diverged" not in log.read_text()
+    assert not [path for path in files(fresh) if path.suffix in (".ckpt", ".tmp")]
+    assert_same_results(undisturbed, fresh)
 
 
 def test_a_second_run_in_the_same_folder_is_refused(fresh):
