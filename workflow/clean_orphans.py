@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
-from orphans import live_snakemake
+from folder_lock import locked
+from orphans import live_snakemake, queued_jobs
 from planned_jobs import planned_jobs
 from study_of_call import DEFAULT, Call, call_of, module_digest
 
@@ -26,12 +27,30 @@ RECORDS = "snakemake_records"
 
 
 def calls(given: Call) -> Iterator[Call]:
-    """Every config that may need results: the default one, the studies at all presets, and the call's own."""
-    yield Call(given.folder)
-    yield from (Call(given.folder, (DEFAULT, file)) for file in given.files if file != DEFAULT)
-    for study in sorted(Path("config/studies").glob("*.yaml")):
-        for preset in yaml.safe_load(study.read_text()).get("presets") or [None]:
-            yield Call(given.folder, (DEFAULT, str(study)), (f"preset={preset}",) if preset else ())
+    """Every config that may need results: the default one, the studies, the call's own files one by one and together.
+
+    Each at all of its presets, and as it stands.
+    """
+    yield given
+    studies = sorted(map(str, Path("config/studies").glob("*.yaml")))
+    for file in (DEFAULT, *studies, *given.files):
+        yield from _at_all_presets(Call(given.folder, tuple(dict.fromkeys((DEFAULT, file)))))
+    yield from _at_all_presets(Call(given.folder, tuple(dict.fromkeys((DEFAULT, *given.files)))))
+
+
+def _at_all_presets(call: Call) -> Iterator[Call]:
+    yield call
+    presets = (name for file in call.files for name in _contents(file).get("presets") or {})
+    yield from (Call(call.folder, call.files, (f"preset={name}",)) for name in dict.fromkeys(presets))
+
+
+def _contents(file: str) -> dict:
+    """A config file as it is written; without it nobody knows what it needs, and nothing may be removed."""
+    try:
+        contents = yaml.safe_load(Path(file).read_text())
+    except (OSError, yaml.YAMLError) as error:
+        sys.exit(f"nothing was removed: {file} cannot be read: {error}")
+    return contents if isinstance(contents, dict) else {}
 
 
 def needed_files(call: Call, sources: dict[str, str]) -> Iterator[Path]:
@@ -44,6 +63,14 @@ def needed_files(call: Call, sources: dict[str, str]) -> Iterator[Path]:
         yield from (file for file in units if needed is None or needed.is_needed(file.relative_to(folder)))
 
 
+def _experiments(contents: dict) -> Iterator[str]:
+    """Names of all experiments in a config file, those of its presets included."""
+    presets = contents.get("presets")
+    for part in (contents, *(presets.values() if isinstance(presets, dict) else ())):
+        experiments = part.get("experiments") if isinstance(part, dict) else None
+        yield from experiments if isinstance(experiments, dict) else ()
+
+
 def orphans(given: Call) -> list[Path]:
     """Files below `results/` that no config needs; reports, which lie in it directly, are left alone."""
     sources = {stage: module_digest(module) for stage, module in STAGES.items()}
@@ -54,8 +81,8 @@ def orphans(given: Call) -> list[Path]:
             if there & call.study().active().keys():
                 found.difference_update(needed_files(call, sources))
         except ConfigError as error:
-            named = yaml.safe_load(Path(call.files[-1]).read_text())["experiments"]
-            print(f"{call.files[-1]} is not valid here, so all results of its experiments are left alone: {error}")
+            named = {name for file in call.files[1:] or call.files for name in _experiments(_contents(file))}
+            print(f"{' '.join(call.files)} is not valid here, so all results of its experiments stay: {error}")
             found = {file for file in found if file.parts[1] not in named}
     return sorted(found)
 
@@ -64,8 +91,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--yes", action="store_true", help="do not ask")
     given, call = call_of(parser)
-    if running := live_snakemake(call.folder):
-        sys.exit(f"snakemake (process {running[0].pid}) is at work here: wait for it, or end it")
+    try:
+        with locked(call.folder):
+            clean(call, ask=not given.yes)
+    except BlockingIOError:
+        sys.exit("a run is under way here: wait for it, or end it")
+
+
+def clean(call: Call, *, ask: bool) -> None:
+    """Lists orphans, asks, removes them."""
+    check_idle(call.folder)
     files = orphans(call)
     groups, sizes = Counter(), Counter()
     for file in files:
@@ -78,15 +113,24 @@ def main() -> None:
     for place, number in sorted(groups.items()):
         print(f"{place}: {number} files, {sizes[place] / 2**20:.1f} MiB")
     print(f"in all {len(files)} files, {sum(sizes.values()) / 2**20:.1f} MiB, which no config needs")
-    if not given.yes and not _confirmed():
+    if ask and not _confirmed():
         print("nothing was removed")
         return
+    check_idle(call.folder)  # the question may have stood for hours
     for file in files:
         file.unlink()
     for folder in sorted((f for f in RESULTS.rglob("*") if f.is_dir()), reverse=True):
         if not any(folder.iterdir()):
             shutil.rmtree(folder)
     print("removed")
+
+
+def check_idle(folder: Path) -> None:
+    """Ends this process if a run is at work in the folder: it may be writing what looks like an orphan."""
+    if running := live_snakemake(folder):
+        sys.exit(f"snakemake (process {running[0].pid}) is at work here: wait for it, or end it")
+    if jobs := queued_jobs(folder):
+        sys.exit(f"{len(jobs)} job(s) of this folder are in the queue ({', '.join(jobs[:5])}): wait for them")
 
 
 def _confirmed() -> bool:

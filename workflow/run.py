@@ -7,11 +7,9 @@ units stay, and half trained ones their last state.
 """
 
 import argparse
-import fcntl
 import logging
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -19,83 +17,14 @@ import time
 from pathlib import Path
 from typing import TextIO
 
-import psutil
 from damaged import remove_damaged
+from folder_lock import locked
 from orphans import cancel_jobs, end_workers, live_snakemake, queued_jobs
+from snakemake_process import SNAKEMAKE, StopAskedError, StopSignals, run_snakemake
 
 log = logging.getLogger("ntk-atlas")
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LEAST_FREE_MB = 50
 """With less room on the disk no run starts, and a run that failed most likely failed for want of it."""
-SNAKEMAKE = [sys.executable, "-m", "snakemake"]
-
-
-class StopAskedError(Exception):
-    """A signal asked this process to end."""
-
-
-class DiskFullError(Exception):
-    """There is no room left where results are written: Snakemake would wait for ever for a record it cannot write."""
-
-
-def run_snakemake(*arguments: str, folder: Path = Path()) -> int:
-    """Runs Snakemake; a signal that asks to end, or a disk without room, ends it and its workers.
-
-    Snakemake alone would wait for its running jobs, which may take hours. It is in a process group of its own, so that
-    Ctrl-C reaches this process only.
-
-    Args:
-        *arguments: of Snakemake.
-        folder: where results are written.
-
-    Returns:
-        Its exit status, or 128 and the number of the signal; 1 if the disk is full.
-    """
-
-    def stop(number: int, _frame: object) -> None:
-        raise StopAskedError(number)
-
-    child = subprocess.Popen([*SNAKEMAKE, *arguments], process_group=0)
-    before = {number: signal.signal(number, stop) for number in STOPS}
-    try:
-        while True:
-            try:
-                return child.wait(timeout=5)
-            except subprocess.TimeoutExpired:
-                if _has_no_room(folder):
-                    raise DiskFullError from None
-    except (StopAskedError, DiskFullError) as asked:
-        for number in STOPS:
-            signal.signal(number, signal.SIG_IGN)
-        number = asked.args[0] if asked.args else None
-        log.info("stopping (%s)", signal.Signals(number).name if number else "the disk is full")
-        below = psutil.Process(child.pid).children(recursive=True)
-        child.send_signal(signal.SIGINT)
-        for process in below:
-            if _is_worker(process):
-                process.terminate()
-        try:
-            child.wait(timeout=60)
-        except subprocess.TimeoutExpired:
-            child.kill()
-        return 128 + number if number else 1
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _has_no_room(folder: Path) -> bool:
-    try:
-        return shutil.disk_usage(folder).free < 2**20
-    except OSError:  # the folder is not there yet, or no more
-        return False
-
-
-def _is_worker(process: psutil.Process) -> bool:
-    try:
-        return ".snakemake/scripts/" in " ".join(process.cmdline())
-    except psutil.NoSuchProcess:
-        return False
 
 
 def folder_problem(folder: Path) -> str | None:
@@ -120,7 +49,7 @@ def end_what_a_killed_run_left(folder: Path, lock: TextIO, *, force: bool) -> st
     Args:
         folder: of the results.
         lock: this launcher's lock file, which names the machine of the last run.
-        force: cancel jobs whatever machine they were submitted from: a run there may be alive, which cannot be seen.
+        force: go on whatever machine the last run was on: it may be alive there, which cannot be seen.
 
     Returns:
         What keeps a run from starting, in a sentence; None if nothing does.
@@ -134,6 +63,8 @@ def end_what_a_killed_run_left(folder: Path, lock: TextIO, *, force: bool) -> st
             f"{len(jobs)} job(s) of this folder are in the queue ({', '.join(jobs[:5])}), of a run on "
             f"{last or 'a machine that is not known'}: wait for it; if it is dead, add --cancel-queued"
         )
+    if is_locked(folder) and last not in ("", here) and not force:
+        return f"a run on {last} has locked {folder}: wait for it; if it is dead, add --cancel-queued"
     if jobs and not cancel_jobs(folder):
         return "jobs of a run before this one do not end: see `squeue --me`"
     if left := live_snakemake(folder, of_jobs=True):
@@ -144,10 +75,15 @@ def end_what_a_killed_run_left(folder: Path, lock: TextIO, *, force: bool) -> st
     return None
 
 
+def is_locked(folder: Path) -> bool:
+    """Whether Snakemake's lock is there, of a run that is alive or was killed."""
+    locks = folder / ".snakemake" / "locks"
+    return locks.is_dir() and any(locks.iterdir())
+
+
 def unlock(folder: Path, study: list[str]) -> None:
     """Removes Snakemake's lock if a killed run left one."""
-    locks = folder / ".snakemake" / "locks"
-    if locks.is_dir() and any(locks.iterdir()):
+    if is_locked(folder):
         log.info("unlocking the folder: the run before this one was killed")
         subprocess.run([*SNAKEMAKE, *study, "--unlock", "--quiet", "all"])
 
@@ -157,7 +93,7 @@ def arguments_of_the_call() -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--unlock-only", action="store_true", help="end orphans and unlock, run nothing")
     parser.add_argument(
-        "--cancel-queued", action="store_true", help="cancel jobs in the queue, wherever they came from"
+        "--cancel-queued", action="store_true", help="the last run is dead, wherever it was: cancel its jobs, unlock"
     )
     parser.add_argument("--report", default="results/report.html", help="where the report goes")
     parser.add_argument("--directory", "-d", type=Path, help="folder of the results")
@@ -171,59 +107,75 @@ def main() -> int:
     """Runs everything; returns the exit status."""
     call, passed_on = arguments_of_the_call()
     logging.basicConfig(level=logging.INFO, format="== %(message)s")
+    with StopSignals() as stops:
+        try:
+            return locked_run(call, passed_on, stops)
+        except StopAskedError as asked:
+            log.error("stopped: finished work is kept, the same command goes on")
+            return 128 + asked.args[0]
+
+
+def locked_run(call: argparse.Namespace, passed_on: list[str], stops: StopSignals) -> int:
+    """Runs everything unless another run is under way in the folder, or something is wrong with it."""
     folder = (call.directory or Path.cwd()).resolve()
-    study = ["--directory", str(call.directory)] if call.directory else []
-    study += ["--configfile", *call.configfile] if call.configfile else []
-    study += ["--config", *call.config] if call.config else []
-    problem = folder_problem(folder)
-    if problem:
+    if problem := folder_problem(folder):
         log.error("nothing was run: %s", problem)
         return 1
-    with (folder / ".snakemake" / "ntk-atlas.lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log.error("another run is under way in %s: wait for it, or end it", folder)
-            return 1
-        running = live_snakemake(folder)
-        if running:
-            log.error("snakemake (process %d) is at work in %s: wait for it, or end it", running[0].pid, folder)
-            return 1
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        problem = None if call.dry_run else end_what_a_killed_run_left(folder, lock, force=call.cancel_queued)
-        if problem:
-            log.error("nothing was run: %s", problem)
-            return 1
-        unlock(folder, study)
-        if call.unlock_only:
-            return 0
-        if not call.dry_run:
+    try:
+        with locked(folder) as lock:
+            if running := live_snakemake(folder):
+                log.error("snakemake (process %d) is at work in %s: wait for it, or end it", running[0].pid, folder)
+                return 1
+            os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+            study = ["--directory", str(call.directory)] if call.directory else []
+            study += ["--configfile", *call.configfile] if call.configfile else []
+            study += ["--config", *call.config] if call.config else []
+            if call.dry_run:
+                return run_study(call, study, ["--dry-run", "--nolock", *passed_on], stops, folder)
+            if problem := end_what_a_killed_run_left(folder, lock, force=call.cancel_queued):
+                log.error("nothing was run: %s", problem)
+                return 1
+            unlock(folder, study)
+            if call.unlock_only:
+                return 0
             remove_damaged(folder / "results")
-        return run_and_report(call, study, passed_on)
+            return run_study(call, study, passed_on, stops, folder) or write_report(call, study, stops, folder)
+    except BlockingIOError:
+        log.error("another run is under way in %s: wait for it, or end it", folder)
+        return 1
 
 
-def run_and_report(call: argparse.Namespace, study: list[str], passed_on: list[str]) -> int:
-    """Runs the study and writes its report; says where to look."""
+def run_study(
+    call: argparse.Namespace, study: list[str], passed_on: list[str], stops: StopSignals, folder: Path
+) -> int:
+    """Runs the study; returns the exit status."""
     start = time.monotonic()
     log.info("running the study (each job's progress is in logs/)")
     given = any(word.startswith(("--cores", "-c", "--profile", "--jobs", "-j")) for word in passed_on)
     cores = [] if given else ["--cores", "all"]
-    dry_run = ["--dry-run"] if call.dry_run else []
-    results = (call.directory or Path.cwd()).resolve() / "results"
-    status = run_snakemake(*study, *cores, *dry_run, *passed_on, folder=results)
-    if status > 128:
-        log.error("stopped: finished work is kept, the same command goes on")
-    elif status:
-        problem = folder_problem((call.directory or Path.cwd()).resolve())
-        why = f"{problem}, and run again" if problem else "see the messages above; run again to go on"
-        log.error("the study did not finish: %s; finished work is kept", why)
-    if status or call.dry_run:
-        return status
-    log.info("study finished in %.0f s; writing the report", time.monotonic() - start)
-    status = run_snakemake(*study, "--report", call.report, "--quiet", "rules")
+    status = run_snakemake(stops, *study, *cores, *passed_on, folder=folder / "results")
+    if status:
+        log.error("the study did not finish: %s; finished work is kept", reason(folder, "see the messages above"))
+    elif not call.dry_run:
+        log.info("study finished in %.0f s", time.monotonic() - start)
+    return status
+
+
+def write_report(call: argparse.Namespace, study: list[str], stops: StopSignals, folder: Path) -> int:
+    """Writes the report and says where to look; returns the exit status."""
+    log.info("writing the report")
+    status = run_snakemake(stops, *study, "--report", call.report, "--quiet", "rules", folder=folder / "results")
     if status == 0:
         log.info("done: open %s in a browser; cubes are results/<experiment>/cube.nc", call.report)
+    else:
+        log.error("the report was not written: %s; results are complete", reason(folder, "see the messages above"))
     return status
+
+
+def reason(folder: Path, otherwise: str) -> str:
+    """Why Snakemake failed and what to do: the disk, or what it said itself."""
+    problem = folder_problem(folder)
+    return f"{problem}, and run again" if problem else f"{otherwise}; run again to go on"
 
 
 if __name__ == "__main__":

@@ -56,11 +56,11 @@ def test_the_environment_file_pins_what_the_lock_pins():
     assert not [line for line in lock if line.startswith(("nvidia", "cuda", "triton"))]
 
 
-def test_every_rule_names_the_environment_a_log_and_its_source():
+def test_every_rule_names_its_environment_log_source_and_resources():
     for file in (REPOSITORY / "workflow" / "rules").glob("*.smk"):
         rules = file.read_text().split("\nrule ")[1:]
         for rule in rules:
-            for directive in ("conda:", "log:", "source=", "message:"):
+            for directive in ("conda:", "log:", "source=", "message:", "mem_mb=growing(", "runtime=growing("):
                 assert directive in rule, f"{file.name}: {rule.split(':')[0]} has no {directive}"
 
 

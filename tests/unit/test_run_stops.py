@@ -1,5 +1,6 @@
 """`make run` asked to end: Snakemake and its workers end at once; a folder that cannot be written is named first."""
 
+import os
 import shutil
 import signal
 import socket
@@ -15,19 +16,26 @@ import pytest
 WORKFLOW = Path(__file__).parents[2] / "workflow"
 WORKER = "import time; time.sleep(600)"
 SNAKEMAKE = f"""
-import signal, subprocess, sys
+import os, signal, subprocess, sys
+if os.environ["PHASE"] == "report" and "--report" not in sys.argv:
+    sys.exit(0)
 worker = subprocess.Popen([sys.executable, "-c", {WORKER!r}, "x/.snakemake/scripts/worker.py"])
 open("started", "w").write(str(worker.pid))
 signal.signal(signal.SIGINT, lambda *_: None)
 sys.exit(1 if worker.wait() else 0)
 """
-"""What Snakemake does with a job under way: asked to end, it waits for it."""
+"""What Snakemake does with a job under way, of the study or the report: asked to end, it waits for it."""
 LAUNCHER = f"""
-import sys
+import os, sys, time
 sys.path.insert(0, {str(WORKFLOW)!r})
-import run
-run.SNAKEMAKE = [sys.executable, "-c", {SNAKEMAKE!r}]
-sys.exit(run.run_snakemake())
+import run, snakemake_process
+snakemake_process.SNAKEMAKE = [sys.executable, "snakemake.py"]
+def wait_for_jobs(*_, **__):
+    open("started", "w").write(str(os.getpid()))
+    time.sleep(600)
+if os.environ["PHASE"] == "before":
+    run.end_what_a_killed_run_left = wait_for_jobs
+sys.exit(run.main())
 """
 
 
@@ -40,9 +48,18 @@ def launcher(monkeypatch):
     del sys.modules["run"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_ends_snakemake_and_its_workers(tmp_path, number):
-    process = subprocess.Popen([sys.executable, "-c", LAUNCHER], cwd=tmp_path, start_new_session=True)
+@pytest.mark.parametrize(
+    ("number", "phase"),
+    [(n, "study") for n in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
+    + [(signal.SIGINT, "report"), (signal.SIGTERM, "before")],
+)
+def test_a_signal_ends_snakemake_and_its_workers_in_one_sentence(tmp_path, number, phase):
+    (tmp_path / "snakemake.py").write_text(SNAKEMAKE)
+    (tmp_path / "launcher.py").write_text(LAUNCHER)
+    process = subprocess.Popen(
+        [sys.executable, "launcher.py"], cwd=tmp_path, env={**os.environ, "PHASE": phase},
+        start_new_session=True, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
     started = tmp_path / "started"
     deadline = time.monotonic() + 120
     while not (started.is_file() and started.read_text()):
@@ -51,8 +68,55 @@ def test_a_signal_ends_snakemake_and_its_workers(tmp_path, number):
         time.sleep(0.05)
     worker = int(started.read_text())
     process.send_signal(number)
-    assert process.wait(timeout=120) == 128 + number
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 128 + number
+    assert said.splitlines()[-1] == "== stopped: finished work is kept, the same command goes on"
+    assert "Traceback" not in said
     assert not psutil.pid_exists(worker) or psutil.Process(worker).status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_signal_that_comes_as_snakemake_starts_ends_it(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(WORKFLOW))
+    import snakemake_process as launcher
+
+    monkeypatch.setattr(launcher, "SNAKEMAKE", [sys.executable, "-c", "import time; time.sleep(600)"])
+    start, children = subprocess.Popen, []
+
+    def start_and_signal(*arguments, **options):
+        children.append(start(*arguments, **options))
+        signal.raise_signal(signal.SIGTERM)
+        return children[0]
+
+    monkeypatch.setattr(launcher.subprocess, "Popen", start_and_signal)
+    with launcher.StopSignals() as stops, pytest.raises(launcher.StopAskedError):
+        launcher.run_snakemake(stops, folder=tmp_path)
+    assert children[0].poll() is not None
+
+
+def test_a_dry_run_leaves_the_lock_of_a_killed_run(launcher, tmp_path, monkeypatch):
+    lock = tmp_path / ".snakemake" / "locks" / "0.input.lock"
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    asked = []
+    monkeypatch.setattr(launcher, "run_snakemake", lambda stops, *arguments, folder: asked.append(arguments) or 0)
+    monkeypatch.setattr(sys, "argv", ["run.py", "--directory", str(tmp_path), "-n"])
+    assert launcher.main() == 0
+    assert "--dry-run" in asked[0] and len(asked) == 1
+    assert lock.is_file()
+
+
+def test_the_lock_of_a_run_on_another_machine_stays_unasked(launcher, tmp_path, monkeypatch):
+    monkeypatch.setattr(launcher, "queued_jobs", lambda folder: [])
+    locks = tmp_path / ".snakemake" / "locks"
+    locks.mkdir(parents=True)
+    (locks / "0.input.lock").touch()
+    path = tmp_path / "lock"
+    path.write_text("another-machine")
+    with path.open("a+") as lock:
+        said = launcher.end_what_a_killed_run_left(tmp_path, lock, force=False)
+        assert said.startswith(f"a run on another-machine has locked {tmp_path}: ")
+        assert launcher.end_what_a_killed_run_left(tmp_path, lock, force=True) is None
+        assert launcher.end_what_a_killed_run_left(tmp_path, lock, force=False) is None  # of this machine now
 
 
 def test_a_folder_that_can_be_written_is_no_problem(launcher, tmp_path):
@@ -137,4 +201,27 @@ def test_files_that_are_not_whole_are_removed_and_no_others(tmp_path, monkeypatc
     removed = damaged.remove_damaged(tmp_path)
     assert [path.stem for path in removed] == ["empty", "foreign", "short"]
     assert {path.name for path in folder.iterdir()} == {"whole.nc", "other.npz"}
+
+
+def test_figures_and_tables_that_are_not_whole_are_removed_too(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(WORKFLOW))
+    import damaged
+    import matplotlib.pyplot as plt
+    import pandas as pd
+
+    folder = tmp_path / "one"
+    folder.mkdir()
+    figure = plt.figure()
+    for name in ("whole", "short"):
+        figure.savefig(folder / f"{name}.svg")
+        figure.savefig(folder / f"{name}.png")
+        table = pd.DataFrame({"text": ["a, b", 'c "d"\ne'], "number": [1.0, float("nan")]})
+        table.to_csv(folder / f"{name}.csv", index=False)
+    plt.close(figure)
+    pd.DataFrame({"text": []}).to_csv(tmp_path / "claims.csv", index=False)
+    for kind, cut in (("svg", 5), ("png", 5), ("csv", 2)):
+        short = folder / f"short.{kind}"
+        short.write_bytes(short.read_bytes()[:-cut])
+    assert [path.name for path in damaged.remove_damaged(tmp_path)] == ["short.csv", "short.png", "short.svg"]
+    assert len(list(folder.iterdir())) == 3 and (tmp_path / "claims.csv").is_file()
     assert damaged.remove_damaged(tmp_path / "nowhere") == []

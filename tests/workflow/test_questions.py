@@ -1,5 +1,9 @@
 """`make status`, `make why` and `make clean-orphans`: what they say is what is."""
 
+import fcntl
+import subprocess
+import sys
+
 import pandas as pd
 import pytest
 
@@ -88,3 +92,41 @@ def test_orphans_are_what_a_smaller_grid_leaves_and_nothing_else(finished):
     assert not (finished.folder / "results/old").exists()
     assert finished.plan() == {}
     assert "no orphans" in finished.ask("clean_orphans")
+
+
+@pytest.mark.slow
+def test_no_orphans_in_what_overlays_need_together_or_at_a_preset(finished):
+    """One overlay sets a width, the other a size, only both together need the cell; a preset needs another."""
+    texts = {
+        "width.yaml": "experiments: {one: {grid: {width: [12]}}}",
+        "size.yaml": "experiments: {one: {grid: {n_train: [12]}}}",
+        "large.yaml": "presets: {large: {experiments: {one: {grid: {width: [10]}}}}}",
+    }
+    for name, text in texts.items():
+        (finished.folder / name).write_text(text)
+    base = "config/config.yaml"
+    both, large = (base, "width.yaml", "size.yaml"), (base, "large.yaml", "--config", "preset=large")
+    run = ("--cores", "2", "--quiet", "all", "--configfile")
+    finished.snakemake(*run, *both, "--", "results/one/networks/depth-1_width-12_init_scale-2.0.nc")
+    finished.snakemake(*run, *large, "--", "results/one/networks/depth-1_width-10_init_scale-2.0.nc")
+    everything = ("--configfile", *both, "large.yaml")
+    assert "no orphans" in finished.ask("clean_orphans", *everything)
+    said = finished.ask("clean_orphans", "--configfile", base, "width.yaml", "size.yaml")
+    assert "width-10" in said
+    assert "width-12" not in said
+    (finished.folder / "width.yaml").write_text("experiments: {one: [")
+    command = [sys.executable, "workflow/clean_orphans.py", "--yes", *everything]
+    broken = subprocess.run(command, cwd=finished.folder, capture_output=True, text=True, timeout=300)
+    assert broken.returncode == 1
+    assert broken.stderr.startswith("nothing was removed: width.yaml cannot be read")
+
+
+def test_nothing_is_removed_while_a_run_is_under_way(fresh):
+    lock = fresh.folder / ".snakemake/ntk-atlas.lock"
+    lock.parent.mkdir(exist_ok=True)
+    with lock.open("a+") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        command = [sys.executable, "workflow/clean_orphans.py", "--yes"]
+        refused = subprocess.run(command, cwd=fresh.folder, capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 1
+    assert refused.stderr == "a run is under way here: wait for it, or end it\n"

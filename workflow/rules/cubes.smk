@@ -44,7 +44,8 @@ rule assemble_functions:
         CONDA
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         spec=spec(cube_spec),
         source=source("assemble_functions.py"),

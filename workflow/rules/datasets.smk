@@ -80,7 +80,8 @@ rule fetch_california:
         CONDA
     threads: 1
     resources:
-        mem_mb=500,
+        mem_mb=growing(500),
+        runtime=growing(10),
     params:
         images="california",
         source=source("fetch_images.py"),
