@@ -64,8 +64,8 @@ def seconds_of_jobs(folder: Path) -> dict[str, list[float]]:
     return found
 
 
-def main() -> None:
-    """Runs the sweep on two cores and prints the share, by rule and in all."""
+def main() -> int:
+    """Runs the sweep on two cores and prints the share, by rule and in all; 1 if it is above the bar."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--cells", type=int, default=1000)
     parser.add_argument("--init-scales-per-job", type=int, default=10)
@@ -87,11 +87,13 @@ def main() -> None:
     for rule, seconds in jobs.items():
         spent[rule], total[rule] = len(seconds) * starts[rule], sum(seconds)
         print(f"{rule}: {len(seconds)} jobs, {total[rule]:.1f} s, a start takes {starts[rule]:.1f} s")
+    share = spent.total() / total.total()
     print(
         f"{options.cells} cells in {whole.seconds:.0f} s: {spent.total():.0f} of {total.total():.0f} s of all jobs are "
-        f"starts, {spent.total() / total.total():.1%} (bar {BAR:.0%})"
+        f"starts, {share:.1%} (bar {BAR:.0%})"
     )
+    return 1 if share > BAR else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -129,8 +129,8 @@ def with_all_rows(folder: Path, n_widths: int) -> None:
             shutil.copy(results / kind / f"{first}.nc", results / kind / f"{name}.nc")
 
 
-def main() -> None:
-    """Prints a line a measurement, and the growth from the smallest grid to the largest."""
+def main() -> int:
+    """Prints a line a measurement, and the growth from the smallest grid to the largest; 1 if a bar is not met."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--cells", type=int, nargs="+", default=[1000, 10_000], help="multiples of 500")
     counts = parser.parse_args().cells
@@ -148,9 +148,10 @@ def main() -> None:
             jobs = next(line.split()[-1] for line in text.splitlines() if line.startswith("total"))
         for what, cost in (("dry run", plan), ("assembly", assembly)):
             costs[what].append(cost)
-            note = f"{jobs} jobs" if what == "dry run" else f"a cube of {size:.0f} MiB"
+            note = f"{jobs} jobs" if what == "dry run" else f"a cube of {size:.1f} MiB"
             print(
-                f"{cells:6} cells, {what:8}: {cost.seconds:6.1f} s, {cost.cpu:6.1f} s CPU, {cost.mib:5.0f} MiB; {note}"
+                f"{cells:6} cells, {what:8}: {cost.seconds:6.1f} s, {cost.cpu:6.1f} s CPU, {cost.mib:5.0f} MiB; {note}",
+                flush=True,
             )
     for what, (first, *_, last) in ((what, made) for what, made in costs.items() if len(made) > 1):
         seconds, mib = BARS[what]
@@ -158,7 +159,12 @@ def main() -> None:
             f"{what}: {counts[-1] / counts[0]:.3g} times the cells take {last.cpu / first.cpu:.2f} times the CPU time; "
             f"bars for 10,000 cells: {seconds:.0f} s, {mib} MiB"
         )
+    missed = [
+        what for what, made in costs.items() if any(c.seconds > BARS[what][0] or c.mib > BARS[what][1] for c in made)
+    ]
+    print(f"above the bar: {', '.join(missed)}" if missed else "within the bars")
+    return 1 if missed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -186,3 +186,12 @@ def test_rows_against_the_peers_say_what_is_missing(tmp_path):
     run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 1
     assert "make benchmark" in run.stderr
+
+
+@pytest.mark.slow
+def test_grids_of_cells_are_planned_and_assembled_within_the_bars():
+    run = subprocess.run([sys.executable, BENCHMARKS / "scale.py", "--cells", "500"], capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "   500 cells, dry run :" in run.stdout
+    assert "   500 cells, assembly:" in run.stdout
+    assert run.stdout.endswith("within the bars\n")
