@@ -46,8 +46,9 @@ class ExperimentSettings(Settings):
     output_variance: OutputVarianceSettings | None = None
     """Variance of outputs over initializations, predicted and measured; none by default."""
     max_failed_share: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
-    """Share of networks that may fail (diverge, be timed out or missing) before the cube is not assembled; with the
-    default a cube is made of whatever there is."""
+    """Share of networks that may fail (diverge, be timed out) before the cube is not assembled; with the default it is
+    made of whatever there is. An error in a job, such as one that your network's code raises, is no failure in this
+    sense: the run ends, and goes on from there when it is mended."""
     kernel_variants: KernelVariantsSettings | None = None
     """Untrained networks beside each variant of the NTK; none by default."""
     show: tuple[FigureName, ...] | None = None

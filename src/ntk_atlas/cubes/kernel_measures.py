@@ -53,7 +53,7 @@ def kernel_blocks(kernels: xr.DataArray) -> Iterator[tuple[tuple, int, Tensor]]:
     """Goes through the probe kernels of a row, as many networks of one draw at a time as `BLOCK_ENTRIES` lets.
 
     Args:
-        kernels: `(..., n_train, draw, seed, epoch, probe, probe_2)`; it may be opened lazily.
+        kernels: `(..., n_train, draw, seed, epoch, probe, probe_2)`.
 
     Yields:
         Index of the networks in the dimensions before `epoch`, number of the draw, kernels `(N', S', E, P, P)` in

@@ -17,8 +17,7 @@ def kernel_movement(row: xr.Dataset, labels: np.ndarray | None) -> xr.Dataset:
     none at the first checkpoint. Checkpoints that a network does not have are skipped.
 
     Args:
-        row: a file of `network_row`, with `probe_kernels` (..., n_train, draw, seed, epoch, probe, probe_2); it may be
-            opened lazily, kernels are read block by block.
+        row: a file of `network_row`, with `probe_kernels` (..., n_train, draw, seed, epoch, probe, probe_2).
         labels: classes of the probe samples in every draw, `(n_draws, n_probe)`; None for regression data.
 
     Returns:
@@ -38,7 +37,7 @@ def kernel_movement(row: xr.Dataset, labels: np.ndarray | None) -> xr.Dataset:
     one = {"n_train": int(np.argmax(row["n_train"].values)), "draw": 0, "seed": 0}
     return xr.Dataset(
         {name: (dims, values) for name, values in measures.items()}
-        | {"probe_kernel": kernels.isel(one).astype(np.float32).drop_vars(one, errors="ignore").load()},
+        | {"probe_kernel": kernels.isel(one).astype(np.float32).drop_vars(one, errors="ignore")},
         coords={dim: row[dim] for dim in dims if dim in row.coords},
     )
 
