@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
 from ntk_atlas.kernels.empirical.ntk import empirical_ntk
 from ntk_atlas.networks.stacked import StackedNetwork
+from ntk_atlas.training.lightning_import import pl
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
@@ -14,6 +13,7 @@ from ntk_atlas.streams import Label
 from ntk_atlas.training.batches import FullBatches, MemberBatches
 from ntk_atlas.training.history import History
 from ntk_atlas.training.learning_rates import learning_rates
+from ntk_atlas.training.lightning_import import pl
 from ntk_atlas.training.losses import (
     classification_error,
     cross_entropy_loss,

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
+
+from ntk_atlas.training.lightning_import import pl
 
 log = logging.getLogger(__name__)
 

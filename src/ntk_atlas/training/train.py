@@ -9,9 +9,7 @@ from contextlib import contextmanager
 from operator import attrgetter, methodcaller
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch import Tensor
 
 from ntk_atlas.config.training import TrainingSettings
@@ -22,6 +20,7 @@ from ntk_atlas.streams import Label
 from ntk_atlas.training.callbacks import EmpiricalNTKCheckpoint, ProgressLog
 from ntk_atlas.training.ensemble_module import EnsembleTraining
 from ntk_atlas.training.history import latest_record
+from ntk_atlas.training.lightning_import import pl
 from ntk_atlas.training.rate_choice import best_of_rates, n_rates, repeated
 from ntk_atlas.training.resume import Resume, TrainingState, TrainingTimedOutError
 from ntk_atlas.training.schedule import scheduled_epochs, selected_checkpoint
@@ -132,7 +131,7 @@ def lean_trainer(n_epochs: int, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
         accelerator="cpu" if torch.backends.mps.is_available() else "auto",
         devices=1,
         max_epochs=n_epochs,
-        plugins=[LightningEnvironment()],
+        plugins=[pl.plugins.environments.LightningEnvironment()],
         callbacks=list(callbacks),
         deterministic="warn",
         logger=False,
