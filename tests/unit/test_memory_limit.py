@@ -1,6 +1,8 @@
 """The memory limit is a promise: the resident memory of a process, measured, stays below it."""
 
 import json
+import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -101,3 +103,35 @@ def test_limit_of_a_block_and_of_a_job():
     assert JobSettings().kernels_mb == 1200
     assert JobSettings(memory_limit_mb=300).kernels_mb == 300
     assert JobSettings(memory_limit_mb=300).kernel_job_mb == 1100
+
+
+CHURN = """
+import resource, threading, torch
+from ntk_atlas.memory import keep_freed_memory
+
+def churn():
+    for _ in range(50):
+        blocks = [torch.ones(450_000) for _ in range(4)]
+        del blocks
+
+def faults():
+    start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    thread = threading.Thread(target=churn)
+    thread.start()
+    thread.join()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - start
+
+before, held = faults(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+keep_freed_memory()
+print(before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - held, faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have other rules")
+def test_memory_that_is_freed_and_asked_for_again_costs_no_page_faults():
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    run = subprocess.run([sys.executable, "-c", CHURN], capture_output=True, text=True, env=environment)
+    before, kibibytes, after = map(int, run.stdout.split())
+    assert before > 5000  # 50 times 7 MB
+    assert after < before / 2
+    assert kibibytes < 4096
