@@ -199,6 +199,19 @@ def test_a_change_plans_the_jobs_of_its_row(everything, key):
     assert set(planned) - {"all"} == rules_after(effect_of(key).rules)
 
 
+def test_comments_in_the_file_of_thresholds_run_nothing(everything):
+    path = everything.folder / everything.config["claims"]
+    text = path.read_text()
+    path.write_text(f"# why these\n{text}")
+    commented = everything.plan()
+    values = yaml.safe_load(text)
+    path.write_text(yaml.safe_dump({**values, "confidence": 0.93}))
+    changed = everything.plan()
+    path.write_text(text)
+    assert commented == {}
+    assert set(changed) - {"all"} == rules_after(["assemble_cube", "judge_claims", "compare_layer_changes"])
+
+
 def rules_with_a_script():
     """The rules of the workflow that run code of ours, by what stands in its files."""
     files = [REPOSITORY / "Snakefile", *(REPOSITORY / "workflow" / "rules").glob("*.smk")]

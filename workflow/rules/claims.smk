@@ -11,7 +11,7 @@ localrules:
 rule judge_claims:
     input:
         unpack(claim_files),
-        thresholds=STUDY.claims,
+        thresholds=ancient(STUDY.claims),
     output:
         table=report(
             "results/{experiment}/claims.csv",
@@ -29,6 +29,7 @@ rule judge_claims:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
+        thresholds=thresholds_digest(),
         spec=spec(judge_spec),
         source=source("judge_claims.py"),
     message:
@@ -69,7 +70,7 @@ rule plot_claims:
 rule join_claims:
     input:
         tables=[f"results/{name}/claims.csv" for name in EXPERIMENTS],
-        thresholds=STUDY.claims,
+        thresholds=ancient(STUDY.claims),
     output:
         table=report(
             "results/claims.csv",
@@ -86,6 +87,7 @@ rule join_claims:
         mem_mb=growing(500),
         runtime=growing(10),
     params:
+        thresholds=thresholds_digest(),
         activations={
             name: experiment.network.factory or experiment.network.activation
             for name, experiment in EXPERIMENTS.items()
@@ -100,7 +102,7 @@ rule join_claims:
 rule compare_layer_changes:
     input:
         cubes=[f"results/{name}/cube.nc" for name in layer_experiments()],
-        thresholds=STUDY.claims,
+        thresholds=ancient(STUDY.claims),
     output:
         table=report(
             "results/layer_changes.csv",
@@ -124,6 +126,7 @@ rule compare_layer_changes:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
+        thresholds=thresholds_digest(),
         spec=STUDY.figures.canonical_json(),
         experiments=layer_experiments(),
         source=source("compare_layer_changes.py"),
