@@ -28,5 +28,6 @@ def _without_scipy_signal() -> Iterator[None]:
 
 with _without_scipy_signal():
     import pytorch_lightning as pl
+    from pytorch_lightning.plugins.environments import LightningEnvironment
 
-__all__ = ["pl"]
+__all__ = ["LightningEnvironment", "pl"]

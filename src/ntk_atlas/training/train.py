@@ -20,7 +20,7 @@ from ntk_atlas.streams import Label
 from ntk_atlas.training.callbacks import EmpiricalNTKCheckpoint, ProgressLog
 from ntk_atlas.training.ensemble_module import EnsembleTraining
 from ntk_atlas.training.history import latest_record
-from ntk_atlas.training.lightning_import import pl
+from ntk_atlas.training.lightning_import import LightningEnvironment, pl
 from ntk_atlas.training.rate_choice import best_of_rates, n_rates, repeated
 from ntk_atlas.training.resume import Resume, TrainingState, TrainingTimedOutError
 from ntk_atlas.training.schedule import scheduled_epochs, selected_checkpoint
@@ -131,7 +131,7 @@ def lean_trainer(n_epochs: int, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
         accelerator="cpu" if torch.backends.mps.is_available() else "auto",
         devices=1,
         max_epochs=n_epochs,
-        plugins=[pl.plugins.environments.LightningEnvironment()],
+        plugins=[LightningEnvironment()],
         callbacks=list(callbacks),
         deterministic="warn",
         logger=False,
