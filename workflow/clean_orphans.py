@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
-from folder_lock import locked
+from folder_lock import FolderInUseError, locked
 from orphans import live_snakemake, queued_jobs
 from planned_jobs import planned_jobs
 from study_of_call import DEFAULT, Call, call_of, module_digest
@@ -94,8 +94,8 @@ def main() -> None:
     try:
         with locked(call.folder):
             clean(call, ask=not given.yes)
-    except BlockingIOError:
-        sys.exit("a run is under way here: wait for it, or end it")
+    except FolderInUseError as error:
+        sys.exit(str(error))
 
 
 def clean(call: Call, *, ask: bool) -> None:

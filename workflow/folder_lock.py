@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import TextIO
 
 
+class FolderInUseError(Exception):
+    """Another process on this machine holds the lock; the message is for the user."""
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[TextIO]:
     """Holds the lock of a folder.
@@ -18,10 +22,13 @@ def locked(folder: Path) -> Iterator[TextIO]:
         The lock's file, in which a run leaves the name of its machine.
 
     Raises:
-        BlockingIOError: if another process on this machine holds it.
+        FolderInUseError: if another process on this machine holds it.
     """
     path = folder / ".snakemake" / "ntk-atlas.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FolderInUseError(f"another run is under way in {folder}: wait for it, or end it") from None
         yield lock

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TextIO
 
 from damaged import remove_damaged
-from folder_lock import locked
+from folder_lock import FolderInUseError, locked
 from orphans import cancel_jobs, end_workers, live_snakemake, queued_jobs
 from snakemake_process import SNAKEMAKE, StopAskedError, StopSignals, run_snakemake
 
@@ -113,6 +113,9 @@ def main() -> int:
         except StopAskedError as asked:
             log.error("stopped: finished work is kept, the same command goes on")
             return 128 + asked.args[0]
+        except FolderInUseError as error:
+            log.error("%s", error)
+            return 1
 
 
 def locked_run(call: argparse.Namespace, passed_on: list[str], stops: StopSignals) -> int:
@@ -121,28 +124,24 @@ def locked_run(call: argparse.Namespace, passed_on: list[str], stops: StopSignal
     if problem := folder_problem(folder):
         log.error("nothing was run: %s", problem)
         return 1
-    try:
-        with locked(folder) as lock:
-            if running := live_snakemake(folder):
-                log.error("snakemake (process %d) is at work in %s: wait for it, or end it", running[0].pid, folder)
-                return 1
-            os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-            study = ["--directory", str(call.directory)] if call.directory else []
-            study += ["--configfile", *call.configfile] if call.configfile else []
-            study += ["--config", *call.config] if call.config else []
-            if call.dry_run:
-                return run_study(call, study, ["--dry-run", "--nolock", *passed_on], stops, folder)
-            if problem := end_what_a_killed_run_left(folder, lock, force=call.cancel_queued):
-                log.error("nothing was run: %s", problem)
-                return 1
-            unlock(folder, study)
-            if call.unlock_only:
-                return 0
-            remove_damaged(folder / "results")
-            return run_study(call, study, passed_on, stops, folder) or write_report(call, study, stops, folder)
-    except BlockingIOError:
-        log.error("another run is under way in %s: wait for it, or end it", folder)
-        return 1
+    with locked(folder) as lock:
+        if running := live_snakemake(folder):
+            log.error("snakemake (process %d) is at work in %s: wait for it, or end it", running[0].pid, folder)
+            return 1
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        study = ["--directory", str(call.directory)] if call.directory else []
+        study += ["--configfile", *call.configfile] if call.configfile else []
+        study += ["--config", *call.config] if call.config else []
+        if call.dry_run:
+            return run_study(call, study, ["--dry-run", "--nolock", *passed_on], stops, folder)
+        if problem := end_what_a_killed_run_left(folder, lock, force=call.cancel_queued):
+            log.error("nothing was run: %s", problem)
+            return 1
+        unlock(folder, study)
+        if call.unlock_only:
+            return 0
+        remove_damaged(folder / "results")
+        return run_study(call, study, passed_on, stops, folder) or write_report(call, study, stops, folder)
 
 
 def run_study(
@@ -155,7 +154,7 @@ def run_study(
     cores = [] if given else ["--cores", "all"]
     status = run_snakemake(stops, *study, *cores, *passed_on, folder=folder / "results")
     if status:
-        log.error("the study did not finish: %s; finished work is kept", reason(folder, "see the messages above"))
+        log.error("the study did not finish: %s; finished work is kept", reason(folder))
     elif not call.dry_run:
         log.info("study finished in %.0f s", time.monotonic() - start)
     return status
@@ -168,14 +167,14 @@ def write_report(call: argparse.Namespace, study: list[str], stops: StopSignals,
     if status == 0:
         log.info("done: open %s in a browser; cubes are results/<experiment>/cube.nc", call.report)
     else:
-        log.error("the report was not written: %s; results are complete", reason(folder, "see the messages above"))
+        log.error("the report was not written: %s; results are complete", reason(folder))
     return status
 
 
-def reason(folder: Path, otherwise: str) -> str:
+def reason(folder: Path) -> str:
     """Why Snakemake failed and what to do: the disk, or what it said itself."""
     problem = folder_problem(folder)
-    return f"{problem}, and run again" if problem else f"{otherwise}; run again to go on"
+    return f"{problem}, and run again" if problem else "see the messages above; run again to go on"
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -98,29 +98,29 @@ def run_snakemake(stops: StopSignals, *arguments: str, folder: Path) -> int:
 
 
 def _end(child: subprocess.Popen) -> None:
-    try:
-        below = psutil.Process(child.pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        below = []
+    workers = _workers_of(child)
     child.send_signal(signal.SIGINT)
-    for process in below:
-        if _is_worker(process):
-            process.terminate()
+    for worker in workers:
+        with suppress(psutil.NoSuchProcess):
+            worker.terminate()
     try:
         child.wait(timeout=60)
     except subprocess.TimeoutExpired:
         child.kill()
 
 
+def _workers_of(child: subprocess.Popen) -> list[psutil.Process]:
+    workers = []
+    with suppress(psutil.NoSuchProcess):
+        for process in psutil.Process(child.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                if ".snakemake/scripts/" in " ".join(process.cmdline()):
+                    workers.append(process)
+    return workers
+
+
 def _has_no_room(folder: Path) -> bool:
     try:
         return shutil.disk_usage(folder).free < 2**20
     except OSError:  # the folder is not there yet, or no more
-        return False
-
-
-def _is_worker(process: psutil.Process) -> bool:
-    try:
-        return ".snakemake/scripts/" in " ".join(process.cmdline())
-    except psutil.NoSuchProcess:
         return False

@@ -129,4 +129,4 @@ def test_nothing_is_removed_while_a_run_is_under_way(fresh):
         command = [sys.executable, "workflow/clean_orphans.py", "--yes"]
         refused = subprocess.run(command, cwd=fresh.folder, capture_output=True, text=True, timeout=60)
     assert refused.returncode == 1
-    assert refused.stderr == "a run is under way here: wait for it, or end it\n"
+    assert refused.stderr == f"another run is under way in {fresh.folder}: wait for it, or end it\n"

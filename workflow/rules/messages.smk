@@ -25,7 +25,9 @@ def tell_the_plan_of_a_dry_run():
 
 def hint_after_a_kill():
     """What to do when a killed run left its lock: Snakemake itself only says how to remove it."""
+    # Snakemake puts the Snakefile's folder on the path.
     import psutil
+    from workflow.orphans import live_snakemake
 
     locks = Path(".snakemake/locks")
     if (
@@ -35,19 +37,11 @@ def hint_after_a_kill():
         or "--unlock" in sys.argv
     ):
         return
-    here, mine = str(Path.cwd()), {
+    here, mine = Path.cwd(), {
         os.getpid(),
         *[parent.pid for parent in psutil.Process().parents()],
     }
-    others = [
-        process
-        for process in psutil.process_iter(["pid", "cwd", "cmdline"])
-        if process.info["cwd"] == here
-        and process.info["pid"] not in mine
-        and any(
-            Path(word).name == "snakemake" for word in process.info["cmdline"] or []
-        )
-    ]
+    others = [run for run in live_snakemake(here) if run.pid not in mine]
     if not others:
         logger.info(
             "A run before this one was killed and left its lock. `make run` ends workers it may have left, "

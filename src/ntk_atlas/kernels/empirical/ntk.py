@@ -14,7 +14,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from ntk_atlas.kernels.empirical.factors import capture_factors
+from ntk_atlas.kernels.empirical.capture import capture_factors
 from ntk_atlas.kernels.empirical.gram import add_gram, check_output_reduction, mirror_upper
 from ntk_atlas.kernels.empirical.jacobian import add_jacobian_gram
 from ntk_atlas.kernels.empirical.memory_plan import MemoryPlan, mebibytes, plan_memory

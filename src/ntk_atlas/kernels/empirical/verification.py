@@ -11,7 +11,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from ntk_atlas.kernels.empirical.factors import LayerFactors, Piece, capture_factors
+from ntk_atlas.kernels.empirical.capture import capture_factors
+from ntk_atlas.kernels.empirical.factors import LayerFactors, Piece
 from ntk_atlas.kernels.empirical.layers import Layer
 from ntk_atlas.kernels.empirical.network_checks import check_same_outputs, sample_axis, trainable_parameters
 from ntk_atlas.kernels.empirical.plain_stack import is_plain_stack

@@ -1,5 +1,6 @@
 """Pairs of images under the convolutional recursion: every image with itself, or all pairs of two groups."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +13,7 @@ from ntk_atlas.kernels.infinite.dual_activations import Dual
 Sides = list[Any]
 
 
-class Pairs:
+class Pairs(ABC):
     """Pairs of images: what differs between a tile of pairs and images paired with themselves."""
 
     def needs(self, offset: Offset) -> bool:
@@ -23,13 +24,13 @@ class Pairs:
         """Returns the offsets whose arrays are the one of `offset`, itself included."""
         return [offset]
 
+    @abstractmethod
     def products(self, first: Region, second: Region) -> Tensor:
         """Inner products over channels of pixels of the first image with pixels of the second."""
-        raise NotImplementedError
 
+    @abstractmethod
     def activate(self, layer: int, stage: Stage, offset: Offset, nngp: Tensor, ntk: Tensor) -> tuple[Tensor, Tensor]:
         """Returns σ_w² T and σ_w² Ṫ; `nngp` may be overwritten."""
-        raise NotImplementedError
 
 
 @dataclass
