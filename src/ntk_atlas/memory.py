@@ -10,8 +10,11 @@ import psutil
 import torch
 
 _limit: ContextVar[int | None] = ContextVar("memory_limit", default=None)
-# Just below the size (32 MiB) up to which glibc follows.
+# Just below the size (32 MiB) up to which glibc follows, and the one that it starts with.
 _LARGEST_KEPT = 28 * 2**20
+_SMALLEST_MAPPED = 128 * 2**10
+# Numbers of malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 @contextmanager
@@ -48,15 +51,33 @@ def release_freed_memory() -> None:
         trim(0)
 
 
-def keep_freed_memory() -> None:
-    """Has glibc keep up to 64 MiB a thread of what is freed, where it is the C library; elsewhere it does nothing.
+@contextmanager
+def freed_memory(*, kept: bool) -> Iterator[None]:
+    """Decides whether the C library keeps what is freed in the block, where it is glibc; elsewhere it does nothing.
 
-    By default it gives blocks back that are asked for again an instant later, and each page of them costs a fault:
-    a tenth of the time of an empirical NTK. Freeing a large block raises the size from which it does so; the block is
-    never written to and takes no memory.
+    By default glibc gives blocks back that are asked for again an instant later, and each page of them costs a fault:
+    a tenth of the time of an empirical NTK. Kept, up to 64 MiB a thread stay, in pieces that fit what comes next or
+    do not: how much is chance, and too much beside a memory limit that binds.
+
+    Args:
+        kept: keep blocks of up to 28 MiB, and go on so after the block; else give each of more than 128 KiB back at
+            once, and keep them again after the block.
+
+    Yields:
+        Nothing.
     """
-    if sys.platform == "linux":
-        torch.empty(_LARGEST_KEPT, dtype=torch.uint8)
+    _set_largest_kept(_LARGEST_KEPT if kept else _SMALLEST_MAPPED)
+    try:
+        yield
+    finally:
+        _set_largest_kept(_LARGEST_KEPT)
+
+
+def _set_largest_kept(size: int) -> None:
+    option = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if option is not None:
+        option(_M_MMAP_THRESHOLD, size)
+        option(_M_TRIM_THRESHOLD, 2 * size)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -30,7 +30,7 @@ from ntk_atlas.kernels.empirical.record import KernelRecord
 from ntk_atlas.kernels.empirical.structure import NetworkStructure, probe_network
 from ntk_atlas.kernels.empirical.verification import verified_structure, without_layers
 from ntk_atlas.kernels.errors import MemoryLimitError, StructureChangedError
-from ntk_atlas.memory import default_memory_limit, is_out_of_memory, keep_freed_memory, release_freed_memory
+from ntk_atlas.memory import default_memory_limit, freed_memory, is_out_of_memory, release_freed_memory
 from ntk_atlas.networks.stacked import StackedNetwork
 from ntk_atlas.numerics import precise_math
 
@@ -130,8 +130,6 @@ def _within_memory(
 ) -> tuple[Tensor, KernelRecord]:
     dtype = next(iter(trainable_parameters(network).values())).dtype
     exhausted = None
-    if x1.device.type == "cpu":
-        keep_freed_memory()
     while True:
         try:
             plan = plan_memory(
@@ -152,7 +150,8 @@ def _within_memory(
         record = KernelRecord.of(structure, plan, output_reduction, dtype, x1.device)
         _log_once(record.describe())
         try:
-            kernel = _evaluate(network, structure, plan, x1, x2, output_reduction, dtype)
+            with freed_memory(kept=plan.is_ample):
+                kernel = _evaluate(network, structure, plan, x1, x2, output_reduction, dtype)
         except StructureChangedError as change:
             if structure.readout is not None:
                 structure = replace(structure, readout=None, last_hidden=None, chain=())
