@@ -163,8 +163,17 @@ def test_a_predictor_added_is_the_only_one_computed(finished):
     ("section", "key", "value", "joined"),
     [
         pytest.param("grid", "width", [4], {}, id="a width"),
-        pytest.param("grid", "n_train", [8, 32], {"train_networks": 2, "regress_empirical": 2}, id="a size"),
-        pytest.param("grid", "seeds", 1, {"train_networks": 2, "regress_empirical": 2}, id="a seed"),
+        pytest.param(
+            "grid",
+            "n_train",
+            [8, 32],
+            {"train_networks": 2, "regress_empirical": 2},
+            id="a size",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "grid", "seeds", 1, {"train_networks": 2, "regress_empirical": 2}, id="a seed", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_a_value_removed_from_the_grid_trains_nothing(finished, section, key, value, joined):
@@ -176,6 +185,7 @@ def test_a_value_removed_from_the_grid_trains_nothing(finished, section, key, va
     assert finished.units() == before
 
 
+@pytest.mark.slow
 def test_another_way_to_group_seeds_trains_nothing(finished):
     before = finished.units()
     change(finished, "one", "training", "seeds_per_unit", 1)
@@ -184,6 +194,7 @@ def test_another_way_to_group_seeds_trains_nothing(finished):
     assert finished.units() == before
 
 
+@pytest.mark.slow
 def test_init_scales_that_share_a_job_train_nothing_again(finished):
     def run(init_scales_per_job):
         config = finished.config
