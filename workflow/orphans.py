@@ -1,5 +1,6 @@
 """What a killed run left behind: workers on this machine, and jobs in the queue of a Slurm cluster."""
 
+import contextlib
 import logging
 import os
 import shutil
@@ -37,11 +38,44 @@ def end_workers(folder: Path) -> None:
     orphans = orphaned_workers(folder)
     for process in orphans:
         log.info("ending worker %d, which a killed run left behind", process.pid)
-        process.terminate()
-    _, alive = psutil.wait_procs(orphans, timeout=10)
+    _end(orphans)
+
+
+def end_lost_jobs(folder: Path) -> None:
+    """Ends the Snakemakes, on this machine, of Slurm jobs that are over.
+
+    A job that is cancelled as its step starts can leave its Snakemake behind, which then waits for ever: a Slurm that
+    finds processes by their parents (`proctrack/linuxproc`) does not see it once its parent is gone.
+    """
+    if (queue := _own_queue()) is None:
+        return
+    numbers = {number for number, _, _ in queue}
+    lost = [
+        process
+        for process in live_snakemake(folder, of_jobs=True)
+        if (number := _slurm_job(process)) and number not in numbers
+    ]
+    for process in lost:
+        log.info("ending process %d, which a job of the queue left behind", process.pid)
+    _end(lost)
+
+
+def _slurm_job(process: psutil.Process) -> str | None:
+    try:
+        return process.environ().get("SLURM_JOB_ID")
+    except psutil.Error:
+        return None
+
+
+def _end(processes: list[psutil.Process], patience: float = 10.0) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, alive = psutil.wait_procs(processes, timeout=patience)
     for process in alive:
-        process.kill()
-    psutil.wait_procs(alive, timeout=10)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(alive, timeout=patience)
 
 
 def live_snakemake(folder: Path, *, of_jobs: bool = False) -> list[psutil.Process]:
@@ -62,43 +96,51 @@ def queued_jobs(folder: Path) -> list[str]:
     """
     if shutil.which("squeue") is None:
         return []
-    done = _asked("squeue", "--me", "--noheader", "--format=%A|%j|%Z")
-    if done is None:
+    queue = _own_queue()
+    if queue is None:
         log.warning("squeue does not answer: jobs that a killed run may have left in the queue are not seen")
         return []
-    jobs = (line.split("|", 2) for line in done.splitlines() if line.count("|") >= 2)
     mine = os.environ.get("SLURM_JOB_ID")
     return [
         number
-        for number, name, place in jobs
+        for number, name, place in queue
         if name.startswith(JOB_NAMES) and Path(place) == folder and number != mine
     ]
 
 
-def cancel_jobs(folder: Path, *, patience: float = 60.0) -> bool:
+def _own_queue() -> list[list[str]] | None:
+    """Number, name and folder of each job that this user has in a Slurm queue; None if it does not answer."""
+    done = _asked("squeue", "--me", "--noheader", "--format=%A|%j|%Z")
+    if done is None:
+        return None
+    return [line.split("|", 2) for line in done.splitlines() if line.count("|") >= 2]
+
+
+def cancel_jobs(folder: Path, *, patience: float = 180.0) -> list[str]:
     """Cancels the jobs that a killed run left in the queue, and waits until they are gone. Their finished units stay.
+
+    Asks again every second: a job may come in late, whose submission was under way, and a cancellation may be lost.
 
     Args:
         folder: where the run was started.
-        patience: seconds to wait for their end.
+        patience: seconds to wait for their end. A Slurm gives a job 30 s (`KillWait`), and as long again to clean up.
 
     Returns:
-        Whether they are gone.
+        The jobs that are still there.
     """
     jobs, deadline = queued_jobs(folder), time.monotonic() + patience
     log.info("cancelling %d job(s) in the queue, which a killed run left behind", len(jobs))
-    _asked("scancel", *jobs)
-    while queued_jobs(folder) or live_snakemake(folder, of_jobs=True):
-        if time.monotonic() > deadline:
-            return False
+    while jobs and time.monotonic() < deadline:
+        _asked("scancel", *jobs)
         time.sleep(1.0)
-    return True
+        jobs = queued_jobs(folder)
+    return jobs
 
 
 def _asked(*command: str) -> str | None:
     """What a command of Slurm answers; None if it fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    except subprocess.TimeoutExpired:
+    except (FileNotFoundError, subprocess.TimeoutExpired):
         return None
     return None if done.returncode else done.stdout

@@ -19,7 +19,7 @@ from typing import TextIO
 
 from damaged import remove_damaged
 from folder_lock import FolderInUseError, locked
-from orphans import cancel_jobs, end_workers, live_snakemake, queued_jobs
+from orphans import cancel_jobs, end_lost_jobs, end_workers, live_snakemake, queued_jobs
 from snakemake_process import SNAKEMAKE, StopAskedError, StopSignals, run_snakemake
 
 log = logging.getLogger("ntk-atlas")
@@ -56,7 +56,6 @@ def end_what_a_killed_run_left(folder: Path, lock: TextIO, *, force: bool) -> st
     """
     lock.seek(0)
     last, here = lock.read().strip(), socket.gethostname()
-    end_workers(folder)
     jobs = queued_jobs(folder)
     if jobs and not (force or last == here):
         return (
@@ -65,8 +64,10 @@ def end_what_a_killed_run_left(folder: Path, lock: TextIO, *, force: bool) -> st
         )
     if is_locked(folder) and last not in ("", here) and not force:
         return f"a run on {last} has locked {folder}: wait for it; if it is dead, add --cancel-queued"
-    if jobs and not cancel_jobs(folder):
-        return "jobs of a run before this one do not end: see `squeue --me`"
+    if jobs and (jobs := cancel_jobs(folder)):
+        return f"{len(jobs)} job(s) of a run before this one ({', '.join(jobs[:5])}) do not end: see `squeue --me`"
+    end_lost_jobs(folder)
+    end_workers(folder)
     if left := live_snakemake(folder, of_jobs=True):
         return f"a job of another run (process {left[0].pid}) is at work in {folder}: wait for it, or end it"
     lock.truncate(0)

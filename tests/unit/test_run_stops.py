@@ -135,39 +135,112 @@ def test_a_full_disk_is_named(launcher, tmp_path, monkeypatch):
     assert launcher.folder_problem(tmp_path) == f"the disk of {tmp_path} is full (1 MiB free): make room"
 
 
-def test_jobs_that_a_killed_run_left_in_the_queue_are_cancelled(tmp_path, monkeypatch, caplog):
-    monkeypatch.setenv("SLURM_JOB_ID", "11")
+@pytest.fixture
+def queue(tmp_path, monkeypatch):
+    """Sets what `squeue` says (lines, or None: it fails) and what `scancel` does; all that was cancelled."""
     monkeypatch.syspath_prepend(str(WORKFLOW))
-    import orphans
-
     programs = tmp_path / "bin"
     programs.mkdir()
-    (tmp_path / "queue").write_text(
-        f"7|ntk-atlas-train_networks|{tmp_path}\n8|other|{tmp_path}\n9|ntk-atlas_1f|{tmp_path}\n"
-        f"10|ntk-atlas_1f|{tmp_path}/elsewhere\n11|ntk-atlas-head|{tmp_path}\na line of another kind\n"
-    )
-    for name, command in (
-        ("squeue", f"cat {tmp_path}/queue"),
-        ("scancel", f'echo "$@" >> {tmp_path}/cancelled; echo "8|other|{tmp_path}" > {tmp_path}/queue'),
-    ):
-        (programs / name).write_text(f"#!/bin/sh\n{command}\n")
-        (programs / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(programs), prepend=":")
+
+    def program(name, commands):
+        (programs / name).write_text(f"#!/bin/sh\n{commands}\n")
+        (programs / name).chmod(0o755)
+
+    def set_queue(lines, cancelling="true"):
+        (tmp_path / "queue").write_text("".join(f"{line}\n" for line in lines or []))
+        program("squeue", "exit 1" if lines is None else f"cat {tmp_path}/queue")
+        program("scancel", f'echo "$@" >> {tmp_path}/cancelled\n{cancelling}')
+
+    return set_queue
+
+
+def test_jobs_that_a_killed_run_left_in_the_queue_are_cancelled(tmp_path, monkeypatch, caplog, queue):
+    import orphans
+
+    monkeypatch.setenv("SLURM_JOB_ID", "11")
+    queue(
+        [
+            *(f"7|ntk-atlas-train_networks|{tmp_path}", f"8|other|{tmp_path}", f"9|ntk-atlas_1f|{tmp_path}"),
+            *(f"10|ntk-atlas_1f|{tmp_path}/elsewhere", f"11|ntk-atlas-head|{tmp_path}", "a line of another kind"),
+        ],
+        f'echo "8|other|{tmp_path}" > {tmp_path}/queue',
+    )
     assert orphans.queued_jobs(tmp_path) == ["7", "9"]
-    assert orphans.cancel_jobs(tmp_path)
+    assert orphans.cancel_jobs(tmp_path) == []
     assert (tmp_path / "cancelled").read_text() == "7 9\n"
     assert orphans.queued_jobs(tmp_path) == []
-    (programs / "squeue").write_text("#!/bin/sh\nexit 1\n")
+    queue(None)
     assert orphans.queued_jobs(tmp_path) == []
     assert "squeue does not answer" in caplog.text
     monkeypatch.setenv("PATH", "")
     assert orphans.queued_jobs(tmp_path) == []
 
 
+def test_a_job_that_comes_in_late_is_cancelled_and_one_that_stays_is_named(tmp_path, queue, launcher, monkeypatch):
+    import orphans
+
+    first, late = (f"{number}|ntk-atlas_1f|{tmp_path}" for number in (7, 12))
+    queue([first], f'test "$1" = 7 && echo "{late}" > {tmp_path}/queue || : > {tmp_path}/queue')
+    assert orphans.cancel_jobs(tmp_path) == []
+    assert (tmp_path / "cancelled").read_text() == "7\n12\n"
+    queue([first])
+    assert orphans.cancel_jobs(tmp_path, patience=0.1) == ["7"]
+    monkeypatch.setattr(launcher, "cancel_jobs", lambda folder: orphans.cancel_jobs(folder, patience=0.1))
+    (tmp_path / "lock").write_text(socket.gethostname())
+    with (tmp_path / "lock").open("a+") as lock:
+        said = launcher.end_what_a_killed_run_left(tmp_path, lock, force=False)
+    assert said == "1 job(s) of a run before this one (7) do not end: see `squeue --me`"
+
+
+JOB = """
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: None)
+open("started-" + os.environ["NAME"], "w").close()
+time.sleep(600)
+"""
+"""A Snakemake that the cancellation of its job left behind: it waits for ever, whatever it is asked."""
+
+
+def test_a_snakemake_of_a_job_that_is_over_is_ended_and_no_other(tmp_path, queue, monkeypatch):
+    import orphans
+
+    ending = orphans._end
+    monkeypatch.setattr(orphans, "_end", lambda processes: ending(processes, patience=0.5))
+    (tmp_path / "snakemake").write_text(JOB)
+    jobs = {"over": {"SLURM_JOB_ID": "7"}, "queued": {"SLURM_JOB_ID": "9"}, "of another scheduler": {}}
+    command = [sys.executable, "snakemake", "--mode", "remote"]
+    started = {
+        name: subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "NAME": name, **variables})
+        for name, variables in jobs.items()
+    }
+
+    def alive():
+        return {name for name, process in started.items() if process.poll() is None}
+
+    try:
+        deadline = time.monotonic() + 60
+        while not all((tmp_path / f"started-{name}").exists() for name in jobs):
+            assert alive() == set(jobs) and time.monotonic() < deadline
+            time.sleep(0.05)
+        queue(None)
+        orphans.end_lost_jobs(tmp_path)
+        assert alive() == set(jobs)
+        queue([f"9|ntk-atlas_1f|{tmp_path}"])
+        orphans.end_lost_jobs(tmp_path / "elsewhere")
+        assert alive() == set(jobs)
+        orphans.end_lost_jobs(tmp_path)
+        assert alive() == {"queued", "of another scheduler"}
+    finally:
+        for process in started.values():
+            process.kill()
+            process.wait()
+
+
 def test_jobs_of_a_run_on_another_machine_are_not_cancelled_unasked(tmp_path, launcher, monkeypatch):
     cancelled = []
     monkeypatch.setattr(launcher, "queued_jobs", lambda folder: [] if cancelled else ["7", "9"])
-    monkeypatch.setattr(launcher, "cancel_jobs", lambda folder: bool(cancelled.append(folder)) or True)
+    monkeypatch.setattr(launcher, "cancel_jobs", lambda folder: cancelled.append(folder) or [])
     path = tmp_path / "lock"
     path.write_text("another-machine")
     with path.open("a+") as lock:
