@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
-from folder_lock import FolderInUseError, locked
-from orphans import live_snakemake, queued_jobs
+from folder_lock import FolderLockError, locked
+from orphans import live_snakemake, orphaned_workers
 from planned_jobs import planned_jobs
+from slurm_queue import queued_jobs
 from study_of_call import DEFAULT, Call, call_of, module_digest
 
 from ntk_atlas.study.needed_units import STAGES, needed_units
@@ -94,7 +95,7 @@ def main() -> None:
     try:
         with locked(call.folder):
             clean(call, ask=not given.yes)
-    except FolderInUseError as error:
+    except FolderLockError as error:
         sys.exit(str(error))
 
 
@@ -127,8 +128,10 @@ def clean(call: Call, *, ask: bool) -> None:
 
 def check_idle(folder: Path) -> None:
     """Ends this process if a run is at work in the folder: it may be writing what looks like an orphan."""
-    if running := live_snakemake(folder):
+    if running := live_snakemake(folder) or live_snakemake(folder, of_jobs=True):
         sys.exit(f"snakemake (process {running[0].pid}) is at work here: wait for it, or end it")
+    if workers := orphaned_workers(folder):
+        sys.exit(f"a worker of a killed run (process {workers[0].pid}) is at work here: `make unlock` ends it")
     if jobs := queued_jobs(folder):
         sys.exit(f"{len(jobs)} job(s) of this folder are in the queue ({', '.join(jobs[:5])}): wait for them")
 

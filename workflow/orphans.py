@@ -1,36 +1,48 @@
-"""What a killed run left behind: workers on this machine, and jobs in the queue of a Slurm cluster."""
+"""Processes of runs on this machine: Snakemakes at work, and what a killed one left behind."""
 
 import contextlib
 import logging
 import os
-import shutil
-import subprocess
-import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 
 log = logging.getLogger("ntk-atlas")
-JOB_NAMES = "ntk-atlas"
-"""How the names of all jobs begin that the profiles submit."""
 
 
 def orphaned_workers(folder: Path) -> list[psutil.Process]:
     """Jobs of an earlier run in `folder` whose Snakemake is gone."""
+    return [
+        process
+        for process, command in _own_processes(folder)
+        if any(".snakemake/scripts/" in word for word in command)
+        and not _has_above(process, lambda parent: is_snakemake(parent.cmdline()))
+    ]
+
+
+def live_snakemake(folder: Path, *, of_jobs: bool = False) -> list[psutil.Process]:
+    """Snakemake processes at work in `folder` now: of runs, or (`of_jobs`) started by a scheduler for a job of one."""
+    return [
+        process for process, command in _processes(folder) if is_snakemake(command) and ("--mode" in command) == of_jobs
+    ]
+
+
+def lost_snakemakes(folder: Path) -> list[tuple[psutil.Process, str]]:
+    """Snakemakes that a Slurm started for a job and no longer watches over, with the job's number."""
     found = []
-    for process in psutil.process_iter(["cmdline", "cwd"]):
-        command = " ".join(process.info["cmdline"] or [])
-        inside = process.info["cwd"] == str(folder)
-        if inside and ".snakemake/scripts/" in command and not _has_snakemake_above(process):
-            found.append(process)
+    for process, command in _own_processes(folder):
+        with contextlib.suppress(psutil.Error):
+            job = process.environ().get("SLURM_JOB_ID")
+            if job and is_snakemake(command) and "--mode" in command:
+                if not _has_above(process, lambda parent: parent.name() == "slurmstepd"):
+                    found.append((process, job))
     return found
 
 
-def _has_snakemake_above(process: psutil.Process) -> bool:
-    try:
-        return any("snakemake" in " ".join(parent.cmdline()[:4]) for parent in process.parents())
-    except psutil.NoSuchProcess:
-        return True
+def submissions(folder: Path) -> list[psutil.Process]:
+    """Submissions to a Slurm queue that are under way from `folder`."""
+    return [process for process, command in _own_processes(folder) if command and Path(command[0]).name == "sbatch"]
 
 
 def end_workers(folder: Path) -> None:
@@ -38,109 +50,43 @@ def end_workers(folder: Path) -> None:
     orphans = orphaned_workers(folder)
     for process in orphans:
         log.info("ending worker %d, which a killed run left behind", process.pid)
-    _end(orphans)
+    end(orphans)
 
 
-def end_lost_jobs(folder: Path) -> None:
-    """Ends the Snakemakes, on this machine, of Slurm jobs that are over.
-
-    A job that is cancelled as its step starts can leave its Snakemake behind, which then waits for ever: a Slurm that
-    finds processes by their parents (`proctrack/linuxproc`) does not see it once its parent is gone.
-    """
-    if (queue := _own_queue()) is None:
-        return
-    numbers = {number for number, _, _ in queue}
-    lost = [
-        process
-        for process in live_snakemake(folder, of_jobs=True)
-        if (number := _slurm_job(process)) and number not in numbers
-    ]
-    for process in lost:
-        log.info("ending process %d, which a job of the queue left behind", process.pid)
-    _end(lost)
-
-
-def _slurm_job(process: psutil.Process) -> str | None:
-    try:
-        return process.environ().get("SLURM_JOB_ID")
-    except psutil.Error:
-        return None
-
-
-def _end(processes: list[psutil.Process], patience: float = 10.0) -> None:
+def end(processes: list[psutil.Process], *, patience: float = 10.0) -> None:
+    """Asks processes to end, and ends by force those that have not after `patience` seconds."""
     for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
+        with contextlib.suppress(psutil.Error):
             process.terminate()
     _, alive = psutil.wait_procs(processes, timeout=patience)
     for process in alive:
-        with contextlib.suppress(psutil.NoSuchProcess):
+        with contextlib.suppress(psutil.Error):
             process.kill()
     psutil.wait_procs(alive, timeout=patience)
 
 
-def live_snakemake(folder: Path, *, of_jobs: bool = False) -> list[psutil.Process]:
-    """Snakemake processes at work in `folder` now: of runs, or (`of_jobs`) started by a scheduler for a job of one."""
-    return [
-        process
-        for process in psutil.process_iter(["cmdline", "cwd"])
-        if process.info["cwd"] == str(folder)
-        and ("--mode" in (process.info["cmdline"] or [])) == of_jobs
-        and any(Path(word).name in ("snakemake", "snakemake.exe") for word in (process.info["cmdline"] or [])[:3])
-    ]
+def is_snakemake(command: list[str]) -> bool:
+    """Whether these are the words of a Snakemake: `snakemake ...`, `python -m snakemake ...`."""
+    return any(Path(word).name in ("snakemake", "snakemake.exe") for word in command[:4])
 
 
-def queued_jobs(folder: Path) -> list[str]:
-    """Numbers of the jobs in a Slurm queue that were submitted from `folder`, but for the one that this process is in.
-
-    Without Slurm, or with one that does not answer, there are none; the latter is said.
-    """
-    if shutil.which("squeue") is None:
-        return []
-    queue = _own_queue()
-    if queue is None:
-        log.warning("squeue does not answer: jobs that a killed run may have left in the queue are not seen")
-        return []
-    mine = os.environ.get("SLURM_JOB_ID")
-    return [
-        number
-        for number, name, place in queue
-        if name.startswith(JOB_NAMES) and Path(place) == folder and number != mine
-    ]
+def _processes(folder: Path) -> Iterator[tuple[psutil.Process, list[str]]]:
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        if process.info["cwd"] == str(folder):
+            yield process, process.info["cmdline"] or []
 
 
-def _own_queue() -> list[list[str]] | None:
-    """Number, name and folder of each job that this user has in a Slurm queue; None if it does not answer."""
-    done = _asked("squeue", "--me", "--noheader", "--format=%A|%j|%Z")
-    if done is None:
-        return None
-    return [line.split("|", 2) for line in done.splitlines() if line.count("|") >= 2]
+def _own_processes(folder: Path) -> Iterator[tuple[psutil.Process, list[str]]]:
+    """Those of this user: root sees, and could end, those of others as well."""
+    for process, command in _processes(folder):
+        with contextlib.suppress(psutil.Error):
+            if process.uids().real == os.getuid():
+                yield process, command
 
 
-def cancel_jobs(folder: Path, *, patience: float = 180.0) -> list[str]:
-    """Cancels the jobs that a killed run left in the queue, and waits until they are gone. Their finished units stay.
-
-    Asks again every second: a job may come in late, whose submission was under way, and a cancellation may be lost.
-
-    Args:
-        folder: where the run was started.
-        patience: seconds to wait for their end. A Slurm gives a job 30 s (`KillWait`), and as long again to clean up.
-
-    Returns:
-        The jobs that are still there.
-    """
-    jobs, deadline = queued_jobs(folder), time.monotonic() + patience
-    log.info("cancelling %d job(s) in the queue, which a killed run left behind", len(jobs))
-    while jobs and time.monotonic() < deadline:
-        _asked("scancel", *jobs)
-        time.sleep(1.0)
-        jobs = queued_jobs(folder)
-    return jobs
-
-
-def _asked(*command: str) -> str | None:
-    """What a command of Slurm answers; None if it fails."""
+def _has_above(process: psutil.Process, condition: Callable[[psutil.Process], bool]) -> bool:
+    """Whether a process that this one descends from meets a condition; if that cannot be seen, yes."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    except (FileNotFoundError, subprocess.TimeoutExpired):
-        return None
-    return None if done.returncode else done.stdout
+        return any(condition(parent) for parent in process.parents())
+    except psutil.Error:
+        return True

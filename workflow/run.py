@@ -1,7 +1,7 @@
 """`make run`: runs the study to its report, also after a run before it was killed.
 
-It takes a lock of its own, ends workers and jobs in the queue that a killed run left behind (they would write into
-results that the new run computes), unlocks Snakemake, removes results that are damaged, runs the study, and writes
+It takes a lock of its own, cancels jobs in the queue and ends workers that a killed run left behind (they would write
+into results that the new run computes), unlocks Snakemake, removes results that are damaged, runs the study, and writes
 the report. Asked to end (Ctrl-C, SIGTERM, a closed terminal), it ends Snakemake and its workers at once: finished
 units stay, and half trained ones their last state.
 """
@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import TextIO
 
 from damaged import remove_damaged
-from folder_lock import FolderInUseError, locked
-from orphans import cancel_jobs, end_lost_jobs, end_workers, live_snakemake, queued_jobs
+from folder_lock import FolderLockError, locked
+from orphans import end_workers, live_snakemake
+from slurm_queue import cancel_jobs, end_lost_jobs, queued_jobs, wait_for_submissions
 from snakemake_process import SNAKEMAKE, StopAskedError, StopSignals, run_snakemake
 
 log = logging.getLogger("ntk-atlas")
@@ -44,7 +45,7 @@ def folder_problem(folder: Path) -> str | None:
 
 
 def end_what_a_killed_run_left(folder: Path, lock: TextIO, *, force: bool) -> str | None:
-    """Ends workers here and cancels jobs in the queue, of a run that was started on this machine.
+    """Cancels jobs in the queue and ends workers here, of a run that was started on this machine.
 
     Args:
         folder: of the results.
@@ -56,6 +57,7 @@ def end_what_a_killed_run_left(folder: Path, lock: TextIO, *, force: bool) -> st
     """
     lock.seek(0)
     last, here = lock.read().strip(), socket.gethostname()
+    wait_for_submissions(folder)
     jobs = queued_jobs(folder)
     if jobs and not (force or last == here):
         return (
@@ -114,7 +116,7 @@ def main() -> int:
         except StopAskedError as asked:
             log.error("stopped: finished work is kept, the same command goes on")
             return 128 + asked.args[0]
-        except FolderInUseError as error:
+        except FolderLockError as error:
             log.error("%s", error)
             return 1
 

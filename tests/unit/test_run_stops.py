@@ -1,5 +1,7 @@
 """`make run` asked to end: Snakemake and its workers end at once; a folder that cannot be written is named first."""
 
+import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -137,7 +139,7 @@ def test_a_full_disk_is_named(launcher, tmp_path, monkeypatch):
 
 @pytest.fixture
 def queue(tmp_path, monkeypatch):
-    """Sets what `squeue` says (lines, or None: it fails) and what `scancel` does; all that was cancelled."""
+    """Sets what `squeue` says (lines, or None: it fails) and what `scancel` does beside noting what it was told."""
     monkeypatch.syspath_prepend(str(WORKFLOW))
     programs = tmp_path / "bin"
     programs.mkdir()
@@ -148,7 +150,8 @@ def queue(tmp_path, monkeypatch):
         (programs / name).chmod(0o755)
 
     def set_queue(lines, cancelling="true"):
-        (tmp_path / "queue").write_text("".join(f"{line}\n" for line in lines or []))
+        text = "".join(f"{line}\n" for line in lines or [])
+        (tmp_path / "queue").write_text(text, errors="surrogateescape")
         program("squeue", "exit 1" if lines is None else f"cat {tmp_path}/queue")
         program("scancel", f'echo "$@" >> {tmp_path}/cancelled\n{cancelling}')
 
@@ -156,7 +159,7 @@ def queue(tmp_path, monkeypatch):
 
 
 def test_jobs_that_a_killed_run_left_in_the_queue_are_cancelled(tmp_path, monkeypatch, caplog, queue):
-    import orphans
+    import slurm_queue
 
     monkeypatch.setenv("SLURM_JOB_ID", "11")
     queue(
@@ -166,75 +169,175 @@ def test_jobs_that_a_killed_run_left_in_the_queue_are_cancelled(tmp_path, monkey
         ],
         f'echo "8|other|{tmp_path}" > {tmp_path}/queue',
     )
-    assert orphans.queued_jobs(tmp_path) == ["7", "9"]
-    assert orphans.cancel_jobs(tmp_path) == []
+    assert slurm_queue.queued_jobs(tmp_path) == ["7", "9"]
+    assert slurm_queue.cancel_jobs(tmp_path) == []
     assert (tmp_path / "cancelled").read_text() == "7 9\n"
-    assert orphans.queued_jobs(tmp_path) == []
+    assert slurm_queue.queued_jobs(tmp_path) == []
     queue(None)
-    assert orphans.queued_jobs(tmp_path) == []
+    assert slurm_queue.queued_jobs(tmp_path) == []
     assert "squeue does not answer" in caplog.text
     monkeypatch.setenv("PATH", "")
-    assert orphans.queued_jobs(tmp_path) == []
+    assert slurm_queue.queued_jobs(tmp_path) == []
 
 
 def test_a_job_that_comes_in_late_is_cancelled_and_one_that_stays_is_named(tmp_path, queue, launcher, monkeypatch):
-    import orphans
+    import slurm_queue
 
     first, late = (f"{number}|ntk-atlas_1f|{tmp_path}" for number in (7, 12))
     queue([first], f'test "$1" = 7 && echo "{late}" > {tmp_path}/queue || : > {tmp_path}/queue')
-    assert orphans.cancel_jobs(tmp_path) == []
+    assert slurm_queue.cancel_jobs(tmp_path) == []
     assert (tmp_path / "cancelled").read_text() == "7\n12\n"
     queue([first])
-    assert orphans.cancel_jobs(tmp_path, patience=0.1) == ["7"]
-    monkeypatch.setattr(launcher, "cancel_jobs", lambda folder: orphans.cancel_jobs(folder, patience=0.1))
+    assert slurm_queue.cancel_jobs(tmp_path, patience=0.1) == ["7"]
+    monkeypatch.setattr(launcher, "cancel_jobs", lambda folder: slurm_queue.cancel_jobs(folder, patience=0.1))
     (tmp_path / "lock").write_text(socket.gethostname())
     with (tmp_path / "lock").open("a+") as lock:
         said = launcher.end_what_a_killed_run_left(tmp_path, lock, force=False)
     assert said == "1 job(s) of a run before this one (7) do not end: see `squeue --me`"
 
 
+def test_a_squeue_that_fails_for_a_while_is_no_empty_queue(tmp_path, queue, monkeypatch):
+    import slurm_queue
+
+    job = f"7|ntk-atlas_1f|{tmp_path}"
+    queue([job], f"test -e {tmp_path}/again && : > {tmp_path}/queue; touch {tmp_path}/again")
+    fails_once = f"if test -e {tmp_path}/again && test ! -e {tmp_path}/failed; then touch {tmp_path}/failed; exit 1; fi"
+    program = tmp_path / "bin" / "squeue"
+    program.write_text(f"#!/bin/sh\n{fails_once}\ncat {tmp_path}/queue\n")
+    assert slurm_queue.cancel_jobs(tmp_path) == []
+    assert (tmp_path / "failed").exists()
+    assert (tmp_path / "cancelled").read_text() == "7\n7\n"
+
+
+def test_a_queue_is_asked_in_full_whatever_the_user_has_set_for_himself(tmp_path, queue, monkeypatch):
+    import slurm_queue
+
+    monkeypatch.setenv("SQUEUE_PARTITION", "another")
+    queue([f"7|ntk-atlas_1f|{tmp_path}"])
+    program = tmp_path / "bin" / "squeue"
+    program.write_text(program.read_text().replace("\n", '\ntest -n "$SQUEUE_PARTITION" && exit\n', 1))
+    assert slurm_queue.queued_jobs(tmp_path) == ["7"]
+
+
+def test_a_queue_that_cannot_be_asked_is_no_error(tmp_path, queue, monkeypatch, caplog):
+    import slurm_queue
+
+    monkeypatch.setattr(slurm_queue.time, "sleep", lambda _: None)
+    queue([])
+    (tmp_path / "bin" / "squeue").write_text("#!/no/such/shell\n")
+    assert slurm_queue.queued_jobs(tmp_path) == []
+    assert "squeue does not answer" in caplog.text
+    queue([f"7|ntk-atlas_1f|{tmp_path}", "8|\udcff|/x"])
+    assert slurm_queue.queued_jobs(tmp_path) == ["7"]
+
+
 JOB = """
-import os, signal, sys, time
-signal.signal(signal.SIGTERM, lambda *_: None)
-open("started-" + os.environ["NAME"], "w").close()
-time.sleep(600)
+import os, signal, subprocess, sys, time
+child = None
+if sys.argv[0] != "snakemake":
+    child = subprocess.Popen([sys.executable, "snakemake", "--mode", "remote"])
+else:
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    open("started-" + os.environ["NAME"], "w").write(str(os.getpid()))
+while True:
+    time.sleep(1)
 """
 """A Snakemake that the cancellation of its job left behind: it waits for ever, whatever it is asked."""
+STEP = f"""
+import ctypes
+ctypes.CDLL(None).prctl(15, b"slurmstepd")
+{JOB}
+"""
+"""The same below a process with the name of Slurm's guard of a job step."""
+
+
+def is_alive(number):
+    try:
+        return psutil.Process(number).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_a_snakemake_of_a_job_that_is_over_is_ended_and_no_other(tmp_path, queue, monkeypatch):
     import orphans
+    import slurm_queue
 
-    ending = orphans._end
-    monkeypatch.setattr(orphans, "_end", lambda processes: ending(processes, patience=0.5))
+    monkeypatch.setattr(slurm_queue, "end", lambda processes: orphans.end(processes, patience=0.5))
     (tmp_path / "snakemake").write_text(JOB)
-    jobs = {"over": {"SLURM_JOB_ID": "7"}, "queued": {"SLURM_JOB_ID": "9"}, "of another scheduler": {}}
-    command = [sys.executable, "snakemake", "--mode", "remote"]
-    started = {
-        name: subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "NAME": name, **variables})
-        for name, variables in jobs.items()
+    (tmp_path / "step").write_text(STEP)
+    job = [sys.executable, "snakemake", "--mode", "remote"]
+    kinds = {
+        "over": (job, {"SLURM_JOB_ID": "7"}),
+        "queued": (job, {"SLURM_JOB_ID": "9"}),
+        "watched": ([sys.executable, "step"], {"SLURM_JOB_ID": "7"}),
+        "of another scheduler": (job, {}),
     }
+    own = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+    started = [
+        subprocess.Popen(command, cwd=tmp_path, env={**own, "NAME": kind, **variables}, start_new_session=True)
+        for kind, (command, variables) in kinds.items()
+    ]
+    notes = {kind: tmp_path / f"started-{kind}" for kind in kinds}
 
     def alive():
-        return {name for name, process in started.items() if process.poll() is None}
+        return {kind for kind, note in notes.items() if is_alive(int(note.read_text()))}
 
     try:
-        deadline = time.monotonic() + 60
-        while not all((tmp_path / f"started-{name}").exists() for name in jobs):
-            assert alive() == set(jobs) and time.monotonic() < deadline
+        deadline = time.monotonic() + 120
+        while not all(note.exists() and note.read_text() for note in notes.values()):
+            assert time.monotonic() < deadline
             time.sleep(0.05)
         queue(None)
-        orphans.end_lost_jobs(tmp_path)
-        assert alive() == set(jobs)
+        slurm_queue.end_lost_jobs(tmp_path)
+        assert alive() == set(kinds)
         queue([f"9|ntk-atlas_1f|{tmp_path}"])
-        orphans.end_lost_jobs(tmp_path / "elsewhere")
-        assert alive() == set(jobs)
-        orphans.end_lost_jobs(tmp_path)
-        assert alive() == {"queued", "of another scheduler"}
+        slurm_queue.end_lost_jobs(tmp_path / "elsewhere")
+        assert alive() == set(kinds)
+        slurm_queue.end_lost_jobs(tmp_path)
+        deadline = time.monotonic() + 60
+        while "over" in alive():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert alive() == {"queued", "watched", "of another scheduler"}
     finally:
-        for process in started.values():
-            process.kill()
+        for process in started:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def test_a_submission_under_way_is_waited_for_and_ended_if_it_hangs(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(WORKFLOW))
+    import orphans
+    import slurm_queue
+
+    shutil.copy2(shutil.which("sleep"), tmp_path / "sbatch")
+    for seconds, patience, status in ((2, 60, 0), (600, 0.5, 1)):
+        with subprocess.Popen(["sh", "-c", f"{tmp_path}/sbatch {seconds} || exit 1"], cwd=tmp_path) as process:
+            deadline = time.monotonic() + 60
+            while not orphans.submissions(tmp_path):
+                assert time.monotonic() < deadline
+            slurm_queue.wait_for_submissions(tmp_path, patience=patience)
+            assert not orphans.submissions(tmp_path)
+        assert process.returncode == status
+
+
+def test_a_file_system_without_locks_is_said(tmp_path, monkeypatch, caplog):
+    monkeypatch.syspath_prepend(str(WORKFLOW))
+    import folder_lock
+
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(folder_lock.fcntl, "flock", refuse)
+    with folder_lock.locked(tmp_path):
+        pass
+    assert f"start only one run in {tmp_path}" in caplog.text
+    (tmp_path / ".snakemake" / "ntk-atlas.lock").unlink()
+    (tmp_path / ".snakemake" / "ntk-atlas.lock").mkdir()
+    with pytest.raises(folder_lock.FolderLockError, match=r"cannot open .*ntk-atlas\.lock \(Is a directory\)"):
+        with folder_lock.locked(tmp_path):
+            pass
 
 
 def test_jobs_of_a_run_on_another_machine_are_not_cancelled_unasked(tmp_path, launcher, monkeypatch):

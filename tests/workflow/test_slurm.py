@@ -34,15 +34,20 @@ def slurm():
 
 @pytest.fixture
 def project(slurm, fresh):
-    """A project whose training waits as long as there is a file `wait`."""
+    """A project whose training waits as long as there is a file `wait`, at most five minutes."""
     path = fresh.folder / "workflow/scripts/train_networks.py"
-    waiting = "import os, time\nwhile os.path.exists('wait'):\n    time.sleep(0.2)\n"
+    waiting = (
+        "import os, time\nlast = time.time() + 300\n"
+        "while os.path.exists('wait') and time.time() < last:\n    time.sleep(0.2)\n"
+    )
     text = path.read_text()
     end = text.index('"""', 3) + 4
     path.write_text(text[:end] + waiting + text[end:])
     yield fresh
-    with contextlib.suppress(FileNotFoundError):
-        (fresh.folder / "wait").unlink()
+    for process in psutil.process_iter(["cwd"]):  # what Slurm lost of cancelled jobs
+        if process.info["cwd"] == str(fresh.folder):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 def command(profile, *targets):
@@ -82,6 +87,16 @@ def kill(head):
 
 def start(project, profile, *targets):
     return started(project, command(profile, *targets))
+
+
+def read_until(head, pattern):
+    """What a run says up to a line; the test fails if it ends without it."""
+    text = ""
+    for line in iter(head.stdout.readline, ""):
+        text += line
+        if re.search(pattern, line):
+            return text
+    raise AssertionError(text)
 
 
 def queued(project, state):
@@ -179,9 +194,11 @@ def test_a_killed_head_leaves_jobs_that_the_next_run_cancels(project, finished_o
         kill(head)
     left = queued(project, "running,pending")
     assert left
-    (project.folder / "wait").unlink()
-    text = run(project, profile)
-    assert re.search(r"cancelling \d+ job\(s\) in the queue", text)
+    with start(project, profile) as head:
+        text = read_until(head, r"cancelling \d+ job\(s\) in the queue")
+        (project.folder / "wait").unlink()
+        text += head.communicate(timeout=600)[0]
+    assert head.returncode == 0, text
     assert "unlocking the folder" in text
     assert (project.folder / "results/report.html").is_file()
     assert_local_cube(project, finished_once, "results/one/cube.nc", CUBE)
