@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import psutil
-from orphans import end, lost_snakemakes, submissions
+from orphans import end, live_snakemake, lost_snakemakes, submissions
 
 log = logging.getLogger("ntk-atlas")
 JOB_NAMES = "ntk-atlas"
@@ -60,21 +60,28 @@ def cancel_jobs(folder: Path, *, patience: float = 180.0) -> list[str]:
     return jobs
 
 
-def end_lost_jobs(folder: Path) -> None:
+def end_lost_jobs(folder: Path, *, patience: float = 15.0) -> None:
     """Ends the Snakemakes, on this machine, of Slurm jobs that are over.
 
     A job that is cancelled as its step starts can leave its Snakemake behind, which then waits for ever: a Slurm that
     finds processes by their parents (`proctrack/linuxproc`) does not see it once its parent is gone.
+
+    Args:
+        folder: where the run was started.
+        patience: seconds to wait for the Snakemakes of jobs that Slurm still watches over.
     """
-    candidates = lost_snakemakes(folder)
-    queue = _own_queue() if candidates else None
-    if queue is None:
-        return
-    queued = {number for number, _, _ in queue}
-    lost = [process for process, job in candidates if job not in queued]
-    for process in lost:
-        log.info("ending process %d, which a job of the queue left behind", process.pid)
-    end(lost)
+    deadline = time.monotonic() + patience
+    while live_snakemake(folder, of_jobs=True):
+        candidates = lost_snakemakes(folder)
+        if candidates and (queue := _own_queue()) is not None:
+            queued = {number for number, _, _ in queue}
+            lost = [process for process, job in candidates if job not in queued]
+            for process in lost:
+                log.info("ending process %d, which a job of the queue left behind", process.pid)
+            end(lost)
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.5)
 
 
 def _jobs_of(folder: Path) -> list[str] | None:

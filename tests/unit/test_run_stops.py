@@ -288,12 +288,12 @@ def test_a_snakemake_of_a_job_that_is_over_is_ended_and_no_other(tmp_path, queue
             assert time.monotonic() < deadline
             time.sleep(0.05)
         queue(None)
-        slurm_queue.end_lost_jobs(tmp_path)
+        slurm_queue.end_lost_jobs(tmp_path, patience=0.1)
         assert alive() == set(kinds)
         queue([f"9|ntk-atlas_1f|{tmp_path}"])
         slurm_queue.end_lost_jobs(tmp_path / "elsewhere")
         assert alive() == set(kinds)
-        slurm_queue.end_lost_jobs(tmp_path)
+        slurm_queue.end_lost_jobs(tmp_path, patience=0.1)
         deadline = time.monotonic() + 60
         while "over" in alive():
             assert time.monotonic() < deadline
