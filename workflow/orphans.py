@@ -17,14 +17,16 @@ def orphaned_workers(folder: Path) -> list[psutil.Process]:
         process
         for process, command in _own_processes(folder)
         if any(".snakemake/scripts/" in word for word in command)
-        and not _has_above(process, lambda parent: is_snakemake(parent.cmdline()))
+        and not _has_above(process, lambda parent: _is_snakemake(parent.cmdline()))
     ]
 
 
 def live_snakemake(folder: Path, *, of_jobs: bool = False) -> list[psutil.Process]:
     """Snakemake processes at work in `folder` now: of runs, or (`of_jobs`) started by a scheduler for a job of one."""
     return [
-        process for process, command in _processes(folder) if is_snakemake(command) and ("--mode" in command) == of_jobs
+        process
+        for process, command in _processes(folder)
+        if _is_snakemake(command) and ("--mode" in command) == of_jobs
     ]
 
 
@@ -34,7 +36,7 @@ def lost_snakemakes(folder: Path) -> list[tuple[psutil.Process, str]]:
     for process, command in _own_processes(folder):
         with contextlib.suppress(psutil.Error):
             job = process.environ().get("SLURM_JOB_ID")
-            if job and is_snakemake(command) and "--mode" in command:
+            if job and _is_snakemake(command) and "--mode" in command:
                 if not _has_above(process, lambda parent: parent.name() == "slurmstepd"):
                     found.append((process, job))
     return found
@@ -65,7 +67,7 @@ def end(processes: list[psutil.Process], *, patience: float = 10.0) -> None:
     psutil.wait_procs(alive, timeout=patience)
 
 
-def is_snakemake(command: list[str]) -> bool:
+def _is_snakemake(command: list[str]) -> bool:
     """Whether these are the words of a Snakemake: `snakemake ...`, `python -m snakemake ...`."""
     return any(Path(word).name in ("snakemake", "snakemake.exe") for word in command[:4])
 

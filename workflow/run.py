@@ -66,7 +66,7 @@ def end_what_a_killed_run_left(folder: Path, lock: TextIO, *, force: bool) -> st
         )
     if is_locked(folder) and last not in ("", here) and not force:
         return f"a run on {last} has locked {folder}: wait for it; if it is dead, add --cancel-queued"
-    if jobs and (jobs := cancel_jobs(folder)):
+    if jobs and (jobs := cancel_jobs(folder, jobs)):
         return f"{len(jobs)} job(s) of a run before this one ({', '.join(jobs[:5])}) do not end: see `squeue --me`"
     end_lost_jobs(folder)
     end_workers(folder)

@@ -14,6 +14,7 @@ log = logging.getLogger("ntk-atlas")
 JOB_NAMES = "ntk-atlas"
 """How the names of all jobs begin that the profiles submit."""
 UNENDED = "PENDING,CONFIGURING,RUNNING,SUSPENDED,COMPLETING"
+"""States of a job that can still write results."""
 
 
 def queued_jobs(folder: Path) -> list[str]:
@@ -38,19 +39,20 @@ def wait_for_submissions(folder: Path, *, patience: float = 60.0) -> None:
     end(alive)
 
 
-def cancel_jobs(folder: Path, *, patience: float = 180.0) -> list[str]:
+def cancel_jobs(folder: Path, jobs: list[str], *, patience: float = 180.0) -> list[str]:
     """Cancels the jobs that a killed run left in the queue, and waits until they are gone. Their finished units stay.
 
     Asks again every second: a cancellation may be lost, and one job may come after another.
 
     Args:
         folder: where the run was started.
+        jobs: their numbers, as `queued_jobs` gives them.
         patience: seconds to wait for their end. A Slurm gives a job 30 s (`KillWait`), and as long again to clean up.
 
     Returns:
         The jobs that are still there, or may be.
     """
-    jobs, deadline = queued_jobs(folder), time.monotonic() + patience
+    deadline = time.monotonic() + patience
     log.info("cancelling %d job(s) in the queue, which a killed run left behind", len(jobs))
     while jobs and time.monotonic() < deadline:
         _asked("scancel", *jobs)

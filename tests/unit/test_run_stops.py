@@ -170,7 +170,7 @@ def test_jobs_that_a_killed_run_left_in_the_queue_are_cancelled(tmp_path, monkey
         f'echo "8|other|{tmp_path}" > {tmp_path}/queue',
     )
     assert slurm_queue.queued_jobs(tmp_path) == ["7", "9"]
-    assert slurm_queue.cancel_jobs(tmp_path) == []
+    assert slurm_queue.cancel_jobs(tmp_path, ["7", "9"]) == []
     assert (tmp_path / "cancelled").read_text() == "7 9\n"
     assert slurm_queue.queued_jobs(tmp_path) == []
     queue(None)
@@ -185,11 +185,11 @@ def test_a_job_that_comes_in_late_is_cancelled_and_one_that_stays_is_named(tmp_p
 
     first, late = (f"{number}|ntk-atlas_1f|{tmp_path}" for number in (7, 12))
     queue([first], f'test "$1" = 7 && echo "{late}" > {tmp_path}/queue || : > {tmp_path}/queue')
-    assert slurm_queue.cancel_jobs(tmp_path) == []
+    assert slurm_queue.cancel_jobs(tmp_path, ["7"]) == []
     assert (tmp_path / "cancelled").read_text() == "7\n12\n"
     queue([first])
-    assert slurm_queue.cancel_jobs(tmp_path, patience=0.1) == ["7"]
-    monkeypatch.setattr(launcher, "cancel_jobs", lambda folder: slurm_queue.cancel_jobs(folder, patience=0.1))
+    assert slurm_queue.cancel_jobs(tmp_path, ["7"], patience=0.1) == ["7"]
+    monkeypatch.setattr(launcher, "cancel_jobs", lambda *jobs: slurm_queue.cancel_jobs(*jobs, patience=0.1))
     (tmp_path / "lock").write_text(socket.gethostname())
     with (tmp_path / "lock").open("a+") as lock:
         said = launcher.end_what_a_killed_run_left(tmp_path, lock, force=False)
@@ -204,7 +204,7 @@ def test_a_squeue_that_fails_for_a_while_is_no_empty_queue(tmp_path, queue, monk
     fails_once = f"if test -e {tmp_path}/again && test ! -e {tmp_path}/failed; then touch {tmp_path}/failed; exit 1; fi"
     program = tmp_path / "bin" / "squeue"
     program.write_text(f"#!/bin/sh\n{fails_once}\ncat {tmp_path}/queue\n")
-    assert slurm_queue.cancel_jobs(tmp_path) == []
+    assert slurm_queue.cancel_jobs(tmp_path, ["7"]) == []
     assert (tmp_path / "failed").exists()
     assert (tmp_path / "cancelled").read_text() == "7\n7\n"
 
@@ -343,7 +343,7 @@ def test_a_file_system_without_locks_is_said(tmp_path, monkeypatch, caplog):
 def test_jobs_of_a_run_on_another_machine_are_not_cancelled_unasked(tmp_path, launcher, monkeypatch):
     cancelled = []
     monkeypatch.setattr(launcher, "queued_jobs", lambda folder: [] if cancelled else ["7", "9"])
-    monkeypatch.setattr(launcher, "cancel_jobs", lambda folder: cancelled.append(folder) or [])
+    monkeypatch.setattr(launcher, "cancel_jobs", lambda folder, jobs: cancelled.append(folder) or [])
     path = tmp_path / "lock"
     path.write_text("another-machine")
     with path.open("a+") as lock:
