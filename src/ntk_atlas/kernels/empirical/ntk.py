@@ -50,6 +50,9 @@ def empirical_ntk(
     Parameters with `requires_grad` False do not count; hooks on gradients do not either. A member whose weights are
     not finite gets a kernel that is not finite; the others are not touched by it.
 
+    On a CPU several threads run the network at the same time, unless a trial run leaves something behind in its modules
+    or they have forward hooks. Values that a `forward` keeps elsewhere, as in global variables, must not depend on x.
+
     Args:
         network: maps `(n, *shape)` to `(n, C)`, each sample by itself; or a `StackedNetwork` of S members.
         x1: inputs `(n1, *shape)`, for a stack also `(S, n1, *shape)`; precision and device of the network.

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from ntk_atlas.kernels.empirical.held_state import HeldState
 from ntk_atlas.kernels.empirical.layers import Layer, candidate, form_of_call
 from ntk_atlas.kernels.empirical.network_checks import (
     check_samples_apart,
@@ -103,7 +104,7 @@ def probe_network(network: nn.Module, x: Tensor) -> NetworkStructure:
     members = network.n_members if isinstance(network, StackedNetwork) else 1
     channels_last = x.dim() == 4 and _runs_channels_last(network, x)
     outputs, forms = [], []
-    before = _states(network)
+    state, stateful = HeldState(network), any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
     for probe in ([0, last], [0, last, last]):
         batch = x.detach().index_select(axis, torch.tensor(probe, device=x.device))
         batch = batch.contiguous(memory_format=torch.channels_last) if channels_last else batch
@@ -111,6 +112,7 @@ def probe_network(network: nn.Module, x: Tensor) -> NetworkStructure:
         saved = _SavedBytes(network)
         with LayerRecorder(candidates) as recorder, recorder.record() as record, saved:
             outputs.append(run(network, batch))
+        stateful = stateful or not HeldState(network).is_as_in(state)
         forms.append(
             {
                 layer.module: form_of_call(layer.module, record.live_inputs[layer.module], members, len(probe))
@@ -118,8 +120,6 @@ def probe_network(network: nn.Module, x: Tensor) -> NetworkStructure:
                 if record.calls[layer.module] == 1
             }
         )
-    hooked = any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
-    stateful = hooked or _states(network) != before
     check_samples_apart(outputs[-1], batch, axis)
     uses = _uses_in_graph(outputs[-1])
 
@@ -156,12 +156,6 @@ def probe_network(network: nn.Module, x: Tensor) -> NetworkStructure:
         channels_last=channels_last,
         stateful=stateful,
     )
-
-
-def _states(network: nn.Module) -> list:
-    """Identities of what modules hold."""
-    held = [(name, id(value)) for module in network.modules() for name, value in vars(module).items()]
-    return held + [id(buffer) for buffer in network.buffers()]
 
 
 class _SavedBytes(saved_tensors_hooks):
