@@ -42,6 +42,26 @@ def test_error_of_the_fit_shrinks_with_the_noise():
     assert np.all(np.array(off[2]) < 2e-3)
 
 
+@pytest.mark.parametrize("scale", [1e-10, 1e-8, 1e-6, 1e-5, 1e-4])
+def test_small_noise_moves_the_fit_to_first_order(scale):
+    # The cost's own rounding hides the last steps of the search, and they are not needed.
+    rng = numpy_stream("first order")
+    exponent, level, log_ratio = rng.uniform([0.3, -6.0, -1.0], [1.5, 3.0, 1.0], size=(300, 3)).T
+    clean = np.stack([level, np.log(exponent), level + log_ratio], axis=-1)
+    noise = scale * rng.normal(size=(300, len(SIZES)))
+    law = fit_floor_law(SIZES, curve(clean, X) + noise)
+    assert law.converged.all()
+    moved = (np.linalg.pinv(jacobian(clean, X)) @ noise[..., None])[..., 0]
+    assert np.abs(moved).max() > 20 * scale
+    np.testing.assert_allclose(law.theta - clean, moved, rtol=0.0, atol=2e-3 * scale + 1000.0 * scale**2 + 1e-11)
+
+
+def test_a_search_that_is_cut_short_has_not_converged(monkeypatch):
+    monkeypatch.setattr("ntk_atlas.scaling_laws.floor_solver.MAX_STEPS", 3)
+    y = planted(0.5, 0.0, -1.0)[0] + 0.1 * numpy_stream("short").normal(size=(50, len(SIZES)))
+    assert not fit_floor_law(SIZES, y).converged.any()
+
+
 def test_search_finds_the_minimum_that_scipy_finds_from_many_starts():
     rng = numpy_stream("twin")
     for exponent, log_ratio in ((0.3, 0.0), (0.6, -1.5), (1.2, 1.0), (0.4, -3.0)):

@@ -14,6 +14,8 @@ DEPTH_OF_ZERO = 25.0
 _LOG_EXPONENT_RANGE = (-12.0, 4.0)
 _GRADIENT_TOLERANCE = 1e-7
 _ROUNDING = 1e-26
+_STALLED = 12
+"""Steps without gain, each ten times shorter than the last, after which a search ends."""
 _START_EXPONENTS = np.geomspace(0.02, 6.0, 25)
 _START_RATIOS = np.linspace(-9.0, 9.0, 37)
 
@@ -91,7 +93,8 @@ def solve(
         value: where it is held, `(k,)`.
 
     Returns:
-        θ `(k, 3)`, the sum of squares `(k,)`, and whether the gradient vanished there `(k,)`.
+        θ `(k, 3)`, the sum of squares `(k,)`, and whether the gradient vanished there `(k,)`, to a small part of the
+        misfit or as far as the rounding of the cost lets it be seen.
     """
     starts = start_points(x, y, fixed=fixed, value=value)
     k, n_starts, _ = starts.shape
@@ -106,6 +109,8 @@ def _descend(x, y, theta, fixed):
     """Levenberg–Marquardt on all curves at once; a curve that has converged is no longer touched."""
     free = [i for i in range(3) if i != fixed]
     lowest = y.min(-1) - DEPTH_OF_ZERO
+    # Of a residual: a descent by g² that changes the cost by less than its rounding, 2 · misfit · this, is not seen.
+    resolution = np.finfo(y.dtype).eps * np.abs(y).max(-1)
     theta = theta.copy()
     if fixed != 2:
         theta[:, 2] = np.maximum(theta[:, 2], lowest)
@@ -125,9 +130,11 @@ def _descend(x, y, theta, fixed):
             pressed = (here[:, 2] <= lowest[active]) & (gradient[:, -1] > 0.0)
             gradient[pressed, -1] = 0.0
             J[pressed, :, -1] = 0.0
-        small = np.abs(gradient).max(-1) <= _GRADIENT_TOLERANCE * np.sqrt(cost[active])
-        converged[active] = small | (cost[active] <= _ROUNDING * y.shape[-1])
-        going = ~converged[active] & (stalled[active] < 12)
+        steepest, misfit = np.abs(gradient).max(-1), np.sqrt(cost[active])
+        small = steepest <= _GRADIENT_TOLERANCE * misfit
+        at_rounding = (stalled[active] >= _STALLED) & (steepest**2 <= 4.0 * resolution[active] * misfit)
+        converged[active] = small | at_rounding | (cost[active] <= _ROUNDING * y.shape[-1])
+        going = ~converged[active] & (stalled[active] < _STALLED)
         if not going.any():
             break
         active, J, scale, gradient, here = active[going], J[going], scale[going], gradient[going], here[going]
