@@ -16,7 +16,13 @@ from ntk_atlas.kernels.errors import KernelInputError, MemoryLimitError
 from ntk_atlas.kernels.infinite import convolutional_tiles
 from ntk_atlas.kernels.infinite.convolutional import infinite_convolutional_kernels
 from ntk_atlas.kernels.infinite.convolutional_cost import estimate_convolutional_cost
-from ntk_atlas.kernels.infinite.duals import dual_activation
+from ntk_atlas.kernels.infinite.convolutional_recursion import ConvolutionalRecursion
+from ntk_atlas.kernels.infinite.convolutional_tiles import (
+    ConvolutionalTiles,
+    PreparedImages,
+    plan_convolutional_tiles,
+)
+from ntk_atlas.kernels.infinite.duals import dual_activation, dual_of
 from ntk_atlas.kernels.infinite.kernels import infinite_kernels
 from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitecture
 from ntk_atlas.streams import torch_stream
@@ -206,6 +212,57 @@ def test_tiles_order_and_precision_do_not_change_the_kernels(monkeypatch):
     for a, b in ((whole, tiled), (cross, tiled_cross)):
         torch.testing.assert_close(a.nngp, b.nngp, rtol=1e-12, atol=0)
         torch.testing.assert_close(a.ntk, b.ntk, rtol=1e-12, atol=0)
+
+
+def prepared(x1, x2=None, *, architecture=MYRTLE, memory_limit=None):
+    """The tiles, the images, and results in which nothing is written yet."""
+    dual = dual_of("relu")
+    recursion = ConvolutionalRecursion(architecture, NTK, 2.0, None, tuple(x1.shape[1:]))
+    choice = {"dtype": x1.dtype, "device": x1.device, "memory_limit": memory_limit}
+    tiles = plan_convolutional_tiles(recursion, dual, len(x1), None if x2 is None else len(x2), **choice)
+    nothing = torch.full((2, len(x1), len(x1 if x2 is None else x2)), math.nan, dtype=x1.dtype)
+    return tiles, PreparedImages.of(recursion, dual, x1, x2, chunk=8), nothing
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    n1=st.integers(1, 40), n2=st.none() | st.integers(1, 20), pairs=st.integers(1, 3000), most_columns=st.sampled_from(
+        [1, 4, 16, 64]), threads=st.integers(1, 2), slack=st.sampled_from([1.0, 1.3, 100.0]),
+)  # fmt: skip
+def test_tiles_of_any_size_write_every_entry(n1, n2, pairs, most_columns, threads, slack):
+    # Six pixels: a tile's number of pairs is no multiple of them.
+    x1, x2 = images(n1, (1, 3, 2)), None if n2 is None else images(n2, (1, 3, 2), name="x2")
+    architecture, former = ConvolutionalArchitecture(((1, False),)), torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(convolutional_tiles, "_PAIRS_OF_A_TILE", pairs)
+        patch.setattr(convolutional_tiles, "_MOST_COLUMNS", most_columns)
+        try:
+            torch.set_num_threads(threads)
+            ample = prepared(x1, x2, architecture=architecture)[0].n_bytes
+            tiles, prepared_images, found = prepared(x1, x2, architecture=architecture, memory_limit=int(slack * ample))
+            tiles.fill(found, prepared_images)
+            single = ConvolutionalTiles(1, 1, 1, 0, 0)
+            single.fill(expected := torch.full_like(found, math.nan), prepared_images)
+        finally:
+            torch.set_num_threads(former)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+    assert torch.isfinite(found).all()
+    assert n2 is not None or torch.equal(found, found.mT)
+
+
+@pytest.mark.parametrize(("side", "n"), [(14, 33), (14, 40), (7, 70), (10, 40)])
+def test_images_whose_pixels_are_no_power_of_two(side, n):
+    tiles, prepared_images, found = prepared(images(n, (1, side, side)), architecture=ConvolutionalArchitecture(
+        ((1, False),), readout="flatten"))  # fmt: skip
+    tiles.fill(found, prepared_images)
+    assert torch.isfinite(found).all()
+    assert torch.equal(found, found.mT)
+    assert (torch.linalg.eigvalsh(found) > 0).all()
+
+
+def test_rows_that_do_not_divide_the_columns_are_refused():
+    with pytest.raises(ValueError, match="tiles of 10 rows do not divide 64 columns"):
+        ConvolutionalTiles(10, 64, 1, 0, 0)
 
 
 def test_images_of_zeros_and_equal_images():

@@ -125,6 +125,10 @@ class ConvolutionalTiles:
     n_bytes: int
     result_bytes: int
 
+    def __post_init__(self):
+        if self.columns % self.rows:  # else a tile astride the first of its columns would be mirrored by nobody
+            raise ValueError(f"tiles of {self.rows} rows do not divide {self.columns} columns")
+
     def fill(self, results: Tensor, images: PreparedImages) -> Tensor:
         """Evaluates all tiles; if symmetric, those on and above the diagonal, then mirrored.
 
@@ -189,7 +193,7 @@ def plan_convolutional_tiles(
     fixed = result + images + 2 * 8 * samples * sum(n_pixels) + dual.fixed_bytes() + SLACK_BYTES
     numbers = _numbers_per_image_pair(recursion)
     columns = min(_MOST_COLUMNS, _power_of_two(max(1, _PAIRS_OF_A_TILE // n_pixels[0])), _power_of_two(n2 or n1))
-    rows = max(1, min(columns, _power_of_two(n1), _PAIRS_OF_A_TILE // (n_pixels[0] * columns)))
+    rows = min(columns, _power_of_two(n1), _power_of_two(max(1, _PAIRS_OF_A_TILE // (n_pixels[0] * columns))))
     threads = torch.get_num_threads() if device.type == "cpu" else 1
     while True:
         sides = (rows + columns) * sum(n_pixels) * dual.bytes_per_sample(size)
