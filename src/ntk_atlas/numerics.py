@@ -3,8 +3,12 @@
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from contextvars import Context, copy_context
+from typing import TypeVar
 
 import torch
+
+Result = TypeVar("Result")
 
 
 @contextmanager
@@ -35,26 +39,33 @@ def precise_math(*, threads: int | None = None) -> Iterator[None]:
         torch.set_num_threads(former_threads)
 
 
-def in_turn_or_at_once(task: Callable[..., None], *arguments: Iterable, workers: int) -> None:
+def in_turn_or_at_once(task: Callable[..., Result], *arguments: Iterable, workers: int) -> list[Result]:
     """Runs a task for each set of arguments, several at a time if asked.
 
     Operations on small tensors gain little from the threads of torch; whole tasks beside each other gain all of them.
-    A task computes on one thread then, and gives the same numbers whatever the number of workers.
+    A task computes on one thread then, and gives the same numbers whatever the number of workers. Whether gradients
+    are recorded, and variables of the caller's context, are as they are for the caller.
 
     Args:
-        task: what to run; it changes the results in place.
-        *arguments: one iterable an argument of the task, as for `map`.
+        task: what to run.
+        *arguments: one iterable an argument of the task, of equal lengths.
         workers: tasks at a time; 1 runs them in turn, on the threads that are set.
+
+    Returns:
+        What the tasks return, in order.
     """
+    calls = list(zip(*arguments, strict=True))
     if workers <= 1:
-        for values in zip(*arguments, strict=True):
-            task(*values)
-        return
-    threads = torch.get_num_threads()
+        return [task(*values) for values in calls]
+    threads, inference, grad = torch.get_num_threads(), torch.is_inference_mode_enabled(), torch.is_grad_enabled()
+
+    def as_the_caller(context: Context, values: tuple) -> Result:
+        with torch.inference_mode(inference), torch.set_grad_enabled(grad):
+            return context.run(task, *values)
+
     try:
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            for _ in pool.map(task, *arguments):
-                pass
+            return list(pool.map(as_the_caller, [copy_context() for _ in calls], calls))
     finally:
         torch.set_num_threads(threads)
 

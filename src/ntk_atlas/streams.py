@@ -7,6 +7,9 @@ else is drawn, not on the number of cores.
 
 import hashlib
 import json
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -28,3 +31,27 @@ def torch_stream(*labels: Label) -> torch.Generator:
 def numpy_stream(*labels: Label) -> np.random.Generator:
     """Returns a new NumPy generator at the start of the stream that `labels` name."""
     return np.random.default_rng(stream_seed(*labels))
+
+
+@contextmanager
+def global_streams(seed: int) -> Iterator[None]:
+    """The global streams of torch (CPU), NumPy and Python start from a seed in the block, and are as before after it.
+
+    For code of a user's, which may draw from them: layers of torch.nn draw their default weights so.
+
+    Args:
+        seed: from 0.
+
+    Yields:
+        Nothing.
+    """
+    states = np.random.get_state(), random.getstate()  # noqa: NPY002 (the global stream itself)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        random.seed(seed)
+        try:
+            yield
+        finally:
+            np.random.set_state(states[0])  # noqa: NPY002
+            random.setstate(states[1])

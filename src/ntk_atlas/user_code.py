@@ -39,7 +39,8 @@ def _import_file(path: Path, spec: str, what: str, error: type[ValueError]) -> M
     module = importlib.util.module_from_spec(module_spec)
     sys.modules[name] = module  # dataclasses and pickle look modules up there
     try:
-        module_spec.loader.exec_module(module)
+        # Not by the loader, which takes compiled code of the same size and second for that of the file.
+        exec(compile(path.read_bytes(), str(path.absolute()), "exec"), module.__dict__)
     except Exception as problem:
         raise error(f"{what} {spec!r}: {path} cannot be imported: {type(problem).__name__}: {problem}") from problem
     return module

@@ -1,5 +1,7 @@
 """Which parameters the layer factors stand for, and which are left to the Jacobian."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -133,16 +135,16 @@ def test_passes_beside_each_other_give_the_bits_of_passes_in_turn(output_reducti
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        in_turn, at_once = (
+        in_turn, at_once, by_copies = (
             capture_factors(
-                network, structure, pieces, x, output_reduction=output_reduction, samples_a_pass=3, workers=workers
+                network, structure, pieces, x, output_reduction=output_reduction, samples_a_pass=3, at_once=networks
             )
-            for workers in (1, 4)
+            for networks in ([], [network] * 4, [network, *(copy.deepcopy(network) for _ in range(3))])
         )
     finally:
         torch.set_num_threads(threads)
     assert torch.get_num_threads() == threads
-    for one, other in zip(in_turn, at_once, strict=True):
+    for one, other in [*zip(in_turn, at_once, strict=True), *zip(in_turn, by_copies, strict=True)]:
         assert torch.equal(one.signals, other.signals)
         assert (one.inputs is None) == (other.inputs is None)
         assert one.inputs is None or torch.equal(one.inputs, other.inputs)
@@ -156,5 +158,5 @@ def test_an_error_in_a_pass_beside_others_is_the_error():
     network[0].register_forward_hook(lambda module, args, output: output[:1])
     pieces = [Piece(y, (0, y.out_features) if y.form == "gradients" else None) for y in structure.layers]
     with pytest.raises(ValueError, match=r"the network must map \(3, 2, 6, 6\)"):
-        capture_factors(network, structure, pieces, x, samples_a_pass=3, workers=2)
+        capture_factors(network, structure, pieces, x, samples_a_pass=3, at_once=[network] * 2)
     assert torch.get_num_threads() >= 1

@@ -1,3 +1,7 @@
+import os
+import random
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -8,6 +12,9 @@ from ntk_atlas.networks.user import FactoryError, StackedModules, load_factory
 from ntk_atlas.streams import torch_stream
 
 RESIDUAL = """
+import random
+
+import numpy
 import torch
 from torch import nn
 
@@ -46,6 +53,18 @@ def wrong_shape(**arguments):
 
 def fails(**arguments):
     return nn.Linear(3, 2)
+
+def by_numpy(depth, width, init_scale, input_shape, n_outputs, generator):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(32, n_outputs))
+    with torch.no_grad():
+        network[1].weight.copy_(torch.as_tensor(numpy.random.randn(n_outputs, 32) * random.random()))
+    return network
+
+def by_the_clock(depth, width, init_scale, input_shape, n_outputs, generator):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(32, n_outputs))
+    with torch.no_grad():
+        network[1].bias.copy_(torch.as_tensor(numpy.random.default_rng().normal(size=n_outputs)))
+    return network
 
 number = 7
 """
@@ -154,12 +173,25 @@ def test_weights_round_trip_and_frozen_parameters():
     assert torch.equal(other(x), network(x))
 
 
-def test_a_factory_without_generator_is_still_reproducible(folder):
-    state = torch.random.get_rng_state()
-    first, second = build("my_net.py:lazy", seeds=(0, 1)), build("my_net.py:lazy", seeds=(1,))
+@pytest.mark.parametrize("factory", ["lazy", "by_numpy"])
+def test_a_factory_without_generator_is_still_reproducible(folder, factory):
+    state, of_numpy, of_python = torch.random.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
+    first, second = build(f"my_net.py:{factory}", seeds=(0, 1)), build(f"my_net.py:{factory}", seeds=(1,))
     assert torch.equal(first.weights()[1:], second.weights())
     assert not torch.equal(first.weights()[0], first.weights()[1])
     assert torch.equal(torch.random.get_rng_state(), state)
+    assert random.getstate() == of_python
+    assert all(np.array_equal(a, b) for a, b in zip(np.random.get_state(), of_numpy, strict=True))  # noqa: NPY002
+
+
+def test_an_edit_of_the_same_size_and_second_is_seen(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.dont_write_bytecode", False)
+    file, loaded = tmp_path / "net.py", []
+    for n in (3, 4):
+        file.write_text(f"from torch import nn\ndef build(**arguments): return nn.Linear({n}, 1)\n")
+        os.utime(file, (1.7e9, 1.7e9))
+        loaded.append(load_factory(f"{file}:build")().in_features)
+    assert loaded == [3, 4]
 
 
 @pytest.mark.parametrize(
@@ -171,6 +203,7 @@ def test_a_factory_without_generator_is_still_reproducible(folder):
         ("broken.py:build", r"'broken.py:build': broken.py cannot be imported: ZeroDivisionError"),
         ("notes.txt:build", r"notes.txt is not a Python file"),
         ("my_net.py:no_network", r"'my_net.py:no_network' returned str: it must return a torch.nn.Module"),
+        ("my_net.py:by_the_clock", r"'my_net.py:by_the_clock' gives another network each time for the same `gener"),
         ("my_net.py:wrong_shape", r"'my_net.py:wrong_shape' maps .*\(2, 2, 4, 4\) to \(2, 5\), expected \(2, 3\)"),
         ("my_net.py:fails", r"'my_net.py:fails' fails on inputs of shape \(2, 2, 4, 4\): RuntimeError"),
     ],

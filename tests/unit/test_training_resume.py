@@ -121,6 +121,20 @@ def test_a_damaged_state_is_named_and_the_training_starts_anew(damage, tmp_path,
     assert_same(trained, train(network(), settings({})), exact=True)
 
 
+def test_a_state_that_cannot_be_read_now_is_kept(tmp_path, monkeypatch):
+    resume = Resume(tmp_path / "state.ckpt", every=0, share=math.inf)
+    until(10, monkeypatch, network(), settings({}), resume=resume)
+
+    def fails(*_, **__):
+        raise OSError(errno.EIO, "the disk does not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "load", fails)
+        with pytest.raises(OSError, match="does not answer"):
+            train(network(), settings({}), resume=resume)
+    assert resume.path.is_file()
+
+
 def test_a_training_that_takes_too_long_keeps_its_state_and_goes_on_with_more_time(tmp_path):
     resume, endless = Resume(tmp_path / "state.ckpt", every=60), 5_000_000
     few = {"epochs": (0, 2), "weights": "ends"}

@@ -1,5 +1,6 @@
 """The store keeps what is finished, and only that."""
 
+import errno
 import logging
 from pathlib import Path
 
@@ -55,6 +56,42 @@ def test_flipped_bytes_inside_a_file_are_noticed(tmp_path):
     content[len(content) // 2] ^= 0xFF
     path.write_bytes(bytes(content))
     assert store.missing("u", "d", (0,)) == (0,)
+
+
+def test_any_flipped_bit_is_noticed_or_does_no_harm(tmp_path):
+    store, wanted = UnitStore(tmp_path), block((0, 1))
+    path = store.save("u", "d", (0, 1), wanted)
+    content, removed = path.read_bytes(), 0
+    for position in range(len(content)):
+        flipped = bytearray(content)
+        flipped[position] ^= 1 << position % 8
+        path.write_bytes(flipped)
+        if store.missing("u", "d", (0, 1), ("a", "b")):
+            assert not path.exists()
+            removed += 1
+        else:
+            loaded = store.load("u", "d", (0, 1), ("a", "b"))
+            assert all(np.array_equal(loaded[name], wanted[name]) for name in wanted)
+    assert removed > len(content) / 2
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [OSError(errno.ESTALE, "stale"), OSError(errno.EMFILE, "many"), PermissionError(errno.EACCES, "no"), MemoryError()],
+    ids=repr,
+)
+def test_what_cannot_be_read_now_is_not_removed(tmp_path, monkeypatch, problem):
+    store = UnitStore(tmp_path)
+    path = store.save("u", "d", (0,), block((0,)))
+
+    def fails(*_, **__):
+        raise problem
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "load", fails)
+        with pytest.raises(type(problem)):
+            store.missing("u", "d", (0,))
+    assert store.missing("u", "d", (0,)) == () and path.exists()
 
 
 def test_a_half_written_temporary_file_is_not_a_unit(tmp_path):

@@ -56,8 +56,8 @@ class ElementwiseFunction:
         Raises:
             ActivationError: if the function cannot be differentiated or changes shape or precision.
         """
-        with torch.enable_grad():
-            u = u.detach().requires_grad_()
+        with torch.inference_mode(False), torch.enable_grad():
+            u = (u.clone() if u.is_inference() else u.detach()).requires_grad_()
             values = self._checked(self.function(u), u)
             if not values.requires_grad:
                 raise self.error(

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 
 import torch
+from torch import nn
 
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.networks.fully_connected import fully_connected
 from ntk_atlas.networks.stacked import StackedNetwork
+from ntk_atlas.streams import global_streams
 
 
 def build_networks(
@@ -46,15 +48,29 @@ def build_networks(
         if settings.architecture == "convolutional":
             from ntk_atlas.networks.convolutional import convolutional as build
         return build(settings, **sizes, input_shape=shape, generators=generators, dtype=dtype)
-    from ntk_atlas.networks.user import StackedModules, load_factory
+    from ntk_atlas.networks.user import FactoryError, StackedModules, load_factory
 
-    factory = load_factory(settings.factory)
-    modules = []
-    for generator in generators:
-        # Layers of torch.nn draw their default weights from the global stream: seeded here by the member's
-        # own, so that a factory that ignores `generator` still gives the same network every time.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(generator.initial_seed())
-            modules.append(factory(**sizes, input_shape=shape, generator=generator).to(dtype))
-    name = f"network factory {settings.factory!r}"
+    factory, name = load_factory(settings.factory), f"network factory {settings.factory!r}"
+
+    def build_member(generator: torch.Generator) -> nn.Module:
+        # A factory that ignores `generator` still gives the same network every time.
+        with global_streams(generator.initial_seed()):
+            return factory(**sizes, input_shape=shape, generator=generator).to(dtype)
+
+    again = [torch.Generator().manual_seed(generator.initial_seed()) for generator in generators[:1]]
+    modules = [build_member(generator) for generator in generators]
+    if any(not _equal(build_member(generator), modules[0]) for generator in again):
+        raise FactoryError(
+            f"{name} gives another network each time for the same `generator`: draw from `generator`, or from the "
+            "global streams of torch, NumPy or Python, which start anew for each network"
+        )
     return StackedModules(modules, shape, n_outputs, settings.output_scale, name=name)
+
+
+def _equal(one: nn.Module, other: nn.Module) -> bool:
+    a, b = one.state_dict(), other.state_dict()
+    return a.keys() == b.keys() and all(
+        torch.equal(a[k], b[k]) or torch.allclose(a[k], b[k], rtol=0.0, atol=0.0, equal_nan=True)
+        for k in a
+        if isinstance(a[k], torch.Tensor)
+    )

@@ -66,7 +66,7 @@ def activation_function(activation: ActivationLike) -> ActivationFunction:
     if not is_own_activation(activation):
         return _named(activation)
     path = Path(activation.rpartition(":")[0])
-    return _from_file(activation, path.absolute(), path.stat().st_mtime_ns if path.is_file() else 0)
+    return _from_file(activation, path.absolute(), path.read_bytes() if path.is_file() else b"")
 
 
 @lru_cache(maxsize=32)
@@ -80,7 +80,7 @@ def _named(name: str) -> ActivationFunction:
 
 
 @lru_cache(maxsize=32)
-def _from_file(spec: str, _path: Path, _mtime: int) -> ActivationFunction:
+def _from_file(spec: str, _path: Path, _content: bytes) -> ActivationFunction:
     from ntk_atlas.activations.user_file import load_activation
 
     return _of_tensors(load_activation(spec), spec)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ntk_atlas.file_errors import is_passing
 from ntk_atlas.training.lightning_import import pl
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class TrainingState(pl.callbacks.Checkpoint):
 
         Raises:
             TrainingTimedOutError: if that training has used up its time.
+            OSError: if the state cannot be read for reasons that lie around it: it stays.
         """
         if self.resume is None or not self.resume.path.is_file():
             return None
@@ -71,6 +73,8 @@ class TrainingState(pl.callbacks.Checkpoint):
             state = torch.load(path, map_location="cpu", weights_only=True)
             seconds, epoch = float(state["callbacks"][self.state_key]["seconds"]), int(state["epoch"]) + 1
         except Exception as error:  # whatever a damaged or foreign file makes of unpickling
+            if is_passing(error):
+                raise
             log.warning("%s is damaged (%s): it is removed and the training starts anew", path, type(error).__name__)
             path.unlink()
             return None

@@ -1,6 +1,7 @@
 """Forward and backward passes that fill the factors of a network's layers, some samples at a time."""
 
 from collections.abc import Sequence
+from queue import SimpleQueue
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from ntk_atlas.kernels.empirical.layer_gradients import layer_gradients
 from ntk_atlas.kernels.empirical.layers import Layer
 from ntk_atlas.kernels.empirical.network_checks import n_samples, sample_axis
 from ntk_atlas.kernels.empirical.recorder import LayerRecorder, Record, run
+from ntk_atlas.kernels.empirical.replicas import twins
 from ntk_atlas.kernels.empirical.structure import NetworkStructure
 from ntk_atlas.kernels.errors import StructureChangedError
 from ntk_atlas.numerics import in_turn_or_at_once
@@ -28,7 +30,7 @@ def capture_factors(
     *,
     output_reduction: str = "full",
     samples_a_pass: int = 2048,
-    workers: int = 1,
+    at_once: Sequence[nn.Module] = (),
 ) -> list[LayerFactors]:
     """Runs the network forward and backward over `x` and collects the factors of `pieces`.
 
@@ -43,7 +45,8 @@ def capture_factors(
         x: inputs as for `network`.
         output_reduction: of the kernel; all but `full` give C = 1.
         samples_a_pass: samples in one forward and backward pass.
-        workers: passes at a time, each on one thread of its own.
+        at_once: as many passes run at a time, each on one thread and by one of these (`replicas.replicas`); none
+            stands for the network alone.
 
     Returns:
         One `LayerFactors` a piece; S = 1 unless the network is a stack.
@@ -54,19 +57,27 @@ def capture_factors(
     axis = sample_axis(network, x)
     blocks = x.split(samples_a_pass, dim=axis)
     starts = [i * samples_a_pass for i in range(len(blocks))]
-    with LayerRecorder(store.recorded) as recorder:
+    others = [twins(network, replica) for replica in at_once if replica is not network]
+    idle: SimpleQueue[nn.Module] = SimpleQueue()
+    for replica in at_once or [network]:
+        idle.put(replica)
+    with LayerRecorder(store.recorded, others) as recorder:
         if structure.chain:
             readout, summed = structure.chain[-1], output_reduction == "logit_sum"
             store.coefficients = readout_coefficients(network, recorder, readout, x, summed=summed)
 
         def one_pass(block: Tensor, start: int) -> None:
-            with recorder.record() as record:
-                output = run(network, block)
-            _Pass(store, record, output, slice(start, start + block.shape[axis])).add()
+            replica = idle.get()  # kept to the end: a backward pass may run parts of it again
+            try:
+                with recorder.record() as record:
+                    output = run(replica, block)
+                _Pass(store, record, output, slice(start, start + block.shape[axis])).add()
+            finally:
+                idle.put(replica)
 
         # The first pass allocates what stays, on this thread: memory of other threads is not given back after them.
         one_pass(blocks[0], 0)
-        in_turn_or_at_once(one_pass, blocks[1:], starts[1:], workers=min(workers, len(blocks) - 1))
+        in_turn_or_at_once(one_pass, blocks[1:], starts[1:], workers=min(len(at_once), len(blocks) - 1))
     return store.results()
 
 

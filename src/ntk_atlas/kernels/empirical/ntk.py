@@ -8,6 +8,7 @@ gradients of the layer (`factors`), all others through the general Jacobian (`ja
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 
@@ -27,6 +28,7 @@ from ntk_atlas.kernels.empirical.network_checks import (
     trainable_parameters,
 )
 from ntk_atlas.kernels.empirical.record import KernelRecord
+from ntk_atlas.kernels.empirical.replicas import replicas
 from ntk_atlas.kernels.empirical.structure import NetworkStructure, probe_network
 from ntk_atlas.kernels.empirical.verification import verified_structure, without_layers
 from ntk_atlas.kernels.errors import MemoryLimitError, StructureChangedError
@@ -50,8 +52,8 @@ def empirical_ntk(
     Parameters with `requires_grad` False do not count; hooks on gradients do not either. A member whose weights are
     not finite gets a kernel that is not finite; the others are not touched by it.
 
-    On a CPU several threads run the network at the same time, unless a trial run leaves something behind in its modules
-    or they have forward hooks. Values that a `forward` keeps elsewhere, as in global variables, must not depend on x.
+    On a CPU several threads run the network, or copies of it that share its parameters, at the same time. What a
+    `forward` keeps outside its modules, in global variables, closures or attributes of classes, must not depend on x.
 
     Args:
         network: maps `(n, *shape)` to `(n, C)`, each sample by itself; or a `StackedNetwork` of S members.
@@ -132,6 +134,7 @@ def _within_memory(
     limit: int,
 ) -> tuple[Tensor, KernelRecord]:
     dtype = next(iter(trainable_parameters(network).values())).dtype
+    networks = replicas(network, torch.get_num_threads() if x1.device.type == "cpu" else 1)
     exhausted = None
     while True:
         try:
@@ -142,7 +145,7 @@ def _within_memory(
                 output_reduction=output_reduction,
                 itemsize=dtype.itemsize,
                 memory_limit=limit,
-                workers=torch.get_num_threads() if x1.device.type == "cpu" and not structure.stateful else 1,
+                workers=len(networks),
             )
         except MemoryLimitError as error:
             if exhausted is None:
@@ -154,7 +157,7 @@ def _within_memory(
         _log_once(record.describe())
         try:
             with freed_memory(kept=plan.is_ample):
-                kernel = _evaluate(network, structure, plan, x1, x2, output_reduction, dtype)
+                kernel = _evaluate(networks, structure, plan, x1, x2, output_reduction, dtype)
         except StructureChangedError as change:
             if structure.readout is not None:
                 structure = replace(structure, readout=None, last_hidden=None, chain=())
@@ -175,7 +178,7 @@ def _within_memory(
 
 
 def _evaluate(
-    network: nn.Module,
+    networks: Sequence[nn.Module],
     structure: NetworkStructure,
     plan: MemoryPlan,
     x1: Tensor,
@@ -184,6 +187,7 @@ def _evaluate(
     dtype: torch.dtype,
 ) -> Tensor:
     """Returns the kernel `(S, C, n1, C, n2)`, C = 1 if it is summed over outputs."""
+    network = networks[0]
     if structure.channels_last:
         x1 = x1.contiguous(memory_format=torch.channels_last)
         x2 = None if x2 is None else x2.contiguous(memory_format=torch.channels_last)
@@ -203,7 +207,7 @@ def _evaluate(
                 block,
                 output_reduction=output_reduction,
                 samples_a_pass=plan.samples_a_pass,
-                workers=plan.workers,
+                at_once=networks[: plan.workers],
             )
 
         for i in range(0, n1, group.block):

@@ -2,8 +2,9 @@
 
 import threading
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -72,14 +73,22 @@ class Record:
 
 
 class LayerRecorder:
-    """Listens to layers by forward hooks while the block is open; each thread takes records of its own runs."""
+    """Listens to layers by forward hooks while the block is open; each thread takes records of its own runs.
 
-    def __init__(self, layers: Collection[Layer]):
-        self._layers = layers
+    Args:
+        layers: which.
+        replicas: for each further network that runs as well, the module that stands for that of a layer; records
+            of its runs are by the layers' own modules.
+    """
+
+    def __init__(self, layers: Collection[Layer], replicas: Collection[Mapping[nn.Module, nn.Module]] = ()):
+        self._layers, self._replicas = layers, replicas
         self._here = threading.local()
 
     def __enter__(self) -> "LayerRecorder":
-        self._handles = [layer.module.register_forward_hook(self._hook, with_kwargs=True) for layer in self._layers]
+        modules = [layer.module for layer in self._layers]
+        heard = [(m, m) for m in modules] + [(twins[m], m) for twins in self._replicas for m in modules]
+        self._handles = [m.register_forward_hook(partial(self._hook, own), with_kwargs=True) for m, own in heard]
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -95,10 +104,10 @@ class LayerRecorder:
         finally:
             self._here.record = None
 
-    def _hook(self, module: nn.Module, args: tuple, kwargs: dict, output: Tensor) -> None:
+    def _hook(self, own: nn.Module, _: nn.Module, args: tuple, kwargs: dict, output: Tensor) -> None:
         record = getattr(self._here, "record", None)
         if record is not None:
-            record.note(module, args[0] if args else next(iter(kwargs.values())), output)
+            record.note(own, args[0] if args else next(iter(kwargs.values())), output)
 
 
 def run(network: nn.Module, x: Tensor) -> Tensor:

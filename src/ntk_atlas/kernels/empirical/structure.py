@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from ntk_atlas.kernels.empirical.held_state import HeldState
 from ntk_atlas.kernels.empirical.layers import Layer, candidate, form_of_call
 from ntk_atlas.kernels.empirical.network_checks import (
     check_samples_apart,
@@ -55,7 +54,6 @@ class NetworkStructure:
             (`verification` tries both).
         chain: all layers, the readout last, if elementwise functions alone lead from each to the next; else empty.
         channels_last: whether images may be laid out with the channels last.
-        stateful: whether a run leaves something behind in its modules, so that runs must not overlap.
     """
 
     layers: tuple[Layer, ...]
@@ -68,7 +66,6 @@ class NetworkStructure:
     last_hidden: nn.Module | None
     chain: tuple[Layer, ...]
     channels_last: bool
-    stateful: bool
 
     @property
     def parameter_bytes(self) -> int:
@@ -104,7 +101,6 @@ def probe_network(network: nn.Module, x: Tensor) -> NetworkStructure:
     members = network.n_members if isinstance(network, StackedNetwork) else 1
     channels_last = x.dim() == 4 and _runs_channels_last(network, x)
     outputs, forms = [], []
-    state, stateful = HeldState(network), any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
     for probe in ([0, last], [0, last, last]):
         batch = x.detach().index_select(axis, torch.tensor(probe, device=x.device))
         batch = batch.contiguous(memory_format=torch.channels_last) if channels_last else batch
@@ -112,7 +108,6 @@ def probe_network(network: nn.Module, x: Tensor) -> NetworkStructure:
         saved = _SavedBytes(network)
         with LayerRecorder(candidates) as recorder, recorder.record() as record, saved:
             outputs.append(run(network, batch))
-        stateful = stateful or not HeldState(network).is_as_in(state)
         forms.append(
             {
                 layer.module: form_of_call(layer.module, record.live_inputs[layer.module], members, len(probe))
@@ -154,7 +149,6 @@ def probe_network(network: nn.Module, x: Tensor) -> NetworkStructure:
         last_hidden=None if len(chain) < 2 else chain[-2].module,
         chain=chain if len(chain) == len(layers) else (),
         channels_last=channels_last,
-        stateful=stateful,
     )
 
 

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,7 +15,7 @@ from ntk_atlas.kernels.infinite.convolutional_recursion import ConvolutionalRecu
 from ntk_atlas.kernels.infinite.dual_activations import Dual
 from ntk_atlas.kernels.infinite.tiles import SLACK_BYTES
 from ntk_atlas.memory import default_memory_limit
-from ntk_atlas.numerics import precise_math
+from ntk_atlas.numerics import in_turn_or_at_once, precise_math
 
 _PAIRS_OF_A_TILE = 2**17
 _MOST_COLUMNS = 64
@@ -142,11 +141,11 @@ class ConvolutionalTiles:
         symmetric = images.second is None
         scale = images.recursion.settings.output_scale**2
         errors = []
-        with precise_math(threads=1), ThreadPoolExecutor(self.threads) as pool:
+        with precise_math(threads=1):
             for columns in _slices(results.shape[2], self.columns):
                 run = partial(_fill, results, images, scale, columns, images.column_sides(columns))
-                errors += (pool.map if self.threads > 1 else map)(
-                    run, _slices(columns.stop if symmetric else results.shape[1], self.rows)
+                errors += in_turn_or_at_once(
+                    run, _slices(columns.stop if symmetric else results.shape[1], self.rows), workers=self.threads
                 )
         if symmetric:
             for block in _slices(results.shape[1], self.columns):

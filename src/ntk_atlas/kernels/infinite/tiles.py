@@ -1,7 +1,6 @@
 """Tiles of infinite-width kernels: their size from a memory limit, and the loop over them."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,7 +10,7 @@ from torch import Tensor
 from ntk_atlas.kernels.errors import MemoryLimitError
 from ntk_atlas.kernels.infinite.recursion import PreparedLayers, Sides
 from ntk_atlas.memory import default_memory_limit
-from ntk_atlas.numerics import precise_math
+from ntk_atlas.numerics import in_turn_or_at_once, precise_math
 
 _SIDE = {torch.float32: 384, torch.float64: 192}
 _SMALLEST = 8
@@ -54,13 +53,13 @@ class Tiles:
             Largest errors of T and Ṫ by quadrature, `(2, max(depths))`.
         """
         errors = [torch.zeros(2, len(layers.duals), dtype=torch.float64)]
-        with precise_math(threads=1), ThreadPoolExecutor(self.threads) as pool:
+        with precise_math(threads=1):
             for panel in _slices(0, len(self.b), self.panel):
                 blocks = list(_slices(panel.start, panel.stop, self.side))
                 sides = [layers.sides(block, results.dtype, second=True) for block in blocks]
                 run = partial(self._row, results, layers, list(zip(blocks, sides, strict=True)))
-                errors += (pool.map if self.threads > 1 else map)(
-                    run, _slices(0, panel.stop if self.symmetric else len(self.a), self.side)
+                errors += in_turn_or_at_once(
+                    run, _slices(0, panel.stop if self.symmetric else len(self.a), self.side), workers=self.threads
                 )
         if self.symmetric:
             for position, depth in enumerate(layers.depths):

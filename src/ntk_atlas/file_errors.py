@@ -1,0 +1,20 @@
+"""Errors in reading a file that say nothing of the file itself."""
+
+import errno
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether an error in reading comes from what lies around the file, so that its contents may well be right.
+
+    Such are no rights, no free descriptors or memory, a disk or a file server that does not answer. Readers of
+    damaged files raise OSError without a number, or with that of an invalid argument (a position before the start).
+
+    Args:
+        error: what was raised.
+
+    Returns:
+        True for errors of the system.
+    """
+    if isinstance(error, OSError):
+        return error.errno not in (None, errno.EINVAL)
+    return isinstance(error, MemoryError)
