@@ -13,6 +13,8 @@ import psutil
 
 log = logging.getLogger("ntk-atlas")
 SNAKEMAKE = [sys.executable, "-m", "snakemake"]
+_SECONDS_TO_END = 60
+"""What Snakemake gets to end after its workers, before it is killed with all that it started."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -98,15 +100,23 @@ def run_snakemake(stops: StopSignals, *arguments: str, folder: Path) -> int:
 
 
 def _end(child: subprocess.Popen) -> None:
-    workers = _workers_of(child)
     child.send_signal(signal.SIGINT)
-    for worker in workers:
-        with suppress(psutil.NoSuchProcess):
-            worker.terminate()
-    try:
-        child.wait(timeout=60)
-    except subprocess.TimeoutExpired:
-        child.kill()
+    asked: set[psutil.Process] = set()
+    for _ in range(_SECONDS_TO_END * 5):
+        # Each time anew: one that is just starting does not have its command line yet.
+        for worker in set(_workers_of(child)) - asked:
+            with suppress(psutil.NoSuchProcess):
+                worker.terminate()
+            asked.add(worker)
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(timeout=0.2)
+            return
+    with suppress(psutil.NoSuchProcess):
+        for process in psutil.Process(child.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+    child.kill()
+    child.wait()
 
 
 def _workers_of(child: subprocess.Popen) -> list[psutil.Process]:

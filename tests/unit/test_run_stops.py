@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import namedtuple
 from pathlib import Path
@@ -75,6 +76,48 @@ def test_a_signal_ends_snakemake_and_its_workers_in_one_sentence(tmp_path, numbe
     assert said.splitlines()[-1] == "== stopped: finished work is kept, the same command goes on"
     assert "Traceback" not in said
     assert not psutil.pid_exists(worker) or psutil.Process(worker).status() == psutil.STATUS_ZOMBIE
+
+
+STARTS_ONE_MORE = f"""
+import signal, subprocess, sys, time
+asked = []
+signal.signal(signal.SIGINT, lambda *_: asked.append(1))
+open("started", "w").close()
+while not asked:
+    time.sleep(0.05)
+time.sleep(1)
+worker = subprocess.Popen([sys.executable, "-c", {WORKER!r}, *sys.argv[1:2]])
+open("late", "w").write(str(worker.pid))
+worker.wait()
+"""
+"""As it is asked to end, a job of it is just starting."""
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["a worker", "something else"])
+def test_what_starts_as_snakemake_is_asked_to_end_is_ended_too(monkeypatch, tmp_path, named):
+    monkeypatch.syspath_prepend(str(WORKFLOW))
+    import snakemake_process as launcher
+
+    (tmp_path / "snakemake.py").write_text(STARTS_ONE_MORE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(launcher, "SNAKEMAKE", [sys.executable, "snakemake.py"])
+    monkeypatch.setattr(launcher, "_SECONDS_TO_END", 120 if named else 15)
+    stopper = threading.Thread(target=_interrupt_once_there, args=(tmp_path / "started",))
+    stopper.start()
+    with launcher.StopSignals() as stops, pytest.raises(launcher.StopAskedError):
+        launcher.run_snakemake(stops, *["x/.snakemake/scripts/worker.py"] * named, folder=tmp_path)
+    stopper.join()
+    worker = int((tmp_path / "late").read_text())
+    deadline = time.monotonic() + 60
+    while psutil.pid_exists(worker) and psutil.Process(worker).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _interrupt_once_there(file):
+    while not file.is_file():
+        time.sleep(0.05)
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_a_signal_that_comes_as_snakemake_starts_ends_it(monkeypatch, tmp_path):
