@@ -1,11 +1,14 @@
-"""Results that are not whole: truncated by a full disk or a copy that was cut off, or another file in their place."""
+"""Results that are not whole: truncated by a full disk or a copy that was cut off, half written, or another file."""
 
 import csv
 import io
 import logging
+import re
 from pathlib import Path
 
 log = logging.getLogger("ntk-atlas")
+_HALF_WRITTEN = re.compile(r"\..+\.\d+\.(tmp|partial)")
+"""`.<name>.<process>.tmp`: under such a name everything is written here until it is whole."""
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _END = {2: slice(28, 36), 3: slice(28, 36)}
 """Where the head of an HDF5 file says how long the file is, by version of the head; NetCDF-4 writes version 2."""
@@ -46,6 +49,21 @@ def _is_whole_svg(path: Path) -> bool:
 
 
 _CHECKS = {".nc": _is_whole_netcdf, ".csv": _is_whole_table, ".png": _is_whole_png, ".svg": _is_whole_svg}
+
+
+def remove_half_written(results: Path) -> list[Path]:
+    """Removes what processes that were killed while they wrote have left: files not yet under their own name.
+
+    Args:
+        results: the folder; nothing may be at work in it.
+
+    Returns:
+        What was removed.
+    """
+    left = [path for path in sorted(results.glob("**/.*")) if _HALF_WRITTEN.fullmatch(path.name)]
+    for path in left:
+        path.unlink(missing_ok=True)
+    return left
 
 
 def remove_damaged(results: Path) -> list[Path]:

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import TextIO
 
-from damaged import remove_damaged
+from damaged import remove_damaged, remove_half_written
 from folder_lock import FolderLockError, locked
 from orphans import end_workers, live_snakemake
 from slurm_queue import cancel_jobs, end_lost_jobs, queued_jobs, wait_for_submissions
@@ -143,6 +143,7 @@ def locked_run(call: argparse.Namespace, passed_on: list[str], stops: StopSignal
         unlock(folder, study)
         if call.unlock_only:
             return 0
+        remove_half_written(folder / "results")
         remove_damaged(folder / "results")
         return run_study(call, study, passed_on, stops, folder) or write_report(call, study, stops, folder)
 

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -49,6 +49,7 @@ def test_an_interval_comes_back_as_it_went_in():
         assert wider[1] < 1.5 and wider[2] > 3.5
 
 
+@settings(deadline=None, derandomize=True)
 @given(st.floats(-3, 3), st.floats(0.1, 3), st.floats(-5, 5), st.floats(0.6, 0.99))
 def test_p_values_and_intervals_say_the_same(value, error, bound, confidence):
     estimate = normal(value, error)
@@ -87,6 +88,7 @@ def slow_holm(p, level):
     return [all(rejected[s] for s in sets if i in s) for i in range(m)]
 
 
+@settings(deadline=None, derandomize=True)
 @given(st.lists(st.floats(0, 0.2), min_size=1, max_size=5))
 def test_holm_is_closed_testing(p):
     assert list(holm(p, 0.05)) == slow_holm(p, 0.05)

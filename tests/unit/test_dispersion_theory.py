@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ntk_atlas.config.network import NetworkSettings
@@ -93,12 +93,14 @@ def test_ordered_sums_tend_to_the_ordered_limit_or_there_is_none():
     assert math.isnan(ordered_ratio_limit(0.99, 10))
 
 
+@settings(deadline=None, derandomize=True)
 @given(st.floats(1e-4, 1.5), st.floats(0.0, 100.0))
 def test_limits_lie_between_one_and_the_exponential(lam, w):
     assert 1.0 - 1e-9 <= critical_ratio_limit(lam, w) <= exponential_ratio(lam) * (1 + 1e-9)
     assert 1.0 - 1e-9 <= weights_ratio_limit(lam) <= exponential_ratio(lam) * (1 + 1e-9)
 
 
+@settings(deadline=None, derandomize=True)
 @given(st.floats(0.05, 500.0), st.integers(1, 300), st.integers(1, 500))
 def test_sums_are_numbers_in_every_phase(init_scale, depth, width):
     value = finite_sum(law(depth, width, width), init_scale)

@@ -78,7 +78,7 @@ def test_single_precision_is_close(case):
     kernel=st.tuples(*[st.integers(1, 3)] * 2), stride=st.tuples(*[st.integers(1, 3)] * 2),
     padding=st.tuples(*[st.integers(0, 2)] * 4), dilation=st.tuples(*[st.integers(1, 2)] * 2),
 )  # fmt: skip
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 def test_forms_of_convolution_gradients_agree(n, c, groups, per_group, kernel, stride, padding, dilation):
     generator = torch_stream("convolution")
     c_in, c_out = groups * per_group[0], groups * per_group[1]
@@ -116,7 +116,7 @@ _ACTIVATIONS = [nn.ReLU, nn.Tanh, nn.GELU, nn.Sigmoid, nn.Identity]
     reduction=st.sampled_from(OUTPUT_REDUCTIONS),
     seed=st.integers(0, 1000),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, derandomize=True)
 def test_any_stack_of_layers(sizes, choices, n, reduction, seed):
     layers = []
     for (n_in, n_out), (activation, bias, norm) in zip(pairwise(sizes), choices, strict=False):
@@ -135,7 +135,7 @@ def test_any_stack_of_layers(sizes, choices, n, reduction, seed):
     min_size=3, max_size=3), size=st.integers(1, 3), n=st.integers(1, 4), c=st.integers(1, 3),
     reduction=st.sampled_from(OUTPUT_REDUCTIONS), seed=st.integers(0, 1000),
 )  # fmt: skip
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, derandomize=True)
 def test_any_stack_of_convolutions(channels, pools, size, n, c, reduction, seed):
     layers = []
     for c_in, c_out, pool in zip(channels, channels[1:], pools, strict=False):

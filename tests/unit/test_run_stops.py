@@ -22,9 +22,9 @@ SNAKEMAKE = f"""
 import os, signal, subprocess, sys
 if os.environ["PHASE"] == "report" and "--report" not in sys.argv:
     sys.exit(0)
+signal.signal(signal.SIGINT, lambda *_: None)
 worker = subprocess.Popen([sys.executable, "-c", {WORKER!r}, "x/.snakemake/scripts/worker.py"])
 open("started", "w").write(str(worker.pid))
-signal.signal(signal.SIGINT, lambda *_: None)
 sys.exit(1 if worker.wait() else 0)
 """
 """What Snakemake does with a job under way, of the study or the report: asked to end, it waits for it."""
@@ -355,7 +355,7 @@ def test_a_submission_under_way_is_waited_for_and_ended_if_it_hangs(tmp_path, mo
     import slurm_queue
 
     shutil.copy2(shutil.which("sleep"), tmp_path / "sbatch")
-    for seconds, patience, status in ((2, 60, 0), (600, 0.5, 1)):
+    for seconds, patience, status in ((10, 120, 0), (600, 0.5, 1)):
         with subprocess.Popen(["sh", "-c", f"{tmp_path}/sbatch {seconds} || exit 1"], cwd=tmp_path) as process:
             deadline = time.monotonic() + 60
             while not orphans.submissions(tmp_path):
@@ -399,6 +399,20 @@ def test_jobs_of_a_run_on_another_machine_are_not_cancelled_unasked(tmp_path, la
         assert launcher.end_what_a_killed_run_left(tmp_path, lock, force=False) is None
     assert cancelled == [tmp_path]
     assert path.read_text() == socket.gethostname()
+
+
+def test_what_was_half_written_when_a_run_was_killed_is_removed(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(WORKFLOW))
+    import damaged
+
+    left = ["one/.cube.nc.77.tmp", "one/figures/.phase.svg.5.partial", "units/a/.seeds-0-1.npz.123.tmp"]
+    kept = ["one/cube.nc", ".snakemake_timestamp", "one/.hidden", "one/a.1.tmp", ".old.tmp", "one/.notes.7.tmp.bak"]
+    for name in (*left, *kept):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    assert damaged.remove_half_written(tmp_path) == sorted(tmp_path / name for name in left)
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == {tmp_path / name for name in kept}
+    assert damaged.remove_half_written(tmp_path / "nowhere") == []
 
 
 def test_files_that_are_not_whole_are_removed_and_no_others(tmp_path, monkeypatch):
