@@ -269,6 +269,13 @@ def large():
     return network
 
 
+def test_the_bytes_of_all_copies_count():
+    network = InAnAttribute()
+    network.kept = torch.zeros(2**20)  # 4 MiB
+    assert len(replicas(network, 4)) == 4
+    assert replicas(network, 6) == [network]
+
+
 def many():
     network = InAnAttribute()
     network.kept = [[1] * 1000] + [[i] for i in range(200_000)]

@@ -24,7 +24,7 @@ _KNOWN = (
     "ntk_atlas.networks.fully_connected",
     "ntk_atlas.networks.stacked",
 )
-# A network that holds a data set is not copied.
+# A network that holds a data set is not copied. Bytes are those of all copies: they are in no memory plan.
 _MOST_OBJECTS = 100_000
 _MOST_BYTES = 16 * 2**20
 _OPAQUE = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType, str, bytes)
@@ -50,7 +50,7 @@ def replicas(network: nn.Module, count: int) -> list[nn.Module]:
         return [network] * count
     copies = [network]
     try:
-        if not _is_small(network):
+        if not _is_small(network, count - 1):
             log.debug("%s holds too much to be copied: its passes run in turn", type(network).__name__)
             return [network]
         for _ in range(count - 1):
@@ -81,13 +81,13 @@ def _private_copy(network: nn.Module) -> nn.Module:
     return replica
 
 
-def _is_small(network: nn.Module) -> bool:
-    """Whether what is reached from the modules, parameters aside, is few objects and bytes."""
+def _is_small(network: nn.Module, copies: int) -> bool:
+    """Whether what is reached from the modules, parameters aside, is few objects, and all copies of it few bytes."""
     n_bytes = 0
     for count, held in enumerate(_reach(network)):
         if isinstance(held, Tensor | np.ndarray) and not isinstance(held, nn.Parameter):
             n_bytes += held.nbytes
-        if count >= _MOST_OBJECTS or n_bytes > _MOST_BYTES:
+        if count >= _MOST_OBJECTS or n_bytes * copies > _MOST_BYTES:
             return False
     return True
 
