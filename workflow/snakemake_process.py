@@ -100,14 +100,15 @@ def run_snakemake(stops: StopSignals, *arguments: str, folder: Path) -> int:
 
 
 def _end(child: subprocess.Popen) -> None:
+    workers, asked = set(_workers_of(child)), set()  # before it is asked: once it has ended they are not its own
     child.send_signal(signal.SIGINT)
-    asked: set[psutil.Process] = set()
     for _ in range(_SECONDS_TO_END * 5):
         # Each time anew: one that is just starting does not have its command line yet.
-        for worker in set(_workers_of(child)) - asked:
+        workers |= set(_workers_of(child))
+        for worker in workers - asked:
             with suppress(psutil.NoSuchProcess):
                 worker.terminate()
-            asked.add(worker)
+        asked |= workers
         with suppress(subprocess.TimeoutExpired):
             child.wait(timeout=0.2)
             return

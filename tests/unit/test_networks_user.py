@@ -66,6 +66,9 @@ def by_the_clock(depth, width, init_scale, input_shape, n_outputs, generator):
         network[1].bias.copy_(torch.as_tensor(numpy.random.default_rng().normal(size=n_outputs)))
     return network
 
+def of_any_size(depth, width, init_scale, input_shape, n_outputs, generator, sizes=iter(range(3, 99))):
+    return nn.Sequential(nn.Flatten(), nn.Linear(32, next(sizes)))
+
 number = 7
 """
 
@@ -204,6 +207,7 @@ def test_an_edit_of_the_same_size_and_second_is_seen(tmp_path, monkeypatch):
         ("notes.txt:build", r"notes.txt is not a Python file"),
         ("my_net.py:no_network", r"'my_net.py:no_network' returned str: it must return a torch.nn.Module"),
         ("my_net.py:by_the_clock", r"'my_net.py:by_the_clock' gives another network each time for the same `gener"),
+        ("my_net.py:of_any_size", r"'my_net.py:of_any_size' gives another network each time"),
         ("my_net.py:wrong_shape", r"'my_net.py:wrong_shape' maps .*\(2, 2, 4, 4\) to \(2, 5\), expected \(2, 3\)"),
         ("my_net.py:fails", r"'my_net.py:fails' fails on inputs of shape \(2, 2, 4, 4\): RuntimeError"),
     ],

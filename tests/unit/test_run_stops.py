@@ -108,10 +108,37 @@ def test_what_starts_as_snakemake_is_asked_to_end_is_ended_too(monkeypatch, tmp_
         launcher.run_snakemake(stops, *["x/.snakemake/scripts/worker.py"] * named, folder=tmp_path)
     stopper.join()
     worker = int((tmp_path / "late").read_text())
+    _wait_for_the_end_of(worker)
+
+
+def test_workers_of_a_snakemake_that_ends_at_once_are_ended(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(WORKFLOW))
+    import snakemake_process as launcher
+
+    command = [sys.executable, "-c", WORKER, "x/.snakemake/scripts/worker.py"]
+    start = f"import subprocess, time; p = subprocess.Popen({command!r}); open('pid', 'w').write(str(p.pid))"
+    child = subprocess.Popen([sys.executable, "-c", f"{start}; time.sleep(600)"], cwd=tmp_path, process_group=0)
     deadline = time.monotonic() + 60
-    while psutil.pid_exists(worker) and psutil.Process(worker).status() != psutil.STATUS_ZOMBIE:
+    while not launcher._workers_of(child):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+    def ended(number):
+        os.kill(child.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+
+    monkeypatch.setattr(child, "send_signal", ended)
+    (worker,) = launcher._workers_of(child)
+    launcher._end(child)
+    _wait_for_the_end_of(worker.pid)
+
+
+def _wait_for_the_end_of(pid):
+    deadline = time.monotonic() + 60
+    with contextlib.suppress(psutil.NoSuchProcess):
+        while psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 def _interrupt_once_there(file):
