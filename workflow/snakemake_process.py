@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -102,7 +103,8 @@ def run_snakemake(stops: StopSignals, *arguments: str, folder: Path) -> int:
 def _end(child: subprocess.Popen) -> None:
     workers, asked = set(_workers_of(child)), set()  # before it is asked: once it has ended they are not its own
     child.send_signal(signal.SIGINT)
-    for _ in range(_SECONDS_TO_END * 5):
+    deadline = time.monotonic() + _SECONDS_TO_END
+    while time.monotonic() < deadline:
         # Each time anew: one that is just starting does not have its command line yet.
         workers |= set(_workers_of(child))
         for worker in workers - asked:
