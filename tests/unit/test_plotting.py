@@ -201,6 +201,16 @@ def test_predictors_differ_by_colour_marker_and_dash_and_agree_between_figures()
         for field in ("color", "marker", "dash"):
             assert len({getattr(style, field) for style in styles.values()}) == len(names)
         assert predictor_styles(["rbf", "ntk_epoch_3"], FigureSettings(palette=palette))["rbf"] == styles["rbf"]
+
+
+@pytest.mark.parametrize("palette", ["colorblind", "deep", "viridis", "cividis"])
+def test_predictors_without_a_style_of_their_own_get_one_that_no_other_has(palette):
+    style = FigureSettings(palette=palette)
+    mine = [f"my_kernel_{i}" for i in range(12)]
+    styles = predictor_styles(["network", "rbf", *mine, f"{mine[3]}_around_network"], style)
+    assert len({(look.color, look.marker, look.dash) for look in styles.values()}) == len(styles)
+    assert styles["rbf"] == predictor_styles(["rbf"], style)["rbf"]
+    assert predictor_styles(mine[::-1], style) == {name: styles[name] for name in mine}
     curve = lines(plain_figure(learning_curves).axes[0])["points nngp"]
     dot = lines(plain_figure(scaling_exponents).axes[0])["exponent nngp"]
     assert to_hex(curve.get_color()) == to_hex(dot.get_color()) and curve.get_marker() == dot.get_marker()

@@ -53,6 +53,11 @@ _PREDICTORS = {
     "last_layer_with_bias": (1, "1", (0, (3, 1))),
     "last_layer_without_bias": (1, "2", (0, (3, 3))),
 }
+_UNNAMED_PLACES = (8, 6, 4, 9, 5, 1, 7, 2, 3, 0)
+_UNNAMED_MARKERS = ("h", "8", ">", "<", "p", "H", "d")
+_UNNAMED_DASHES = ((0, (5, 2, 1, 2, 1, 2)), (0, (2, 1.5)), (0, (7, 1)), (0, (3, 2, 1, 2)), (0, (1, 1.8)))
+"""Of predictors that the table above does not name, e.g. kernels of the user's own. The numbers of places, markers and
+dashes share no factor but that of places and dashes: no two of the first 70 look alike."""
 _CHECKPOINT_MARKERS = ("p", "h", ">", "d", "H")
 _CHECKPOINT_DASHES = ((0, (6, 1, 2, 1)), (0, (9, 2, 1, 2)), (0, (1, 1, 3, 1)))
 
@@ -113,7 +118,10 @@ def themed(style: FigureSettings) -> Iterator[None]:
 
 
 def predictor_styles(predictors: Sequence[str], style: FigureSettings) -> dict[str, PredictorStyle]:
-    """Returns the style of each predictor: fixed by its name; checkpoints shade from `ntk_init` to `ntk_final`."""
+    """Returns the style of each predictor: fixed by its name; checkpoints shade from `ntk_init` to `ntk_final`.
+
+    Predictors without a style of their own, e.g. kernels of the user, take one each in the order of their names.
+    """
     if style.palette in {"colorblind", "deep"}:
         palette = seaborn.color_palette(style.palette, 10)
     else:
@@ -134,6 +142,10 @@ def predictor_styles(predictors: Sequence[str], style: FigureSettings) -> dict[s
         dash = _CHECKPOINT_DASHES[i % len(_CHECKPOINT_DASHES)]
         styles[f"ntk_epoch_{epoch}"] = PredictorStyle(to_hex(shade), marker, dash, 1.3)
     styles |= _pretrained_styles(predictors, colors)
+    for i, name in enumerate(sorted(bare - styles.keys())):
+        marker, dash = _UNNAMED_MARKERS[i % len(_UNNAMED_MARKERS)], _UNNAMED_DASHES[i % len(_UNNAMED_DASHES)]
+        color = palette[_UNNAMED_PLACES[i % len(_UNNAMED_PLACES)] % len(palette)]
+        styles[name] = PredictorStyle(to_hex(color), marker, dash, 1.3)
     return {name: _around(styles, name) for name in predictors}
 
 
