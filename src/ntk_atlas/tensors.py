@@ -1,0 +1,60 @@
+"""What a caller gives as a tensor: torch tensors and NumPy arrays are taken, and one message says what is not."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Given = Tensor | np.ndarray | Sequence
+"""A torch tensor, a NumPy array, or numbers in lists."""
+
+
+def real_tensor(value: Given, name: str, error: type[ValueError] = ValueError) -> Tensor:
+    """A tensor of real numbers, on the device and in the precision of what was given.
+
+    Args:
+        value: a torch tensor, returned as it is; a NumPy array or numbers in lists, which become a tensor on the CPU.
+        name: the argument's name, for the message.
+        error: what to raise.
+
+    Returns:
+        The tensor.
+
+    Raises:
+        ValueError: of type `error`, if the value is no array of numbers, is complex or sparse, or has a precision that
+            torch lacks.
+    """
+    if isinstance(value, Tensor):
+        tensor = value
+    else:
+        array = _as_array(value, name, error)
+        if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+            raise error(
+                f"{name} has dtype {array.dtype}, which torch lacks: give {name}.astype(numpy.float64), whose digits "
+                "are all that is computed with"
+            )
+        if array.dtype.kind not in "biufc":
+            raise error(f"{name} has dtype {array.dtype}: give numbers, as a torch tensor or a NumPy array")
+        # A copy only where torch has none of that layout: another byte order, negative strides, read-only memory.
+        array = np.require(array, array.dtype.newbyteorder("="), ["C", "W"])
+        tensor = torch.from_numpy(array)
+    if tensor.is_complex():
+        raise error(f"{name} is complex ({tensor.dtype}): give real numbers")
+    if tensor.layout != torch.strided:
+        raise error(f"{name} is sparse ({tensor.layout}): give {name}.to_dense()")
+    return tensor
+
+
+def _as_array(value: Given, name: str, error: type[ValueError]) -> np.ndarray:
+    kind = type(value).__name__
+    if isinstance(value, np.ndarray | np.generic | list | tuple | int | float) or hasattr(value, "__array__"):
+        try:
+            return np.asarray([np.asarray(v) for v in value] if _holds_tensors(value) else value)
+        except (ValueError, TypeError) as problem:
+            raise error(f"{name} is a {kind} that is no array of numbers: {problem}") from None
+    raise error(f"{name} is a {kind}: give a torch tensor or a NumPy array")
+
+
+def _holds_tensors(value: Given) -> bool:
+    return isinstance(value, list | tuple) and any(isinstance(v, Tensor) for v in value)
