@@ -1,19 +1,22 @@
 """Finished units of work on disk, so that nothing finished is ever computed again.
 
 A unit lies at `<folder>/<unit>/<digest>/seeds-<first>-<last>.npz`. The digest names everything its numbers depend
-on, so a unit found is a unit that is right; the file is written under a temporary name and renamed, so a unit
-found is whole. The store lies beside the outputs that Snakemake declares, and deletes, around it. Beside a unit that
-is not finished may lie `progress-seeds-….ckpt`, from which its work goes on, and `timed_out-seeds-…`, which says that
-it was stopped. Both go when all of their seeds are finished, whatever blocks they were finished in.
+on; the file is written under a temporary name and renamed, so a unit found is whole; and it says inside which unit it
+is (name, digest, seeds), so that a file copied to the place of another unit is noticed by whoever reads it. The store
+lies beside the outputs that Snakemake declares, and deletes, around it. Beside a unit that is not finished may lie
+`progress-seeds-….ckpt`, from which its work goes on, and `timed_out-seeds-…`, which says that it was stopped. Both go
+when all of their seeds are finished, whatever blocks they were finished in.
 """
 
 import hashlib
 import json
 import logging
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 
@@ -27,12 +30,18 @@ Arrays = dict[str, np.ndarray]
 _SEEDS = r"seeds-(\d+(?:-\d+)*)"
 _NAMES = re.compile(rf"{_SEEDS}\.npz|progress-{_SEEDS}\.ckpt|timed_out-{_SEEDS}")
 """Of a block, a state and a mark."""
+_OWNER = "_unit"
+"""Array of a block that holds `UnitStore.owner`."""
 
 
 def unit_digest(*parts: object) -> str:
     """16 hexadecimal digits that change when any of the parts (JSON values) does."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class LostUnitError(FileNotFoundError):
+    """A unit that was finished is gone, or its file is damaged or another unit's: its row has to be run again."""
 
 
 class UnitStore:
@@ -58,8 +67,41 @@ class UnitStore:
         there = finished_seeds(self.folder / unit / digest)
         return tuple(seed for seed in seeds if seed in there)
 
+    def owner(self, unit: str, digest: str, seeds: Sequence[int]) -> str:
+        """What a block or a state says inside of whose it is, as JSON text; stage and row are for human readers."""
+        *_, stage, row = ("", *self.folder.parts)
+        named = {"stage": stage, "row": row, "unit": unit, "digest": digest, "seeds": [int(seed) for seed in seeds]}
+        return json.dumps(named)
+
+    def fault(self, unit: str, digest: str, seeds: Sequence[int], names: Sequence[str] = ()) -> str | None:
+        """What is wrong with the file of a block, in a few words; None if nothing is.
+
+        Args:
+            unit: name of the unit.
+            digest: digest of what it depends on.
+            seeds: seeds of the block.
+            names: arrays that it must hold.
+
+        Raises:
+            OSError: if it cannot be read for reasons that lie around it (rights, a file server).
+        """
+        try:
+            with np.load(self.path(unit, digest, seeds), allow_pickle=False) as arrays:
+                if broken := arrays.zip.testzip():
+                    return f"{broken} was changed"
+                if lacking := [name for name in names if name not in arrays.files]:
+                    return f"it has no {', '.join(lacking)}"
+                for member in arrays.zip.infolist():
+                    if wrong := _member_fault(arrays.zip, member):
+                        return wrong
+                return _owner_fault(arrays, self.owner(unit, digest, seeds))
+        except Exception as error:  # whatever a flipped bit makes of an archive
+            if is_passing(error):
+                raise
+            return f"it cannot be read: {type(error).__name__}"
+
     def missing(self, unit: str, digest: str, seeds: Sequence[int], names: Sequence[str] = ()) -> tuple[int, ...]:
-        """Those of `seeds` that no finished block has; a damaged file is named and removed.
+        """Those of `seeds` that no finished block has; a file that is damaged or another unit's is named and removed.
 
         Args:
             unit: name of the unit.
@@ -75,17 +117,11 @@ class UnitStore:
         """
         done = set()
         for block, file in self.finished(unit, digest).items():
-            try:
-                with np.load(file, allow_pickle=False) as arrays:
-                    intact = arrays.zip.testzip() is None and set(names) <= set(arrays.files)
-            except Exception as error:  # whatever a flipped bit makes of an archive
-                if is_passing(error):
-                    raise
-                intact = False
-            if intact:
+            fault = self.fault(unit, digest, block, names)
+            if fault is None:
                 done.update(block)
             else:
-                log.warning("%s is damaged: it is removed and computed again", file)
+                log.warning("%s is damaged (%s): it is removed and computed again", file, fault)
                 file.unlink()
         return tuple(seed for seed in seeds if seed not in done)
 
@@ -134,7 +170,7 @@ class UnitStore:
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             with temporary.open("wb") as file:
-                np.savez(file, **arrays)
+                np.savez(file, **arrays, **{_OWNER: np.array(self.owner(unit, digest, seeds))})
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
@@ -159,14 +195,15 @@ class UnitStore:
             The arrays by name, `(len(seeds), ...)`; none if all seeds are missing.
 
         Raises:
-            FileNotFoundError: if a seed is in no block, and may not be; the message says how to get it back.
+            LostUnitError: if a seed is in no block, and may not be, or in a block that is damaged or another unit's,
+                which is removed; the message says how to get it back.
         """
         place = {}
         for block, file in self.finished(unit, digest).items():
             place.update({seed: (file, index) for index, seed in enumerate(block)})
         absent = [seed for seed in seeds if seed not in place]
         if absent and not partial:
-            raise FileNotFoundError(
+            raise LostUnitError(
                 f"{self.folder / unit / digest} has no seed {', '.join(map(str, absent))}: it was removed after "
                 "it had been computed; delete the row's declared output and run again"
             )
@@ -175,8 +212,7 @@ class UnitStore:
         for seed in [seed for seed in seeds if seed in place]:
             file, index = place[seed]
             if file not in opened:
-                with np.load(file, allow_pickle=False) as arrays:
-                    opened[file] = {name: arrays[name] for name in names}
+                opened[file] = self._read(unit, digest, seeds_of(file), names)
             for name in names:
                 pieces[name].append(opened[file][name][index])
         if not opened:
@@ -188,6 +224,27 @@ class UnitStore:
             joined[name] = filled((len(seeds), *values[0].shape), values[0].dtype)
             joined[name][there] = values
         return joined
+
+    def peek(self, unit: str, digest: str, block: Sequence[int], names: Sequence[str]) -> Arrays:
+        """Some small arrays of a block, which is not read further nor removed if it is damaged.
+
+        Raises:
+            ValueError: if it is another unit's; or whatever reading a damaged file raises.
+        """
+        with np.load(self.path(unit, digest, block), allow_pickle=False) as arrays:
+            if fault := _owner_fault(arrays, self.owner(unit, digest, block)):
+                raise ValueError(f"{self.path(unit, digest, block)}: {fault}")
+            return {name: arrays[name] for name in names}
+
+    def _read(self, unit: str, digest: str, block: Sequence[int], names: Sequence[str]) -> Arrays:
+        if fault := self.fault(unit, digest, block, names):
+            file = self.path(unit, digest, block)
+            file.unlink()
+            raise LostUnitError(
+                f"{file} is damaged ({fault}), and was removed: delete the row's declared output and run again"
+            )
+        with np.load(self.path(unit, digest, block), allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in names}
 
     def _mark(self, unit: str, digest: str, seeds: Sequence[int]) -> Path:
         return self.path(unit, digest, seeds).with_name(f"timed_out-seeds-{'-'.join(map(str, seeds))}")
@@ -202,6 +259,30 @@ def seeds_of(file: Path) -> tuple[int, ...]:
 def finished_seeds(folder: Path) -> set[int]:
     """The seeds of all finished blocks in the folder of a unit, by their names."""
     return {seed for block in _blocks(folder) for seed in block}
+
+
+def _member_fault(archive: ZipFile, member: ZipInfo) -> str | None:
+    """Whether a member is an array of plain numbers or text, as long as its head says; nothing of it is loaded."""
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        read_head = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read_head(file)
+        if dtype.hasobject:
+            return f"{member.filename} holds objects"
+        if file.tell() + math.prod(shape) * dtype.itemsize != member.file_size:
+            return f"{member.filename} is not as long as it says"
+    return None
+
+
+def _owner_fault(arrays: Mapping[str, np.ndarray], expected: str) -> str | None:
+    """Whether a block says that it is another one than `expected`."""
+    if _OWNER not in arrays:
+        return "it does not say which unit it is"
+    found, wanted = json.loads(str(arrays[_OWNER])), json.loads(expected)
+    if any(found[name] != wanted[name] for name in ("unit", "digest", "seeds")):
+        seeds = "-".join(map(str, found["seeds"]))
+        return f"it is another unit: {found['stage']}, {found['row']}, {found['unit']}, seeds {seeds}"
+    return None
 
 
 def _blocks(folder: Path) -> dict[tuple[int, ...], Path]:

@@ -3,7 +3,9 @@
 import errno
 import logging
 import math
+import struct
 import warnings
+from zipfile import ZipFile
 
 import pytest
 import pytorch_lightning as pl
@@ -117,6 +119,30 @@ def test_a_damaged_state_is_named_and_the_training_starts_anew(damage, tmp_path,
         resume.path.write_bytes({"truncated": content[: len(content) // 2], "text": b"hello", "empty": b""}[damage])
     trained = train(network(), settings({}), resume=Resume(resume.path, every=60))
     assert f"{resume.path} is damaged" in caplog.text and not resume.path.exists()
+    assert_same(trained, train(network(), settings({})), exact=True)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
+def test_a_state_with_a_flipped_bit_is_not_taken_up(share, tmp_path, monkeypatch, caplog):
+    resume = Resume(tmp_path / "state.ckpt", every=0, share=math.inf)
+    until(10, monkeypatch, network(), settings({}), resume=resume)
+    content = bytearray(resume.path.read_bytes())
+    with ZipFile(resume.path) as archive:
+        tensors = [entry for entry in archive.infolist() if "/data/" in entry.filename and entry.file_size > 100]
+    entry = tensors[int(share * len(tensors))]
+    lengths = struct.unpack_from("<HH", content, entry.header_offset + 26)
+    content[entry.header_offset + 30 + sum(lengths) + entry.file_size // 2] ^= 16
+    resume.path.write_bytes(content)
+    trained = train(network(), settings({}), resume=Resume(resume.path, every=60))
+    assert f"{resume.path} is damaged" in caplog.text
+    assert_same(trained, train(network(), settings({})), exact=True)
+
+
+def test_the_state_of_another_training_is_not_taken_up(tmp_path, monkeypatch, caplog):
+    mine, other = (Resume(tmp_path / "state.ckpt", every=0, share=math.inf, owner=name) for name in ("mine", "other"))
+    until(10, monkeypatch, network(), settings({}), resume=other)
+    trained = train(network(), settings({}), resume=mine)
+    assert f"{mine.path} is damaged (it is of other)" in caplog.text
     assert_same(trained, train(network(), settings({})), exact=True)
 
 

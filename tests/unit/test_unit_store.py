@@ -1,13 +1,16 @@
 """The store keeps what is finished, and only that."""
 
 import errno
+import io
 import logging
+import shutil
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
 
-from ntk_atlas.unit_store import UnitStore, finished_seeds, seeds_of, unit_digest
+from ntk_atlas.unit_store import LostUnitError, UnitStore, finished_seeds, seeds_of, unit_digest
 
 
 def block(seeds):
@@ -73,6 +76,77 @@ def test_any_flipped_bit_is_noticed_or_does_no_harm(tmp_path):
             loaded = store.load("u", "d", (0, 1), ("a", "b"))
             assert all(np.array_equal(loaded[name], wanted[name]) for name in wanted)
     assert removed > len(content) / 2
+
+
+@pytest.mark.parametrize("other", [("v", "d", (0, 1)), ("u", "e", (0, 1)), ("u", "d", (2, 3))])
+def test_a_block_of_another_unit_is_named_and_computed_again(other, tmp_path, caplog):
+    store = UnitStore(tmp_path / "networks" / "row")
+    path = store.save("u", "d", (0, 1), block((0, 1)))
+    shutil.copy2(store.save(*other, block(other[2])), path)
+    assert store.missing("u", "d", (0, 1)) == (0, 1) and not path.exists()
+    said = f"{path} is damaged (it is another unit: networks, row, {other[0]}, seeds {'-'.join(map(str, other[2]))})"
+    assert said in caplog.text
+
+
+def test_a_stage_that_reads_a_block_of_another_unit_ends_with_what_to_do(tmp_path):
+    store = UnitStore(tmp_path)
+    path = store.save("u", "d", (0, 1), block((0, 1)))
+    shutil.copy2(store.save("v", "d", (0, 1), block((5, 6))), path)
+    with pytest.raises(ValueError, match="it is another unit"):
+        store.peek("u", "d", (0, 1), ("a",))
+    for partial in (False, True):
+        shutil.copy2(store.path("v", "d", (0, 1)), path)
+        with pytest.raises(LostUnitError, match=r"another unit: .* v, seeds 0-1\), and was removed: delete"):
+            store.load("u", "d", (0,), ("a",), partial=partial)
+        assert not path.exists()
+
+
+def without_owner(path):
+    np.savez(path, **block((0, 1)))
+
+
+def with_objects(path):
+    with np.load(path) as arrays:
+        np.savez(path, **arrays, more=np.array([{}], dtype=object))
+
+
+def longer_than_it_is(path):
+    with np.load(path) as arrays:
+        contents = {name: arrays[name] for name in arrays.files}
+    head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(head, {"descr": "<f8", "fortran_order": False, "shape": (10**12,)})
+    with ZipFile(path, "w") as archive:
+        for name, array in contents.items():
+            whole = io.BytesIO()
+            np.save(whole, array)
+            archive.writestr(f"{name}.npy", whole.getvalue() if name != "b" else head.getvalue())
+
+
+def no_array(path):
+    with ZipFile(path, "a") as archive:
+        archive.writestr("note.txt", "hello")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (without_owner, "it does not say which unit it is"),
+        (with_objects, "more.npy holds objects"),
+        (longer_than_it_is, "b.npy is not as long as it says"),
+        (no_array, "it cannot be read"),
+        (lambda path: path.write_bytes(b""), "it cannot be read"),
+    ],
+)
+def test_no_file_of_another_kind_is_a_block_for_ever(spoil, said, tmp_path, caplog):
+    store = UnitStore(tmp_path)
+    path = store.save("u", "d", (0, 1), block((0, 1)))
+    spoil(path)
+    with pytest.raises(LostUnitError, match="is damaged"):
+        store.load("u", "d", (0, 1), ("a",))
+    path = store.save("u", "d", (0, 1), block((0, 1)))
+    spoil(path)
+    assert store.missing("u", "d", (0, 1), ("a", "b")) == (0, 1) and not path.exists()
+    assert said in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,8 @@ def train_row(
                 "n_train has them", unit.name, unit.n_train, ", ".join(map(str, missing)),
             )  # fmt: skip
         log.info("training %d of %d: %s, %s, seeds %s", number, len(todo), spec.row.name, unit.name, seeds)
-        resume = Resume(store.progress(unit.name, digest, seeds), save_every)
+        owner = store.owner(unit.name, digest, seeds)
+        resume = Resume(store.progress(unit.name, digest, seeds), save_every, owner=owner)
         try:
             arrays = _train(spec, dataset, draws[unit.draw], unit, seeds, resume)
         except TrainingTimedOutError as stop:

@@ -4,8 +4,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.config.training import TrainingSettings
 from ntk_atlas.labelled import read_labelled
@@ -86,8 +84,8 @@ def _of_row(spec: TrainSpec, units: Path, dataset_digest: str, source: str) -> P
     for unit, digest in spec.unit_digests(dataset_digest, source).items():
         flags = dict.fromkeys(range(spec.seeds), Status.MISSING)
         flags |= dict.fromkeys(store.timed_out(unit.name, digest), Status.TIMED_OUT)
-        for seeds, file in store.finished(unit.name, digest).items():
-            flags |= _statuses(file, seeds, spec.training)
+        for seeds in store.finished(unit.name, digest):
+            flags |= _statuses(store, unit.name, digest, seeds, spec.training)
         here = Counter(flags[seed] for seed in range(spec.seeds))
         networks += here
         if here[Status.MISSING]:
@@ -96,11 +94,12 @@ def _of_row(spec: TrainSpec, units: Path, dataset_digest: str, source: str) -> P
     return Progress(len(spec.n_train), len(spec.n_train) - len(unfinished), networks, under_way)
 
 
-def _statuses(file: Path, seeds: tuple[int, ...], training: TrainingSettings) -> dict[int, Status]:
-    """What became of the networks of a block; nothing is known of a file that is damaged."""
+def _statuses(
+    store: UnitStore, unit: str, digest: str, seeds: tuple[int, ...], training: TrainingSettings
+) -> dict[int, Status]:
+    """What became of the networks of a block; nothing is known of a file that is damaged or another unit's."""
     try:
-        with np.load(file, allow_pickle=False) as arrays:
-            status, mse, error = (arrays[name] for name in _JUDGED)
+        status, mse, error = store.peek(unit, digest, seeds, _JUDGED).values()
     except Exception:  # whatever a flipped bit makes of an archive; the job that needs the block names it
         return {}
     reached = error[:, -1] == 0.0 if training.loss == "cross_entropy" else mse[:, -1] <= training.target_mse

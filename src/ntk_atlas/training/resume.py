@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import torch
 
@@ -29,6 +30,8 @@ class Resume:
     """Seconds between two writings, at least; a training that is shorter writes nothing."""
     share: float = 0.05
     """Share of the time that writing may take: a large state is written less often."""
+    owner: str = ""
+    """Which training this is: the state says so inside, and the state of another training is not taken up."""
 
 
 class TrainingState(pl.callbacks.Checkpoint):
@@ -60,7 +63,7 @@ class TrainingState(pl.callbacks.Checkpoint):
         return self._seconds_before + time.perf_counter() - self._started
 
     def found(self) -> Path | None:
-        """The state to go on from; one that cannot be read is named and removed.
+        """The state to go on from; one that cannot be read, or is of another training, is named and removed.
 
         Raises:
             TrainingTimedOutError: if that training has used up its time.
@@ -70,12 +73,19 @@ class TrainingState(pl.callbacks.Checkpoint):
             return None
         path = self.resume.path
         try:
+            with ZipFile(path) as archive:
+                changed = archive.testzip()  # torch reads flipped bits of tensors without a word
             state = torch.load(path, map_location="cpu", weights_only=True)
-            seconds, epoch = float(state["callbacks"][self.state_key]["seconds"]), int(state["epoch"]) + 1
+            kept = state["callbacks"][self.state_key]
+            seconds, epoch, owner = float(kept["seconds"]), int(state["epoch"]) + 1, kept["owner"]
         except Exception as error:  # whatever a damaged or foreign file makes of unpickling
             if is_passing(error):
                 raise
-            log.warning("%s is damaged (%s): it is removed and the training starts anew", path, type(error).__name__)
+            fault = type(error).__name__
+        else:
+            fault = f"{changed} was changed" if changed else "" if owner == self.resume.owner else f"it is of {owner}"
+        if fault:
+            log.warning("%s is damaged (%s): it is removed and the training starts anew", path, fault)
             path.unlink()
             return None
         if self.max_seconds is not None and seconds >= self.max_seconds:
@@ -100,7 +110,7 @@ class TrainingState(pl.callbacks.Checkpoint):
 
     def state_dict(self) -> dict[str, Any]:
         """What the state holds of this callback."""
-        return {"seconds": self.seconds}
+        return {"seconds": self.seconds, "owner": self.resume.owner if self.resume else ""}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes up the clock where it stood."""
