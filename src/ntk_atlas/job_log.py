@@ -41,10 +41,12 @@ def job_log(path: str | Path, job: str) -> Iterator[None]:
         root.info("%s: started", job)
         yield
         root.info("%s: done", job)
-    except Exception as error:
+    except BaseException as error:  # code of the user's may end the process, which must not look like success
         root.exception("%s: failed", job)
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         said = "the disk is full: make room and run again; finished work is kept" if full else error
+        if not isinstance(error, Exception):
+            said = f"it was ended by {type(error).__name__}"
         sys.stderr.write(f"{job} failed: {said}\n(the traceback is in {path})\n")
         raise SystemExit(1) from error
     finally:

@@ -160,11 +160,16 @@ def _parse(content: bytes, lazy: bool) -> ParsedFile:
     nodes = list(ast.walk(tree))
     statements = tree.body if lazy else nodes
     names = dict.fromkeys(name for node in statements for name in _imported(node) if name.split(".")[0] == PACKAGE)
-    for node in nodes:
+    return ParsedFile(code_digest(tree), tuple(names))
+
+
+def code_digest(tree: ast.Module) -> str:
+    """Digest of a syntax tree without its docstrings, which are taken out of it."""
+    for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
             body[:] = [statement for statement in body if not _is_docstring(statement)]
-    return ParsedFile(hashlib.sha256(ast.dump(tree).encode()).hexdigest(), tuple(names))
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
 
 
 def _imported(node: ast.AST) -> Iterator[str]:

@@ -12,7 +12,18 @@ REPOSITORY = Path(__file__).parents[2]
 PACKAGE = REPOSITORY / "src" / "ntk_atlas"
 LAYERS = (
     ("config", "status", "errors"),
-    ("numerics", "memory", "streams", "user_code", "activations", "phases", "labelled", "file_errors", "tensors"),
+    (
+        "numerics",
+        "memory",
+        "streams",
+        "user_imports",
+        "user_code",
+        "activations",
+        "phases",
+        "labelled",
+        "file_errors",
+        "tensors",
+    ),
     ("datasets", "networks"),
     ("kernels",),
     ("regression", "training", "scaling_laws", "dispersion"),

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
 from ntk_atlas.networks.stacked import StackedNetwork
-from ntk_atlas.user_code import load_named
+from ntk_atlas.user_code import load_function
 
 log = logging.getLogger(__name__)
 
 Factory = Callable[..., nn.Module]
+FACTORY_ARGUMENTS = ("depth", "width", "init_scale", "input_shape", "n_outputs", "generator")
 
 
 class FactoryError(ValueError):
@@ -33,18 +34,20 @@ def load_factory(spec: str) -> Factory:
     Raises:
         FactoryError: if there is no such file or function, or the file cannot be imported.
     """
-    function = load_named(spec, "network factory", FactoryError)
-    if not callable(function):
-        file_name, _, name = spec.rpartition(":")
-        raise FactoryError(f"network factory {spec!r}: {file_name} has no function {name!r}")
+    function = load_function(spec, "network factory", FactoryError, FACTORY_ARGUMENTS)
 
     def build(**arguments) -> nn.Module:
         module = function(**arguments)
-        if not isinstance(module, nn.Module):
+        if isinstance(module, nn.Module):
+            return module
+        if isinstance(module, type):
             raise FactoryError(
-                f"network factory {spec!r} returned {type(module).__name__}: it must return a torch.nn.Module"
+                f"network factory {spec!r} returned the class {module.__name__}: return an instance, "
+                f"{module.__name__}(...)"
             )
-        return module
+        raise FactoryError(
+            f"network factory {spec!r} returned {type(module).__name__}: it must return a torch.nn.Module"
+        )
 
     return build
 

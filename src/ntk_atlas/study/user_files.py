@@ -1,11 +1,15 @@
 """Code of the user's own that a config names: its digest, and whether it is there."""
 
 import ast
+import hashlib
+import json
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from ntk_atlas.config.network import NetworkSettings, is_own_activation
-from ntk_atlas.provenance import file_digest
+from ntk_atlas.source_digest import code_digest
+from ntk_atlas.user_imports import followed
 
 
 def user_code(network: NetworkSettings) -> tuple[str, str] | None:
@@ -16,9 +20,39 @@ def user_code(network: NetworkSettings) -> tuple[str, str] | None:
 
 
 def user_file_digest(network: NetworkSettings) -> str:
-    """Digest of the user's file (a network factory or an activation); empty if all is built in."""
+    """Digest of the user's code behind a network (a factory or an activation); empty if all is built in."""
     code = user_code(network)
-    return "" if code is None else file_digest(Path(code[1].rpartition(":")[0]))
+    return "" if code is None else code_file_digest(Path(code[1].rpartition(":")[0]))
+
+
+def code_file_digest(file: Path) -> str:
+    """16 hexadecimal digits of a user's file and of all files of the user's own that it imports.
+
+    It is blind to comments, docstrings and formatting, and to where the files lie.
+
+    Args:
+        file: named in the config.
+
+    Returns:
+        The digest.
+    """
+    parts = sorted((name, _code_digest(place)) for name, place in followed(file).items())
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _code_digest(file: Path) -> str:
+    try:
+        return _digest_of(file.read_bytes())
+    except OSError:  # gone since it was found: the job that imports it says so
+        return ""
+
+
+@lru_cache(maxsize=512)
+def _digest_of(content: bytes) -> str:
+    try:
+        return code_digest(ast.parse(content))
+    except (SyntaxError, ValueError, RecursionError):
+        return hashlib.sha256(content).hexdigest()
 
 
 def user_code_problems(network: NetworkSettings) -> Iterator[tuple[str, str]]:
@@ -32,19 +66,31 @@ def user_code_problems(network: NetworkSettings) -> Iterator[tuple[str, str]]:
         yield key, f"there is no file {file} (relative to {Path.cwd()}): correct the path"
         return
     try:
-        tree = ast.parse(file.read_text())
+        tree = ast.parse(file.read_bytes())
     except SyntaxError as error:
-        yield key, f"{file}, line {error.lineno}: {error.msg}"
+        yield key, f"{file}, line {error.lineno or 1}: {error.msg}"
         return
-    if function not in _defined(tree):
+    except (OSError, ValueError) as error:  # rights; a null byte
+        yield key, f"{file} cannot be read as Python code: {error}"
+        return
+    defined = _defined(tree.body)
+    if not {function, "*", "__getattr__"} & defined:
         yield key, f"{file} has no function {function}: define it, or name the one that is there"
 
 
-def _defined(tree: ast.Module) -> set[str | None]:
-    defined = {getattr(node, "name", None) for node in tree.body}
-    for node in tree.body:
-        if isinstance(node, ast.Assign):
-            defined |= {target.id for target in node.targets if isinstance(target, ast.Name)}
-        elif isinstance(node, ast.Import | ast.ImportFrom):
+def _defined(body: list[ast.stmt]) -> set[str | None]:
+    """Names that a module's statements give it, those inside `if`, `try` and `with` too; "*" for names not told."""
+    defined: set[str | None] = set()
+    for node in body:
+        defined.add(getattr(node, "name", None))
+        if isinstance(node, ast.Import | ast.ImportFrom):
             defined |= {alias.asname or alias.name for alias in node.names}
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            stored = (n for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
+            defined |= {name.id for name in stored}
+            for inner in ("body", "orelse", "finalbody", "handlers"):
+                parts = getattr(node, inner, [])
+                blocks = [part.body for part in parts] if inner == "handlers" else [parts]
+                for block in blocks:
+                    defined |= _defined(block)
     return defined
