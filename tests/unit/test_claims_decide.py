@@ -80,6 +80,25 @@ def test_slope_is_least_squares_with_propagated_errors():
     assert fitted.error_low == pytest.approx(0.2 / np.sqrt(((x - x.mean()) ** 2).sum()))
 
 
+def test_a_slope_through_few_replicates_covers_as_promised():
+    """Five networks at each of three widths: normal quantiles would cover 91.5 %, Welch's degrees of freedom 95 %."""
+    generator, x, truth = np.random.default_rng(4), np.log([64.0, 128.0, 256.0]), -0.5
+    covered = 0
+    for _ in range(2000):
+        samples = truth * x[:, None] + np.array([[0.2], [0.3], [0.25]]) * generator.standard_normal((3, 5))
+        _, low, high = slope([from_replicates(row) for row in samples], x).interval(0.95)
+        covered += low <= truth <= high
+    assert 0.935 <= covered / 2000 <= 0.97
+
+
+def test_a_combination_of_one_has_the_degrees_of_freedom_of_that_one():
+    one = from_replicates([1.0, 2.0, 4.0, 5.0])
+    assert combination([one], [2.0]).freedom == pytest.approx(3.0)
+    assert combination([one, Estimate(1.0, 0.0, 0.0, 9)], [1.0, 1.0]).freedom == pytest.approx(3.0)
+    assert combination([one, one], [1.0, -1.0]).freedom == pytest.approx(6.0)
+    assert combination([Estimate(1.0, 0.1, 0.1, 9)], [1.0]).freedom == np.inf
+
+
 def slow_holm(p, level):
     """Closed testing with Bonferroni's test of every intersection: what Holm's method is a short cut for."""
     m = len(p)

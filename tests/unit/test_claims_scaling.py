@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from synthetic_scaling import EPOCHS, FEATURES, LAZY, evidence, settings
 
 from ntk_atlas.claims.judge import judge_experiment
@@ -63,6 +64,24 @@ def test_few_draws_and_wide_intervals_leave_claims_open():
     assert few["B1"].verdict == "inconclusive" and "4 replicate(s), 5 are needed" in few["B1"].reason
     noisy = judged(evidence({**FEATURES, "network": 0.5}, generator(), noise=0.5))
     assert noisy["B1"].verdict == "inconclusive"
+
+
+def test_exponents_are_compared_over_the_n_that_both_have():
+    """Two equal curves that bend, one of them without the largest n: their exponents do not differ."""
+    planted = evidence({"network": 0.5, "ntk_init": 0.5}, generator(), noise=0.05, predictors=("ntk_init",))
+    cube = planted.cube
+    bend = xr.DataArray([1.0, 1.0, 1.0, 1.0, 1.4], dims="n_train")
+    cube["test_mse_network"] = cube["test_mse_network"] * bend
+    cube["test_mse_ntk_init"] = (cube["test_mse_ntk_init"] * 0.0 + cube["test_mse_network"]).transpose(
+        *cube["test_mse_ntk_init"].dims
+    )
+    assert judged(planted)["B1"].value == 0.0
+    cube["test_mse_ntk_init"] = cube["test_mse_ntk_init"].where(cube["n_train"] < 512)
+    found = judged(planted)["B1"]
+    assert found.value == 0.0 and found.low == 0.0 == found.high
+    assert "n left out of both laws, an error is missing: 512 in 6 of 6 draws" in found.reason
+    cube["test_mse_network"] = cube["test_mse_network"].where((cube["n_train"] > 32) | (cube["draw"] > 1))
+    assert judged(planted)["B1"].value == 0.0
 
 
 def test_with_one_draw_seeds_are_the_replicates():

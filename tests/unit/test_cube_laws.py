@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 from synthetic_cube import synthetic_cube
 
 from ntk_atlas.config.scaling import ScalingSettings
@@ -63,3 +64,16 @@ def test_tables_name_the_error():
     assert law_table(laws)["metric"].value_counts().to_dict() == dict.fromkeys(("mse", "error"), n_cells * n_predictors)
     differences = difference_table(laws)
     assert set(differences["metric"]) == {"mse", "error"} and "network" not in set(differences["predictor"])
+
+
+def test_exponents_differ_over_the_n_that_both_predictors_have():
+    """The network's own curve as that of a kernel that is singular at the largest n: no difference out of nothing."""
+    cube = cube_of()
+    bend = np.where(cube["n_train"] == cube["n_train"].max(), 1.5, 1.0)
+    cube["test_mse_network"] = cube["test_mse_network"] * xr.DataArray(bend, dims="n_train")
+    same = cube["test_mse_network"].expand_dims(ridge=cube["ridge"]).transpose(*cube["test_mse_ntk_init"].dims)
+    cube["test_mse_ntk_init"] = same.where(cube["n_train"] < cube["n_train"].max())
+    found = laws_of(fit_cube(cube, ScalingSettings(n_train_min=0)), "mse").sel(predictor="ntk_init")
+    assert float(abs(found["exponent_difference"]).max()) == 0.0
+    own = laws_of(fit_cube(cube, ScalingSettings(n_train_min=0)), "mse")["exponent"]
+    assert float((own.sel(predictor="network") - own.sel(predictor="ntk_init")).max()) < -0.01, "of different n"

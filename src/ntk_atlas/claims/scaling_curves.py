@@ -11,9 +11,10 @@ from ntk_atlas.claims.evidence import Evidence, need
 from ntk_atlas.config.predictors import predictor_label
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.predictors import predictor_values, stand_ins_of
+from ntk_atlas.scaling_laws.comparison import on_common_sizes
 from ntk_atlas.scaling_laws.holdout import check_held_out
 from ntk_atlas.scaling_laws.intervals import finite_mean
-from ntk_atlas.scaling_laws.power_law import fit_power_law
+from ntk_atlas.scaling_laws.power_law import fit_power_law, usable
 from ntk_atlas.status import Status
 
 Cell = dict[str, int]
@@ -110,6 +111,9 @@ def exponent_difference(
 ) -> Estimate:  # fmt: skip
     """Exponent of the network minus that of a kernel, paired by draw, both fitted to the same n_train.
 
+    Where one of the two has no error (a singular kernel, a diverged network), the other's at that n_train, draw and
+    seed is left out too: on different n_train two equal curves that bend have different slopes.
+
     Args:
         evidence: the experiment whose kernel it is.
         kernel: its predictor.
@@ -122,8 +126,28 @@ def exponent_difference(
         The estimate.
     """
     cube, settings = evidence.cube, evidence.settings
-    networks = exponents(cube if network is None else network, "network", cell, settings, sizes, field)
-    return from_replicates(networks - exponents(cube, kernel, cell, settings, sizes, field))
+    curves = [
+        curve(source, name, cell, settings, field).sel(n_train=list(sizes)).values
+        for source, name in ((cube if network is None else network, "network"), (cube, kernel))
+    ]
+    curves = on_common_sizes(*curves)
+    own, other = (replicates_of(fit_power_law(np.asarray(sizes), errors).exponent) for errors in curves)
+    return from_replicates(own - other)
+
+
+def missing_text(evidence: Evidence, kernel: str, cell: Cell, sizes: Sequence[int]) -> str:
+    """The n_train that a difference of exponents leaves out because one of the two has no error there, in words."""
+    errors = [
+        curve(evidence.cube, name, cell, evidence.settings, "test_mse").sel(n_train=list(sizes)).values
+        for name in ("network", kernel)
+    ]
+    gone = ~(usable(errors[0]) & usable(errors[1]))
+    parts = [
+        f"{n} in {gone[..., i].any(-1).sum()} of {len(gone)} draws" for i, n in enumerate(sizes) if gone[..., i].any()
+    ]
+    return (
+        f"{predictor_label(kernel)}: n left out of both laws, an error is missing: {', '.join(parts)}" if parts else ""
+    )
 
 
 def error_ratio(evidence: Evidence, above: str, below: str, cell: Cell, n_train: int) -> np.ndarray:

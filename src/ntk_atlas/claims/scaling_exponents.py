@@ -18,6 +18,7 @@ from ntk_atlas.claims.scaling_curves import (
     fitted_sizes,
     held_out_text,
     mean_exponent_text,
+    missing_text,
     need_curves,
     target_text,
 )
@@ -81,7 +82,9 @@ def measure_pretrained(evidence: Evidence, thresholds: BetterExponentSettings) -
                 f"needed: add larger ones to grid.n_train, or take a smaller m than that of {name}",
             )
         comparisons += list(_differences(evidence, name, sizes, thresholds))
-        parts.append(mean_exponent_text(evidence, ["network", name], cells(evidence.cube)[0], sizes))
+        first = cells(evidence.cube)[0]
+        parts += [mean_exponent_text(evidence, ["network", name], first, sizes)]
+        parts += [missing_text(evidence, name, first, sizes)]
     return Measurement(comparisons, _variables(*names), remarks(*parts, replicate_remark(evidence.cube)))
 
 
@@ -135,6 +138,7 @@ def _better_than(evidence: Evidence, kernel: str, thresholds: BetterExponentSett
     sizes, first = fitted_sizes(evidence), cells(evidence.cube)[0]
     remark = remarks(
         mean_exponent_text(evidence, ["network", kernel], first, sizes),
+        missing_text(evidence, kernel, first, sizes),
         error_text(evidence, kernel, first, sizes),
         held_out_text(evidence, first, sizes),
         target_text(evidence),

@@ -1,6 +1,6 @@
 """Scaling laws of a cube: one fit an error, predictor and cell, and the network's exponent against each kernel's."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ from ntk_atlas.cubes.scaling_schema import (
 )
 from ntk_atlas.cubes.schema import NO_CLASS
 from ntk_atlas.cubes.settings import experiment_settings
-from ntk_atlas.scaling_laws.comparison import compare_exponents
+from ntk_atlas.scaling_laws.comparison import compare_exponents, on_common_sizes
 from ntk_atlas.scaling_laws.fit import ScalingFit, fit_scaling_law
 
 
@@ -78,10 +78,8 @@ def _fit_metric(cube: xr.Dataset, settings: ScalingSettings) -> xr.Dataset:
             if name == "network":
                 networks[cell] = fit
                 continue
-            network = networks[cell]
-            if fit.n_train_fitted and fit.n_train_fitted != network.n_train_fitted:
-                network = _network_at(cube, cell, fit.n_train_fitted, settings)
-            difference = compare_exponents(network, fit, confidence=settings.confidence)
+            pair = _common_fits(cube, name, cell, settings) or (networks[cell], fit)
+            difference = compare_exponents(*pair, confidence=settings.confidence)
             values = (difference.difference, difference.low, difference.high)
             for field, value in zip(DIFFERENCES, values, strict=True):
                 arrays[field][(position, *cell)] = value
@@ -114,11 +112,23 @@ def difference_table(laws: xr.Dataset) -> pd.DataFrame:
     return table
 
 
-def _network_at(cube: xr.Dataset, cell: tuple[int, ...], sizes: Sequence[int], settings: ScalingSettings) -> ScalingFit:
-    """The network's law over the sizes that a kernel has: one trained on m samples has none below m."""
-    place = dict(zip(LAW_CELL[1:], cell, strict=True))
-    there = cube.isel({dim: [i] for dim, i in place.items()}).sel(n_train=list(sizes))
-    return next(fit for _, fit in _cell_fits(there, "network", settings))
+def _common_fits(
+    cube: xr.Dataset, kernel: str, cell: tuple[int, ...], settings: ScalingSettings
+) -> tuple[ScalingFit, ScalingFit] | None:
+    """Laws of the network and of a kernel over the sizes that both have; None if neither lacks one.
+
+    A kernel trained on m samples has no error below m, a singular kernel none at its size.
+    """
+    errors = []
+    for name in ("network", kernel):
+        values = _errors(cube, name, settings)
+        place = {dim: i for dim, i in zip(LAW_CELL[1:], cell, strict=True) if dim in values.dims}
+        errors.append(values.isel(place).transpose("draw", "seed", "n_train").values)
+    common = on_common_sizes(*errors)
+    if common[0] is errors[0]:
+        return None
+    network, other = (fit_scaling_law(cube["n_train"].values, each, settings=settings) for each in common)
+    return network, other
 
 
 def _value(fit: ScalingFit, field: str) -> float:
@@ -127,13 +137,17 @@ def _value(fit: ScalingFit, field: str) -> float:
     return float(getattr(fit, field))
 
 
+def _errors(cube: xr.Dataset, predictor: str, settings: ScalingSettings) -> xr.DataArray:
+    """The fitted error of one predictor; a kernel without seeds has one."""
+    values = predictor_values(cube, predictor, f"test_{settings.metric}", ridge=settings.ridge)
+    return values if "seed" in values.dims else values.expand_dims("seed")
+
+
 def _cell_fits(
     cube: xr.Dataset, predictor: str, settings: ScalingSettings
 ) -> Iterator[tuple[tuple[int, ...], ScalingFit]]:
     """The fit at each cell's position; fits are shared between cells that the predictor does not tell apart."""
-    values = predictor_values(cube, predictor, f"test_{settings.metric}", ridge=settings.ridge)
-    if "seed" not in values.dims:
-        values = values.expand_dims("seed")
+    values = _errors(cube, predictor, settings)
     own = [dim for dim in LAW_CELL[1:] if dim in values.dims]
     values = values.transpose(*own, "draw", "seed", "n_train")
     fits: dict[tuple[int, ...], ScalingFit] = {}
