@@ -19,6 +19,7 @@ from planned_jobs import planned_jobs
 from slurm_queue import queued_jobs
 from study_of_call import DEFAULT, Call, call_of, module_digest
 
+from ntk_atlas.result_digests import FOLDER, forget_digest
 from ntk_atlas.study.needed_units import STAGES, needed_units
 from ntk_atlas.study.problems import ConfigError
 
@@ -75,7 +76,11 @@ def _experiments(contents: dict) -> Iterator[str]:
 def orphans(given: Call) -> list[Path]:
     """Files below `results/` that no config needs; reports, which lie in it directly, are left alone."""
     sources = {stage: module_digest(module) for stage, module in STAGES.items()}
-    found = {file for file in RESULTS.glob("*/**/*") if file.is_file() and file.parts[1] != RECORDS}
+    found = {
+        file
+        for file in RESULTS.glob("*/**/*")
+        if file.is_file() and file.parts[1] != RECORDS and file.parent.name != FOLDER
+    }
     for call in dict.fromkeys(calls(given)):
         there = {file.parts[1] for file in found}
         try:
@@ -120,6 +125,7 @@ def clean(call: Call, *, ask: bool) -> None:
     check_idle(call.folder)  # the question may have stood for hours
     for file in files:
         file.unlink()
+        forget_digest(file)
     for folder in sorted((f for f in RESULTS.rglob("*") if f.is_dir()), reverse=True):
         if not any(folder.iterdir()):
             shutil.rmtree(folder)

@@ -1,36 +1,43 @@
-"""Results that are not whole: truncated by a full disk or a copy that was cut off, half written, or another file."""
+"""Results that are not what their jobs wrote: cut off, with flipped bits, half written, or another file."""
 
 import csv
 import io
 import logging
+import os
 import re
 from pathlib import Path
 
+from ntk_atlas.file_errors import is_passing
+from ntk_atlas.result_digests import FOLDER, forget_digest, is_as_noted
+
 log = logging.getLogger("ntk-atlas")
-_HALF_WRITTEN = re.compile(r"\..+\.\d+\.(tmp|partial)")
+_HALF_WRITTEN = re.compile(r"\..+\.\d+\.(tmp|partial|unfinished)")
 """`.<name>.<process>.tmp`: under such a name everything is written here until it is whole."""
-_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_END = {2: slice(28, 36), 3: slice(28, 36)}
-"""Where the head of an HDF5 file says how long the file is, by version of the head; NetCDF-4 writes version 2."""
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a file is what its name says, to its end; one with a name of another kind is believed.
+    """Whether a file is what its job wrote (`result_digests`), read from beginning to end.
 
-    NetCDF-4 is as long as its head says (a head of another version is believed), PNG and SVG end as they must, and
-    every line of a table has as many values as its first.
+    Without a note of that, it is held against its name: every variable of a NetCDF file can be read, PNG and SVG end as
+    they must, every line of a table has as many values as its first; a file with a name of another kind is believed.
     """
-    check = _CHECKS.get(path.suffix)
-    return check is None or check(path)
+    noted, check = is_as_noted(path), _CHECKS.get(path.suffix)
+    return noted if noted is not None else check is None or check(path)
 
 
 def _is_whole_netcdf(path: Path) -> bool:
-    with path.open("rb") as file:
-        head = file.read(48)
-    if not head.startswith(_SIGNATURE) or len(head) < 48:
+    os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")  # which not every network file system has
+    import netCDF4
+
+    try:
+        with netCDF4.Dataset(path) as file:
+            for variable in file.variables.values():
+                variable[...]
+    except (OSError, RuntimeError, AttributeError, ValueError, IndexError) as error:
+        if is_passing(error):
+            raise
         return False
-    end = _END.get(head[8])
-    return end is None or path.stat().st_size >= int.from_bytes(head[end], "little")
+    return True
 
 
 def _is_whole_table(path: Path) -> bool:
@@ -75,8 +82,13 @@ def remove_damaged(results: Path) -> list[Path]:
     Returns:
         What was removed.
     """
-    damaged = [path for path in sorted(results.glob("**/*")) if path.suffix in _CHECKS and not is_whole(path)]
-    for path in damaged:
-        log.warning("%s is damaged (truncated, or no %s file): removed, it is made again", path, path.suffix[1:])
+    damaged = []
+    for path in sorted(results.glob("**/*")):
+        if path.suffix not in _CHECKS or path.parent.name == FOLDER or is_whole(path):
+            continue
+        fault = f"truncated, or no {path.suffix[1:]} file" if is_as_noted(path) is None else "not what its job wrote"
+        log.warning("%s is damaged (%s): removed, it is made again", path, fault)
         path.unlink()
+        forget_digest(path)
+        damaged.append(path)
     return damaged

@@ -7,7 +7,8 @@ def is_passing(error: BaseException) -> bool:
     """Whether an error in reading comes from what lies around the file, so that its contents may well be right.
 
     Such are no rights, no free descriptors or memory, a disk or a file server that does not answer. Readers of
-    damaged files raise OSError without a number, or with that of an invalid argument (a position before the start).
+    damaged files raise OSError without a number, with the number of an invalid argument (a position before the start),
+    or with a negative number (NetCDF).
 
     Args:
         error: what was raised.
@@ -16,5 +17,5 @@ def is_passing(error: BaseException) -> bool:
         True for errors of the system.
     """
     if isinstance(error, OSError):
-        return error.errno not in (None, errno.EINVAL)
+        return error.errno is not None and error.errno > 0 and error.errno != errno.EINVAL
     return isinstance(error, MemoryError)

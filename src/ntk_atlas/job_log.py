@@ -2,17 +2,22 @@
 
 import errno
 import gc
+import linecache
 import logging
 import sys
+import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ntk_atlas.result_digests import check_as_noted, forget_digest, note_digest
+from ntk_atlas.user_imports import PACKAGE, is_installed
+
 
 @contextmanager
-def job_log(path: str | Path, job: str) -> Iterator[None]:
-    """Sends all logging and warnings of the block to a file.
+def job_log(path: str | Path, job: str, made_of: Iterable[str] = (), makes: Iterable[str] = ()) -> Iterator[None]:
+    """Sends all logging and warnings of the block to a file, and holds what the job reads against what was written.
 
     What is imported by then lives as long as the process: it is kept from the garbage collector, which else walks it,
     mostly when the process ends: more than half a second of a job with Lightning.
@@ -20,12 +25,14 @@ def job_log(path: str | Path, job: str) -> Iterator[None]:
     Args:
         path: the log file; its folder is made.
         job: what is done, cell included; a failure is logged under this name.
+        made_of: files that the job reads: each must be what its own job wrote (`result_digests`).
+        makes: files that the block writes: what they are is noted.
 
     Yields:
         Nothing.
 
     Raises:
-        SystemExit: with status 1 after a failure; its traceback is in the log.
+        SystemExit: with status 1 after a failure, whatever ended the block; its traceback is in the log.
     """
     gc.freeze()
     path = Path(path)
@@ -37,19 +44,58 @@ def job_log(path: str | Path, job: str) -> Iterator[None]:
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
     warnings.simplefilter("default")
+    outputs = [Path(file) for file in makes]
     try:
         root.info("%s: started", job)
+        check_as_noted(map(Path, made_of))
+        for output in outputs:
+            forget_digest(output)
         yield
+        for output in outputs:
+            note_digest(output)
         root.info("%s: done", job)
-    except BaseException as error:  # code of the user's may end the process, which must not look like success
-        root.exception("%s: failed", job)
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        said = "the disk is full: make room and run again; finished work is kept" if full else error
-        if not isinstance(error, Exception):
-            said = f"it was ended by {type(error).__name__}"
-        sys.stderr.write(f"{job} failed: {said}\n(the traceback is in {path})\n")
+    except BaseException as error:  # a user's code may end the process, or raise what is no Exception
+        root.error("%s: failed: %s", job, why(error), exc_info=True)
+        sys.stderr.write(f"{job} failed: {why(error)}\n(the traceback is in {path})\n")
         raise SystemExit(1) from error
     finally:
         logging.captureWarnings(False)
         root.removeHandler(handler)
         handler.close()
+
+
+def why(error: BaseException) -> str:
+    """What an error says, in one paragraph that is never empty.
+
+    An error out of the user's own code (network factory, activation, kernel) comes with its type and the last line of
+    that code; so does an error without a text, with the last line of whatever raised it.
+    """
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk is full: make room and run again; finished work is kept"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if _is_of_the_user(Path(frame.filename))]
+    if isinstance(error, SystemExit):
+        return f"your code ended the process{_place(own[-1:])}: let it raise an error instead"
+    text = str(error).strip()
+    if isinstance(error, MemoryError):
+        text = f"the memory of this machine does not suffice{f' ({text})' if text else ''}"
+    elif isinstance(error, KeyboardInterrupt):
+        text = "it was interrupted"
+    elif own or not text or isinstance(error, LookupError):
+        text = f"{type(error).__name__}{f': {text}' if text else ''}"
+    return text + _place(own[-1:] or ([] if str(error).strip() else frames[-1:]))
+
+
+def _is_of_the_user(file: Path) -> bool:
+    """Whether a line belongs to code of the user: no library, no module of this package, no script of a job."""
+    return file.is_file() and not (
+        is_installed(str(file)) or file.is_relative_to(PACKAGE) or ".snakemake" in file.parts
+    )
+
+
+def _place(frames: list[traceback.FrameSummary]) -> str:
+    if not frames:
+        return ""
+    (frame,) = frames
+    line = linecache.getline(frame.filename, frame.lineno or 0).strip()
+    return f" ({frame.filename}, line {frame.lineno}{f': {line}' if line else ''})"

@@ -46,7 +46,7 @@ def filled(shape: Sequence[int], dtype: np.dtype | str) -> np.ndarray:
 
 
 def write_labelled(contents: LabelledArrays, path: str | Path) -> None:
-    """Writes compressed NetCDF-4, whole or not at all: under a temporary name first, then renamed.
+    """Writes compressed NetCDF-4 with checksums, whole or not at all: under a temporary name first, then renamed.
 
     Args:
         contents: what to write.
@@ -96,7 +96,10 @@ def _write(file, name: str, array: LabelledArray) -> None:
         if dim not in file.dimensions:
             file.createDimension(dim, size)
     text = values.dtype.kind in "OU"
-    options = {} if text or values.ndim < 2 else {"zlib": True, "complevel": 4}
+    # Readers are told of flipped bits; only what has chunks can have checksums.
+    options = {} if text or not values.ndim else {"fletcher32": True}
+    if options and values.ndim > 1:
+        options |= {"zlib": True, "complevel": 4}
     variable = file.createVariable(name, str if text else values.dtype, array.dims, **options)
     variable.setncatts(dict(array.attributes))
     variable[...] = values.astype(object) if text else values

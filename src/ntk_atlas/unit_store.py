@@ -14,7 +14,8 @@ import logging
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from zipfile import ZipFile, ZipInfo
 
@@ -42,6 +43,16 @@ def unit_digest(*parts: object) -> str:
 
 class LostUnitError(FileNotFoundError):
     """A unit that was finished is gone, or its file is damaged or another unit's: its row has to be run again."""
+
+
+@contextmanager
+def made_again_if_lost(row_file: Path) -> Iterator[None]:
+    """Removes the file of a row if a unit that it was joined from is lost, so that the next run makes both again."""
+    try:
+        yield
+    except LostUnitError:
+        row_file.unlink(missing_ok=True)
+        raise
 
 
 class UnitStore:
@@ -205,7 +216,7 @@ class UnitStore:
         if absent and not partial:
             raise LostUnitError(
                 f"{self.folder / unit / digest} has no seed {', '.join(map(str, absent))}: it was removed after "
-                "it had been computed; delete the row's declared output and run again"
+                "it had been computed; run again, which computes it (if the row's file is still there, delete it first)"
             )
         pieces: dict[str, list[np.ndarray]] = {name: [] for name in names}
         opened: dict[Path, Arrays] = {}
@@ -241,7 +252,8 @@ class UnitStore:
             file = self.path(unit, digest, block)
             file.unlink()
             raise LostUnitError(
-                f"{file} is damaged ({fault}), and was removed: delete the row's declared output and run again"
+                f"{file} is damaged ({fault}), and was removed: run again, which computes it (if the row's file is still "
+                "there, delete it first)"
             )
         with np.load(self.path(unit, digest, block), allow_pickle=False) as arrays:
             return {name: arrays[name] for name in names}

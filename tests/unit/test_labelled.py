@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from ntk_atlas.cubes.netcdf import read_netcdf, write_netcdf
 from ntk_atlas.labelled import LabelledArray, LabelledArrays, read_labelled, write_labelled
 
 
@@ -50,6 +51,32 @@ def test_equal_contents_give_equal_files_and_nothing_is_left_over(contents, tmp_
         write_labelled(contents, tmp_path / name)
     assert (tmp_path / "a.nc").read_bytes() == (tmp_path / "b.nc").read_bytes()
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.nc", "b.nc"]
+
+
+@pytest.mark.parametrize("write", ["labelled", "xarray"])
+def test_a_flipped_bit_in_any_numbers_is_no_number(write, tmp_path):
+    values = np.random.default_rng(0).normal(size=(100, 200))
+    arrays = {
+        "line": LabelledArray(("y",), values[0]),
+        "field": LabelledArray(("x", "y"), values),
+        "codes": LabelledArray(("z",), np.arange(30, dtype=np.int8)),
+    }
+    path = tmp_path / "file.nc"
+    if write == "labelled":
+        write_labelled(LabelledArrays(arrays), path)
+    else:
+        write_netcdf(xr.Dataset({name: (array.dims, array.values) for name, array in arrays.items()}), path)
+    content = path.read_bytes()
+    places = [content.find(values[0].tobytes()), content.find(bytes(range(30))), len(content) // 2]
+    for at in places:
+        assert at > 0
+        flipped = bytearray(content)
+        flipped[at + 17] ^= 16
+        path.write_bytes(flipped)
+        with pytest.raises((OSError, RuntimeError)):
+            read_labelled(path)
+        with pytest.raises((OSError, RuntimeError)):
+            read_netcdf(path)
 
 
 def test_sizes_that_contradict_each_other_are_refused(tmp_path):

@@ -27,7 +27,7 @@ LAYERS = (
     ("datasets", "networks"),
     ("kernels",),
     ("regression", "training", "scaling_laws", "dispersion"),
-    ("provenance", "source_digest", "unit_store", "job_log"),
+    ("provenance", "source_digest", "unit_store", "result_digests", "job_log"),
     ("study",),
     ("stages",),
     ("cubes",),

@@ -96,7 +96,7 @@ def test_a_stage_that_reads_a_block_of_another_unit_ends_with_what_to_do(tmp_pat
         store.peek("u", "d", (0, 1), ("a",))
     for partial in (False, True):
         shutil.copy2(store.path("v", "d", (0, 1)), path)
-        with pytest.raises(LostUnitError, match=r"another unit: .* v, seeds 0-1\), and was removed: delete"):
+        with pytest.raises(LostUnitError, match=r"another unit: .* v, seeds 0-1\), and was removed: run again"):
             store.load("u", "d", (0,), ("a",), partial=partial)
         assert not path.exists()
 
@@ -235,7 +235,7 @@ def test_other_names_have_none(name, tmp_path):
 
 
 def test_asking_for_what_was_removed_says_what_to_do(tmp_path):
-    with pytest.raises(FileNotFoundError, match="delete the row's declared output and run again"):
+    with pytest.raises(FileNotFoundError, match="has no seed 0: it was removed .* run again, which computes it"):
         UnitStore(tmp_path).load("u", "d", (0,), ("a",))
 
 

@@ -35,7 +35,9 @@ def main(
 
 
 if "snakemake" in globals():
-    with job_log(snakemake.log[0], f"assemble_cube {snakemake.wildcards.experiment}"):
+    with job_log(
+        snakemake.log[0], f"assemble_cube {snakemake.wildcards.experiment}", snakemake.input, snakemake.output
+    ):
         main(
             Path(snakemake.input.dataset),
             ExperimentFiles.named(dict(snakemake.input.items())),

@@ -16,7 +16,9 @@ def main(files: list[Path], output: Path, experiment: ExperimentSettings, reposi
 
 
 if "snakemake" in globals():
-    with job_log(snakemake.log[0], f"assemble_dispersion {snakemake.wildcards.experiment}"):
+    with job_log(
+        snakemake.log[0], f"assemble_dispersion {snakemake.wildcards.experiment}", snakemake.input, snakemake.output
+    ):
         main(
             [Path(file) for file in snakemake.input],
             Path(snakemake.output.dispersion),

@@ -24,7 +24,9 @@ def main(data: Path, files: ExperimentFiles, output: Path, experiment: Experimen
 
 
 if "snakemake" in globals():
-    with job_log(snakemake.log[0], f"assemble_functions {snakemake.wildcards.experiment}"):
+    with job_log(
+        snakemake.log[0], f"assemble_functions {snakemake.wildcards.experiment}", snakemake.input, snakemake.output
+    ):
         main(
             Path(snakemake.input.dataset),
             ExperimentFiles.named(dict(snakemake.input.items())),

@@ -24,7 +24,12 @@ def main(files: dict[str, list[Path]], output: Path, experiment: ExperimentSetti
 
 
 if "snakemake" in globals():
-    with job_log(snakemake.log[0], f"assemble_output_variance {snakemake.wildcards.experiment}"):
+    with job_log(
+        snakemake.log[0],
+        f"assemble_output_variance {snakemake.wildcards.experiment}",
+        snakemake.input,
+        snakemake.output,
+    ):
         named = {kind: snakemake.input.get(kind) for kind in ("dataset", "networks", "linearized", "theory")}
         main(
             {kind: [Path(f) for f in ([v] if isinstance(v, str) else v)] for kind, v in named.items()},

@@ -20,7 +20,7 @@ def main(cubes: dict[str, Path], thresholds: Path, table: Path, svg: Path, png: 
 
 
 if "snakemake" in globals():
-    with job_log(snakemake.log[0], "compare_layer_changes"):
+    with job_log(snakemake.log[0], "compare_layer_changes", snakemake.input, snakemake.output):
         main(
             dict(zip(snakemake.params.experiments, map(Path, snakemake.input.cubes), strict=True)),
             Path(snakemake.input.thresholds),

@@ -19,7 +19,12 @@ def main(dataset_file: Path, output: Path, spec: KernelVariantsSpec) -> None:
 
 if "snakemake" in globals():
     limit = snakemake.resources.kernels_mb * 2**20
-    with job_log(snakemake.log[0], f"compare_variants {snakemake.wildcards.experiment}"), memory_limited(limit):
+    with (
+        job_log(
+            snakemake.log[0], f"compare_variants {snakemake.wildcards.experiment}", snakemake.input, snakemake.output
+        ),
+        memory_limited(limit),
+    ):
         main(
             Path(snakemake.input.dataset),
             Path(snakemake.output.variants),

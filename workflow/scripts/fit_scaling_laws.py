@@ -16,7 +16,9 @@ def main(cube: Path, laws: Path, table: Path, differences: Path, settings: Scali
 
 
 if "snakemake" in globals():
-    with job_log(snakemake.log[0], f"fit_scaling_laws {snakemake.wildcards.experiment}"):
+    with job_log(
+        snakemake.log[0], f"fit_scaling_laws {snakemake.wildcards.experiment}", snakemake.input, snakemake.output
+    ):
         main(
             Path(snakemake.input.cube),
             Path(snakemake.output.laws),

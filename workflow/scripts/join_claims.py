@@ -14,7 +14,7 @@ def main(tables: list[Path], activations: Mapping[str, str], thresholds: Path, o
 
 
 if "snakemake" in globals():
-    with job_log(snakemake.log[0], "join_claims"):
+    with job_log(snakemake.log[0], "join_claims", snakemake.input, snakemake.output):
         main(
             [Path(path) for path in snakemake.input.tables],
             snakemake.params.activations,

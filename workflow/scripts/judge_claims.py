@@ -23,7 +23,7 @@ def main(
 
 
 if "snakemake" in globals():
-    with job_log(snakemake.log[0], f"judge_claims {snakemake.wildcards.experiment}"):
+    with job_log(snakemake.log[0], f"judge_claims {snakemake.wildcards.experiment}", snakemake.input, snakemake.output):
         names = ("cube", "dispersion", "output_variance", "functions", "kernel_variants")
         variants = snakemake.input.get("variants", [])
         main(

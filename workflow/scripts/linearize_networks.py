@@ -12,7 +12,7 @@ from ntk_atlas.memory import memory_limited
 from ntk_atlas.numerics import precise_math
 from ntk_atlas.stages.linearize_row import linearize_row
 from ntk_atlas.study.linearized_specs import LinearizeSpec
-from ntk_atlas.unit_store import UnitStore
+from ntk_atlas.unit_store import UnitStore, made_again_if_lost
 
 
 def main(dataset_file: Path, networks: Path, output: Path, spec: LinearizeSpec, units: Path, source: str) -> None:
@@ -21,7 +21,8 @@ def main(dataset_file: Path, networks: Path, output: Path, spec: LinearizeSpec, 
     with precise_math(threads=1):
         for scale, part in spec.per_init_scale().items():
             finished, store = (UnitStore(units / stage / part.row.name) for stage in ("networks", "linearized"))
-            digests = linearize_row(part, dataset, finished, store, source, trained[scale])
+            with made_again_if_lost(networks):
+                digests = linearize_row(part, dataset, finished, store, source, trained[scale])
             parts[scale] = linearized_row(part, store, digests)
     write_labelled(join_init_scales(spec, parts), output)
 
@@ -29,7 +30,7 @@ def main(dataset_file: Path, networks: Path, output: Path, spec: LinearizeSpec, 
 if "snakemake" in globals():
     limit = snakemake.resources.kernels_mb * 2**20
     job = f"linearize_networks {snakemake.wildcards.experiment} {snakemake.wildcards.row}"
-    with job_log(snakemake.log[0], job), memory_limited(limit):
+    with job_log(snakemake.log[0], job, snakemake.input, snakemake.output), memory_limited(limit):
         main(
             Path(snakemake.input.dataset),
             Path(snakemake.input.networks),

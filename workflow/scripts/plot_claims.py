@@ -9,7 +9,7 @@ from ntk_atlas.plotting.claims import plot_claims
 from ntk_atlas.plotting.style import save_figure
 
 if "snakemake" in globals():
-    with job_log(snakemake.log[0], f"plot_claims {snakemake.wildcards.experiment}"):
+    with job_log(snakemake.log[0], f"plot_claims {snakemake.wildcards.experiment}", snakemake.input, snakemake.output):
         style = FigureSettings.model_validate_json(snakemake.params.spec)
         figure = plot_claims(read_verdicts(Path(snakemake.input.table)), style)
         save_figure(figure, Path(snakemake.output.svg), Path(snakemake.output.png), style.dpi)

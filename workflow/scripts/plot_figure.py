@@ -17,7 +17,7 @@ def main(name: str, files: list[Path], svg: Path, png: Path, settings: FigureSet
 
 if "snakemake" in globals():
     job = f"plot_figure {snakemake.wildcards.experiment} {snakemake.wildcards.figure}"
-    with job_log(snakemake.log[0], job):
+    with job_log(snakemake.log[0], job, snakemake.input, snakemake.output):
         main(
             snakemake.wildcards.figure,
             [Path(file) for file in snakemake.input],

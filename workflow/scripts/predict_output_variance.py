@@ -20,7 +20,12 @@ def main(dataset_file: Path, output: Path, spec: VarianceTheorySpec) -> None:
 
 if "snakemake" in globals():
     limit = snakemake.resources.kernels_mb * 2**20
-    with job_log(snakemake.log[0], f"predict_output_variance {dict(snakemake.wildcards)}"), memory_limited(limit):
+    with (
+        job_log(
+            snakemake.log[0], f"predict_output_variance {dict(snakemake.wildcards)}", snakemake.input, snakemake.output
+        ),
+        memory_limited(limit),
+    ):
         main(
             Path(snakemake.input.dataset),
             Path(snakemake.output.theory),

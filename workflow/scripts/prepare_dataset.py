@@ -21,7 +21,9 @@ def main(output: Path, spec: PrepareSpec) -> None:
 
 
 if "snakemake" in globals():
-    with job_log(snakemake.log[0], f"prepare_dataset {snakemake.wildcards.experiment}"):
+    with job_log(
+        snakemake.log[0], f"prepare_dataset {snakemake.wildcards.experiment}", snakemake.input, snakemake.output
+    ):
         main(
             Path(snakemake.output.dataset),
             PrepareSpec.model_validate_json(snakemake.params.spec),

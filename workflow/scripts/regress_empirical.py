@@ -12,6 +12,7 @@ from ntk_atlas.memory import memory_limited
 from ntk_atlas.numerics import precise_math
 from ntk_atlas.stages.regress_row import RowStores, regress_row
 from ntk_atlas.study.prediction_specs import EmpiricalSpec
+from ntk_atlas.unit_store import made_again_if_lost
 
 
 def main(dataset: Path, networks: Path, output: Path, spec: EmpiricalSpec, units: Path, source: str) -> None:
@@ -21,7 +22,8 @@ def main(dataset: Path, networks: Path, output: Path, spec: EmpiricalSpec, units
     with precise_math(threads=1):
         for scale, part in spec.per_init_scale().items():
             stores = RowStores.of_row(units, part.row.name)
-            digests = regress_row(part, data, data_digest, stores, source, trained[scale])
+            with made_again_if_lost(networks):
+                digests = regress_row(part, data, data_digest, stores, source, trained[scale])
             parts[scale] = empirical_predictions(part, stores, digests)
     write_labelled(join_init_scales(spec, parts), output)
 
@@ -29,7 +31,15 @@ def main(dataset: Path, networks: Path, output: Path, spec: EmpiricalSpec, units
 if "snakemake" in globals():
     limit = snakemake.resources.kernels_mb * 2**20
     row = snakemake.wildcards.row
-    with job_log(snakemake.log[0], f"regress_empirical {snakemake.wildcards.experiment} {row}"), memory_limited(limit):
+    with (
+        job_log(
+            snakemake.log[0],
+            f"regress_empirical {snakemake.wildcards.experiment} {row}",
+            snakemake.input,
+            snakemake.output,
+        ),
+        memory_limited(limit),
+    ):
         main(
             Path(snakemake.input.dataset),
             Path(snakemake.input.networks),

@@ -20,7 +20,10 @@ def main(dataset_file: Path, output: Path, spec: InfiniteSpec) -> None:
 
 if "snakemake" in globals():
     limit = snakemake.resources.kernels_mb * 2**20
-    with job_log(snakemake.log[0], f"regress_infinite {dict(snakemake.wildcards)}"), memory_limited(limit):
+    with (
+        job_log(snakemake.log[0], f"regress_infinite {dict(snakemake.wildcards)}", snakemake.input, snakemake.output),
+        memory_limited(limit),
+    ):
         main(
             Path(snakemake.input.dataset),
             Path(snakemake.output.predictions),

@@ -17,7 +17,7 @@ def main(output: Path, spec: DispersionSpec, store: UnitStore, unit_source: str)
 
 if "snakemake" in globals():
     job = f"sample_initial_kernels {snakemake.wildcards.experiment} {snakemake.wildcards.architecture}"
-    with job_log(snakemake.log[0], job):
+    with job_log(snakemake.log[0], job, snakemake.input, snakemake.output):
         main(
             Path(snakemake.output.dispersion),
             DispersionSpec.model_validate_json(snakemake.params.spec),

@@ -7,6 +7,8 @@ from ntk_atlas.cubes.summary import summary_table
 from ntk_atlas.job_log import job_log
 
 if "snakemake" in globals():
-    with job_log(snakemake.log[0], f"summarize_cube {snakemake.wildcards.experiment}"):
+    with job_log(
+        snakemake.log[0], f"summarize_cube {snakemake.wildcards.experiment}", snakemake.input, snakemake.output
+    ):
         table = summary_table(read_netcdf(Path(snakemake.input.cube)))
         table.to_csv(snakemake.output.table, index=False, float_format="%.4g")

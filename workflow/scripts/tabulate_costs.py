@@ -26,7 +26,7 @@ def main(folders: dict[str, Path], output: Path) -> None:
 
 
 if "snakemake" in globals():
-    with job_log(snakemake.log[0], "tabulate_costs"):
+    with job_log(snakemake.log[0], "tabulate_costs", snakemake.input, snakemake.output):
         names = snakemake.params.experiments
         main(
             {name: Path("results") / name / "costs" for name in names},

@@ -28,7 +28,7 @@ def main(dataset_file: Path, output: Path, spec: TrainSpec, units: Path, unit_so
 if "snakemake" in globals():
     limit = snakemake.resources.kernels_mb * 2**20
     job = f"train_networks {snakemake.wildcards.experiment} {snakemake.wildcards.row}"
-    with job_log(snakemake.log[0], job), memory_limited(limit):
+    with job_log(snakemake.log[0], job, snakemake.input, snakemake.output), memory_limited(limit):
         main(
             Path(snakemake.input.dataset),
             Path(snakemake.output.networks),

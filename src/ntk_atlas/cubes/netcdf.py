@@ -11,7 +11,7 @@ from ntk_atlas.study.cells import Row
 
 
 def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
-    """Writes compressed NetCDF-4 under a temporary name and renames it.
+    """Writes compressed NetCDF-4 with checksums under a temporary name and renames it.
 
     Args:
         dataset: attributes must be text or numbers; NetCDF has no other kinds.
@@ -19,8 +19,9 @@ def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    numeric = {name for name, variable in dataset.variables.items() if variable.dtype.kind in "fiu"}
-    encoding = {name: {"zlib": True, "complevel": 4} for name in numeric if dataset[name].ndim > 1}
+    numeric = {name for name, variable in dataset.variables.items() if variable.dtype.kind in "fiub"}
+    encoding = {name: {"fletcher32": True} for name in numeric if dataset[name].ndim}
+    encoding |= {name: {"fletcher32": True, "zlib": True, "complevel": 4} for name in numeric if dataset[name].ndim > 1}
     try:
         dataset.to_netcdf(temporary, engine="netcdf4", encoding=encoding)
         temporary.replace(path)

@@ -1,0 +1,102 @@
+"""What `make run` removes before it starts: half written files, and results that are not what their jobs wrote."""
+
+import importlib
+import logging
+import os
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import netCDF4
+import numpy as np
+import pandas as pd
+import pytest
+
+from ntk_atlas.job_log import job_log
+from ntk_atlas.labelled import LabelledArray, LabelledArrays, write_labelled
+
+
+@pytest.fixture
+def damaged(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "workflow"))
+    return importlib.import_module("damaged")
+
+
+def test_what_was_half_written_when_a_run_was_killed_is_removed(damaged, tmp_path):
+    left = [
+        "one/.cube.nc.77.tmp",
+        "one/.ntk.npz.8.unfinished",
+        "one/figures/.phase.svg.5.partial",
+        "units/a/.seeds-0-1.npz.123.tmp",
+    ]
+    kept = ["one/cube.nc", ".snakemake_timestamp", "one/.hidden", "one/a.1.tmp", ".old.tmp", "one/.notes.7.tmp.bak"]
+    for name in (*left, *kept):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    assert damaged.remove_half_written(tmp_path) == sorted(tmp_path / name for name in left)
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == {tmp_path / name for name in kept}
+    assert damaged.remove_half_written(tmp_path / "nowhere") == []
+
+
+def test_files_that_are_not_whole_are_removed_and_no_others(damaged, tmp_path):
+    folder = tmp_path / "one" / "networks"
+    folder.mkdir(parents=True)
+    names = ("whole", "short", "empty", "foreign")
+    for name in names:
+        with netCDF4.Dataset(folder / f"{name}.nc", "w") as file:
+            file.createDimension("x", 1000)
+            file.createVariable("y", "f8", ("x",))[:] = range(1000)
+    (folder / "short.nc").write_bytes((folder / "short.nc").read_bytes()[:-1])
+    (folder / "empty.nc").write_bytes(b"")
+    (folder / "foreign.nc").write_text("x" * 100)
+    (folder / "other.npz").write_text("no business of ours")
+    removed = damaged.remove_damaged(tmp_path)
+    assert [path.stem for path in removed] == ["empty", "foreign", "short"]
+    assert {path.name for path in folder.iterdir()} == {"whole.nc", "other.npz"}
+
+
+def test_figures_and_tables_that_are_not_whole_are_removed_too(damaged, tmp_path):
+    folder = tmp_path / "one"
+    folder.mkdir()
+    figure = plt.figure()
+    for name in ("whole", "short"):
+        figure.savefig(folder / f"{name}.svg")
+        figure.savefig(folder / f"{name}.png")
+        table = pd.DataFrame({"text": ["a, b", 'c "d"\ne'], "number": [1.0, float("nan")]})
+        table.to_csv(folder / f"{name}.csv", index=False)
+    plt.close(figure)
+    pd.DataFrame({"text": []}).to_csv(tmp_path / "claims.csv", index=False)
+    for kind, cut in (("svg", 5), ("png", 5), ("csv", 2)):
+        short = folder / f"short.{kind}"
+        short.write_bytes(short.read_bytes()[:-cut])
+    assert [path.name for path in damaged.remove_damaged(tmp_path)] == ["short.csv", "short.png", "short.svg"]
+    assert len(list(folder.iterdir())) == 3 and (tmp_path / "claims.csv").is_file()
+    assert damaged.remove_damaged(tmp_path / "nowhere") == []
+
+
+def test_results_that_are_not_what_their_jobs_wrote_are_removed_whatever_they_look_like(damaged, tmp_path, caplog):
+    results = tmp_path / "results" / "one"
+    contents = {"table.csv": "a,b\n1,2\n", "figure.svg": "<svg><text>12</text></svg>", "other.csv": "a\n1\n"}
+    for name, text in contents.items():
+        path = results / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with job_log(tmp_path / "job.log", "write one", makes=[path]):
+            path.write_text(text)
+    assert damaged.remove_damaged(results.parent) == []
+    for name, flipped in (("table.csv", "a,b\n1,3\n"), ("figure.svg", "<svg><text>13</text></svg>")):
+        stamp = (results / name).stat()
+        (results / name).write_text(flipped)
+        os.utime(results / name, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    with caplog.at_level(logging.WARNING):
+        assert damaged.remove_damaged(results.parent) == [results / "figure.svg", results / "table.csv"]
+    assert f"{results / 'table.csv'} is damaged (not what its job wrote): removed, it is made again" in caplog.text
+    assert sorted(str(f.relative_to(results)) for f in results.rglob("*.csv")) == [".digests/other.csv", "other.csv"]
+
+
+def test_a_netcdf_file_of_which_a_variable_cannot_be_read_is_damaged(damaged, tmp_path):
+    path, values = tmp_path / "one.nc", np.random.default_rng(0).normal(size=1000)
+    write_labelled(LabelledArrays({"x": LabelledArray(("n",), values), "n": LabelledArray((), np.array(3))}), path)
+    assert damaged.is_whole(path)
+    content = bytearray(path.read_bytes())
+    content[content.find(values.tobytes()) + 4000] ^= 1
+    path.write_bytes(content)
+    assert damaged.remove_damaged(tmp_path) == [path]
