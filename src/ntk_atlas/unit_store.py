@@ -47,7 +47,11 @@ class LostUnitError(FileNotFoundError):
 
 @contextmanager
 def made_again_if_lost(row_file: Path) -> Iterator[None]:
-    """Removes the file of a row if a unit that it was joined from is lost, so that the next run makes both again."""
+    """Removes the file of a row if a unit that it was joined from is lost, so that the next run makes both again.
+
+    Raises:
+        LostUnitError: what the block raised.
+    """
     try:
         yield
     except LostUnitError:
@@ -252,8 +256,8 @@ class UnitStore:
             file = self.path(unit, digest, block)
             file.unlink()
             raise LostUnitError(
-                f"{file} is damaged ({fault}), and was removed: run again, which computes it (if the row's file is still "
-                "there, delete it first)"
+                f"{file} is damaged ({fault}), and was removed: run again, which computes it (if the row's file is "
+                "still there, delete it first)"
             )
         with np.load(self.path(unit, digest, block), allow_pickle=False) as arrays:
             return {name: arrays[name] for name in names}

@@ -235,7 +235,7 @@ def test_other_names_have_none(name, tmp_path):
 
 
 def test_asking_for_what_was_removed_says_what_to_do(tmp_path):
-    with pytest.raises(FileNotFoundError, match="has no seed 0: it was removed .* run again, which computes it"):
+    with pytest.raises(FileNotFoundError, match=r"has no seed 0: it was removed .* run again, which computes it"):
         UnitStore(tmp_path).load("u", "d", (0,), ("a",))
 
 
