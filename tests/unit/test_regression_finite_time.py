@@ -8,6 +8,7 @@ import scipy.linalg
 import torch
 
 from ntk_atlas.regression.finite_time import finite_time_mean
+from ntk_atlas.regression.training_modes import UnstableTrainingError
 from ntk_atlas.streams import torch_stream
 
 N, N_TEST, N_OUTPUTS = 14, 6, 2
@@ -182,6 +183,15 @@ def test_a_block_diagonal_full_kernel_equals_the_kernel_of_each_output(linear_mo
         ({"f0_test": torch.zeros(2, 2)}, r"f0_test has shape \(2, 2\), expected \(n_test = 3, n_outputs = 1\)"),
         ({"y_train": torch.zeros(3, 1)}, r"y_train has shape \(3, 1\), expected \(n = 4, n_outputs\)"),
         ({"y_train": torch.tensor([[0.0]] * 3 + [[torch.nan]])}, "y_train.* has 1 entries that are NaN"),
+        ({"times": []}, "times is empty"),
+        ({"learning_rate": -0.1}, "learning_rate is -0.1, expected a finite number > 0"),
+        ({"learning_rate": math.nan}, "learning_rate is nan, expected a finite number > 0"),
+        ({"learning_rate": 0.0}, "learning_rate is 0.0, expected"),
+        ({"momentum": 1.0, "dynamics": "heavy_ball"}, "momentum is 1.0, expected a number from 0 to below 1"),
+        ({"f0_test": torch.zeros(3, 1)}, "f0_train is None: a network that starts at f₀ has it on both sets"),
+        ({"f0_train": torch.zeros(4, 1)}, "f0_test is None"),
+        ({"ntk_train_train": -torch.eye(4)}, "ntk_train_train is not positive semi-definite: its eigenvalues run"),
+        ({"ntk_train_train": torch.full((4, 4), math.inf)}, "ntk_train_train has entries that are NaN or infinite"),
         ({"ntk_test_train": torch.zeros(3, 5)}, r"ntk_test_train has shape \(3, 5\), expected \(n_test = 3, n = 4\)"),
     ],
 )  # fmt: skip
@@ -192,3 +202,60 @@ def test_bad_input_is_named(change, message):
     } | change  # fmt: skip
     with pytest.raises(ValueError, match=message):
         finite_time_mean(**arguments)
+
+
+@pytest.mark.parametrize(("dynamics", "limit"), [("gradient_descent", 1.0), ("heavy_ball", 1.9)])
+def test_a_rate_above_the_limit_is_right_while_it_is_a_number_and_an_error_when_it_overflows(
+    linear_model, dynamics, limit, caplog
+):
+    features, theta, y = linear_model
+    f0, rate = features @ theta, stable_rate(features, 1.05 * limit)
+    arguments = {"learning_rate": rate, "dynamics": dynamics, "f0_train": f0[:N], "f0_test": f0[N:]}
+    mean = finite_time_mean(*kernels(features), y, times=[20], **arguments)
+    momentum = 0.9 if dynamics == "heavy_ball" else 0.0
+    expected = train(features, theta, y, learning_rate=rate, momentum=momentum, n_steps=20)
+    torch.testing.assert_close(mean.test[0], expected[N:], rtol=1e-8, atol=1e-10)
+    assert f"above the stability limit {rate / 1.05:.6g}" in caplog.text
+    message = (
+        r"learning_rate is .*, above the stability limit .* has come to after 200000 steps overflows; lower the rate"
+    )
+    with pytest.raises(UnstableTrainingError, match=message):
+        finite_time_mean(*kernels(features), y, times=[20, 200_000], **arguments)
+    lost = finite_time_mean(*kernels(features), y, times=[20, 200_000], allow_divergence=True, **arguments)
+    assert torch.equal(lost.test[0], mean.test[0])
+    assert not lost.test[1].isfinite().any()
+
+
+def low_rank(n_features: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Kernels of a linear model with fewer parameters than samples; targets and their least-squares fit."""
+    features = torch.randn(N + N_TEST, n_features, generator=torch_stream("few features"), dtype=torch.float64)
+    y = torch.randn(N, 1, generator=torch_stream("targets of few features"), dtype=torch.float64)
+    fit = features @ torch.as_tensor(np.linalg.lstsq(features[:N].numpy(), y.numpy(), rcond=None)[0])
+    return *kernels(features), y, fit
+
+
+@pytest.mark.parametrize("n_features", [1, 4, N - 1])
+@pytest.mark.parametrize("dynamics", ["gradient_flow", "gradient_descent"])
+@pytest.mark.parametrize("time", [1e7, 1e12, math.inf])
+@pytest.mark.parametrize("cast", ["no", "told", "untold"])
+def test_rounding_of_the_kernels_own_precision_is_no_mode(n_features, dynamics, time, cast):
+    gram, rows, y, fit = low_rank(n_features)
+    gram, rows = gram.float(), rows.float()
+    if cast != "no":
+        gram, rows = gram.double(), rows.double()
+    if cast == "untold" and n_features == N - 1:
+        return  # One eigenvalue of rounding may be positive: nothing in the kernel tells it from a mode.
+    rate = float(N / torch.linalg.eigvalsh(gram.double())[-1])
+    kernel_dtype = torch.float32 if cast == "told" else None
+    mean = finite_time_mean(
+        gram, rows, y, times=[time], learning_rate=rate, dynamics=dynamics, kernel_dtype=kernel_dtype
+    )
+    np.testing.assert_allclose(mean.train[0], fit[:N], rtol=0, atol=2e-4)
+    np.testing.assert_allclose(mean.test[0], fit[N:], rtol=0, atol=2e-4)
+
+
+def test_a_late_time_is_the_limit_for_a_kernel_of_low_rank():
+    gram, rows, y, fit = low_rank(4)
+    mean = finite_time_mean(gram, rows, y, times=[1e15, 1e18, math.inf], learning_rate=1.0)
+    for test in mean.test:
+        torch.testing.assert_close(test, fit[N:], rtol=0, atol=1e-10)

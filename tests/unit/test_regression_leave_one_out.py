@@ -68,8 +68,8 @@ def test_a_large_ridge_leaves_the_targets(problem):
 
 def test_ridges_that_leave_the_matrix_indefinite_are_nan_and_the_others_are_not():
     gram = torch.diag(torch.tensor([1.0, -0.5], dtype=torch.float64))
-    path = ridge_path(gram, torch.ones(2, 1, dtype=torch.float64), diag_reg=[0.1, 1.0, np.nan], scale=1.0)
-    assert path.leave_one_out_mse.isnan().tolist() == [True, False, True]
+    path = ridge_path(gram, torch.ones(2, 1, dtype=torch.float64), diag_reg=[0.1, 1.0], scale=1.0)
+    assert path.leave_one_out_mse.isnan().tolist() == [True, False]
 
 
 def test_a_kernel_that_is_not_finite_gives_nan():

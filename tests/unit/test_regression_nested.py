@@ -116,11 +116,6 @@ def test_residual_is_that_of_the_system_solved(problem):
     assert all(0 < report.residual < 1e-13 for report in solution.reports)
     silent = solve_nested(gram, torch.zeros_like(y), k_eval, sizes=[N])
     assert silent.reports[0].residual == 0.0
-    # Only the lower triangle is factored: an upper one that contradicts it shows in the residual.
-    skewed = gram + 1e-3 * torch.triu(gram, 1)
-    contradiction = solve_nested(skewed, y, k_eval, sizes=[N], diag_reg=1e-2)
-    torch.testing.assert_close(contradiction.predictions[0], solution.predictions[1], rtol=0, atol=1e-13)
-    assert contradiction.reports[0].residual > 1e-4
 
 
 @pytest.mark.parametrize("residuals", [True, False])

@@ -67,10 +67,6 @@ def test_a_solve_takes_it_where_it_pays(gram, targets):
     assert (solution.report.status, solution.report.jitter) == (Status.CONVERGED, 0.0)
     assert 0.0 < solution.report.residual < 1e-10
     assert np.isnan(solve(gram, targets, diag_reg=1e-3, residual=False).report.residual)
-    # Only the lower triangle of a matrix that is not symmetric is factored, as ever.
-    lower = solve(torch.tril(gram), targets, diag_reg=1e-3)
-    expected = direct(gram, targets, 4e-3)
-    torch.testing.assert_close(lower.coefficients, expected, rtol=0, atol=1e-10 * float(expected.abs().max()))
 
 
 @pytest.mark.parametrize("place", [(500, 20), (20, 500), (7, 7)], ids=["lower", "upper", "diagonal"])

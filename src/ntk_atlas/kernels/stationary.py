@@ -36,11 +36,14 @@ def distances(x1: Tensor, x2: Tensor | None = None) -> Tensor:
 def median_distance(x: Tensor) -> float:
     """Median distance between two different samples, the usual unit of length scales.
 
+    Where that is 0, since most pairs are equal samples, as of sparse, one-hot or binary inputs, it is the median of
+    the distances that are not 0.
+
     Args:
         x: inputs `(n, *shape)`.
 
     Returns:
-        The (lower) median over pairs.
+        The (lower) median over pairs; 0 if all samples are equal.
 
     Raises:
         ValueError: if there are fewer than two samples.
@@ -48,7 +51,9 @@ def median_distance(x: Tensor) -> float:
     if len(x) < 2:
         raise ValueError(f"a median distance needs at least two samples, got {len(x)}")
     i, j = torch.triu_indices(len(x), len(x), offset=1, device=x.device)
-    return float(distances(x)[i, j].median())
+    pairs = distances(x)[i, j]
+    median = float(pairs.median())
+    return median if median != 0.0 or not bool((pairs > 0).any()) else float(pairs[pairs > 0].median())
 
 
 def _laplace(r: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ _HOMES = {
     "RivalRegression": "length_scale",
     "TiledKernel": "tiled_kernel",
     "TiledRegression": "tiled_regression",
+    "UnstableTrainingError": "training_modes",
     "check_distinct": "distinct",
     "classification_error": "metrics",
     "conjugate_gradient": "iterative_solve",
@@ -29,7 +30,7 @@ _HOMES = {
     "ridge_path": "leave_one_out",
     "safe_cholesky": "cholesky",
     "solve": "dense_solve",
-    "sample_major": "system",
+    "sample_major": "arguments",
     "solve_nested": "nested",
 }
 __all__ = sorted(_HOMES)

@@ -7,6 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ntk_atlas.regression.arguments import (
+    check_symmetric,
+    checked_block,
+    checked_ridge,
+    checked_working_dtype,
+    precision_of,
+)
 from ntk_atlas.status import Status
 
 MAX_JITTER = 1e-6
@@ -70,14 +77,15 @@ def leading_factor(
     scale: float = 1.0,
     dtype: torch.dtype = torch.float64,
     symmetric: bool = False,
+    kernel_dtype: torch.dtype = torch.float64,
 ) -> Tensor:
     r"""Cholesky factor of the largest leading block of A + shift · I that is positive definite to rounding.
 
     `cholesky_ex` says at which pivot it failed: the block before it is factored. That pivots are positive is
     not enough, since the pivot of a duplicated sample is rounding noise of either sign. Row i of L⁻¹ gives a
     vector whose Rayleigh quotient 1/‖(L⁻¹)_i‖² bounds λ_min of the leading block of order i from above; the
-    block is sound where that exceeds i · eps (in float32 4 √i · eps) times the largest diagonal entry. Rows
-    are looked at only where the pivot is small.
+    block is sound where that exceeds i · eps (in float32 4 √i · eps) and the rounding of the entries of A, times
+    the largest diagonal entry. Rows are looked at only where the pivot is small.
 
     The result is the only array as large as A that is held: the copy is factored in place.
 
@@ -87,6 +95,7 @@ def leading_factor(
         scale: mean diagonal of A, the unit in which a pivot is small.
         dtype: precision of the factorization.
         symmetric: whether the upper triangle is known to equal the lower one, and may be read instead.
+        kernel_dtype: precision in which the entries of A were computed.
 
     Returns:
         L, `(k, k)` with 0 ≤ k ≤ n.
@@ -102,13 +111,13 @@ def leading_factor(
         torch.linalg.cholesky_ex(work.mT, upper=not symmetric, out=(work.mT, failed_pivot))
         if failed_pivot == 0:
             lower = work.mT if symmetric else work
-            sound = _sound_size(lower, diagonal, scale)
+            sound = _sound_size(lower, diagonal, scale, kernel_dtype)
             return lower[:sound, :sound]
         size = int(failed_pivot) - 1
     return matrix.new_empty(0, 0, dtype=dtype)
 
 
-def _sound_size(lower: Tensor, diagonal: Tensor, scale: float) -> int:
+def _sound_size(lower: Tensor, diagonal: Tensor, scale: float, kernel_dtype: torch.dtype) -> int:
     """Returns the order of the largest leading block of `lower` that is not singular to rounding."""
     unit = math.sqrt(scale)
     rows = torch.nonzero(~((lower.diagonal() / unit) ** 2 > _SUSPICIOUS_PIVOT[lower.dtype])).flatten()
@@ -121,7 +130,8 @@ def _sound_size(lower: Tensor, diagonal: Tensor, scale: float) -> int:
     order = (rows + 1).to(lower.dtype)
     # The worst case n · eps would condemn most float32 matrices, whose errors grow like a random walk.
     growth = order if lower.dtype == torch.float64 else 4.0 * order.sqrt()
-    tolerance = growth * torch.finfo(lower.dtype).eps * torch.cummax(diagonal / scale, 0).values[rows]
+    tolerance = (growth * torch.finfo(lower.dtype).eps).clamp(min=torch.finfo(kernel_dtype).eps)
+    tolerance = tolerance * torch.cummax(diagonal / scale, 0).values[rows]
     unsound = rows[~(quotient > tolerance)]
     return int(unsound[0]) if len(unsound) else lower.shape[0]
 
@@ -144,25 +154,60 @@ def mean_diagonal(matrix: Tensor) -> float:
 
 
 def safe_cholesky(
-    matrix: Tensor, *, diag_reg: float = 0.0, jitter: float | None = None, dtype: torch.dtype = torch.float64
+    matrix: Tensor,
+    *,
+    diag_reg: float = 0.0,
+    jitter: float | None = None,
+    dtype: torch.dtype = torch.float64,
+    kernel_dtype: torch.dtype | None = None,
 ) -> Factor:
     """Cholesky factor of a symmetric matrix, with as little jitter as makes it positive definite.
 
     Args:
-        matrix: A, `(n, n)`; its lower triangle is read.
+        matrix: A, `(n, n)`, symmetric; its lower triangle is read.
         diag_reg: ridge on the diagonal, relative to the mean diagonal; not counted as jitter.
         jitter: smallest jitter tried, relative to the mean diagonal; None or 0 takes the default of A's
             dtype.
         dtype: precision of the factorization, float64 or float32.
+        kernel_dtype: precision in which A was computed, None for its own.
 
     Returns:
         The factor, jitter and status. A matrix that is not finite, or that the largest jitter of
-        `jitter_ladder` does not cure, has status SINGULAR; nothing is raised.
+        `jitter_ladder` does not cure, has status SINGULAR.
+
+    Raises:
+        ValueError: A is not square, not symmetric or of half precision, or the ridge or jitter is negative.
+    """
+    dtype = checked_working_dtype(dtype)
+    axes = (("n", len(matrix)),) * 2
+    matrix = checked_block("matrix", matrix, axes, matrix.device, dtype=None)
+    kernel_dtype = precision_of(matrix, kernel_dtype)
+    if len(matrix):
+        check_symmetric("matrix", matrix, kernel_dtype)
+    checked_ridge(diag_reg, jitter)
+    return factored(matrix, diag_reg=diag_reg, jitter=jitter, dtype=dtype, kernel_dtype=kernel_dtype)
+
+
+def factored(
+    matrix: Tensor, *, diag_reg: float, jitter: float | None, dtype: torch.dtype, kernel_dtype: torch.dtype
+) -> Factor:
+    """`safe_cholesky` of a matrix that has been checked.
+
+    Args:
+        matrix: A.
+        diag_reg: relative ridge.
+        jitter: smallest relative jitter.
+        dtype: precision of the factorization.
+        kernel_dtype: precision of the entries of A.
+
+    Returns:
+        The factor, jitter and status.
     """
     size, scale = matrix.shape[0], mean_diagonal(matrix)
     if not math.isnan(scale):
-        for tried in (0.0, *jitter_ladder(jitter, matrix.dtype, working=dtype)):
-            lower = leading_factor(matrix, shift=(diag_reg + tried) * scale, scale=scale, dtype=dtype)
+        for tried in (0.0, *jitter_ladder(jitter, kernel_dtype, working=dtype)):
+            shift = (diag_reg + tried) * scale
+            lower = leading_factor(matrix, shift=shift, scale=scale, dtype=dtype, kernel_dtype=kernel_dtype)
             if lower.shape[0] == size:
                 if tried:
                     logger.info("added %.0e of the mean diagonal to factor a %d × %d matrix", tried, size, size)

@@ -6,17 +6,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ntk_atlas.regression.cholesky import mean_diagonal, safe_cholesky
-from ntk_atlas.regression.refinement import is_worth_refining, refined_solution
-from ntk_atlas.regression.report import SolveReport, relative_residual, solve_misfit
-from ntk_atlas.regression.system import (
+from ntk_atlas.regression.arguments import (
+    checked_block,
     checked_kernel,
-    checked_matrix,
+    checked_ridge,
     checked_targets,
     checked_working_dtype,
+    precision_of,
     sample_major,
 )
+from ntk_atlas.regression.cholesky import factored, mean_diagonal
+from ntk_atlas.regression.refinement import is_worth_refining, refined_solution
+from ntk_atlas.regression.report import SolveReport, relative_residual, solve_misfit
 from ntk_atlas.status import Status
+from ntk_atlas.tensors import real_tensor
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,10 @@ class KernelSolution:
         """
         alpha = self.coefficients
         n_train, n_outputs = alpha.shape
-        full = (("n_outputs", n_outputs),) * 2 if torch.as_tensor(k_eval_train).dim() == 4 else ()
+        k_eval_train = real_tensor(k_eval_train, "k_eval_train")
+        full = (("n_outputs", n_outputs),) * 2 if k_eval_train.dim() == 4 else ()
         axes = (("n_eval", None), ("n_train", n_train), *full)
-        rows = checked_matrix("k_eval_train", k_eval_train, axes, alpha.device, alpha.dtype)
+        rows = checked_block("k_eval_train", k_eval_train, axes, alpha.device, alpha.dtype)
         if not full:
             return rows @ alpha
         return (sample_major(rows) @ alpha.reshape(-1, 1)).reshape(-1, n_outputs)
@@ -61,6 +65,7 @@ def solve(
     jitter: float | None = None,
     residual: bool = True,
     dtype: torch.dtype = torch.float64,
+    kernel_dtype: torch.dtype | None = None,
 ) -> KernelSolution:
     """Solves (K + λI) α = y by one Cholesky factorization.
 
@@ -77,16 +82,21 @@ def solve(
             default of its dtype.
         residual: False leaves it NaN, one product with K less; a solve in float32 reports it always.
         dtype: precision of the factorization, float64 or (half the time and memory) float32.
+        kernel_dtype: precision in which K was computed, where it has been cast since; None takes its own. Eigenvalues
+            below the rounding of that precision are noise, and get a jitter.
 
     Returns:
         Coefficients and report. A kernel that is not finite or not positive semi-definite is SINGULAR, with
         NaN coefficients.
 
     Raises:
-        ValueError: a shape does not fit, a target is not finite, or the precision is neither of the two.
+        ValueError: a shape does not fit, a target is not finite, the kernel is not symmetric or of half precision, the
+            ridge or jitter is negative or not finite, or the precision is neither of the two.
     """
     dtype = checked_working_dtype(dtype)
-    gram, outputs = checked_kernel(k_train_train)
+    checked_ridge(diag_reg, jitter)
+    gram, outputs = checked_kernel(k_train_train, kernel_dtype=kernel_dtype)
+    kernel_dtype = precision_of(gram, kernel_dtype)
     axes = (("n_train", gram.shape[0]), ("n_outputs", outputs[0][1] if outputs else None))
     y = checked_targets("y_train", y_train, axes, gram.device)
     gram, targets = sample_major(gram), y.reshape(-1, 1) if outputs else y
@@ -97,7 +107,7 @@ def solve(
         if refined is not None:
             found = relative_residual(refined[1], targets) if residual else math.nan
             return KernelSolution(refined[0].reshape(y.shape), SolveReport(diag_reg, 0.0, found, Status.CONVERGED))
-    factor = safe_cholesky(gram, diag_reg=diag_reg, jitter=jitter, dtype=dtype)
+    factor = factored(gram, diag_reg=diag_reg, jitter=jitter, dtype=dtype, kernel_dtype=kernel_dtype)
     whitened = torch.linalg.solve_triangular(factor.lower, targets.to(dtype), upper=False)
     alpha = torch.linalg.solve_triangular(factor.lower.mT, whitened, upper=True)
     status, found = factor.status, math.nan

@@ -6,8 +6,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ntk_atlas.regression.system import checked_matrix, checked_targets, sample_major
+from ntk_atlas.regression.arguments import (
+    checked_block,
+    checked_kernel,
+    checked_matrix,
+    checked_targets,
+    precision_of,
+    sample_major,
+)
 from ntk_atlas.regression.training_modes import Dynamics, training_modes
+from ntk_atlas.tensors import real_tensor
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,8 @@ def finite_time_mean(
     momentum: float = 0.9,
     f0_train: Tensor | None = None,
     f0_test: Tensor | None = None,
+    kernel_dtype: torch.dtype | None = None,
+    allow_divergence: bool = False,
 ) -> FiniteTimeMean:
     r"""Training with the constant kernel Θ on the loss 1/(2n) Σ‖f(x_i) − y_i‖², after t steps.
 
@@ -47,29 +57,36 @@ def finite_time_mean(
             or the full kernel `(n, n, n_outputs, n_outputs)`.
         ntk_test_train: Θ(x, X), `(n_test, n)` or `(n_test, n, n_outputs, n_outputs)`.
         y_train: `(n, n_outputs)`.
-        times: numbers of steps t ≥ 0, whole unless gradient flow; `inf` is the limit (of a mode that is null
-            to rounding, D = 1; of an unstable mode, NaN).
+        times: numbers of steps t ≥ 0, whole unless gradient flow; `inf` is the limit, in which modes that
+            are rounding (see `training_modes`) are not learned, and unstable ones are NaN.
         learning_rate: η; the flow's time is τ = ηt/n on Θ.
         dynamics: one of the three.
         momentum: β of heavy ball.
-        f0_train: network output at t = 0, `(n, n_outputs)`; None is zero.
+        f0_train: network output at t = 0, `(n, n_outputs)`; None is zero, and so must f0_test be.
         f0_test: `(n_test, n_outputs)`; None is zero.
+        kernel_dtype: precision in which Θ was computed, where it has been cast since; None takes its own. Eigenvalues
+            below the rounding of that precision are no modes.
+        allow_divergence: whether predictions may overflow at a finite time, to infinity or NaN, where the rate is above
+            the stability limit; a warning is logged either way.
 
     Returns:
         Predictions in float64.
 
     Raises:
-        ValueError: a shape does not fit, a target is not finite, a time is negative or not whole where steps
-            are meant, or the dynamics is unknown.
+        ValueError: a shape does not fit, a target is not finite, the kernel is not finite, symmetric and positive
+            semi-definite or is of half precision, one f₀ is given without the other, a time is negative or not whole
+            where steps are meant, the rate is not positive, or the dynamics is unknown; as `UnstableTrainingError`, the
+            rate is above the stability limit and predictions overflow.
     """
-    ntk_train_train = torch.as_tensor(ntk_train_train)
-    device, n = ntk_train_train.device, ntk_train_train.shape[0]
-    y = checked_targets("y_train", y_train, (("n", n), ("n_outputs", None)), device)
-    n_outputs, n_test = y.shape[1], len(ntk_test_train)
-    mixes = ntk_train_train.dim() == 4
-    outputs = (("n_outputs", n_outputs), ("n_outputs", n_outputs)) if mixes else ()
-    gram = checked_matrix("ntk_train_train", ntk_train_train, (("n", n), ("n", n), *outputs), device)
-    rows = checked_matrix("ntk_test_train", ntk_test_train, (("n_test", n_test), ("n", n), *outputs), device)
+    gram, outputs = checked_kernel(ntk_train_train, "ntk_train_train", kernel_dtype=kernel_dtype)
+    device, n, mixes = gram.device, len(gram), bool(outputs)
+    precision = precision_of(gram, kernel_dtype)
+    y = checked_targets("y_train", y_train, (("n", n), outputs[0] if mixes else ("n_outputs", None)), device)
+    n_outputs = y.shape[1]
+    gram = gram.to(torch.float64)
+    given = real_tensor(ntk_test_train, "ntk_test_train")
+    n_test = len(given) if given.dim() else None
+    rows = checked_block("ntk_test_train", given, (("n_test", n_test), ("n", n), *outputs), device)
     start_train, start_test = (
         torch.zeros(size, n_outputs, dtype=torch.float64, device=device)
         if value is None
@@ -79,10 +96,14 @@ def finite_time_mean(
             ("f0_test", f0_test, "n_test", n_test),
         )
     )
+    if (f0_train is None) != (f0_test is None):
+        missing = "f0_train" if f0_train is None else "f0_test"
+        raise ValueError(f"{missing} is None: a network that starts at f₀ has it on both sets, give both or neither")
     gram, rows = sample_major(gram), sample_major(rows)
     modes = training_modes(
-        gram, n_samples=n, times=times, learning_rate=learning_rate, dynamics=dynamics, momentum=momentum
-    )
+        gram, n_samples=n, times=times, learning_rate=learning_rate, dynamics=dynamics, momentum=momentum,
+        precision=precision, allow_divergence=allow_divergence,
+    )  # fmt: skip
     gap = y - start_train
     scores = modes.vectors.mT @ (gap.reshape(-1, 1) if mixes else gap)
     coefficients = modes.vectors @ (modes.reach[:, :, None] * scores)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ntk_atlas.regression.system import checked_targets, checked_working_dtype
+from ntk_atlas.regression.arguments import checked_number, checked_ridge, checked_targets, checked_working_dtype
 from ntk_atlas.status import Status
+from ntk_atlas.tensors import real_tensor
 
 MatVec = Callable[[Tensor], Tensor]
 """v `(n, k)` → Kv `(n, k)`, for any k."""
@@ -77,12 +78,17 @@ def conjugate_gradient(
         raised.
 
     Raises:
-        ValueError: a target is not finite, the ridge has no unit, or the precision is neither of the two.
+        ValueError: a target is not finite, the ridge is negative or has no unit, the precision is neither of the two,
+            or a product has another shape than its vectors.
     """
-    dtype, given = checked_working_dtype(dtype), torch.as_tensor(y_train)
+    dtype, given = checked_working_dtype(dtype), real_tensor(y_train, "y_train")
+    checked_ridge(diag_reg)
+    checked_number("tolerance", tolerance)
     y = checked_targets("y_train", given, (("n", None), ("n_outputs", None)), given.device).to(dtype)
     if diag_reg and mean_diagonal is None:
         raise ValueError("diag_reg is relative to the mean diagonal of the kernel: give `mean_diagonal` too")
+    if diag_reg and mean_diagonal <= 0:
+        raise ValueError(f"mean_diagonal is {mean_diagonal}, expected that of a positive semi-definite kernel")
     shift = diag_reg * mean_diagonal if diag_reg else 0.0
     system = _System(matvec, preconditioner or (lambda v: v), shift)
     alpha, residual = torch.zeros_like(y), y.clone()
@@ -144,7 +150,13 @@ class _System:
 
     def product(self, v: Tensor) -> Tensor:
         self.n_products += 1
-        return self.matvec(v).to(v) + self.shift * v
+        image = self.matvec(v)
+        if image.shape != v.shape:
+            raise ValueError(
+                f"matvec gives shape {tuple(image.shape)} for vectors of shape {tuple(v.shape)}: a product with K "
+                "keeps the shape"
+            )
+        return image.to(v) + self.shift * v
 
 
 def _steps(system: _System, residual: Tensor, threshold: Tensor, budget: int) -> tuple[Tensor, Tensor, int]:

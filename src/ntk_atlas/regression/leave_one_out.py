@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ntk_atlas.regression.arguments import checked_kernel, checked_number, checked_targets, precision_of, rounding_in
+from ntk_atlas.tensors import real_tensor
+
 
 @dataclass(frozen=True)
 class RidgePath:
@@ -30,7 +33,12 @@ class RidgePath:
 
 
 def ridge_path(
-    k_train_train: Tensor, y_train: Tensor, *, diag_reg: Sequence[float], scale: float | None = None
+    k_train_train: Tensor,
+    y_train: Tensor,
+    *,
+    diag_reg: Sequence[float],
+    scale: float | None = None,
+    kernel_dtype: torch.dtype | None = None,
 ) -> RidgePath:
     r"""Kernel regression at all ridges, and its error on each sample when that sample is left out.
 
@@ -45,18 +53,62 @@ def ridge_path(
     Args:
         k_train_train: Gram matrix, `(n, n)`.
         y_train: targets, `(n, n_outputs)`.
-        diag_reg: ridges, relative to `scale`; NaN gives NaN.
+        diag_reg: ridges, relative to `scale`.
         scale: None takes the mean diagonal of `k_train_train`.
+        kernel_dtype: precision in which the kernel was computed, where it has been cast since; None takes its own.
 
     Returns:
-        The path, in float64. A kernel that is not finite, or an eigendecomposition that fails, gives NaN.
+        The path, in float64. A kernel that is not finite, or an eigendecomposition that fails, gives NaN, and so does
+        a ridge at which K + λI is singular to the rounding of the precision in which K was computed.
+
+    Raises:
+        ValueError: a shape does not fit, a target is not finite, the kernel is not symmetric or of half precision, or a
+            ridge or the scale is negative or not finite.
     """
-    gram, targets = k_train_train.to(torch.float64), y_train.to(torch.float64)
+    gram, outputs = checked_kernel(k_train_train, kernel_dtype=kernel_dtype)
+    n_train = len(gram)
+    if outputs:
+        raise ValueError(
+            f"k_train_train has shape {tuple(gram.shape)}, expected (n_train = {n_train}, n_train = {n_train}): the "
+            "path is of a kernel that all outputs share"
+        )
+    targets = checked_targets("y_train", y_train, (("n_train", n_train), ("n_outputs", None)), gram.device)
+    if scale is not None:
+        checked_number("scale", scale, positive=True)
+    ridges = real_tensor(diag_reg, "diag_reg").flatten().tolist()
+    for ridge in ridges:
+        checked_number("diag_reg", ridge)
+    precision = precision_of(gram, kernel_dtype)
+    smallest = rounding_in(gram, precision) * float(gram.diagonal().abs().max())
+    return path_of(gram, targets, diag_reg=ridges, scale=scale, smallest=smallest)
+
+
+def path_of(
+    gram: Tensor,
+    targets: Tensor,
+    *,
+    diag_reg: Sequence[float],
+    scale: float | None = None,
+    smallest: float = 0.0,
+) -> RidgePath:
+    """`ridge_path` of arguments that have been checked.
+
+    Args:
+        gram: `(n, n)`.
+        targets: `(n, n_outputs)`.
+        diag_reg: ridges; NaN gives NaN.
+        scale: their unit, None for the mean diagonal.
+        smallest: an eigenvalue of K + λI that is not above gives NaN.
+
+    Returns:
+        The path.
+    """
+    gram, targets = gram.to(torch.float64), targets.to(torch.float64)
     scale = float(gram.diagonal().mean()) if scale is None else scale
     ridges = torch.tensor(list(diag_reg), dtype=torch.float64, device=gram.device)
     eigenvalues, vectors = _eigendecomposition(gram)
     shifted = eigenvalues + scale * ridges[:, None]
-    inverse = torch.where((shifted > 0).all(1, keepdim=True), 1.0 / shifted, math.nan)
+    inverse = torch.where((shifted > smallest).all(1, keepdim=True), 1.0 / shifted, math.nan)
     # Ridges and outputs are the columns of one product: a batch of products would copy Q for every ridge.
     scores = inverse.mT[:, :, None] * (vectors.mT @ targets)[:, None, :]
     coefficients = (vectors @ scores.flatten(1)).unflatten(1, scores.shape[1:]).transpose(0, 1)

@@ -11,12 +11,14 @@ from torch import Tensor
 from ntk_atlas.config.regression import RegressionSettings
 from ntk_atlas.kernels.rivals import pair_geometry, rival_kernel
 from ntk_atlas.kernels.stationary import median_distance
+from ntk_atlas.regression.arguments import checked_sizes
 from ntk_atlas.regression.distinct import check_distinct
 from ntk_atlas.regression.extreme_eigenvalues import extreme_eigenvalues
 from ntk_atlas.regression.regress import NestedRegression
 from ntk_atlas.regression.selection import checked_data, choose, chosen_arrays, solve_path, solve_table, stack_tables
-from ntk_atlas.regression.system import checked_sizes, kernel_system
+from ntk_atlas.regression.system import kernel_system
 from ntk_atlas.status import Status
+from ntk_atlas.tensors import real_tensor
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,19 @@ def regress_rival(
         Errors and reports of both policies, and the length scales.
 
     Raises:
-        ValueError: a shape, the name or `sizes` does not fit, a target is NaN, or most inputs are equal; as
+        ValueError: a shape, the name or `sizes` does not fit, a target or an input is NaN, or all inputs are equal; as
             DuplicateSamplesError, training samples are equal and that is not allowed.
     """
-    x_train, x_validation, x_test = (torch.as_tensor(x) for x in (x_train, x_validation, x_test))
+    x_train, x_validation, x_test = (
+        _checked_inputs(x_name, x)
+        for x_name, x in (("x_train", x_train), ("x_validation", x_validation), ("x_test", x_test))
+    )
+    for x_name, x in (("x_validation", x_validation), ("x_test", x_test)):
+        if x.shape[1:] != x_train.shape[1:]:
+            raise ValueError(
+                f"{x_name} has shape {tuple(x.shape)}, but x_train {tuple(x_train.shape)}: samples must have "
+                "the same shape"
+            )
     targets = checked_data(
         y_train,
         y_validation,
@@ -92,13 +103,13 @@ def regress_rival(
     to_evaluation = [pair_geometry(name, x, x_train) for x in (x_validation, x_test)]
     median = median_distance(x_train)
     if median == 0:
-        raise ValueError(f"x_train, of shape {tuple(x_train.shape)}, has median distance 0: most samples are equal")
+        raise ValueError(f"x_train, of shape {tuple(x_train.shape)}, has median distance 0: all samples are equal")
 
     tables = []
     for factor in settings.length_scales:
         gram = rival_kernel(name, between_train, factor * median)
         rows = torch.cat([rival_kernel(name, geometry, factor * median) for geometry in to_evaluation])
-        system = kernel_system(gram, y, rows, sizes=sizes)
+        system = kernel_system(gram, y, rows, sizes=sizes, kernel_dtype=torch.float64)
         tables.append(solve_table(system, solve_path(system, settings), targets, settings))
     table, chosen = stack_tables(tables), choose(stack_tables(tables))
     factors = np.repeat(settings.length_scales, len(tables[0].diag_reg))
@@ -111,3 +122,15 @@ def regress_rival(
     arrays = chosen_arrays(table, chosen, lambda candidate, position: extremes(factors[candidate], position), scale=1.0)
     length_scale = np.where(arrays["status"] == Status.SINGULAR, np.nan, factors[chosen])
     return RivalRegression(**arrays, length_scale=length_scale)
+
+
+def _checked_inputs(name: str, x: Tensor) -> Tensor:
+    x = real_tensor(x, name)
+    if x.dim() == 0 or (len(x) and x[:1].numel() == 0):
+        raise ValueError(f"{name} is empty (shape {tuple(x.shape)}): give inputs (n, *shape)")
+    n_bad = int((~torch.isfinite(x)).sum())
+    if n_bad:
+        raise ValueError(
+            f"{name}, of shape {tuple(x.shape)}, has {n_bad} entries that are NaN or infinite: clean the inputs"
+        )
+    return x

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ntk_atlas.regression.arguments import checked_ridge
 from ntk_atlas.regression.back_substitution import nested_coefficients, nested_products, nested_residuals
 from ntk_atlas.regression.cholesky import jitter_ladder, leading_factor
 from ntk_atlas.regression.report import SolveReport
-from ntk_atlas.regression.system import KernelSystem, kernel_system
+from ntk_atlas.regression.system import KernelSystem, checked_system
 from ntk_atlas.status import Status
 
 _COLUMNS = 1024
@@ -44,6 +45,7 @@ def solve_nested(
     jitter: float | None = None,
     residuals: bool = True,
     dtype: torch.dtype = torch.float64,
+    kernel_dtype: torch.dtype | None = None,
 ) -> NestedSolution:
     r"""Predicts f_n(x) = K(x, X_n) (K_n + λI)⁻¹ y_n at every size n, X_n being the first n samples.
 
@@ -65,14 +67,16 @@ def solve_nested(
         residuals: False leaves them NaN: cheaper for learning curves with dozens of sizes. A solve in float32
             reports them always.
         dtype: precision of the solve, float64 or (half the time and memory) float32.
+        kernel_dtype: precision in which the kernel was computed, see `solve`.
 
     Returns:
         Predictions and reports; a size that cannot be solved is SINGULAR, with NaN predictions.
 
     Raises:
-        ValueError: a shape does not fit, or the precision is neither of the two.
+        ValueError: as `solve`; `sizes` does not fit.
     """
-    system = kernel_system(k_train_train, y_train, k_eval_train, sizes=sizes, dtype=dtype)
+    checked_ridge(diag_reg, jitter)
+    system = checked_system(k_train_train, y_train, k_eval_train, sizes=sizes, dtype=dtype, kernel_dtype=kernel_dtype)
     solution = solve_system(
         system, diag_reg=diag_reg, jitter=jitter, residuals=residuals or system.dtype == torch.float32
     )
@@ -126,7 +130,7 @@ def nested_factors(
         Positions of sizes, the factor (not smaller than the largest of them) that serves them, its jitter.
     """
     remaining = list(range(len(system.sizes))) if system.solvable else []
-    for used in (0.0, *jitter_ladder(jitter, system.gram.dtype, working=system.dtype)):
+    for used in (0.0, *jitter_ladder(jitter, system.kernel_dtype, working=system.dtype)):
         if not remaining:
             return
         largest = system.sizes[remaining[-1]]
@@ -135,6 +139,7 @@ def nested_factors(
             shift=(diag_reg + used) * system.scale,
             scale=system.scale,
             dtype=system.dtype,
+            kernel_dtype=system.kernel_dtype,
         )
         served = [position for position in remaining if system.sizes[position] <= lower.shape[0]]
         if served:

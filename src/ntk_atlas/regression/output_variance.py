@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ntk_atlas.regression.system import checked_matrix, sample_major
+from ntk_atlas.regression.arguments import check_symmetric, checked_block, checked_kernel, precision_of, sample_major
 from ntk_atlas.regression.training_modes import Dynamics, training_modes
+from ntk_atlas.tensors import real_tensor
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ def finite_time_variance(
     dynamics: Dynamics = "gradient_flow",
     momentum: float = 0.9,
     covariance: bool = False,
+    kernel_dtype: torch.dtype | None = None,
+    allow_divergence: bool = False,
 ) -> FiniteTimeVariance:
     r"""Variance of f_t over f₀ ~ GP(0, K) when training follows the constant kernel Θ.
 
@@ -65,32 +68,42 @@ def finite_time_variance(
         dynamics: `gradient_flow`, `gradient_descent` or `heavy_ball`.
         momentum: β of heavy ball.
         covariance: whether to return covariances too.
+        kernel_dtype: precision in which the kernels were computed, see `finite_time_mean`.
+        allow_divergence: likewise.
 
     Returns:
         Variances in float64; values below zero by no more than rounding are set to zero.
 
     Raises:
-        ValueError: a shape does not fit, a time is negative or not whole where steps are meant, or the
-            dynamics is unknown.
+        ValueError: a shape does not fit, a kernel is of half precision, the NTK is not finite, symmetric and positive
+            semi-definite, K(X, X) is not symmetric, a time is negative or not whole where steps are meant, the rate is
+            not positive, or the dynamics is unknown; as `UnstableTrainingError`, the rate is above the stability limit
+            and variances overflow.
     """
-    gram = torch.as_tensor(ntk_train_train)
-    device, n, n_test = gram.device, gram.shape[0], len(ntk_test_train)
-    outputs = (("n_outputs", gram.shape[-1]),) * 2 if gram.dim() == 4 else ()
-    gram = sample_major(checked_matrix("ntk_train_train", gram, (("n", n), ("n", n), *outputs), device))
+    gram, outputs = checked_kernel(ntk_train_train, "ntk_train_train", kernel_dtype=kernel_dtype)
+    device, n, precision = gram.device, len(gram), precision_of(gram, kernel_dtype)
+    gram = sample_major(gram.to(torch.float64))
+    rows = real_tensor(ntk_test_train, "ntk_test_train")
+    n_test = len(rows) if rows.dim() else None
+    rows = sample_major(checked_block("ntk_test_train", rows, (("n_test", n_test), ("n", n), *outputs), device))
     test_axes = (("n_test", n_test), ("n", n))
-    rows = sample_major(checked_matrix("ntk_test_train", ntk_test_train, (*test_axes, *outputs), device))
+    given = (nngp_train_train, nngp_test_train, nngp_test_test)
+    covariances = (precision_of(real_tensor(k, "nngp"), kernel_dtype) for k in given)
+    rounding = max(torch.finfo(dtype).eps for dtype in (precision, *covariances))
     within = _prior("nngp_train_train", nngp_train_train, (("n", n), ("n", n)), outputs, device)
     across = _prior("nngp_test_train", nngp_test_train, test_axes, outputs, device)
-    prior = torch.as_tensor(nngp_test_test)
+    check_symmetric("nngp_train_train", within, precision_of(real_tensor(nngp_train_train, "nngp"), kernel_dtype))
+    prior = real_tensor(nngp_test_test, "nngp_test_test")
     if prior.dim() == 1 and not covariance:
-        prior = checked_matrix("nngp_test_test", prior, (("n_test", n_test),), device)
+        prior = checked_block("nngp_test_test", prior, (("n_test", n_test),), device)
         variance = prior.repeat_interleave(outputs[0][1]) if outputs else prior
     else:
         prior = _prior("nngp_test_test", prior, (("n_test", n_test), ("n_test", n_test)), outputs, device)
         variance = prior.diagonal()
     modes = training_modes(
-        gram, n_samples=n, times=times, learning_rate=learning_rate, dynamics=dynamics, momentum=momentum
-    )
+        gram, n_samples=n, times=times, learning_rate=learning_rate, dynamics=dynamics, momentum=momentum,
+        precision=precision, allow_divergence=allow_divergence,
+    )  # fmt: skip
     in_modes = modes.vectors.mT @ within @ modes.vectors
     learned, crossed = rows @ modes.vectors, across @ modes.vectors
     train, test, train_covariance, test_covariance = [], [], [], []
@@ -99,7 +112,7 @@ def finite_time_variance(
         left_in_modes, gained_in_modes = left @ in_modes, gained @ in_modes
         train.append((left_in_modes * left).sum(1))
         spread = variance + (gained_in_modes * gained).sum(1) - 2.0 * (gained * crossed).sum(1)
-        test.append(_without_rounding(spread, variance, rows.shape[1]))
+        test.append(_without_rounding(spread, variance, rows.shape[1] * rounding))
         if covariance:
             train_covariance.append(left_in_modes @ left.mT)
             mixed = gained @ crossed.mT
@@ -116,16 +129,16 @@ def finite_time_variance(
 
 def _prior(name: str, kernel: Tensor, axes: tuple, outputs: tuple, device: torch.device) -> Tensor:
     """Returns a covariance as a matrix over samples and outputs; one without output axes is that of each output."""
-    kernel = torch.as_tensor(kernel)
+    kernel = real_tensor(kernel, name)
     if outputs and kernel.dim() == 2:
-        checked = checked_matrix(name, kernel, axes, device)
+        checked = checked_block(name, kernel, axes, device)
         return torch.kron(checked, torch.eye(outputs[0][1], dtype=checked.dtype, device=device))
-    return sample_major(checked_matrix(name, kernel, (*axes, *outputs), device))
+    return sample_major(checked_block(name, kernel, (*axes, *outputs), device))
 
 
-def _without_rounding(variance: Tensor, prior: Tensor, n_modes: int) -> Tensor:
+def _without_rounding(variance: Tensor, prior: Tensor, rounding: float) -> Tensor:
     """Returns the variance with negative values of the size of rounding set to zero; others are kept, to be seen."""
-    tolerance = n_modes * torch.finfo(torch.float64).eps * prior
+    tolerance = rounding * prior
     return torch.where((variance < 0) & (variance > -100.0 * tolerance), 0.0, variance)
 
 

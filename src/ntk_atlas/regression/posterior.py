@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ntk_atlas.regression.arguments import checked_block, checked_kernel, checked_ridge, precision_of
 from ntk_atlas.regression.nested import nested_factors
 from ntk_atlas.regression.report import SolveReport
-from ntk_atlas.regression.system import checked_matrix, kernel_system
+from ntk_atlas.regression.system import kernel_system
 from ntk_atlas.status import Status
+from ntk_atlas.tensors import real_tensor
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ def posterior_variance(
     sizes: Sequence[int] | None = None,
     diag_reg: float = 0.0,
     jitter: float | None = None,
+    kernel_dtype: torch.dtype | None = None,
 ) -> PosteriorVariance:
     r"""k(x, x) − K(x, X_n)(K_n + λI)⁻¹K(X_n, x) at every size n, X_n being the first n samples.
 
@@ -48,22 +51,29 @@ def posterior_variance(
         sizes: strictly increasing sample counts; None takes all samples.
         diag_reg: λ relative to the mean diagonal of the largest training matrix.
         jitter: smallest jitter tried where it is singular, relative likewise.
+        kernel_dtype: precision in which the kernels were computed, see `solve`.
 
     Returns:
         Variances in float64 (rounding below zero is set to zero), and reports.
 
     Raises:
-        ValueError: a shape does not fit, or `sizes` does not.
+        ValueError: a shape does not fit, or `sizes` does not; the covariance is not symmetric or of half precision, or
+            the ridge or jitter is negative or not finite.
     """
-    gram = torch.as_tensor(k_train_train)
-    n_train = len(gram)
-    gram = checked_matrix("k_train_train", gram, (("n_train", n_train), ("n_train", n_train)), gram.device, dtype=None)
+    checked_ridge(diag_reg, jitter)
+    given = real_tensor(k_train_train, "k_train_train")
+    n_train = len(given) if given.dim() else None
+    checked_block("k_train_train", given, (("n_train", n_train), ("n_train", n_train)), given.device)
+    gram, _ = checked_kernel(given, kernel_dtype=kernel_dtype)
+    rows = checked_block("k_test_train", k_test_train, (("n_test", None), ("n_train", n_train)), gram.device)
+    prior = real_tensor(k_test_test, "k_test_test")
+    axes = (("n_test", len(rows)),) * max(1, min(2, prior.dim()))
+    given = (gram, real_tensor(k_test_train, "k_test_train"), prior)
+    rounding = max(torch.finfo(precision_of(kernel, kernel_dtype)).eps for kernel in given)
+    prior = checked_block("k_test_test", prior, axes, gram.device)
     sizes = (n_train,) if sizes is None else sizes
-    system = kernel_system(gram, gram.new_zeros(n_train, 1), k_test_train, sizes=sizes)
+    system = kernel_system(gram, gram.new_zeros(n_train, 1), rows, sizes=sizes, kernel_dtype=kernel_dtype)
     n_test = len(system.evaluation)
-    prior = torch.as_tensor(k_test_test)
-    axes = (("n_test", n_test),) * max(1, min(2, prior.dim()))
-    prior = checked_matrix("k_test_test", prior, axes, gram.device)
     prior = prior.diagonal() if prior.dim() == 2 else prior
     variance = prior.new_full((len(system.sizes), n_test), math.nan)
     reports = [SolveReport(diag_reg, math.nan, math.nan, Status.SINGULAR) for _ in system.sizes]
@@ -74,7 +84,7 @@ def posterior_variance(
         explained = torch.linalg.solve_triangular(lower[:largest, :largest], rows, upper=False).square_().cumsum(0)
         for position, n in zip(positions, served, strict=True):
             left = prior - explained[n - 1]
-            rounding = (left < 0) & (left > -100.0 * n * torch.finfo(torch.float64).eps * prior)
+            rounding = (left < 0) & (left > -100.0 * n * rounding * prior)
             variance[position] = left.masked_fill(rounding, 0.0)
             if bool(torch.isfinite(variance[position]).all()):
                 status = Status.JITTERED if used else Status.CONVERGED

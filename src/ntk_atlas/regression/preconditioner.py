@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-logger = logging.getLogger(__name__)
+from ntk_atlas.regression.arguments import checked_ridge
 
-_EPS = torch.finfo(torch.float64).eps
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -61,15 +61,18 @@ def pivoted_cholesky_factor(diagonal: Tensor, columns: Callable[[Tensor], Tensor
     Returns:
         F with FFᵀ ≈ K, `(n, k)`, k ≤ rank, float64.
     """
+    rounding = _rounding(diagonal)
     left = diagonal.to(torch.float64).clone()
-    smallest = 10.0 * len(left) * _EPS * float(left.max())
+    largest = float(left.max())
     factor = left.new_zeros(len(left), min(rank, len(left)))
     for k in range(factor.shape[1]):
         pivot = left.argmax()
         # A comparison that NaN fails too.
-        if not left[pivot] > smallest:
+        if not left[pivot] > 10.0 * len(left) * rounding * largest:
             return factor[:, :k]
-        column = columns(pivot[None])[:, 0].to(factor)
+        given = columns(pivot[None])
+        rounding = max(rounding, _rounding(given))
+        column = given[:, 0].to(factor)
         column = (column - factor[:, :k] @ factor[pivot, :k]) / left[pivot].sqrt()
         if not bool(torch.isfinite(column).all()):
             return factor[:, :k]
@@ -93,12 +96,13 @@ def pivoted_cholesky_preconditioner(
     Returns:
         The preconditioner; ε is the mean diagonal of the remainder.
     """
+    checked_ridge(diag_reg)
     factor = pivoted_cholesky_factor(diagonal, columns, rank=rank)
     scale = float(diagonal.to(torch.float64).mean())
     vectors, singular_values, _ = torch.linalg.svd(factor, full_matrices=False)
     eigenvalues = singular_values**2
     remainder = max(scale - float(eigenvalues.sum()) / len(diagonal), 0.0)
-    return _preconditioner(vectors, eigenvalues, diag_reg * scale + remainder, scale)
+    return _preconditioner(vectors, eigenvalues, diag_reg * scale + remainder, scale, _rounding(diagonal))
 
 
 def nystrom_preconditioner(
@@ -127,11 +131,12 @@ def nystrom_preconditioner(
         The preconditioner; ε is the smallest eigenvalue found. One without vectors, which changes nothing, where
         the products are not those of a positive semi-definite kernel.
     """
+    checked_ridge(diag_reg)
     omega = torch.randn(n, min(rank, n), generator=generator, dtype=torch.float64, device=generator.device)
     omega = torch.linalg.qr(omega).Q
     product = matvec(omega)
     # Products may come in single precision: then that is the rounding of the core.
-    rounding = torch.finfo(product.dtype).eps
+    rounding = _rounding(product)
     product = product.to(torch.float64)
     omega = omega.to(product.device)
     core = omega.mT @ product
@@ -150,10 +155,17 @@ def nystrom_preconditioner(
     half = torch.linalg.solve_triangular(lower.mT, product + small * omega, upper=True, left=False)
     vectors, singular_values, _ = torch.linalg.svd(half, full_matrices=False)
     eigenvalues = (singular_values**2 - small).clamp(min=0.0)
-    return _preconditioner(vectors, eigenvalues, diag_reg * scale + float(eigenvalues[-1]), scale)
+    return _preconditioner(vectors, eigenvalues, diag_reg * scale + float(eigenvalues[-1]), scale, rounding)
 
 
-def _preconditioner(vectors: Tensor, eigenvalues: Tensor, shift: float, scale: float) -> LowRankPreconditioner:
+def _rounding(kernel: Tensor) -> float:
+    """Relative rounding of numbers in the precision in which a kernel gives them."""
+    return torch.finfo(kernel.dtype if kernel.is_floating_point() else torch.float64).eps
+
+
+def _preconditioner(
+    vectors: Tensor, eigenvalues: Tensor, shift: float, scale: float, rounding: float
+) -> LowRankPreconditioner:
     # A kernel that is of low rank to rounding leaves no remainder; the rounding itself is what is left then.
-    floor = _EPS * max(float(eigenvalues.sum()), scale)
+    floor = rounding * max(float(eigenvalues.sum()), scale)
     return LowRankPreconditioner(vectors, eigenvalues, max(shift, floor) if floor > 0 else 1.0)

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from ntk_atlas.config.regression import RegressionSettings
+from ntk_atlas.regression.arguments import checked_block, checked_kernel
 from ntk_atlas.regression.extreme_eigenvalues import extreme_eigenvalues
 from ntk_atlas.regression.selection import checked_data, choose, chosen_arrays, solve_path, solve_table
-from ntk_atlas.regression.system import checked_matrix, kernel_system
+from ntk_atlas.regression.system import kernel_system
 from ntk_atlas.status import Status
+from ntk_atlas.tensors import real_tensor
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +72,7 @@ def regress_nested(
     settings: RegressionSettings,
     test_labels: Tensor | None = None,
     offset: Offset = None,
+    kernel_dtype: torch.dtype | None = None,
 ) -> NestedRegression:
     r"""Kernel regression with the first n samples, for all n, under both ridge policies.
 
@@ -79,8 +82,7 @@ def regress_nested(
     enter the choice.
 
     Args:
-        k_train_train: Gram matrix, `(n_train, n_train)`, any floating dtype; solved in float64, from its lower
-            triangle.
+        k_train_train: Gram matrix, `(n_train, n_train)`, symmetric, float64 or float32; solved in float64.
         k_validation_train: `(n_validation, n_train)`.
         k_test_train: `(n_test, n_train)`.
         y_train: encoded targets, `(n_train, n_outputs)`.
@@ -91,13 +93,16 @@ def regress_nested(
         test_labels: class indices, `(n_test,)`; None for regression data.
         offset: f₀ at the training, validation and test samples (the network's outputs, for
             `predictor_center: network`), or None for zero.
+        kernel_dtype: precision in which the kernels were computed, where they have been cast since; None takes that of
+            `k_train_train`.
 
     Returns:
         Errors and reports of both policies. Kernels that are not finite or not positive semi-definite give
         the status SINGULAR, they never raise.
 
     Raises:
-        ValueError: a shape or `sizes` does not fit, or a target is NaN.
+        ValueError: a shape or `sizes` does not fit, a target is NaN, or the kernel is not symmetric or of half
+            precision.
     """
     return regress_around(
         k_train_train,
@@ -110,6 +115,7 @@ def regress_nested(
         settings=settings,
         test_labels=test_labels,
         offsets=[offset],
+        kernel_dtype=kernel_dtype,
     )[0]
 
 
@@ -125,6 +131,7 @@ def regress_around(
     settings: RegressionSettings,
     offsets: Sequence[Offset],
     test_labels: Tensor | None = None,
+    kernel_dtype: torch.dtype | None = None,
 ) -> tuple[NestedRegression, ...]:
     """`regress_nested` around several offsets: they share factorizations and eigenvalues, as further targets.
 
@@ -139,6 +146,7 @@ def regress_around(
         settings: likewise.
         offsets: f₀ of each regression.
         test_labels: see `regress_nested`.
+        kernel_dtype: likewise.
 
     Returns:
         One regression an offset; `residual` is that of the system of all of them.
@@ -146,15 +154,21 @@ def regress_around(
     Raises:
         ValueError: see `regress_nested`.
     """
-    k_train_train = torch.as_tensor(k_train_train)
-    device, n_train = k_train_train.device, k_train_train.shape[-1]
+    given = real_tensor(k_train_train, "k_train_train")
+    if given.dim() == 4:
+        raise ValueError(
+            f"k_train_train has shape {tuple(given.shape)}, expected (n_train, n_train): a full kernel, whose outputs "
+            "mix, is solved by `solve_nested`"
+        )
+    device, n_train = given.device, given.shape[-1] if given.dim() else None
     rows = [
-        checked_matrix(name, value, ((axis, None), ("n_train", n_train)), device)
+        checked_block(name, value, ((axis, None), ("n_train", n_train)), device)
         for name, value, axis in (
             ("k_validation_train", k_validation_train, "n_validation"),
             ("k_test_train", k_test_train, "n_test"),
         )
     ]
+    k_train_train, _ = checked_kernel(given, kernel_dtype=kernel_dtype)
     targets = [
         checked_data(
             y_train,
@@ -181,7 +195,11 @@ def regress_around(
     regressions = []
     for start in range(0, len(targets), together):
         system = kernel_system(
-            k_train_train, torch.cat(residues[start : start + together], dim=1), evaluation, sizes=sizes
+            k_train_train,
+            torch.cat(residues[start : start + together], dim=1),
+            evaluation,
+            sizes=sizes,
+            kernel_dtype=kernel_dtype,
         )
         solutions = solve_path(system, settings)
         for index, target in enumerate(targets[start : start + together]):

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from ntk_atlas.config.regression import RegressionSettings
-from ntk_atlas.regression.leave_one_out import ridge_path
-from ntk_atlas.regression.metrics import classification_error, mean_squared_error
+from ntk_atlas.regression.arguments import checked_matrix, checked_targets
+from ntk_atlas.regression.leave_one_out import path_of
+from ntk_atlas.regression.metrics import checked_labels, classification_error, mean_squared_error
 from ntk_atlas.regression.nested import NestedSolution, solve_system
 from ntk_atlas.regression.report import SolveReport
-from ntk_atlas.regression.system import KernelSystem, checked_matrix, checked_targets
+from ntk_atlas.regression.system import KernelSystem
 from ntk_atlas.status import Status
 
 Extremes = Callable[[int, int], tuple[float, float]]
@@ -67,7 +68,8 @@ def checked_data(
         The targets.
 
     Raises:
-        ValueError: a shape does not fit, a target is not finite, or there is nothing to validate on.
+        ValueError: a shape does not fit, a target is not finite, there is nothing to validate on, or labels are not
+            class indices.
     """
     axes = ("n_train", "n_validation", "n_test")
     train = checked_targets("y_train", y_train, ((axes[0], n_samples[0]), ("n_outputs", None)), device)
@@ -84,9 +86,7 @@ def checked_data(
             "to validate on: give some, or set `select_ridge: leave_one_out`"
         )
     if test_labels is not None:
-        test_labels = torch.as_tensor(test_labels, device=device)
-        if test_labels.shape != (n_samples[2],):
-            raise ValueError(f"test_labels has shape {tuple(test_labels.shape)}, expected (n_test = {n_samples[2]})")
+        test_labels = checked_labels("test_labels", test_labels, n_samples[2], device)
     if offset is None:
         offset = tuple(torch.zeros_like(values) for values in (train, validation, test))
     elif len(offset) != 3:
@@ -192,7 +192,7 @@ def _path_scores(system: KernelSystem, solutions: list[NestedSolution], rule: st
     scores = []
     for position, n in enumerate(system.sizes):
         shifts = [s.reports[position].diag_reg + s.reports[position].jitter for s in solutions]
-        path = ridge_path(system.gram[:n, :n], system.targets[:n], diag_reg=shifts, scale=system.scale)
+        path = path_of(system.gram[:n, :n], system.targets[:n], diag_reg=shifts, scale=system.scale)
         by_likelihood = rule == "marginal_likelihood"
         scores.append((-path.log_marginal_likelihood if by_likelihood else path.leave_one_out_mse).cpu().numpy())
     return np.stack(scores, axis=1)

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from ntk_atlas.kernels.errors import MemoryLimitError
 from ntk_atlas.memory import default_memory_limit, is_out_of_memory
+from ntk_atlas.regression.arguments import check_symmetric_pair, checked_block
+from ntk_atlas.tensors import real_tensor
 
 KernelFunction = Callable[[Tensor, Tensor], Tensor]
 """Inputs x1 `(n1, *shape)`, x2 `(n2, *shape)` → K(x1, x2), `(n1, n2)`."""
@@ -33,14 +35,18 @@ class TiledKernel:
         """Chooses the side of the tiles.
 
         Args:
-            kernel: symmetric function of two sets of inputs.
+            kernel: symmetric function of two sets of inputs; that it is, is checked on the tiles of the diagonal.
             x_train: X, `(n, *shape)`.
             memory_limit: bytes that tiles may take; None takes `memory_limited`'s, or half of what is free.
             tiles_alive: float64 arrays of a tile's size that are held at once while `kernel` runs.
 
         Raises:
+            ValueError: there are no samples.
             MemoryLimitError: the limit does not hold tiles of 8 × 8 samples.
         """
+        x_train = real_tensor(x_train, "x_train")
+        if x_train.dim() == 0 or len(x_train) == 0:
+            raise ValueError(f"x_train is empty (shape {tuple(x_train.shape)}): a regression needs at least one sample")
         limit = default_memory_limit(x_train.device) if memory_limit is None else memory_limit
         side = math.isqrt(max(0, limit) // (8 * tiles_alive))
         if side < _SMALLEST_SIDE:
@@ -65,14 +71,20 @@ class TiledKernel:
 
         Returns:
             `(n, k)` in the precision of `v`.
+
+        Raises:
+            ValueError: `v` has another shape; the kernel function is not symmetric, of half precision, or gives another
+                shape than that of its pairs.
         """
+        if v.dim() != 2 or len(v) != len(self.x_train):
+            raise ValueError(f"v has shape {tuple(v.shape)}, expected (n = {len(self.x_train)}, k)")
         return self._halving(lambda: self._product(v))
 
     def diagonal(self) -> Tensor:
         """Returns the diagonal of K(X, X), `(n,)`."""
         # Small blocks: only their diagonals are used.
         blocks = self.x_train.split(min(self.side, _SMALLEST_SIDE))
-        return torch.cat([self.kernel(block, block).diagonal() for block in blocks])
+        return torch.cat([self._diagonal_tile(block).diagonal() for block in blocks])
 
     def columns(self, indices: Tensor) -> Tensor:
         """Some columns of K(X, X).
@@ -87,7 +99,7 @@ class TiledKernel:
 
         def columns() -> Tensor:
             blocks = [
-                torch.cat([self.kernel(self.x_train[rows], part) for rows in self._blocks(len(self.x_train))])
+                torch.cat([self._tile(self.x_train[rows], part) for rows in self._blocks(len(self.x_train))])
                 for part in chosen.split(self.side)
             ]
             return torch.cat(blocks, dim=1)
@@ -103,8 +115,28 @@ class TiledKernel:
 
         Returns:
             `(n_test, n_outputs)` in the precision of `coefficients`.
+
+        Raises:
+            ValueError: test samples have another shape than training samples, or the kernel function gives another than
+                that of its pairs.
         """
+        x_test = real_tensor(x_test, "x_test").to(self.x_train.device)
+        if x_test.shape[1:] != self.x_train.shape[1:]:
+            raise ValueError(
+                f"x_test has shape {tuple(x_test.shape)}, but x_train {tuple(self.x_train.shape)}: samples must have "
+                "the same shape"
+            )
         return self._halving(lambda: self._rectangle(x_test, coefficients))
+
+    def _tile(self, x1: Tensor, x2: Tensor) -> Tensor:
+        expected = (("n1", len(x1)), ("n2", len(x2)))  # what is of another shape would broadcast
+        return checked_block("kernel(x1, x2)", self.kernel(x1, x2), expected, x1.device, dtype=None)
+
+    def _diagonal_tile(self, block: Tensor) -> Tensor:
+        # Tiles below the diagonal are never evaluated: a function that is not symmetric would solve another system.
+        tile = self._tile(block, block)
+        check_symmetric_pair(tile, tile)
+        return tile
 
     def _blocks(self, n: int) -> Iterator[slice]:
         return (slice(start, min(start + self.side, n)) for start in range(0, n, self.side))
@@ -113,10 +145,10 @@ class TiledKernel:
         total, n = torch.zeros_like(v), len(self.x_train)
         for rows in self._blocks(n):
             block = self.x_train[rows]
-            total[rows] += self.kernel(block, block).to(v) @ v[rows]
+            total[rows] += self._diagonal_tile(block).to(v) @ v[rows]
             for columns in self._blocks(n):
                 if columns.start > rows.start:
-                    tile = self.kernel(block, self.x_train[columns]).to(v)
+                    tile = self._tile(block, self.x_train[columns]).to(v)
                     total[rows] += tile @ v[columns]
                     total[columns] += tile.mT @ v[rows]
         return total
@@ -125,7 +157,7 @@ class TiledKernel:
         total = coefficients.new_zeros(len(x_test), coefficients.shape[1])
         for rows in self._blocks(len(x_test)):
             for columns in self._blocks(len(self.x_train)):
-                tile = self.kernel(x_test[rows], self.x_train[columns]).to(coefficients)
+                tile = self._tile(x_test[rows], self.x_train[columns]).to(coefficients)
                 total[rows] += tile @ coefficients[columns]
         return total
 

@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 from ntk_atlas.memory import default_memory_limit
+from ntk_atlas.regression.arguments import checked_ridge, checked_targets
 from ntk_atlas.regression.distinct import check_distinct
 from ntk_atlas.regression.iterative_solve import IterativeSolution, conjugate_gradient
 from ntk_atlas.regression.preconditioner import pivoted_cholesky_preconditioner
-from ntk_atlas.regression.system import checked_targets
 from ntk_atlas.regression.tiled_kernel import KernelFunction, TiledKernel
+from ntk_atlas.tensors import real_tensor
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,12 @@ def regress_tiled(
         The regression; what did not converge says so in `solution.status` and in the log.
 
     Raises:
-        ValueError: a shape does not fit, or a target is not finite; as DuplicateSamplesError, samples are equal and
-            there is no ridge; as MemoryLimitError, the limit holds no tile.
+        ValueError: a shape does not fit, a target is not finite, the ridge is negative, or `kernel` is not symmetric;
+            as DuplicateSamplesError, samples are equal and there is no ridge; as MemoryLimitError, the limit holds no
+            tile.
     """
+    x_train = real_tensor(x_train, "x_train")
+    checked_ridge(diag_reg)
     y = checked_targets("y_train", y_train, (("n", len(x_train)), ("n_outputs", None)), x_train.device)
     if diag_reg == 0:
         check_distinct(x_train)

@@ -1,5 +1,6 @@
 """How far linearized training has come along each eigenvector of the kernel, after each time."""
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +9,20 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ntk_atlas.regression.arguments import checked_number, rounding_in
+from ntk_atlas.tensors import real_tensor
+
+logger = logging.getLogger(__name__)
+
 Dynamics = Literal["gradient_flow", "gradient_descent", "heavy_ball"]
+
+
+class UnstableTrainingError(ValueError):
+    """A learning rate above the stability limit, at a time at which what it diverges to is no number."""
+
+
+# Share of the largest eigenvalue up to which a negative one is noise of quadrature, or of a precision not told.
+_NOISE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -41,6 +55,8 @@ def training_modes(
     learning_rate: float,
     dynamics: Dynamics,
     momentum: float,
+    precision: torch.dtype = torch.float64,
+    allow_divergence: bool = False,
 ) -> TrainingModes:
     r"""Modes of training with the constant kernel Θ on the loss 1/(2n) Σ‖f(x_i) − y_i‖².
 
@@ -53,6 +69,11 @@ def training_modes(
 
     (1 − D_t)/λ is evaluated without dividing by λ, so that modes with λ = 0 keep their finite-time value.
 
+    An eigenvalue below τ is rounding: τ is n roundings times λ_max for a Θ of float64, √n times the largest diagonal
+    entry for one of float32, and −λ_min where that is more, since the exact Θ has no negative eigenvalue. A mode of
+    rounding is not learned (D = 1) at times at which one of eigenvalue τ is: what training then made of it would be
+    noise times t.
+
     Args:
         gram: Θ(X, X) as a matrix, float64; of order n_samples, or times the outputs for a full kernel.
         n_samples: n.
@@ -61,28 +82,68 @@ def training_modes(
         learning_rate: η.
         dynamics: one of the three.
         momentum: β of heavy ball.
+        precision: in which Θ was computed.
+        allow_divergence: whether a finite time may have modes that overflow.
 
     Returns:
         The modes.
 
     Raises:
-        ValueError: a time is negative or not whole where steps are meant, or the dynamics is unknown.
+        ValueError: Θ is not finite or not positive semi-definite, a time is negative or not whole where steps are
+            meant, the rate is not positive, the momentum not in [0, 1), or the dynamics is unknown; as
+            UnstableTrainingError, the rate is above the stability limit and modes overflow at a finite time.
     """
     checked = _checked_times(times, dynamics)
+    checked_number("learning_rate", learning_rate, positive=True)
+    if dynamics == "heavy_ball" and not 0.0 <= momentum < 1.0:
+        raise ValueError(f"momentum is {momentum}, expected a number from 0 to below 1")
+    if not bool(torch.isfinite(gram).all()):
+        raise ValueError("ntk_train_train has entries that are NaN or infinite: training by it is not defined")
     eigenvalues, vectors = torch.linalg.eigh(gram)
+    lowest, highest = float(eigenvalues[0]), float(eigenvalues[-1])
+    if lowest < -_NOISE * highest or highest < 0.0:
+        raise ValueError(
+            f"ntk_train_train is not positive semi-definite: its eigenvalues run from {lowest:.3g} to {highest:.3g}, "
+            "and training along a negative one grows without end"
+        )
     eigenvalues = eigenvalues.clamp(min=0.0)
     tolerance = len(gram) * torch.finfo(torch.float64).eps * eigenvalues[-1]
+    unit = highest if precision == torch.float64 else float(gram.diagonal().max())
+    rounding = max(rounding_in(gram, precision) * unit, -lowest)
+    is_rounding = eigenvalues <= rounding
     eigenvalues = torch.where(eigenvalues > tolerance, eigenvalues, 0.0)
     step = learning_rate / n_samples
     reach = _reach(eigenvalues * step, checked, dynamics, momentum) * step
-    never = (eigenvalues == 0) & torch.isinf(checked)[:, None].to(gram.device)
-    return TrainingModes(checked, eigenvalues, vectors, reach.masked_fill(never, 0.0))
+    learned_late = checked.to(gram.device)[:, None] * (step * rounding) >= 1.0
+    never = is_rounding & (learned_late | torch.isinf(checked)[:, None].to(gram.device))
+    reach = reach.masked_fill(never, 0.0)
+    overflows = (
+        [] if allow_divergence else checked[torch.isfinite(checked) & ~torch.isfinite(reach).all(1).cpu()].tolist()
+    )
+    _check_stable(highest * step, overflows, dynamics, momentum, learning_rate)
+    return TrainingModes(checked, eigenvalues, vectors, reach)
+
+
+def _check_stable(u: float, overflows: list[float], dynamics: str, momentum: float, learning_rate: float) -> None:
+    limit = {"gradient_flow": math.inf, "gradient_descent": 2.0, "heavy_ball": 2.0 * (1.0 + momentum)}[dynamics]
+    if u < limit:
+        return
+    beyond = (
+        f"learning_rate is {learning_rate:.6g}, above the stability limit {learning_rate * limit / u:.6g} that the "
+        f"largest eigenvalue of the kernel sets {dynamics}: training diverges"
+    )
+    if overflows:
+        at = ", ".join(f"{time:g}" for time in overflows[:3])
+        raise UnstableTrainingError(f"{beyond}, and what it has come to after {at} steps overflows; lower the rate")
+    logger.warning("%s", beyond)
 
 
 def _checked_times(times: Sequence[float], dynamics: str) -> Tensor:
     if dynamics not in ("gradient_flow", "gradient_descent", "heavy_ball"):
         raise ValueError(f"dynamics is {dynamics!r}, expected 'gradient_flow', 'gradient_descent' or 'heavy_ball'")
-    checked = torch.as_tensor(times, dtype=torch.float64).flatten()
+    checked = real_tensor(times, "times").to(torch.float64).flatten()
+    if len(checked) == 0:
+        raise ValueError("times is empty, expected numbers of steps ≥ 0")
     if not bool((checked >= 0).all()):
         raise ValueError(f"times is {checked.tolist()}, expected numbers of steps ≥ 0")
     if dynamics != "gradient_flow" and not bool((checked[torch.isfinite(checked)] % 1 == 0).all()):

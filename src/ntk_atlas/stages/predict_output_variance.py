@@ -85,7 +85,7 @@ def _fill(
                 output_scale=spec.network.output_scale,
                 lambda_max=float(torch.linalg.eigvalsh(gram)[-1]),
             )
-            path = {"times": epochs, "learning_rate": float(rates[d, i]), **dynamics}
+            path = {"times": epochs, "learning_rate": float(rates[d, i]), "allow_divergence": True, **dynamics}
             # Linear in the targets: their scale leaves the mean in their units, and divides the variance.
             mean[d, i] = finite_time_mean(gram, rows, as_tensor(y_train[:n]), **path).test
             spread = finite_time_variance(

@@ -109,6 +109,7 @@ def train_linearized(
             momentum=settings.momentum,
             f0_train=start_train[member],
             f0_test=start_predicted[member],
+            allow_divergence=True,
         )
         loss = (path.train - y).square().mean(dim=(1, 2))
         lost = (~(loss <= settings.divergence_factor * loss[0])).cumsum(0) > 0

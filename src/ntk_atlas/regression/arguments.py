@@ -1,0 +1,316 @@
+"""Checks that every solver, measure and path makes of its arguments: one message each, and nothing broadcasts."""
+
+import math
+from collections.abc import Sequence
+from itertools import chain, pairwise
+
+import torch
+from torch import Tensor
+
+from ntk_atlas.tensors import Given, real_tensor
+
+Axes = Sequence[tuple[str, int | None]]
+"""Name and size of each axis; None accepts any size."""
+
+PRECISIONS = (torch.float64, torch.float32)
+"""Precisions in which kernels are computed and systems solved."""
+
+_ASYMMETRY = 1e3
+"""Roundings, in units of the largest diagonal entry, by which the two halves of a symmetric kernel may differ."""
+_BLOCK = 1024
+
+
+def checked_matrix(
+    name: str, value: Given, expected: Axes, device: torch.device, dtype: torch.dtype | None = torch.float64
+) -> Tensor:
+    """An argument in `dtype` on `device`, after its shape has been checked; a copy only if one is needed.
+
+    Args:
+        name: the argument's name, for the message.
+        value: tensor or array.
+        expected: its axes, in order.
+        device: where it goes.
+        dtype: precision; None keeps that of `value`.
+
+    Returns:
+        The tensor.
+
+    Raises:
+        ValueError: no real numbers, another number of axes, or another size.
+    """
+    tensor = real_tensor(value, name)
+    fits = tensor.dim() == len(expected) and all(
+        size is None or size == found for (_, size), found in zip(expected, tensor.shape, strict=True)
+    )
+    if not fits:
+        axes = ", ".join(axis if size is None else f"{axis} = {size}" for axis, size in expected)
+        column = f": of one output give {name}[:, None]" if _lacks_outputs(tensor, expected) else ""
+        raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected ({axes}){column}")
+    return tensor.to(device=device, dtype=tensor.dtype if dtype is None else dtype)
+
+
+def _lacks_outputs(tensor: Tensor, expected: Axes) -> bool:
+    return tensor.dim() == 1 and [axis for axis, _ in expected[1:]] == ["n_outputs"] and expected[0][1] in (
+        None, len(tensor),
+    )  # fmt: skip
+
+
+def checked_targets(name: str, value: Given, expected: Axes, device: torch.device) -> Tensor:
+    """Like `checked_matrix`, for targets in float64, which must be finite too and have an output.
+
+    Args:
+        name: the argument's name, for the message.
+        value: tensor or array.
+        expected: its axes, in order.
+        device: where it goes.
+
+    Returns:
+        The tensor.
+
+    Raises:
+        ValueError: wrong shape, no output, or entries that are NaN or infinite.
+    """
+    targets = checked_matrix(name, value, expected, device)
+    if targets.shape[-1] == 0:
+        raise ValueError(f"{name} has shape {tuple(targets.shape)}: it is empty, give a column for each output")
+    n_bad = int((~torch.isfinite(targets)).sum())
+    if n_bad:
+        raise ValueError(
+            f"{name}, of shape {tuple(targets.shape)}, has {n_bad} entries that are NaN or infinite; targets "
+            "must be finite: repair or drop those samples"
+        )
+    return targets
+
+
+def checked_block(
+    name: str, value: Given, expected: Axes, device: torch.device, dtype: torch.dtype | None = torch.float64
+) -> Tensor:
+    """Like `checked_matrix`, for kernels, which half precision does not hold.
+
+    Args:
+        name: the argument's name, for the message.
+        value: tensor or array.
+        expected: its axes, in order.
+        device: where it goes.
+        dtype: precision; None keeps that of `value`, float64 for integers.
+
+    Returns:
+        The tensor.
+
+    Raises:
+        ValueError: wrong shape, or half precision.
+    """
+    block = checked_matrix(name, value, expected, device, dtype=None)
+    if block.is_floating_point() and block.dtype not in PRECISIONS:
+        raise ValueError(
+            f"{name} is a kernel in {block.dtype}, whose rounding ({torch.finfo(block.dtype).eps:.0e}) hides its small "
+            "eigenvalues: compute it in torch.float32 or torch.float64"
+        )
+    if dtype is None:
+        dtype = block.dtype if block.is_floating_point() else torch.float64
+    return block.to(dtype)
+
+
+def checked_kernel(
+    k_train_train: Given, name: str = "k_train_train", *, kernel_dtype: torch.dtype | None = None
+) -> tuple[Tensor, Axes]:
+    """The Gram matrix with the axes that its arguments must share.
+
+    Args:
+        k_train_train: `(n_train, n_train)`, or the full kernel `(n_train, n_train, n_outputs, n_outputs)`.
+        name: the argument's name, for the message.
+        kernel_dtype: precision in which it was computed, None for its own.
+
+    Returns:
+        The tensor, in its own precision unless that is not a floating one, and its output axes: none, or two.
+
+    Raises:
+        ValueError: another shape, no samples, half precision, or entries that are not symmetric to the rounding of the
+            precision in which it was computed.
+    """
+    given = real_tensor(k_train_train, name)
+    axis = "n" if name.startswith("ntk") else "n_train"
+    n_train = given.shape[0] if given.dim() in (2, 4) else None
+    outputs = (("n_outputs", given.shape[-1]),) * 2 if given.dim() == 4 else ()
+    gram = checked_block(name, given, ((axis, n_train), (axis, n_train), *outputs), given.device, dtype=None)
+    if gram.numel() == 0:
+        raise ValueError(f"{name} is empty (shape {tuple(gram.shape)}): a regression needs at least one sample")
+    check_symmetric(name, sample_major(gram), precision_of(gram, kernel_dtype))
+    return gram, outputs
+
+
+def precision_of(kernel: Tensor, kernel_dtype: torch.dtype | None) -> torch.dtype:
+    """The precision that the entries of a kernel have.
+
+    A float64 kernel whose entries are float32 numbers, every one of them, was computed in float32 and cast since.
+
+    Args:
+        kernel: the kernel.
+        kernel_dtype: precision in which it was computed, None for what its entries say.
+
+    Returns:
+        float64 or float32; a kernel held in float32 has no other.
+
+    Raises:
+        ValueError: that is no precision of kernels.
+    """
+    if kernel_dtype is not None and kernel_dtype not in PRECISIONS:
+        raise ValueError(f"kernel_dtype is {kernel_dtype}, expected torch.float64 or torch.float32")
+    if kernel.dtype == torch.float32 or kernel_dtype == torch.float32:
+        return torch.float32
+    if kernel_dtype is None and kernel.dtype == torch.float64 and len(kernel) > 1:
+        # The first row says it of nearly every kernel.
+        cast = all(bool((rows.float() == rows).all()) for rows in chain([kernel[0]], kernel.split(_BLOCK)))
+        return torch.float32 if cast else torch.float64
+    return torch.float64
+
+
+def rounding_in(kernel: Tensor, precision: torch.dtype) -> float:
+    """What rounding may make of an eigenvalue of 0, as a multiple of the largest diagonal entry.
+
+    Args:
+        kernel: `(n, n)`.
+        precision: of its entries.
+
+    Returns:
+        n · eps, the worst case, in float64; √n · eps, the size of a random matrix of rounding errors, in float32, where
+        the worst case would take small eigenvalues for rounding.
+    """
+    n = len(kernel)
+    return (n if precision == torch.float64 else n**0.5) * torch.finfo(precision).eps
+
+
+def check_symmetric(name: str, matrix: Tensor, precision: torch.dtype) -> None:
+    """Refuses a matrix whose two halves differ by more than rounding; entries that are not finite are left alone.
+
+    Args:
+        name: the argument's name, for the message.
+        matrix: `(n, n)`.
+        precision: of its entries.
+
+    Raises:
+        ValueError: it is not symmetric.
+    """
+    rounding = torch.finfo(precision).eps
+    limit = _ASYMMETRY * rounding * float(matrix.diagonal().abs().nan_to_num(nan=0.0, posinf=math.inf).max())
+    n = len(matrix)
+    for rows in (slice(start, min(start + _BLOCK, n)) for start in range(0, n, _BLOCK)):
+        for columns in (slice(start, min(start + _BLOCK, n)) for start in range(0, rows.stop, _BLOCK)):
+            # What is NaN or infinite has a status of its own.
+            apart = (matrix[rows, columns] - matrix[columns, rows].mT).abs_()
+            skewed = (apart > limit) & (apart < math.inf)
+            if bool(skewed.any()):
+                i, j = (int(index[0]) for index in skewed.nonzero(as_tuple=True))
+                i, j = i + rows.start, j + columns.start
+                raise ValueError(
+                    f"{name} is not symmetric: entry [{i}, {j}] is {float(matrix[i, j]):.6g}, entry [{j}, {i}] is "
+                    f"{float(matrix[j, i]):.6g}, which is more than rounding (relative {rounding:.0e}) apart; give the "
+                    f"whole kernel, ({name} + {name}.mT) / 2 where the difference is known to be noise, or "
+                    "kernel_dtype=torch.float32 if it was computed in that"
+                )
+
+
+def check_symmetric_pair(k12: Tensor, k21: Tensor, name: str = "kernel") -> None:
+    """Refuses a kernel function that is not symmetric.
+
+    Args:
+        k12: K(x1, x2), `(n1, n2)`.
+        k21: K(x2, x1), `(n2, n1)`.
+        name: what to call the function, for the message.
+
+    Raises:
+        ValueError: one is not the transpose of the other, to the rounding of their precision.
+    """
+    apart, size = (k12 - k21.mT).abs(), k12.abs().nan_to_num(nan=0.0, posinf=0.0)
+    limit = _ASYMMETRY * torch.finfo(precision_of(k12, None)).eps * float(size.max())
+    if bool(((apart > limit) & (apart < math.inf)).any()):
+        raise ValueError(
+            f"{name} is not symmetric: K(x1, x2) and the transpose of K(x2, x1) are up to "
+            f"{float(apart.nan_to_num(0.0, 0.0).max()):.3g} apart, with entries up to {float(size.max()):.3g}"
+        )
+
+
+def sample_major(kernel: Tensor) -> Tensor:
+    """The full kernel `(n1, n2, n_outputs, n_outputs)` as a matrix whose index runs over samples, then outputs.
+
+    Args:
+        kernel: that, or a matrix `(n1, n2)`, which is returned as it is.
+
+    Returns:
+        `(n1 · n_outputs, n2 · n_outputs)`.
+    """
+    if kernel.dim() == 2:
+        return kernel
+    n1, n2, n_outputs, _ = kernel.shape
+    return kernel.transpose(1, 2).reshape(n1 * n_outputs, n2 * n_outputs)
+
+
+def checked_working_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Returns `dtype`.
+
+    Args:
+        dtype: precision of a factorization.
+
+    Returns:
+        The same.
+
+    Raises:
+        ValueError: neither float64 nor float32.
+    """
+    if dtype not in PRECISIONS:
+        raise ValueError(f"dtype is {dtype}, but systems are solved in torch.float64 or torch.float32")
+    return dtype
+
+
+def checked_sizes(sizes: Sequence[int], n_train: int) -> tuple[int, ...]:
+    """The nested sample counts as integers.
+
+    Args:
+        sizes: strictly increasing, from 1 to `n_train`.
+        n_train: samples of the Gram matrix.
+
+    Returns:
+        The sizes.
+
+    Raises:
+        ValueError: none, not increasing, not whole, or out of range.
+    """
+    checked = tuple(sizes)
+    increasing = all(left < right for left, right in pairwise(checked))
+    whole = all(size == int(size) for size in checked)
+    if not checked or not increasing or not whole or checked[0] < 1 or checked[-1] > n_train:
+        raise ValueError(
+            f"sizes is {list(checked)}, expected strictly increasing sample counts between 1 and the "
+            f"{n_train} rows of k_train_train"
+        )
+    return tuple(int(size) for size in checked)
+
+
+def checked_number(name: str, value: float, *, positive: bool = False) -> float:
+    """Returns a finite number that is not negative.
+
+    Args:
+        name: the argument's name, for the message.
+        value: the number.
+        positive: whether 0 is refused too.
+
+    Returns:
+        The number.
+
+    Raises:
+        ValueError: it is NaN, infinite, negative, or 0 where that is refused.
+    """
+    if not (0.0 <= value < math.inf) or (positive and value == 0.0):
+        raise ValueError(f"{name} is {value}, expected a finite number {'> 0' if positive else '≥ 0'}")
+    return value
+
+
+def checked_ridge(diag_reg: float, jitter: float | None = None) -> float:
+    """Returns the relative ridge, after it and the jitter have been checked.
+
+    Raises:
+        ValueError: one is NaN, infinite or negative.
+    """
+    if jitter is not None:
+        checked_number("jitter", jitter)
+    return checked_number("diag_reg", diag_reg)
