@@ -5,8 +5,9 @@ Heavy jobs write and read their files with these two functions; `xarray.open_dat
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -38,6 +39,10 @@ class LabelledArrays:
     def __getitem__(self, name: str) -> np.ndarray:
         """The values of an array."""
         return self.arrays[name].values
+
+    def with_attributes(self, **attributes: str) -> Self:
+        """The same arrays with more attributes."""
+        return replace(self, attributes={**self.attributes, **attributes})
 
 
 def filled(shape: Sequence[int], dtype: np.dtype | str) -> np.ndarray:

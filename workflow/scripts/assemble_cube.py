@@ -9,15 +9,15 @@ from ntk_atlas.cubes.assemble import assemble_cube
 from ntk_atlas.cubes.experiment_files import ExperimentFiles
 from ntk_atlas.cubes.netcdf import write_netcdf
 from ntk_atlas.datasets.draws import make_draw, probe_indices
-from ntk_atlas.datasets.store import dataset_digest, load_dataset
 from ntk_atlas.job_log import job_log
 from ntk_atlas.provenance import provenance_attributes
+from ntk_atlas.study.made_with import load_prepared
 
 
 def main(
     data: Path, files: ExperimentFiles, output: Path, experiment: ExperimentSettings, thresholds: str, repository: Path
 ) -> None:
-    dataset = load_dataset(data)
+    dataset, data_digest = load_prepared(data, experiment.dataset)
     draws = [make_draw(dataset, experiment.dataset, number) for number in range(experiment.grid.draws)]
     probes = [probe_indices(draw, experiment.training.checkpoints.n_probe) for draw in draws]
     cube = assemble_cube(
@@ -29,7 +29,7 @@ def main(
         else np.stack([draw.labels_test[probe] for draw, probe in zip(draws, probes, strict=True)]),
         zero_train_mse=[[np.mean(draw.y_pool[:n] ** 2) for draw in draws] for n in experiment.grid.n_train],
         provenance=provenance_attributes(repository)
-        | {"data_digest": dataset_digest(dataset), "claim_thresholds_digest": thresholds},
+        | {"data_digest": data_digest, "claim_thresholds_digest": thresholds},
     )
     write_netcdf(cube, output)
 

@@ -7,18 +7,18 @@ from ntk_atlas.cubes.experiment_files import ExperimentFiles
 from ntk_atlas.cubes.functions import assemble_functions
 from ntk_atlas.cubes.netcdf import write_netcdf
 from ntk_atlas.datasets.draws import make_draw
-from ntk_atlas.datasets.store import dataset_digest, load_dataset
 from ntk_atlas.job_log import job_log
 from ntk_atlas.provenance import provenance_attributes
+from ntk_atlas.study.made_with import load_prepared
 
 
 def main(data: Path, files: ExperimentFiles, output: Path, experiment: ExperimentSettings, repository: Path) -> None:
-    dataset = load_dataset(data)
+    dataset, data_digest = load_prepared(data, experiment.dataset)
     functions = assemble_functions(
         experiment,
         files,
         draws=[make_draw(dataset, experiment.dataset, number) for number in range(experiment.grid.draws)],
-        provenance=provenance_attributes(repository) | {"data_digest": dataset_digest(dataset)},
+        provenance=provenance_attributes(repository) | {"data_digest": data_digest},
     )
     write_netcdf(functions, output)
 

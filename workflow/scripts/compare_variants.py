@@ -2,19 +2,20 @@
 
 from pathlib import Path
 
-from ntk_atlas.datasets.store import load_dataset
 from ntk_atlas.job_log import job_log
 from ntk_atlas.labelled import write_labelled
 from ntk_atlas.memory import memory_limited
 from ntk_atlas.numerics import precise_math
 from ntk_atlas.stages.compare_variants import compare_variants
 from ntk_atlas.study.kernel_variants_spec import KernelVariantsSpec
+from ntk_atlas.study.made_with import load_prepared
 
 
 def main(dataset_file: Path, output: Path, spec: KernelVariantsSpec) -> None:
+    dataset, data_digest = load_prepared(dataset_file, spec.dataset)
     with precise_math(threads=1):
-        distances = compare_variants(spec, load_dataset(dataset_file))
-    write_labelled(distances, output)
+        distances = compare_variants(spec, dataset)
+    write_labelled(distances.with_attributes(data_digest=data_digest), output)
 
 
 if "snakemake" in globals():

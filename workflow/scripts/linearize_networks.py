@@ -5,26 +5,28 @@ from pathlib import Path
 from ntk_atlas.cubes.init_scales import join_init_scales
 from ntk_atlas.cubes.linearized_row import linearized_row
 from ntk_atlas.cubes.network_row import training_digests
-from ntk_atlas.datasets.store import load_dataset
 from ntk_atlas.job_log import job_log
 from ntk_atlas.labelled import read_labelled, write_labelled
 from ntk_atlas.memory import memory_limited
 from ntk_atlas.numerics import precise_math
 from ntk_atlas.stages.linearize_row import linearize_row
 from ntk_atlas.study.linearized_specs import LinearizeSpec
+from ntk_atlas.study.made_with import check_row, load_prepared
 from ntk_atlas.unit_store import UnitStore, made_again_if_lost
 
 
 def main(dataset_file: Path, networks: Path, output: Path, spec: LinearizeSpec, units: Path, source: str) -> None:
-    dataset, parts = load_dataset(dataset_file), {}
-    trained = training_digests(read_labelled(networks, ("init_scale", "n_train", "draw", "unit_digest")))
+    (dataset, data_digest), parts = load_prepared(dataset_file, spec.dataset), {}
+    row = read_labelled(networks, ("init_scale", "n_train", "draw", "unit_digest"))
+    check_row(networks, row.attributes, "train_networks", spec, data_digest)
+    trained = training_digests(row)
     with precise_math(threads=1):
         for scale, part in spec.per_init_scale().items():
             finished, store = (UnitStore(units / stage / part.row.name) for stage in ("networks", "linearized"))
             with made_again_if_lost(networks):
                 digests = linearize_row(part, dataset, finished, store, source, trained[scale])
             parts[scale] = linearized_row(part, store, digests)
-    write_labelled(join_init_scales(spec, parts), output)
+    write_labelled(join_init_scales(spec, parts).with_attributes(data_digest=data_digest), output)
 
 
 if "snakemake" in globals():

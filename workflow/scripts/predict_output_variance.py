@@ -3,19 +3,20 @@
 from pathlib import Path
 
 from ntk_atlas.cubes.output_variance_files import variance_theory
-from ntk_atlas.datasets.store import load_dataset
 from ntk_atlas.job_log import job_log
 from ntk_atlas.labelled import write_labelled
 from ntk_atlas.memory import memory_limited
 from ntk_atlas.numerics import precise_math
 from ntk_atlas.stages.predict_output_variance import predict_output_variance
+from ntk_atlas.study.made_with import load_prepared
 from ntk_atlas.study.output_variance_specs import VarianceTheorySpec
 
 
 def main(dataset_file: Path, output: Path, spec: VarianceTheorySpec) -> None:
+    dataset, data_digest = load_prepared(dataset_file, spec.dataset)
     with precise_math(threads=1):
-        arrays = predict_output_variance(spec, load_dataset(dataset_file))
-    write_labelled(variance_theory(spec, arrays), output)
+        arrays = predict_output_variance(spec, dataset)
+    write_labelled(variance_theory(spec, arrays).with_attributes(data_digest=data_digest), output)
 
 
 if "snakemake" in globals():

@@ -1,6 +1,7 @@
 """Reads a data set, checks it, and stores it with the encoding of its targets."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from ntk_atlas.datasets.draws import make_draw
@@ -17,7 +18,7 @@ def main(output: Path, spec: PrepareSpec) -> None:
         "%s: %d samples of shape %s, %d outputs, pool of %d",
         dataset.name, len(dataset.x), dataset.x.shape[1:], dataset.y.shape[1], pool,
     )  # fmt: skip
-    save_dataset(dataset, output)
+    save_dataset(replace(dataset, attributes={**dataset.attributes, "spec": spec.canonical_json()}), output)
 
 
 if "snakemake" in globals():

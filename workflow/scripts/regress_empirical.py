@@ -5,27 +5,28 @@ from pathlib import Path
 from ntk_atlas.cubes.empirical_predictions import empirical_predictions
 from ntk_atlas.cubes.init_scales import join_init_scales
 from ntk_atlas.cubes.network_row import training_digests
-from ntk_atlas.datasets.store import dataset_digest, load_dataset
 from ntk_atlas.job_log import job_log
 from ntk_atlas.labelled import read_labelled, write_labelled
 from ntk_atlas.memory import memory_limited
 from ntk_atlas.numerics import precise_math
 from ntk_atlas.stages.regress_row import RowStores, regress_row
+from ntk_atlas.study.made_with import check_row, load_prepared
 from ntk_atlas.study.prediction_specs import EmpiricalSpec
 from ntk_atlas.unit_store import made_again_if_lost
 
 
 def main(dataset: Path, networks: Path, output: Path, spec: EmpiricalSpec, units: Path, source: str) -> None:
-    data = load_dataset(dataset)
-    data_digest, parts = dataset_digest(data), {}
-    trained = training_digests(read_labelled(networks, ("init_scale", "n_train", "draw", "unit_digest")))
+    (data, data_digest), parts = load_prepared(dataset, spec.dataset), {}
+    row = read_labelled(networks, ("init_scale", "n_train", "draw", "unit_digest"))
+    check_row(networks, row.attributes, "train_networks", spec, data_digest)
+    trained = training_digests(row)
     with precise_math(threads=1):
         for scale, part in spec.per_init_scale().items():
             stores = RowStores.of_row(units, part.row.name)
             with made_again_if_lost(networks):
                 digests = regress_row(part, data, data_digest, stores, source, trained[scale])
             parts[scale] = empirical_predictions(part, stores, digests)
-    write_labelled(join_init_scales(spec, parts), output)
+    write_labelled(join_init_scales(spec, parts).with_attributes(data_digest=data_digest), output)
 
 
 if "snakemake" in globals():

@@ -3,19 +3,20 @@
 from pathlib import Path
 
 from ntk_atlas.cubes.predictions import rival_predictions
-from ntk_atlas.datasets.store import load_dataset
 from ntk_atlas.job_log import job_log
 from ntk_atlas.labelled import write_labelled
 from ntk_atlas.memory import memory_limited
 from ntk_atlas.numerics import precise_math
 from ntk_atlas.stages.regress_rivals import regress_rivals
+from ntk_atlas.study.made_with import load_prepared
 from ntk_atlas.study.prediction_specs import RivalSpec
 
 
 def main(dataset_file: Path, output: Path, spec: RivalSpec) -> None:
+    dataset, data_digest = load_prepared(dataset_file, spec.dataset)
     with precise_math(threads=1):
-        arrays = regress_rivals(spec, load_dataset(dataset_file))
-    write_labelled(rival_predictions(spec, arrays), output)
+        arrays = regress_rivals(spec, dataset)
+    write_labelled(rival_predictions(spec, arrays).with_attributes(data_digest=data_digest), output)
 
 
 if "snakemake" in globals():

@@ -9,7 +9,7 @@ import xarray as xr
 from ntk_atlas.config.predictors import AROUND, EPOCHS, curve_names, stand_ins
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.config.training import TrainingSettings
-from ntk_atlas.cubes.experiment_files import ExperimentFiles
+from ntk_atlas.cubes.experiment_files import ExperimentFiles, row_check
 from ntk_atlas.cubes.failures import check_failures
 from ntk_atlas.cubes.gap import gap_terms
 from ntk_atlas.cubes.joining import Pieces, collect, on_grid, places, with_kernels
@@ -64,14 +64,18 @@ def assemble_cube(
         The cube; variables have the dimensions they depend on and no others, what is missing is NaN or `missing`.
 
     Raises:
-        ValueError: if no network is finished, or more failed than the settings allow.
+        ValueError: if no network is finished, more failed than the settings allow, or a file is of other settings.
     """
     grid = experiment.grid
     place = places(grid)
     cube = xr.Dataset(coords=_coordinates(experiment))
     predictions = prediction_names(experiment)
     pieces: Pieces = {}
-    for row, dataset in read_rows(files.networks, drop=("test_predictions", "probe_predictions")):
+    data = provenance.get("data_digest")
+    files.check_kernels(experiment, data)
+    for row, dataset in read_rows(
+        files.networks, row_check("networks", experiment, data), drop=("test_predictions", "probe_predictions")
+    ):
         if "probe_kernels" not in dataset:  # no network of the row is finished
             collect(pieces, dataset[["status"]], place[row])
             continue
@@ -81,9 +85,9 @@ def assemble_cube(
     if "train_mse" not in pieces:
         raise ValueError("no network is finished: there is nothing to assemble; see the status of the cells")
     along_training = ("linearized_predictions", "linearized_train_mse", "test_predictions", "epoch")
-    for row, dataset in read_rows(files.linearized, drop=along_training):
+    for row, dataset in read_rows(files.linearized, row_check("linearized", experiment, data), drop=along_training):
         collect(pieces, dataset, place[row])
-    for row, dataset in read_rows(files.empirical, drop=predictions):
+    for row, dataset in read_rows(files.empirical, row_check("empirical", experiment, data), drop=predictions):
         collect(pieces, dataset, place[row])
     arrays = (array for values in pieces.values() for array in values.values())
     epochs = sorted({int(e) for array in arrays if "epoch" in array.coords for e in array["epoch"].values})

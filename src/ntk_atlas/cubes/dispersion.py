@@ -16,6 +16,8 @@ from ntk_atlas.cubes.dispersion_schema import (
 from ntk_atlas.cubes.netcdf import read_netcdf
 from ntk_atlas.labelled import filled
 from ntk_atlas.phases.phase import phase_of
+from ntk_atlas.study.dispersion_spec import dispersion_spec
+from ntk_atlas.study.made_with import check_made_with
 
 
 def assemble_dispersion(
@@ -47,6 +49,8 @@ def assemble_dispersion(
         }
     )
     cells = {cell: read_netcdf(file) for cell, file in files.items()}
+    for cell, file in files.items():
+        check_made_with(file, cells[cell].attrs, "sample_initial_kernels", dispersion_spec(experiment, *cell))
     first = next(iter(cells.values()))
     dataset = dataset.assign_coords({name: first[name] for name in ("parameters", "correlation")})
     for variable in (*DISPERSION_ESTIMATES, *DISPERSION_THEORY):

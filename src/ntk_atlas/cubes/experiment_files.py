@@ -1,11 +1,16 @@
 """The files that an experiment's cube is joined from, each placed on the grid by its name."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.labelled import read_labelled
 from ntk_atlas.study.cells import Row
+from ntk_atlas.study.jobs import empirical_spec, infinite_spec, rival_spec, train_spec
+from ntk_atlas.study.linearized_specs import linearize_spec
+from ntk_atlas.study.made_with import check_made_with, check_row
 
 INFINITE = "init_scale-"
 """Before the init scale in the name of a file of infinite kernels."""
@@ -39,3 +44,39 @@ class ExperimentFiles:
         }
         infinite = {float(file.stem.removeprefix(INFINITE)): file for file in paths["infinite"]}
         return cls(**rows, infinite=infinite, rivals=paths["rivals"])
+
+    def check_kernels(self, experiment: ExperimentSettings, data_digest: str | None) -> None:
+        """Checks that the files of infinite kernels and rivals are of this experiment.
+
+        Args:
+            experiment: its settings.
+            data_digest: digest of its data; None if it is not known.
+
+        Raises:
+            OtherSettingsError: naming the first that is not.
+        """
+        specs = {path: ("regress_infinite", infinite_spec(experiment, scale)) for scale, path in self.infinite.items()}
+        specs |= {path: ("regress_rivals", rival_spec(experiment, tuple(path.stem.split("+")))) for path in self.rivals}
+        for path, (rule, spec) in specs.items():
+            check_made_with(path, read_labelled(path, ()).attributes, rule, spec, data_digest)
+
+
+_ROW_SPECS = {"networks": train_spec, "linearized": linearize_spec, "empirical": empirical_spec}
+_ROW_RULES = {"networks": "train_networks", "linearized": "linearize_networks", "empirical": "regress_empirical"}
+
+
+def row_check(
+    kind: str, experiment: ExperimentSettings, data_digest: str | None
+) -> Callable[[Row, Path, Mapping], None]:
+    """A function that raises if the file of a row is not of this experiment, for `read_rows`.
+
+    Args:
+        kind: `networks`, `linearized` or `empirical`.
+        experiment: its settings.
+        data_digest: digest of its data; None if it is not known.
+    """
+
+    def check(row: Row, path: Path, attributes: Mapping) -> None:
+        check_row(path, attributes, _ROW_RULES[kind], _ROW_SPECS[kind](experiment, row), data_digest)
+
+    return check

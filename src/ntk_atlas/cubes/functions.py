@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.cubes.experiment_files import ExperimentFiles
+from ntk_atlas.cubes.experiment_files import ExperimentFiles, row_check
 from ntk_atlas.cubes.functions_schema import FUNCTION_COORDINATES, describe_functions
 from ntk_atlas.cubes.gap import PAIRS, pair_name
 from ntk_atlas.cubes.joining import collect, on_grid, places, with_kernels
@@ -43,8 +43,10 @@ def assemble_functions(
     place, pieces = places(grid), {}
     functions = xr.Dataset(coords=_coordinates(experiment))
     sizes = (len(grid.depth), len(grid.width), len(grid.init_scale))
-    for rows, own_name in ((files.networks, "network"), (files.linearized, "linearized"), (files.empirical, "")):
-        for row, dataset in read_rows(rows):
+    data = provenance.get("data_digest")
+    files.check_kernels(experiment, data)
+    for kind, own_name in (("networks", "network"), ("linearized", "linearized"), ("empirical", "")):
+        for row, dataset in read_rows(getattr(files, kind), row_check(kind, experiment, data)):
             names = {PREDICTIONS: f"{PREDICTIONS}_{own_name}"} if PREDICTIONS in dataset else {}
             collect(pieces, _kept(dataset).rename(names), place[row])
     for name, values in pieces.items():

@@ -1,7 +1,7 @@
 """NetCDF files that are written whole or not at all."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import xarray as xr
@@ -43,13 +43,16 @@ def read_netcdf(path: Path, *, drop: tuple[str, ...] = ()) -> xr.Dataset:
         return dataset.load()
 
 
-def read_rows(files: Mapping[Row, Path], *, drop: tuple[str, ...] = ()) -> Iterator[tuple[Row, xr.Dataset]]:
+def read_rows(
+    files: Mapping[Row, Path], check: Callable[[Row, Path, Mapping], None], *, drop: tuple[str, ...] = ()
+) -> Iterator[tuple[Row, xr.Dataset]]:
     """Reads the files of rows, one init scale after the other.
 
     There may be thousands: they are read without xarray's lazy loading, which takes longer than the reading.
 
     Args:
         files: file of each row.
+        check: raises if the attributes of a file say that it is not the one of the row.
         drop: variables that are not read.
 
     Yields:
@@ -57,6 +60,7 @@ def read_rows(files: Mapping[Row, Path], *, drop: tuple[str, ...] = ()) -> Itera
     """
     for row, path in files.items():
         contents = read_labelled(path, drop=drop)
+        check(row, path, contents.attributes)
         for position, single in enumerate(row.per_init_scale()):
             yield single, _at_init_scale(contents, position)
 

@@ -10,12 +10,15 @@ import xarray as xr
 
 from ntk_atlas.config.output_variance import OutputVarianceSettings
 from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.cubes.experiment_files import row_check
 from ntk_atlas.cubes.netcdf import read_netcdf, read_rows
 from ntk_atlas.cubes.output_variance_bootstrap import resampling_weights, variance_ratio
 from ntk_atlas.cubes.output_variance_schema import CELL, RATIOS, variable_attributes
 from ntk_atlas.phases.phase import phase_of
 from ntk_atlas.streams import numpy_stream
 from ntk_atlas.study.cells import Row
+from ntk_atlas.study.made_with import check_made_with
+from ntk_atlas.study.output_variance_specs import variance_theory_spec
 
 log = logging.getLogger(__name__)
 
@@ -111,12 +114,17 @@ def assemble_output_variance(
         The dataset, see `cubes.output_variance_schema`.
     """
     grid, settings = experiment.grid, experiment.output_variance
+    data = provenance.get("data_digest")
     predicted = {scale: read_netcdf(file) for scale, file in theory.items()}
+    for scale, file in theory.items():
+        spec = variance_theory_spec(experiment, scale)
+        check_made_with(file, predicted[scale].attrs, "predict_output_variance", spec, data)
     epochs = next(iter(predicted.values()))["epoch"].values
     sizes = (len(grid.depth), len(grid.width), len(grid.init_scale), len(grid.n_train), grid.draws)
     arrays: dict[str, np.ndarray] = {}
-    trained = read_rows(network_rows, drop=("probe_kernels", "test_predictions"))
-    linear = read_rows({row: linearized_rows[row] for row in network_rows})
+    of_networks, of_linearized = (row_check(kind, experiment, data) for kind in ("networks", "linearized"))
+    trained = read_rows(network_rows, of_networks, drop=("probe_kernels", "test_predictions"))
+    linear = read_rows({row: linearized_rows[row] for row in network_rows}, of_linearized)
     for (row, networks), (_, linearized) in zip(trained, linear, strict=True):
         (init_scale,) = row.init_scale
         measured = networks["probe_predictions"].reindex(epoch=epochs).values

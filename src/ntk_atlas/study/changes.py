@@ -52,7 +52,7 @@ def param_changes(rule: str, before: Iterable[object], now: Iterable[object], me
     """
     old, new = list(before), list(now)
     specs = [next((json.loads(p) for p in params if _is_spec(p)), None) for params in (old, new)]
-    said = list(_spec_changes(rule, *specs)) if None not in specs else []
+    said = list(spec_changes(rule, *specs)) if None not in specs else []
     digests = [[p for p in params if isinstance(p, str) and _DIGEST.fullmatch(p)] for params in (old, new)]
     of_code = [digest for digest in digests[1] if memory.parts(digest) is not None]
     if of_code:
@@ -77,7 +77,8 @@ def _is_spec(param: object) -> bool:
     return isinstance(param, str) and param.startswith("{")
 
 
-def _spec_changes(rule: str, before: dict, now: dict) -> Iterator[str]:
+def spec_changes(rule: str, before: dict, now: dict) -> Iterator[str]:
+    """What differs between two specs of a rule, key by key in the words of the config."""
     old, new = dict(_flat(before)), dict(_flat(now))
     for path in sorted(old.keys() | new.keys()):
         was, is_ = old.get(path), new.get(path)

@@ -1,0 +1,91 @@
+"""Files between jobs say what they were made with, and who joins them holds that against the experiment."""
+
+import re
+import shutil
+from dataclasses import replace
+
+import pytest
+from test_init_scales import cube, experiment, run
+
+from ntk_atlas.config.dataset import DigitsSettings
+from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.cubes.experiment_files import ExperimentFiles, row_check
+from ntk_atlas.cubes.predictions import rival_predictions
+from ntk_atlas.datasets.read import read_dataset
+from ntk_atlas.datasets.store import dataset_digest, save_dataset
+from ntk_atlas.labelled import read_labelled, write_labelled
+from ntk_atlas.study.cells import rows
+from ntk_atlas.study.jobs import empirical_spec, prepare_spec, rival_spec
+from ntk_atlas.study.made_with import OtherSettingsError, check_row, load_prepared
+
+
+def changed(**sections) -> ExperimentSettings:
+    settings = experiment((2.0,))
+    parts = {name: getattr(settings, name).model_copy(update=update) for name, update in sections.items()}
+    return settings.model_copy(update=parts)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("files")
+    return {name: run(settings, folder / name, 1) for name, settings in OTHERS.items()}
+
+
+OTHERS = {
+    "here": changed(),
+    "longer": changed(training={"max_epochs": 5}),
+    "seeds": changed(training={"seed": 3}),
+}
+
+
+def test_a_row_of_another_experiment_does_not_become_part_of_a_cube(files, tmp_path):
+    networks, kernels = files["here"]
+    cube(OTHERS["here"], networks, kernels)
+    (row,) = rows(OTHERS["here"].grid)
+    for other, said in (("longer", "training.max_epochs: 5 → 4"), ("seeds", "training.seed: 3 → 0")):
+        path = tmp_path / f"{other}.nc"
+        shutil.copy2(files[other][0][row], path)
+        with pytest.raises(OtherSettingsError, match=re.escape(said)) as caught:
+            cube(OTHERS["here"], {row: path}, kernels)
+        assert str(path) in str(caught.value) and "delete it and run again" in str(caught.value)
+    with pytest.raises(OtherSettingsError, match=r"training\.seed: 3 → 0"):
+        cube(OTHERS["here"], networks, files["seeds"][1])
+    with pytest.raises(OtherSettingsError, match=r"training\.seed: 0 → 3"):
+        attributes = read_labelled(networks[row], ()).attributes
+        check_row(networks[row], attributes, "train_networks", empirical_spec(OTHERS["seeds"], row))
+
+
+def test_a_row_of_other_data_or_of_an_older_version_is_named(files, tmp_path):
+    (row,) = rows(OTHERS["here"].grid)
+    contents, path = read_labelled(files["here"][0][row]), tmp_path / "row.nc"
+    check = row_check("networks", OTHERS["here"], "data of here")
+    write_labelled(contents.with_attributes(data_digest="data of here"), path)
+    check(row, path, read_labelled(path, ()).attributes)
+    write_labelled(contents.with_attributes(data_digest="others"), path)
+    with pytest.raises(OtherSettingsError, match=r"row\.nc was made with other data than dataset\.nc beside it"):
+        check(row, path, read_labelled(path, ()).attributes)
+    write_labelled(replace(contents, attributes={}), path)
+    with pytest.raises(OtherSettingsError, match="an older version wrote it: delete it and run again"):
+        check(row, path, read_labelled(path, ()).attributes)
+
+
+def test_kernels_of_another_experiment_are_named(tmp_path):
+    there = changed(regression={"predictors": ("laplace",)})
+    write_labelled(rival_predictions(rival_spec(there, ("laplace",)), {}), tmp_path / "laplace.nc")
+    found = ExperimentFiles({}, rivals=[tmp_path / "laplace.nc"])
+    found.check_kernels(there, None)
+    here = changed(regression={"predictors": ("laplace",), "ridge_grid": (0.1,)})
+    with pytest.raises(OtherSettingsError, match=r"laplace\.nc was made with other settings"):
+        found.check_kernels(here, None)
+
+
+def test_data_prepared_with_other_settings_are_named(tmp_path):
+    here, path = OTHERS["here"], tmp_path / "dataset.nc"
+    dataset = read_dataset(here.dataset)
+    save_dataset(replace(dataset, attributes={"spec": prepare_spec(here).canonical_json()}), path)
+    assert load_prepared(path, here.dataset)[1] == dataset_digest(dataset)
+    with pytest.raises(OtherSettingsError, match=r"dataset\.source: teacher → digits"):
+        load_prepared(path, DigitsSettings())
+    save_dataset(dataset, path)
+    with pytest.raises(OtherSettingsError, match="an older version wrote it"):
+        load_prepared(path, here.dataset)
