@@ -12,7 +12,7 @@ from ntk_atlas.labelled import read_labelled
 from ntk_atlas.study.changes import spec_changes
 from ntk_atlas.study.specs import NetworksSpec
 
-_MOST = 3
+_MOST = 4
 """Differences that are named."""
 
 
