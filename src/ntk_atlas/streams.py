@@ -8,7 +8,7 @@ else is drawn, not on the number of cores.
 import hashlib
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -45,11 +45,25 @@ def global_streams(seed: int) -> Iterator[None]:
     Yields:
         Nothing.
     """
-    states = np.random.get_state(), random.getstate()  # noqa: NPY002 (the global stream itself)
-    with torch.random.fork_rng(devices=[]):
+    with kept_streams():
         torch.manual_seed(seed)
         np.random.seed(seed % 2**32)  # noqa: NPY002
         random.seed(seed)
+        yield
+
+
+@contextmanager
+def kept_streams(devices: Sequence[torch.device] = ()) -> Iterator[None]:
+    """After the block the global streams of torch (CPU and `devices`), NumPy and Python are where they were before it.
+
+    Args:
+        devices: accelerators whose streams are kept too.
+
+    Yields:
+        Nothing.
+    """
+    states = np.random.get_state(), random.getstate()  # noqa: NPY002 (the global stream itself)
+    with torch.random.fork_rng(devices=list(devices)):
         try:
             yield
         finally:

@@ -10,9 +10,9 @@ import logging
 import torch
 from torch import Tensor
 
+from ntk_atlas.kernels.empirical.evaluation import evaluation_mode
 from ntk_atlas.kernels.empirical.network_checks import (
     check_network_and_inputs,
-    evaluation_mode,
     n_samples,
     sample_axis,
     trainable_parameters,

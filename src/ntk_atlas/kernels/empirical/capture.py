@@ -11,7 +11,7 @@ from ntk_atlas.kernels.empirical.chain import output_sums, readout_coefficients,
 from ntk_atlas.kernels.empirical.factors import FactorStore, LayerFactors, Piece
 from ntk_atlas.kernels.empirical.layer_gradients import layer_gradients
 from ntk_atlas.kernels.empirical.layers import Layer
-from ntk_atlas.kernels.empirical.network_checks import n_samples, sample_axis
+from ntk_atlas.kernels.empirical.network_checks import kernel_dtype, n_samples, sample_axis
 from ntk_atlas.kernels.empirical.recorder import LayerRecorder, Record, run
 from ntk_atlas.kernels.empirical.replicas import twins
 from ntk_atlas.kernels.empirical.structure import NetworkStructure
@@ -53,7 +53,7 @@ def capture_factors(
     """
     if not pieces:
         return []
-    store = FactorStore(structure, pieces, output_reduction, n_samples(network, x))
+    store = FactorStore(structure, pieces, output_reduction, n_samples(network, x), kernel_dtype(network))
     axis = sample_axis(network, x)
     blocks = x.split(samples_a_pass, dim=axis)
     starts = [i * samples_a_pass for i in range(len(blocks))]
@@ -64,7 +64,8 @@ def capture_factors(
     with LayerRecorder(store.recorded, others) as recorder:
         if structure.chain:
             readout, summed = structure.chain[-1], output_reduction == "logit_sum"
-            store.coefficients = readout_coefficients(network, recorder, readout, x, summed=summed)
+            coefficients = readout_coefficients(network, recorder, readout, x, summed=summed)
+            store.coefficients = coefficients.to(store.dtype)
 
         def one_pass(block: Tensor, start: int) -> None:
             replica = idle.get()  # kept to the end: a backward pass may run parts of it again
@@ -116,7 +117,9 @@ class _Pass:
         if wanted[-1]:
             self._place(chain[-1].module, coefficients.shape[2:], constant=True).copy_(coefficients)
         slope_of = {
-            position: slopes(self.record, chain[position + 1], self.record.edges[chain[position].module], self.members)
+            position: slopes(
+                self.record, chain[position + 1], self.record.edges[chain[position].module], self.members
+            ).to(store.dtype)
             for position in range(len(chain) - 2, wanted.index(True) - 1, -1)
         }
         widest = max((slope.shape[-1] for slope in slope_of.values()), default=1)
@@ -167,10 +170,10 @@ class _Pass:
         (slope,) = torch.autograd.grad(activations.sum(), edge, retain_graph=True)
         for output_c in self.output.unbind(-1):
             (v,) = torch.autograd.grad(output_c.sum(), activations, retain_graph=True)
-            v = v.reshape(self.members, -1, v.shape[-1])
+            v = v.reshape(self.members, -1, v.shape[-1]).to(store.dtype)
             _check_constant(v, v[:, :1])
             squares = squares + v[:, :1] ** 2
-        slope = slope.reshape(self.members, -1, slope.shape[-1])
+        slope = slope.reshape(self.members, -1, slope.shape[-1]).to(store.dtype)
         shape = (self.members, store.n, 1, slope.shape[-1])
         signals = store.signals(store.factor_piece[store.shortcut], shape, slope)
         torch.mul(slope, squares.sqrt(), out=signals[:, self.rows, 0])
@@ -180,7 +183,7 @@ class _Pass:
         if module not in store.factor_piece:
             if module not in self.position_signals:
                 # One output needs no copy; several are laid out as their gradients, channels first or last.
-                one = n_outputs == 1
+                gradient, one = gradient.to(store.dtype), n_outputs == 1
                 self.position_signals[module] = gradient.unsqueeze(1) if one else _empty_outputs(gradient, n_outputs)
             if n_outputs > 1:
                 self.position_signals[module][:, c] = gradient
@@ -192,7 +195,7 @@ class _Pass:
         if constant:
             if self.rows.start == 0:
                 signals[:, :, c] = gradient[:, :1]
-            _check_constant(gradient, signals[:, :, c])
+            _check_constant(gradient, signals[:, :, c].to(gradient))
         else:
             signals[:, self.rows, c] = gradient
 
@@ -208,7 +211,8 @@ class _Pass:
     def _add_gradients(self, layer: Layer, x: Tensor) -> None:
         for piece in self.store.pieces:
             if piece.layer is layer:
-                gradients = layer_gradients(layer, x, self.position_signals[layer.module], piece.channels)
+                signals = self.position_signals[layer.module]
+                gradients = layer_gradients(layer, x.to(self.store.dtype), signals, piece.channels)
                 shape = (1, self.store.n, *gradients.shape[1:])
                 self.store.signals(piece, shape, gradients)[0, self.rows] = gradients
 

@@ -66,7 +66,7 @@ def signals_at_input(layer: Layer, signals: Tensor) -> Tensor:
         `(S, n, C, fan_in)`.
     """
     flat, module = signals.flatten(1, 2), layer.module
-    weight = module.weight.detach()
+    weight = module.weight.detach().to(signals.dtype)
     if isinstance(module, StackedLinear):
         pulled = torch.bmm(flat, weight.mT)
         if module.weight_factor != 1.0:

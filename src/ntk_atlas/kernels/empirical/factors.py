@@ -15,6 +15,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from ntk_atlas.kernels.empirical.layers import Layer
@@ -61,11 +62,20 @@ class FactorStore:
         factor_piece: the piece of each layer with input and signal factors, by module.
         shortcut: the last hidden layer, if it is wanted and its outputs are summed.
         recorded: layers to listen to.
+        dtype: precision of the factors, that of the kernel.
         coefficients: of a chain: ∂f_c/∂z of its readout, `(S, C, m)`.
     """
 
-    def __init__(self, structure: NetworkStructure, pieces: Sequence[Piece], output_reduction: str, n: int):
+    def __init__(
+        self,
+        structure: NetworkStructure,
+        pieces: Sequence[Piece],
+        output_reduction: str,
+        n: int,
+        dtype: torch.dtype,
+    ):
         self.structure, self.pieces, self.reduction, self.n = structure, pieces, output_reduction, n
+        self.dtype = dtype
         self.layers = list(dict.fromkeys(piece.layer for piece in pieces))
         self.factor_piece = {piece.layer.module: piece for piece in pieces if piece.layer.form == "factors"}
         sums = output_reduction in ("trace", "mean")
@@ -80,14 +90,14 @@ class FactorStore:
         """Returns where the inputs A of all samples are kept."""
         with self._allocation:
             if module not in self._inputs:
-                self._inputs[module] = like.new_empty(shape)
+                self._inputs[module] = like.new_empty(shape, dtype=self.dtype)
             return self._inputs[module]
 
     def signals(self, piece: Piece, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """Returns where the signals B of all samples are kept."""
         with self._allocation:
             if piece not in self._signals:
-                self._signals[piece] = like.new_empty(shape)
+                self._signals[piece] = like.new_empty(shape, dtype=self.dtype)
             return self._signals[piece]
 
     def results(self) -> list[LayerFactors]:

@@ -6,20 +6,24 @@ for a block of samples at a time; the Gram matrices of the groups add up.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ntk_atlas.kernels.empirical.factors import LayerFactors
+from ntk_atlas.kernels.empirical.gradients import gradients, is_scripted, without_symmetry
 from ntk_atlas.kernels.empirical.gram import add_gram
+from ntk_atlas.kernels.empirical.network_checks import rounding
 from ntk_atlas.kernels.errors import RandomNetworkError
 from ntk_atlas.memory import is_out_of_memory
 
 log = logging.getLogger(__name__)
+
+# Rounding of a gradient's entry, in units of the largest entry: attention's key biases have gradients of 0, rounded.
+_ROUNDED = 64
 
 
 def add_jacobian_gram(
@@ -33,6 +37,7 @@ def add_jacobian_gram(
     memory_budget: int,
     samples_a_call: int,
     sum_outputs: bool = False,
+    accumulates: bool = False,
     scale: float = 1.0,
 ) -> None:
     """Adds the part of the NTK that belongs to `parameters` to `kernel`, in place.
@@ -48,12 +53,15 @@ def add_jacobian_gram(
         memory_budget: bytes that the Jacobians held at one time may take.
         samples_a_call: samples whose Jacobians are taken at once.
         sum_outputs: whether Σ_c f_c stands for the outputs.
+        accumulates: see `NetworkStructure.accumulates`.
         scale: factor of what is added.
     """
     n2 = len(x1) if x2 is None else len(x2)
 
     def factors(x: Tensor, names: Sequence[str]) -> LayerFactors:
-        jacobian = per_sample_jacobian(network, x, names, sum_outputs=sum_outputs, samples_a_call=samples_a_call)
+        jacobian = per_sample_jacobian(
+            network, x, names, sum_outputs=sum_outputs, samples_a_call=samples_a_call, accumulates=accumulates
+        ).to(kernel.dtype)
         if kernel.shape[1] == 1:
             jacobian = jacobian.flatten(1).unsqueeze(1)
         return LayerFactors(None, jacobian.unsqueeze(0))
@@ -73,13 +81,19 @@ def add_jacobian_gram(
 
 
 def per_sample_jacobian(
-    network: nn.Module, x: Tensor, names: Sequence[str], *, sum_outputs: bool = False, samples_a_call: int = 64
+    network: nn.Module,
+    x: Tensor,
+    names: Sequence[str],
+    *,
+    sum_outputs: bool = False,
+    samples_a_call: int = 64,
+    accumulates: bool = False,
 ) -> Tensor:
     """∂f_c(x_i)/∂θ for the named parameters, `(n, C, P)`.
 
     Modules that `torch.func.vmap` cannot batch (data-dependent control flow, operators without a batching rule, or
-    with a wrong one: each batch is held against one plain backward pass) are differentiated one sample at a time:
-    slower, the same numbers.
+    with a wrong one: each batch is held against one plain backward pass) are differentiated one sample at a time, by
+    plain backward passes: slower, the same numbers.
 
     Args:
         network: in evaluation mode.
@@ -87,6 +101,7 @@ def per_sample_jacobian(
         names: names of parameters.
         sum_outputs: whether Σ_c f_c stands for the outputs, so that C = 1.
         samples_a_call: samples whose Jacobians are taken at once.
+        accumulates: see `NetworkStructure.accumulates`.
 
     Returns:
         The Jacobian, parameters flattened in the order of `names`.
@@ -96,92 +111,98 @@ def per_sample_jacobian(
         RuntimeError: if a block of samples does not fit on the device.
     """
     own = dict(network.named_parameters())
-    chosen = {name: own[name].detach() for name in names}
-
-    def outputs(parameters: dict[str, Tensor], samples: Tensor) -> Tensor:
-        output = functional_call(network, parameters, (samples,))
-        return output.sum(-1, keepdim=True) if sum_outputs else output
-
-    def of_sample(parameters: dict[str, Tensor], sample: Tensor) -> Tensor:
-        return outputs(parameters, sample.unsqueeze(0)).squeeze(0)
-
-    jacobian, start, batching = None, 0, True
+    chosen = {name: own[name] for name in names}
+    jacobian, start, batching = None, 0, not (accumulates or is_scripted(network))
     for block in x.split(samples_a_call):
-        part = _in_a_batch(outputs, of_sample, chosen, block) if batching else None
+        part = _in_a_batch(network, chosen, block, sum_outputs) if batching else None
         if part is None:
             batching = False
-            part = torch.stack([_one_sample(of_sample, chosen, sample) for sample in block])
+            rows = [jacobian_of_sample(network, chosen, sample, sum_outputs, accumulates) for sample in block]
+            part = torch.stack(rows)
         jacobian = part.new_empty(len(x), *part.shape[1:]) if jacobian is None else jacobian
         jacobian[start : start + len(block)] = part
         start += len(block)
     return jacobian
 
 
-def _in_a_batch(outputs: Callable, of_sample: Callable, chosen: dict[str, Tensor], x: Tensor) -> Tensor | None:
+def jacobian_of_sample(
+    network: nn.Module, chosen: Mapping[str, Tensor], sample: Tensor, sum_outputs: bool, accumulates: bool
+) -> Tensor:
+    """The Jacobian `(C, P)` at one sample, by one plain backward pass an output."""
+    x = sample.unsqueeze(0)
+    if accumulates and x.is_floating_point():  # such functions skip what no input of theirs needs a gradient for
+        x = x.clone().requires_grad_()
+    output = network(x)[0]
+    components = [output.sum()] if sum_outputs else output.unbind()
+    parameters = list(chosen.values())
+    rows = []
+    for component in components:
+        more = component is not components[-1]
+        parts = gradients(component, parameters, retain_graph=more, accumulates=accumulates)
+        rows.append(torch.cat([g.flatten() for g in parts]))
+    return torch.stack(rows)
+
+
+def _in_a_batch(network: nn.Module, chosen: Mapping[str, Tensor], x: Tensor, sum_outputs: bool) -> Tensor | None:
     """Returns the Jacobian `(n, C, P)` of a batch, or None if it cannot be had by vmap, or comes out wrong.
 
     Raises:
         RandomNetworkError: if the network draws random numbers.
         RuntimeError: if the batch does not fit on the device.
     """
+
+    def of_sample(parameters: dict[str, Tensor], sample: Tensor) -> Tensor:
+        output = functional_call(network, parameters, (sample.unsqueeze(0),)).squeeze(0)
+        return output.sum(-1, keepdim=True) if sum_outputs else output
+
     try:
-        with plain_attention():
-            jacobian = vmap(jacrev(of_sample), (None, 0))(chosen, x)
-    except RuntimeError as error:
+        jacobian = vmap(jacrev(of_sample), (None, 0))({name: p.detach() for name, p in chosen.items()}, x)
+    except Exception as error:  # whatever a network of a user's raises when its tensors are not plain ones
         if is_out_of_memory(error):
             raise
         if "randomness" in str(error):
             raise RandomNetworkError(
                 "the network draws random numbers in evaluation mode: its NTK is random"
             ) from error
-        log.warning("one sample at a time, because vmap cannot batch the network: %s", error)
+        _say_once(f"{type(network).__name__} goes one sample at a time: {_why_no_batch(network, error)}")
         return None
     jacobian = torch.cat([jacobian[name].flatten(2) for name in chosen], dim=2).detach()
-    if not _adds_up(jacobian, outputs, chosen, x):
-        log.warning("one sample at a time, because vmap computes wrong gradients of this network")
+    if not _adds_up(jacobian, network, list(chosen.values()), x, sum_outputs):
+        _say_once(
+            f"{type(network).__name__} goes one sample at a time: torch.func.vmap computes other gradients of it than "
+            "a backward pass"
+        )
         return None
     return jacobian
 
 
-def _adds_up(jacobian: Tensor, outputs: Callable, chosen: dict[str, Tensor], x: Tensor) -> bool:
+def _why_no_batch(network: nn.Module, error: Exception) -> str:
+    recurrent = {f"nn.{type(m).__name__}" for m in network.modules() if isinstance(m, nn.RNNBase)}
+    if recurrent:
+        return f"torch.func.vmap has no batching rule for {' and '.join(sorted(recurrent))}"
+    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return f"torch.func.vmap cannot batch it ({text[:150]})"
+
+
+@lru_cache(maxsize=256)
+def _say_once(text: str) -> None:
+    # A kernel is taken at every checkpoint, of every member.
+    log.warning(text)
+
+
+def _adds_up(jacobian: Tensor, network: nn.Module, parameters: list[Tensor], x: Tensor, sum_outputs: bool) -> bool:
     """Returns whether Σ_ic v_ic J_ic is what one backward pass gives, for fixed v without any symmetry."""
-    v = torch.sin(1.0 + torch.arange(jacobian.shape[:2].numel(), dtype=x.dtype, device=x.device) ** 2)
-    v = v.view(jacobian.shape[:2]).to(jacobian)
-    leaves = {name: p.clone().requires_grad_() for name, p in chosen.items()}
-    with torch.enable_grad():
-        total = (outputs(leaves, x) * v).sum()
-        gradients = torch.autograd.grad(total, list(leaves.values()), allow_unused=True, materialize_grads=True)
-    expected = torch.cat([g.flatten() for g in gradients])
+    v = without_symmetry(*jacobian.shape[:2], like=jacobian)
+    output = network(x)
+    output = output.sum(-1, keepdim=True) if sum_outputs else output
+    expected = torch.cat([g.flatten() for g in gradients((output * v).sum(), parameters)])
     found = torch.einsum("ic,icp->p", v, jacobian)
     size = torch.einsum("ic,icp->p", v.abs(), jacobian.abs())
     finite = torch.isfinite(expected)
-    gap = (found - expected).abs()[finite]
-    return bool((gap <= torch.finfo(jacobian.dtype).eps ** 0.5 * size[finite]).all())
-
-
-@contextmanager
-def plain_attention() -> Iterator[None]:
-    """Attention as separate products: its fused forms have no rules for tangents, nor for batches of gradients."""
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-
-
-def _one_sample(outputs: Callable, parameters: dict[str, Tensor], sample: Tensor) -> Tensor:
-    """Returns the Jacobian `(C, P)` by one backward pass an output."""
-    parameters = {name: p.requires_grad_() for name, p in parameters.items()}
-    output = outputs(parameters, sample)
-    rows = []
-    for component in output:
-        gradients = torch.autograd.grad(
-            component, list(parameters.values()), retain_graph=True, allow_unused=True, materialize_grads=True
-        )
-        rows.append(torch.cat([g.flatten() for g in gradients]))
-    return torch.stack(rows)
+    gap, size = (found - expected).abs()[finite], size[finite]
+    eps = rounding(jacobian, output)
+    largest = size[torch.isfinite(size)].amax() if size.numel() else 0.0
+    return bool((gap <= eps**0.5 * size + _ROUNDED * eps * largest).all())
 
 
 def _groups(

@@ -92,4 +92,4 @@ def _normalized(module: nn.Module, x: Tensor) -> Tensor:
         return F.rms_norm(x, module.normalized_shape, None, module.eps)
     if isinstance(module, nn.GroupNorm):
         return F.group_norm(x, module.num_groups, None, None, module.eps)
-    return F.batch_norm(x, module.running_mean, module.running_var, None, None, False, 0.0, module.eps)
+    return F.batch_norm(x, module.running_mean.to(x), module.running_var.to(x), None, None, False, 0.0, module.eps)

@@ -1,55 +1,98 @@
-"""What a kernel asks of a network and its inputs, checked before any work."""
-
-from collections.abc import Iterator
-from contextlib import contextmanager
+"""What a kernel asks of a network and its inputs: one entry for the kernel, its products and its callback."""
 
 import torch
 from torch import Tensor, nn
 
 from ntk_atlas.kernels.errors import KernelInputError, MixedSamplesError, RandomNetworkError
 from ntk_atlas.networks.stacked import StackedNetwork
+from ntk_atlas.tensors import Given, real_tensor
 
-# Their base classes are private in torch.
-_DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
-_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_DATA_PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+# Samples of a network that are compared: alone, together, and in another order.
+_SAMPLES = 8
+_HALF = (torch.float16, torch.bfloat16)
 
 
-@contextmanager
-def evaluation_mode(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside the block: dropout off, batch normalization with its running statistics.
+def checked(
+    network: nn.Module, x1: Given, x2: Given | None = None, *, lost_members: bool = False
+) -> tuple[nn.Module, Tensor, Tensor | None]:
+    """The network and the inputs that a kernel is computed of, from what a caller gave.
+
+    Of a network that `torch.compile` or a data-parallel wrapper holds it is the network inside. Inputs that are no
+    torch tensors (NumPy arrays, data frames, numbers in lists) go to the network's device, and, if they are
+    floating-point numbers, to its precision; integers stay integers, for they may be tokens.
 
     Args:
-        network: any module; the training flag of each of its submodules comes back at the end of the block.
+        network: what was given as the network.
+        x1: what was given as inputs of the rows.
+        x2: likewise, of the columns, or None.
+        lost_members: whether weights that are not finite are no fault, as of members of a stack.
 
-    Yields:
-        Nothing.
+    Returns:
+        Network, x1 and x2; tensors that were given are detached.
 
     Raises:
-        MixedSamplesError: if batch normalization stays in training mode (a `train` method of the user's own).
-        RandomNetworkError: if dropout does.
+        KernelInputError: whatever is wrong with them, see `check_network_and_inputs` and `check_same_kind`.
     """
-    flags = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        for name, module in network.named_modules():
-            if module.training and isinstance(module, _BATCH_NORMS):
-                raise MixedSamplesError(
-                    f"batch normalization {name!r} stays in training mode after `eval()`: a sample's output would "
-                    "depend on the rest of its batch. Put it into evaluation mode, with its running statistics"
-                )
-            if module.training and isinstance(module, _DROPOUTS):
-                raise RandomNetworkError(
-                    f"dropout {name!r} stays in training mode after `eval()`: the kernel would be random. "
-                    "Put it into evaluation mode"
-                )
-        yield
-    finally:
-        for module, training in flags:
-            # A `train` of the user's own may have done more than set the flag.
-            if training and not module.training and type(module).train is not nn.Module.train:
-                module.train()
-        for module, training in flags:
-            module.training = training
+    network = plain_module(network)
+    given = {"x1": x1} | ({} if x2 is None else {"x2": x2})
+    tensors = {name: _input_tensor(network, x, name) for name, x in given.items()}
+    for name, x in tensors.items():
+        check_network_and_inputs(network, x, name)
+    if x2 is not None:
+        check_same_kind(network, *tensors.values())
+    if not (lost_members or isinstance(network, StackedNetwork)):
+        _check_weights(network)
+    return network, tensors["x1"], tensors.get("x2")
+
+
+def plain_module(network: nn.Module) -> nn.Module:
+    """Returns the network that wrappers of torch hold, or itself; hooks on a wrapper keep it.
+
+    Raises:
+        KernelInputError: if it is no module, or its parameters are not all here.
+    """
+    if not isinstance(network, nn.Module):
+        raise KernelInputError(
+            f"the network is a {type(network).__name__}: give a torch.nn.Module, whose parameters are the kernel's"
+        )
+    while not (network._forward_hooks or network._forward_pre_hooks):
+        if isinstance(network, _DATA_PARALLEL):
+            network = network.module
+        elif type(network).__module__.startswith("torch._dynamo"):
+            network = network._orig_mod
+        else:
+            break
+    for name, p in network.named_parameters():
+        if isinstance(p, nn.parameter.UninitializedParameter):
+            raise KernelInputError(
+                f"parameter {name!r} of a lazy module has no values yet: call the network on some inputs first"
+            )
+        if p.is_meta or not hasattr(p, "untyped_storage") or type(p.data) is not Tensor:
+            raise KernelInputError(
+                f"parameter {name!r} is no plain tensor of numbers ({type(p.data).__name__} on {p.device}): give a "
+                "network whose parameters are whole, and on one device"
+            )
+        if p.is_inference():
+            raise KernelInputError(
+                f"parameter {name!r} was made under torch.inference_mode() and has no gradient: make the network "
+                "outside of it"
+            )
+    return network
+
+
+def kernel_dtype(network: nn.Module) -> torch.dtype:
+    """The precision of a network's kernel: that of its parameters, float32 for those in half precision.
+
+    Half precision runs the network's own passes only. Products of gradients would overflow float16 from 256 on.
+    """
+    dtype = next(iter(trainable_parameters(network).values())).dtype
+    return torch.float32 if dtype in _HALF else dtype
+
+
+def rounding(*tensors: Tensor) -> float:
+    """The coarsest rounding unit of some tensors."""
+    return max(torch.finfo(t.dtype).eps for t in tensors)
 
 
 def sample_axis(network: nn.Module, x: Tensor) -> int:
@@ -77,12 +120,14 @@ def check_network_and_inputs(network: nn.Module, x: Tensor, name: str) -> None:
 
     Raises:
         KernelInputError: if there is nothing to train, nothing to evaluate, an input that is not finite, or inputs
-            and parameters of different precision or device.
+            and parameters of different precision or device, or parameters of several.
     """
     trainable = trainable_parameters(network)
     if not trainable:
         raise KernelInputError("the network has no trainable parameter, so its NTK is zero: unfreeze some of them")
-    if x.dim() < 1 or x.numel() == 0:
+    if x.dim() == 0:
+        raise KernelInputError(f"{name} is a single number: inputs have shape (n, *shape of a sample)")
+    if x.numel() == 0:
         raise KernelInputError(f"{name} is empty (shape {tuple(x.shape)}): a kernel needs at least one sample")
     if isinstance(network, StackedNetwork):
         shape, stack = tuple(network.input_shape), (network.n_members,)
@@ -90,16 +135,18 @@ def check_network_and_inputs(network: nn.Module, x: Tensor, name: str) -> None:
             raise KernelInputError(
                 f"{name} has shape {tuple(x.shape)}, the networks want (n, *{shape}), or {stack[0]} members in front"
             )
-    parameter = next(iter(trainable.values()))
-    if x.device != parameter.device:
-        raise KernelInputError(f"{name} is on {x.device}, the network on {parameter.device}: move one to the other")
+    devices = sorted({str(p.device) for p in network.parameters()})
+    if len(devices) > 1:
+        raise KernelInputError(f"the network's parameters are on {' and '.join(devices)}: move them to one device")
+    if str(x.device) != devices[0]:
+        raise KernelInputError(f"{name} is on {x.device}, the network on {devices[0]}: move one to the other")
+    precisions = {p.dtype for p in network.parameters() if p.is_floating_point() or p.is_complex()}
+    if len(precisions) > 1 or next(iter(precisions)).is_complex:
+        have = " and ".join(sorted(map(str, precisions)))
+        raise KernelInputError(f"the network's parameters are {have}: convert it to one real precision")
     if x.is_floating_point():
-        precisions = {p.dtype for p in network.parameters() if p.is_floating_point() or p.is_complex()}
-        if len(precisions) > 1 or next(iter(precisions)).is_complex:
-            have = " and ".join(sorted(map(str, precisions)))
-            raise KernelInputError(f"the network's parameters are {have}: convert it to one real precision")
-        if x.dtype not in precisions:
-            (have,) = precisions
+        (have,) = precisions
+        if x.dtype != have:
             raise KernelInputError(
                 f"{name} is {x.dtype}, the network's parameters are {have}: convert one to the other"
             )
@@ -107,6 +154,35 @@ def check_network_and_inputs(network: nn.Module, x: Tensor, name: str) -> None:
         if not all(map(torch.isfinite, x.detach().aminmax())):
             where = tuple((~torch.isfinite(x)).nonzero()[0].tolist())
             raise KernelInputError(f"{name} has a NaN or infinite entry, the first at index {where}: clean the inputs")
+
+
+def _input_tensor(network: nn.Module, value: Given, name: str) -> Tensor:
+    x = real_tensor(value, name, KernelInputError)
+    if isinstance(value, Tensor):
+        if x.is_quantized or x.is_nested or x.is_meta:
+            raise KernelInputError(f"{name} is no plain tensor of numbers ({x.dtype} on {x.device}): make it one")
+        return x.detach()
+    parameter = next((p for p in network.parameters() if p.is_floating_point()), None)
+    if parameter is None:
+        return x
+    if not x.is_floating_point():
+        return x.to(parameter.device)
+    converted = x.to(parameter.device, parameter.dtype)
+    if not torch.isfinite(converted).all() and torch.isfinite(x).all():
+        raise KernelInputError(
+            f"{name} has entries up to {float(x.abs().max()):.3g}, beyond {parameter.dtype}, the network's precision: "
+            "scale the inputs, or convert the network"
+        )
+    return converted
+
+
+def _check_weights(network: nn.Module) -> None:
+    for name, p in network.named_parameters():
+        if p.is_floating_point() and p.numel() and not all(map(torch.isfinite, p.detach().aminmax())):
+            raise KernelInputError(
+                f"parameter {name!r} of the network has a NaN or infinite entry, so its kernel is not defined: did its "
+                "training diverge?"
+            )
 
 
 def check_same_kind(network: nn.Module, x1: Tensor, x2: Tensor) -> None:
@@ -125,7 +201,7 @@ def check_same_kind(network: nn.Module, x1: Tensor, x2: Tensor) -> None:
 
 
 def check_samples_apart(output: Tensor, x: Tensor, axis: int) -> None:
-    """Checks that the first sample's output has no gradient with respect to the other samples.
+    """Checks that the outputs of the first and the last sample have no gradient with respect to other samples.
 
     Args:
         output: `(..., n, C)`, with the graph that leads from `x` to it.
@@ -137,22 +213,33 @@ def check_samples_apart(output: Tensor, x: Tensor, axis: int) -> None:
     """
     if not (x.requires_grad and output.requires_grad):
         return
-    (gradient,) = torch.autograd.grad(output[..., 0, :].sum(), x, retain_graph=True, allow_unused=True)
-    if gradient is None:
-        return
-    others = gradient.narrow(axis, 1, gradient.shape[axis] - 1)
-    if (torch.isfinite(others) & (others != 0)).any():
-        raise MixedSamplesError(
-            "the network's output for a sample depends on the rest of the batch, also in evaluation mode, so "
-            "a kernel between samples is not defined (batch normalization without running statistics?)"
-        )
+    n = x.shape[axis]
+    for sample in {0, n - 1}:
+        total = output[..., sample, :].sum()
+        (gradient,) = torch.autograd.grad(total, x, retain_graph=True, allow_unused=True)
+        if gradient is None:
+            continue
+        others = torch.cat([gradient.narrow(axis, 0, sample), gradient.narrow(axis, sample + 1, n - sample - 1)], axis)
+        if (torch.isfinite(others) & (others != 0)).any():
+            raise MixedSamplesError(
+                "the network's output for a sample depends on the rest of the batch, also in evaluation mode, so "
+                "a kernel between samples is not defined (batch normalization without running statistics?)"
+            )
+
+
+def compared_samples(network: nn.Module, x: Tensor) -> Tensor:
+    """Returns up to eight samples from all over `x`."""
+    axis = sample_axis(network, x)
+    n = x.shape[axis]
+    chosen = torch.linspace(0, n - 1, min(n, _SAMPLES), dtype=torch.float64).long().to(x.device)
+    return x.index_select(axis, chosen)
 
 
 def check_same_outputs(network: nn.Module, x: Tensor, output: Tensor, axis: int) -> None:
-    """Checks that the first sample's output is the same alone and beside others, and from call to call.
+    """Checks that a sample's output is the same alone and beside others, in another order, and from call to call.
 
     Args:
-        network: in evaluation mode.
+        network: in evaluation mode (`evaluation.evaluation_mode`: what is compared runs as the kernel's passes do).
         x: the inputs, of which `axis` counts samples.
         output: what the network gave for them, `(..., n, C)`.
         axis: see `sample_axis`.
@@ -161,21 +248,45 @@ def check_same_outputs(network: nn.Module, x: Tensor, output: Tensor, axis: int)
         MixedSamplesError: if other samples change it.
         RandomNetworkError: if it changes from call to call.
     """
-    with torch.no_grad():
-        again, alone = [network(x) for _ in range(2)], network(x.narrow(axis, 0, 1))
-    if any(_differ(output, other) for other in again):
+    last = x.shape[axis] - 1
+    output = output.detach()
+    if any(_differ(output, network(x).detach()) for _ in range(2)):
         raise RandomNetworkError(
             "the network gives other outputs when it is called again in evaluation mode, so its NTK is random: "
             "remove what draws random numbers (dropout by `F.dropout` needs `training=self.training`)"
         )
-    if _differ(output[..., 0, :], alone[..., 0, :]):
-        raise MixedSamplesError(
-            "the network's output for a sample depends on the rest of the batch, also in evaluation mode, so "
-            "a kernel between samples is not defined (statistics of the batch?)"
-        )
+    for sample in {0, last}:
+        alone = network(x.narrow(axis, sample, 1)).detach()
+        if _differ(output[..., sample, :], alone[..., 0, :]):
+            raise MixedSamplesError(
+                "the network's output for a sample depends on the rest of the batch, also in evaluation mode, so "
+                "a kernel between samples is not defined (statistics of the batch?)"
+            )
 
 
 def _differ(first: Tensor, second: Tensor) -> bool:
     usable = torch.isfinite(first) & torch.isfinite(second)
     gap, size = (first - second).abs()[usable], first.abs()[usable]
-    return bool(gap.numel()) and bool(gap.max() > torch.finfo(first.dtype).eps ** 0.5 * size.max())
+    return bool(gap.numel()) and bool(gap.max() > rounding(first) ** 0.5 * size.max())
+
+
+def check_finite(values: Tensor, what: str, network: nn.Module) -> None:
+    """Checks outputs or gradients of a network whose weights and inputs are finite.
+
+    Args:
+        values: to be checked.
+        what: their name, for the message, with a verb.
+        network: whose precision may be the cause.
+
+    Raises:
+        KernelInputError: if one is NaN or infinite.
+    """
+    if values.numel() == 0 or all(map(torch.isfinite, values.detach().aminmax())):
+        return
+    dtype = next(iter(trainable_parameters(network).values())).dtype
+    wider = {torch.float16: "float32", torch.bfloat16: "float32", torch.float32: "float64"}.get(dtype)
+    overflow = f"if they overflow {dtype}, convert network and inputs to {wider}; else look" if wider else "look"
+    raise KernelInputError(
+        f"{what} not finite, though weights and inputs are: {overflow} for a division by 0, or the root or logarithm "
+        "of 0, in the network's `forward`"
+    )

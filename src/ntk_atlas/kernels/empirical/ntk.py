@@ -16,17 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from ntk_atlas.kernels.empirical.capture import capture_factors
+from ntk_atlas.kernels.empirical.evaluation import evaluation_mode
 from ntk_atlas.kernels.empirical.gram import add_gram, check_output_reduction, mirror_upper
 from ntk_atlas.kernels.empirical.jacobian import add_jacobian_gram
 from ntk_atlas.kernels.empirical.memory_plan import MemoryPlan, mebibytes, plan_memory
-from ntk_atlas.kernels.empirical.network_checks import (
-    check_network_and_inputs,
-    check_same_kind,
-    evaluation_mode,
-    n_samples,
-    sample_axis,
-    trainable_parameters,
-)
+from ntk_atlas.kernels.empirical.network_checks import check_finite, checked, kernel_dtype, n_samples, sample_axis
 from ntk_atlas.kernels.empirical.record import KernelRecord
 from ntk_atlas.kernels.empirical.replicas import replicas
 from ntk_atlas.kernels.empirical.structure import NetworkStructure, probe_network
@@ -34,15 +28,15 @@ from ntk_atlas.kernels.empirical.verification import verified_structure, without
 from ntk_atlas.kernels.errors import MemoryLimitError, StructureChangedError
 from ntk_atlas.memory import default_memory_limit, freed_memory, is_out_of_memory, release_freed_memory
 from ntk_atlas.networks.stacked import StackedNetwork
-from ntk_atlas.numerics import precise_math
+from ntk_atlas.tensors import Given
 
 log = logging.getLogger(__name__)
 
 
 def empirical_ntk(
     network: nn.Module,
-    x1: Tensor,
-    x2: Tensor | None = None,
+    x1: Given,
+    x2: Given | None = None,
     *,
     output_reduction: str = "mean",
     memory_limit: int | None = None,
@@ -80,8 +74,8 @@ def empirical_ntk(
 
 def empirical_ntk_with_record(
     network: nn.Module,
-    x1: Tensor,
-    x2: Tensor | None = None,
+    x1: Given,
+    x2: Given | None = None,
     *,
     output_reduction: str = "mean",
     memory_limit: int | None = None,
@@ -101,22 +95,48 @@ def empirical_ntk_with_record(
     Raises:
         KernelInputError: see `empirical_ntk`.
     """
+    return _kernel(network, x1, x2, output_reduction, memory_limit, lost_members=isinstance(network, StackedNetwork))
+
+
+def _kernel(
+    network: nn.Module,
+    x1: Given,
+    x2: Given | None,
+    output_reduction: str,
+    memory_limit: int | None,
+    *,
+    lost_members: bool,
+) -> tuple[Tensor, KernelRecord]:
+    """Returns kernel and record; `lost_members`: a kernel that is not finite is no fault of the call."""
     check_output_reduction(output_reduction)
-    check_network_and_inputs(network, x1, "x1")
-    if x2 is not None:
-        check_network_and_inputs(network, x2, "x2")
-        check_same_kind(network, x1, x2)
+    network, x1, x2 = checked(network, x1, x2, lost_members=lost_members)
     limit = default_memory_limit(x1.device) if memory_limit is None else memory_limit
-    with evaluation_mode(network), torch.inference_mode(False), torch.enable_grad(), precise_math():
-        x1 = x1.clone() if x1.is_inference() else x1.detach()
-        if x2 is not None:
-            x2 = x2.clone() if x2.is_inference() else x2.detach()
-        structure = probe_network(network, x1)
+    with evaluation_mode(network):
+        x1, x2 = (x.clone() if x is not None and x.is_inference() else x for x in (x1, x2))
+        structure = probe_network(network, x1, finite=not lost_members)
         if not _goes_by_member(network, structure):  # else each member is verified by itself
             structure = verified_structure(network, structure, x1)
         if _goes_by_member(network, structure):
-            return _member_by_member(network, x1, x2, output_reduction, limit)
-        return _within_memory(network, structure, x1, x2, output_reduction, limit)
+            kernel, record = _member_by_member(network, x1, x2, output_reduction, limit)
+        else:
+            kernel, record = _within_memory(network, structure, x1, x2, output_reduction, limit)
+        if not all(map(torch.isfinite, kernel.aminmax())):
+            _name_what_is_not_finite(kernel, network, lost_members)
+        return kernel, record
+
+
+def _name_what_is_not_finite(kernel: Tensor, network: nn.Module, lost_members: bool) -> None:
+    if not lost_members:
+        row, column = (~torch.isfinite(kernel)).nonzero()[0, :2].tolist()
+        check_finite(kernel, f"the kernel of sample {row} of x1 and sample {column} of the columns is", network)
+    elif isinstance(network, StackedNetwork):
+        sound = torch.stack([torch.isfinite(p.detach()).flatten(1).all(1) for p in network.parameters()]).all(0)
+        lost = (sound & ~torch.isfinite(kernel).flatten(1).all(1)).nonzero().flatten().tolist()
+        if lost:
+            log.warning(
+                "the kernel of %d of %d networks is not finite though their weights are: %s overflows (members %s)",
+                len(lost), network.n_members, kernel.dtype, ", ".join(map(str, lost[:8])),
+            )  # fmt: skip
 
 
 def _goes_by_member(network: nn.Module, structure: NetworkStructure) -> bool:
@@ -133,7 +153,7 @@ def _within_memory(
     output_reduction: str,
     limit: int,
 ) -> tuple[Tensor, KernelRecord]:
-    dtype = next(iter(trainable_parameters(network).values())).dtype
+    dtype = kernel_dtype(network)
     networks = replicas(network, torch.get_num_threads() if x1.device.type == "cpu" else 1)
     exhausted = None
     while True:
@@ -234,6 +254,7 @@ def _evaluate(
             memory_budget=plan.jacobian_bytes,
             samples_a_call=plan.samples_a_pass,
             sum_outputs=sum_outputs,
+            accumulates=structure.accumulates,
             scale=scale,
         )
     if x2 is None:
@@ -249,12 +270,9 @@ def _member_by_member(
 
     kernels = None
     for i in range(network.n_members):
-        kernel, record = empirical_ntk_with_record(
-            network.member(i),
-            of_member(x1, i),
-            of_member(x2, i),
-            output_reduction=output_reduction,
-            memory_limit=limit if kernels is None else limit - kernels.nbytes,
+        left = limit if kernels is None else limit - kernels.nbytes
+        kernel, record = _kernel(
+            network.member(i), of_member(x1, i), of_member(x2, i), output_reduction, left, lost_members=True
         )
         kernels = kernel.new_empty(network.n_members, *kernel.shape) if kernels is None else kernels
         kernels[i] = kernel

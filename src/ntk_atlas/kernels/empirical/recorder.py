@@ -121,12 +121,22 @@ def run(network: nn.Module, x: Tensor) -> Tensor:
         The output, `(n, C)` or `(S, n, C)`.
 
     Raises:
-        KernelInputError: if the output has another shape.
+        KernelInputError: if the output is anything else.
     """
     output = network(x)
     n = x.shape[sample_axis(network, x)]
     expected = (network.n_members, n) if isinstance(network, StackedNetwork) else (n,)
-    if not isinstance(output, Tensor) or tuple(output.shape[:-1]) != expected:
-        got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise KernelInputError(f"the network must map {tuple(x.shape)} to {(*expected, 'n_outputs')}, but gives {got}")
-    return output
+    if isinstance(output, Tensor) and tuple(output.shape[:-1]) == expected and output.shape[-1] > 0:
+        if not output.is_floating_point():
+            raise KernelInputError(
+                f"the network's outputs are {output.dtype}: return real numbers that have a gradient (logits, not "
+                "classes; real and imaginary parts, not complex numbers)"
+            )
+        return output
+    if not isinstance(output, Tensor):
+        got = f"a {type(output).__name__}: wrap it in a module whose `forward` returns the one tensor that is meant"
+    elif output.dim() == len(expected):
+        got = f"{tuple(output.shape)}: let it return `output.unsqueeze(-1)`"
+    else:
+        got = f"{tuple(output.shape)}" + (": let it return `output.flatten(1)`" if output.dim() > 2 else "")
+    raise KernelInputError(f"the network must map {tuple(x.shape)} to {(*expected, 'n_outputs')}, but gives {got}")

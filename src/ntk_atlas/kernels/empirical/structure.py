@@ -7,13 +7,17 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from ntk_atlas.kernels.empirical.gradients import gradients_accumulate, graph_nodes
 from ntk_atlas.kernels.empirical.layers import Layer, candidate, form_of_call
 from ntk_atlas.kernels.empirical.network_checks import (
+    check_finite,
     check_samples_apart,
     sample_axis,
     trainable_parameters,
 )
 from ntk_atlas.kernels.empirical.recorder import LayerRecorder, Record, run
+from ntk_atlas.kernels.errors import KernelInputError
+from ntk_atlas.memory import is_out_of_memory
 from ntk_atlas.networks.stacked import StackedNetwork
 
 # Nodes of the graph that act on each entry by itself, and those that keep an affine function affine.
@@ -54,6 +58,8 @@ class NetworkStructure:
             (`verification` tries both).
         chain: all layers, the readout last, if elementwise functions alone lead from each to the next; else empty.
         channels_last: whether images may be laid out with the channels last.
+        accumulates: whether gradients arrive in full only where backward passes leave them, in `p.grad`, because a
+            part of the network runs a backward pass of its own in its backward pass.
     """
 
     layers: tuple[Layer, ...]
@@ -66,6 +72,7 @@ class NetworkStructure:
     last_hidden: nn.Module | None
     chain: tuple[Layer, ...]
     channels_last: bool
+    accumulates: bool
 
     @property
     def parameter_bytes(self) -> int:
@@ -79,7 +86,7 @@ class NetworkStructure:
         return None if self.readout is None else self.readout.module
 
 
-def probe_network(network: nn.Module, x: Tensor) -> NetworkStructure:
+def probe_network(network: nn.Module, x: Tensor, *, finite: bool = False) -> NetworkStructure:
     """Finds the structure by running the network on its first and last sample, once and then with one repeated.
 
     A layer's parameter counts as the layer's own if the network's graph uses it once, so that no other layer or
@@ -88,12 +95,14 @@ def probe_network(network: nn.Module, x: Tensor) -> NetworkStructure:
     Args:
         network: in evaluation mode.
         x: inputs as for `network`.
+        finite: whether outputs must be finite.
 
     Returns:
         The structure.
 
     Raises:
-        KernelInputError: if the output is not `(n, C)`, or mixes samples.
+        KernelInputError: if the network fails, changes its inputs, mixes samples, or gives outputs that are not
+            `(n, C)`, have no gradient, or are not finite.
     """
     candidates = [c for c in map(candidate, network.modules()) if c is not None]
     axis = sample_axis(network, x)
@@ -107,7 +116,7 @@ def probe_network(network: nn.Module, x: Tensor) -> NetworkStructure:
         batch.requires_grad_(batch.is_floating_point())
         saved = _SavedBytes(network)
         with LayerRecorder(candidates) as recorder, recorder.record() as record, saved:
-            outputs.append(run(network, batch))
+            outputs.append(_trial(network, batch))
         forms.append(
             {
                 layer.module: form_of_call(layer.module, record.live_inputs[layer.module], members, len(probe))
@@ -115,7 +124,18 @@ def probe_network(network: nn.Module, x: Tensor) -> NetworkStructure:
                 if record.calls[layer.module] == 1
             }
         )
-    check_samples_apart(outputs[-1], batch, axis)
+    if not outputs[-1].requires_grad:
+        raise KernelInputError(
+            "the network's outputs have no gradient with respect to its trainable parameters, so its NTK is zero: does "
+            "its `forward` detach them, run under torch.no_grad(), or use other parameters only?"
+        )
+    if finite:
+        check_finite(outputs[-1], "the network's outputs are", network)
+    accumulates = gradients_accumulate(network, outputs[-1])
+    if accumulates:  # a graph that does not show what the backward pass runs
+        candidates = []
+    else:
+        check_samples_apart(outputs[-1], batch, axis)
     uses = _uses_in_graph(outputs[-1])
 
     def alone(parameter: Tensor | None) -> bool:
@@ -149,7 +169,36 @@ def probe_network(network: nn.Module, x: Tensor) -> NetworkStructure:
         last_hidden=None if len(chain) < 2 else chain[-2].module,
         chain=chain if len(chain) == len(layers) else (),
         channels_last=channels_last,
+        accumulates=accumulates,
     )
+
+
+def _trial(network: nn.Module, x: Tensor) -> Tensor:
+    """Runs the network on samples that it may not change.
+
+    Raises:
+        KernelInputError: if it fails, changes them, or its output is not what a kernel is taken of.
+    """
+    given = x.clone()
+    version = given._version
+    try:
+        output = run(network, given)
+    except KernelInputError:
+        raise
+    except Exception as error:  # whatever a network of a user's raises
+        if is_out_of_memory(error):
+            raise
+        text = (str(error).strip() or "no message").splitlines()[0]
+        hint = "" if x.is_floating_point() else " (integers are taken for tokens: else give floating-point inputs)"
+        raise KernelInputError(
+            f"the network fails on inputs of shape {tuple(x.shape)}, {x.dtype}{hint}: {type(error).__name__}: {text}"
+        ) from error
+    if given._version != version:
+        raise KernelInputError(
+            "the network changes its inputs in place, so that no second pass sees the same: let its `forward` begin "
+            "with a copy of them (`x.clone()`), or its first activation work without `inplace=True`"
+        )
+    return output
 
 
 class _SavedBytes(saved_tensors_hooks):
@@ -175,27 +224,16 @@ def _runs_channels_last(network: nn.Module, x: Tensor) -> bool:
         return False
     try:
         with torch.no_grad():
-            network(x[:2].contiguous(memory_format=torch.channels_last))
-    except RuntimeError:
+            plain, other = network(x[:2].clone()), network(x[:2].contiguous(memory_format=torch.channels_last))
+            return bool(torch.allclose(plain, other, rtol=1e-3, atol=1e-3 * float(plain.abs().max()), equal_nan=True))
+    except (RuntimeError, TypeError, AttributeError):  # refused, or no tensor
         return False
-    return True
 
 
 def _uses_in_graph(output: Tensor) -> Counter:
     """Returns how often the graph of `output` uses each parameter, by id."""
-    uses: Counter = Counter()
-    seen, waiting = set(), [output.grad_fn]
-    while waiting:
-        node = waiting.pop()
-        for following, _ in getattr(node, "next_functions", ()):
-            if following is None:
-                continue
-            if hasattr(following, "variable"):
-                uses[id(following.variable)] += 1
-            elif following not in seen:
-                seen.add(following)
-                waiting.append(following)
-    return uses
+    following = (after for node in graph_nodes(output) for after, _ in node.next_functions)
+    return Counter(id(after.variable) for after in following if hasattr(after, "variable"))
 
 
 def _readout(output: Tensor, layers: list[Layer], record: Record) -> Layer | None:

@@ -4,27 +4,44 @@ r"""Products K v with an empirical NTK that is too large to be stored.
 
 where J is the Jacobian with respect to the trainable parameters. It costs a forward and a backward pass over the
 columns and a forward pass with tangents over the rows; what is held is one vector of parameters and a pass.
+
+Where a network has no rule for tangents, or one that disagrees with its backward pass, the second product is the
+derivative of u ↦ J(x)ᵀu, a second backward pass through the first; where that has none either, it is made of one
+plain backward pass a sample and output. Which one holds is tried when the operator is built.
 """
+
+import logging
+import math
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jvp
 
+from ntk_atlas.kernels.empirical.evaluation import evaluation_mode
+from ntk_atlas.kernels.empirical.gradients import gradients, is_scripted, without_symmetry
 from ntk_atlas.kernels.empirical.gram import check_output_reduction
-from ntk_atlas.kernels.empirical.jacobian import plain_attention
+from ntk_atlas.kernels.empirical.jacobian import jacobian_of_sample
 from ntk_atlas.kernels.empirical.memory_plan import samples_a_pass
 from ntk_atlas.kernels.empirical.network_checks import (
-    check_network_and_inputs,
-    check_same_kind,
-    evaluation_mode,
+    check_finite,
+    check_same_outputs,
+    checked,
+    compared_samples,
+    kernel_dtype,
+    plain_module,
+    rounding,
     trainable_parameters,
 )
 from ntk_atlas.kernels.empirical.ntk import empirical_ntk
+from ntk_atlas.kernels.empirical.recorder import run
 from ntk_atlas.kernels.empirical.structure import probe_network
 from ntk_atlas.kernels.errors import KernelInputError
-from ntk_atlas.memory import default_memory_limit
+from ntk_atlas.memory import default_memory_limit, is_out_of_memory
 from ntk_atlas.networks.stacked import StackedNetwork
-from ntk_atlas.numerics import precise_math
+from ntk_atlas.tensors import Given, real_tensor
+
+log = logging.getLogger(__name__)
 
 # Samples whose kernel is formed to read its diagonal.
 _DIAGONAL_BLOCK = 64
@@ -39,13 +56,14 @@ class EmpiricalNTKOperator:
         columns: inputs of the columns, `(n2, *shape)`.
         n_outputs: outputs C of the network.
         output_reduction: see `empirical_ntk`.
+        dtype: precision of the products, that of the kernel.
     """
 
     def __init__(
         self,
         network: nn.Module,
-        x1: Tensor,
-        x2: Tensor | None = None,
+        x1: Given,
+        x2: Given | None = None,
         *,
         output_reduction: str = "mean",
         memory_limit: int | None = None,
@@ -63,41 +81,50 @@ class EmpiricalNTKOperator:
             KernelInputError: see `empirical_ntk`; also for a stack of networks.
         """
         check_output_reduction(output_reduction)
-        if isinstance(network, StackedNetwork):
+        if isinstance(plain_module(network), StackedNetwork):
             raise KernelInputError("a stack has one kernel a member: take the operator of `network.member(i)`")
-        check_network_and_inputs(network, x1, "x1")
-        if x2 is not None:
-            check_network_and_inputs(network, x2, "x2")
-            check_same_kind(network, x1, x2)
-        with evaluation_mode(network), torch.inference_mode(False), torch.enable_grad(), precise_math():
+        network, x1, x2 = checked(network, x1, x2)
+        with evaluation_mode(network):
             x1, x2 = (x.clone() if x is not None and x.is_inference() else x for x in (x1, x2))
-            structure = probe_network(network, x1)
+            structure = probe_network(network, x1, finite=True)
+            samples = compared_samples(network, x1)
+            check_same_outputs(network, samples, run(network, samples), 0)
+            self._accumulates = structure.accumulates
+            self._push_forward = _working_push_forward(network, x1[:2], structure.accumulates)
         self.network, self.output_reduction, self.n_outputs = network, output_reduction, structure.n_outputs
         self.rows, self.columns = x1, x1 if x2 is None else x2
-        self._parameters = {name: p.detach() for name, p in trainable_parameters(network).items()}
+        self.dtype = kernel_dtype(network)
         self._limit = default_memory_limit(x1.device) if memory_limit is None else memory_limit
         # Tangents and what the transforms keep come to about three times the graph of a plain pass.
         self._block = samples_a_pass(structure, self._limit, 3 * structure.graph_bytes)
 
-    def __call__(self, v: Tensor) -> Tensor:
+    def __call__(self, v: Given) -> Tensor:
         """The product K v.
 
         Args:
             v: `(n2, C)` for the full kernel, v_jc' ↦ Σ_jc' Θ_cc'(x_i, x_j) v_jc'; else `(n2, k)`, k vectors.
 
         Returns:
-            `(n1, C)`, or `(n1, k)`.
+            `(n1, C)`, or `(n1, k)`, in the kernel's precision, `dtype`.
 
         Raises:
-            KernelInputError: if `v` has another shape.
+            KernelInputError: if `v` has another shape, or the product of a finite one is not finite.
         """
+        v = real_tensor(v, "the vector", KernelInputError)
         full = self.output_reduction == "full"
         if v.dim() != 2 or len(v) != len(self.columns) or (full and v.shape[1] != self.n_outputs):
             wanted = f"({len(self.columns)}, {self.n_outputs if full else 'k'})"
             raise KernelInputError(f"the vector has shape {tuple(v.shape)}, the kernel takes {wanted}")
-        with evaluation_mode(self.network), torch.inference_mode(False), precise_math():
-            products = [self._full_product(d) for d in self._directions(v.to(self.columns))]
-        return self._reduced(products, v.shape[1])
+        v = v.detach().to(self.columns.device, self.dtype)
+        if v.shape[1] == 0:
+            return v.new_zeros(len(self.rows), 0)
+        with evaluation_mode(self.network):
+            v = v.clone() if v.is_inference() else v
+            products = [self._full_product(d) for d in self._directions(v)]
+        product = self._reduced(products, v.shape[1])
+        if torch.isfinite(v).all():
+            check_finite(product, "the product with the kernel is", self.network)
+        return product
 
     def diagonal(self) -> Tensor:
         """The entries K(x_i, x_i) of the rows, `(n1,)`; of the full kernel `(n1, C)`."""
@@ -112,8 +139,22 @@ class EmpiricalNTKOperator:
         return torch.cat(parts)
 
     def _full_product(self, v: Tensor) -> Tensor:
-        direction = _pulled_back(self.network, self._parameters, self.columns, v, self._block)
-        return _pushed_forward(self.network, self._parameters, self.rows, direction, self._block)
+        parameters = trainable_parameters(self.network)
+        direction = self._pulled_back(parameters, v)
+        # Half precision has few powers of ten: passes get directions of length one in the maximum norm.
+        scale = _largest(direction.values()) if self.dtype != next(iter(parameters.values())).dtype else 1.0
+        direction = {name: (d / scale).to(parameters[name].dtype) for name, d in direction.items()}
+        parts = [self._push_forward(self.network, parameters, x, direction) for x in self.rows.split(self._block)]
+        return torch.cat(parts).to(self.dtype) * scale
+
+    def _pulled_back(self, parameters: Mapping[str, nn.Parameter], v: Tensor) -> dict[str, Tensor]:
+        """Returns Σ_j J(x_j)ᵀ v_j, by parameter."""
+        total = {name: torch.zeros_like(p, dtype=self.dtype) for name, p in parameters.items()}
+        for x, weights in zip(self.columns.split(self._block), v.split(self._block), strict=True):
+            parts = _pull_back(self.network, list(parameters.values()), x, weights, self._accumulates)
+            for name, part in zip(total, parts, strict=True):
+                total[name] += part
+        return total
 
     def _directions(self, v: Tensor) -> list[Tensor]:
         # A scalar kernel is a sum over outputs of kernels of one output: as many full products as outputs.
@@ -134,30 +175,88 @@ class EmpiricalNTKOperator:
         return trace / self.n_outputs if self.output_reduction == "mean" else trace
 
 
-def _pulled_back(network: nn.Module, chosen: dict[str, Tensor], x: Tensor, v: Tensor, block: int) -> dict[str, Tensor]:
-    """Returns Σ_j J(x_j)ᵀ v_j, by parameter."""
-    total = {name: torch.zeros_like(p) for name, p in chosen.items()}
-    with torch.enable_grad():
-        leaves = {name: p.clone().requires_grad_() for name, p in chosen.items()}
-        for samples, weights in zip(x.split(block), v.split(block), strict=True):
-            output = functional_call(network, leaves, (samples,))
-            gradients = torch.autograd.grad((output * weights).sum(), list(leaves.values()), allow_unused=True)
-            for name, gradient in zip(leaves, gradients, strict=True):
-                if gradient is not None:
-                    total[name] += gradient
-    return total
+PushForward = Callable[[nn.Module, Mapping[str, nn.Parameter], Tensor, Mapping[str, Tensor]], Tensor]
+"""Network, trainable parameters, inputs x `(n, *shape)`, direction t by parameter → J(x) t, `(n, C)`."""
 
 
-def _pushed_forward(
-    network: nn.Module, chosen: dict[str, Tensor], x: Tensor, direction: dict[str, Tensor], block: int
+def _working_push_forward(network: nn.Module, x: Tensor, accumulates: bool) -> PushForward:
+    """Returns the quickest way to J t that agrees with a backward pass on samples x."""
+    parameters = trainable_parameters(network)
+    found = run(network, x).detach()
+    u = without_symmetry(*found.shape, like=found)
+    pulled = dict(zip(parameters, _pull_back(network, list(parameters.values()), x, u, accumulates), strict=True))
+    sizes = {name: float(g.double().norm()) for name, g in pulled.items()}
+    eps = rounding(found, *parameters.values())
+    smallest = eps**0.5 * max(sizes.values()) or 1.0
+    # Each parameter gives about as much to uᵀ J t: an error in a small one is seen too.
+    direction = {}
+    for name, g in pulled.items():
+        size, other = max(sizes[name], smallest), without_symmetry(*g.shape, like=g.double())
+        other = other / other.norm().clamp(min=1.0)
+        direction[name] = ((g.double() / size + other) / size).to(g.dtype)
+    terms = torch.stack([(pulled[name].double() * direction[name].double()).sum() for name in pulled])
+    ways = {"tangents": _by_tangents, "a second backward pass": _by_second_backward_pass}
+    for way, push_forward in ({} if accumulates else ways).items():
+        if push_forward is _by_tangents and is_scripted(network):
+            continue
+        try:
+            product = (push_forward(network, parameters, x, direction).double() * u.double()).sum()
+        except Exception as error:  # whatever torch, or a function of a user's, raises where it has no rule
+            if is_out_of_memory(error):
+                raise
+            log.info("no products by %s: %s", way, (str(error) or type(error).__name__).splitlines()[0])
+            continue
+        if bool((product - terms.sum()).abs() <= eps**0.5 * terms.abs().sum()):
+            return push_forward
+        log.info("no products by %s: they disagree with a backward pass", way)
+    log.warning("products with the kernel take a backward pass a sample and output of %s", type(network).__name__)
+
+    def by_rows(
+        network: nn.Module, parameters: Mapping[str, nn.Parameter], x: Tensor, direction: Mapping[str, Tensor]
+    ) -> Tensor:
+        flat = torch.cat([direction[name].flatten() for name in parameters])
+        return torch.stack([jacobian_of_sample(network, parameters, sample, False, accumulates) @ flat for sample in x])
+
+    return by_rows
+
+
+def _pull_back(network: nn.Module, parameters: list[Tensor], x: Tensor, v: Tensor, accumulates: bool) -> list[Tensor]:
+    """Returns Σ_i J(x_i)ᵀ v_i, one tensor a parameter."""
+    scale = 1.0
+    if x.is_floating_point() and accumulates:
+        x = x.clone().requires_grad_()
+    output = network(x)
+    if output.dtype != v.dtype:  # half precision
+        scale = _largest([v])
+    found = gradients((output * (v / scale).to(output.dtype)).sum(), parameters, accumulates=accumulates)
+    return found if scale == 1.0 else [scale * g.to(v.dtype) for g in found]
+
+
+def _largest(tensors: Iterable[Tensor]) -> float:
+    """Returns the largest absolute entry, 1 if that is 0 or not finite."""
+    largest = max(float(t.abs().max()) for t in tensors if t.numel())
+    return largest if 0.0 < largest < math.inf else 1.0
+
+
+def _by_tangents(
+    network: nn.Module, parameters: Mapping[str, nn.Parameter], x: Tensor, direction: Mapping[str, Tensor]
 ) -> Tensor:
-    """Returns J(x_i) of a direction in parameter space, `(n, C)`."""
-    parts = []
-    with torch.no_grad(), plain_attention():
-        for samples in x.split(block):
+    def outputs(values: dict[str, Tensor]) -> Tensor:
+        return functional_call(network, values, (x,))
 
-            def outputs(parameters: dict[str, Tensor], samples: Tensor = samples) -> Tensor:
-                return functional_call(network, parameters, (samples,))
+    values = {name: p.detach() for name, p in parameters.items()}
+    with torch.no_grad():
+        return jvp(outputs, (values,), (dict(direction),))[1]
 
-            parts.append(jvp(outputs, (chosen,), (direction,))[1])
-    return torch.cat(parts)
+
+def _by_second_backward_pass(
+    network: nn.Module, parameters: Mapping[str, nn.Parameter], x: Tensor, direction: Mapping[str, Tensor]
+) -> Tensor:
+    output = network(x)
+    u = torch.zeros_like(output, requires_grad=True)
+    pulled = torch.autograd.grad(output, list(parameters.values()), u, create_graph=True, materialize_grads=True)
+    used = [(g, direction[name]) for name, g in zip(parameters, pulled, strict=True) if g.requires_grad]
+    if not used:
+        return torch.zeros_like(output).detach()
+    found, tangents = zip(*used, strict=True)
+    return torch.autograd.grad(found, u, tangents, materialize_grads=True)[0]

@@ -13,8 +13,15 @@ from torch import Tensor, nn
 
 from ntk_atlas.kernels.empirical.capture import capture_factors
 from ntk_atlas.kernels.empirical.factors import LayerFactors, Piece
+from ntk_atlas.kernels.empirical.gradients import gradients, without_symmetry
 from ntk_atlas.kernels.empirical.layers import Layer
-from ntk_atlas.kernels.empirical.network_checks import check_same_outputs, sample_axis, trainable_parameters
+from ntk_atlas.kernels.empirical.network_checks import (
+    check_same_outputs,
+    compared_samples,
+    rounding,
+    sample_axis,
+    trainable_parameters,
+)
 from ntk_atlas.kernels.empirical.plain_stack import is_plain_stack
 from ntk_atlas.kernels.empirical.recorder import run
 from ntk_atlas.kernels.empirical.structure import NetworkStructure
@@ -22,7 +29,6 @@ from ntk_atlas.kernels.errors import StructureChangedError
 
 log = logging.getLogger(__name__)
 
-_SAMPLES = 8
 _DIRECTIONS = 2
 
 
@@ -49,14 +55,11 @@ def verified_structure(network: nn.Module, structure: NetworkStructure, x: Tenso
     if is_plain_stack(network, structure):
         return structure
     structure = replace(structure, chain=())
-    axis = sample_axis(network, x)
-    n = x.shape[axis]
-    chosen = torch.linspace(0, n - 1, min(n, _SAMPLES), dtype=torch.float64).long().to(x.device)
-    samples = x.index_select(axis, chosen)
+    samples = compared_samples(network, x)
     if structure.channels_last:
         samples = samples.contiguous(memory_format=torch.channels_last)
     output = run(network, samples)
-    check_same_outputs(network, samples, output, axis)
+    check_same_outputs(network, samples, output, sample_axis(network, x))
     if not structure.layers:
         return structure
     plain = replace(structure, readout=None, last_hidden=None)
@@ -67,7 +70,7 @@ def verified_structure(network: nn.Module, structure: NetworkStructure, x: Tenso
     wrong = _wrong_layers(structure, factors, output)
     if wrong:
         return without_layers(network, structure, wrong, "their gradients do not follow from their inputs and outputs")
-    return _verified_readout(network, structure, factors, samples)
+    return _verified_readout(network, structure, factors, samples, rounding(output))
 
 
 def whole(layer: Layer) -> Piece:
@@ -98,20 +101,16 @@ def without_layers(
 
 def _wrong_layers(structure: NetworkStructure, factors: Sequence[LayerFactors], output: Tensor) -> list[Layer]:
     shape, members = output.shape, structure.n_members
-    count = torch.arange(_DIRECTIONS * shape[-2:].numel(), dtype=torch.float64, device=output.device)
-    v = torch.sin(1.0 + count**2).to(output).view(_DIRECTIONS, 1, *shape[-2:])
+    v = without_symmetry(_DIRECTIONS, 1, *shape[-2:], like=output)
     parameters = [p for layer in structure.layers for p in layer.parameters()]
-    expected = [
-        torch.autograd.grad((output.view(members, *shape[-2:]) * v_q).sum(), parameters, retain_graph=True,
-                            allow_unused=True, materialize_grads=True)
-        for v_q in v
-    ]  # fmt: skip
+    expected = [gradients((output.view(members, *shape[-2:]) * v_q).sum(), parameters, retain_graph=True) for v_q in v]
+    eps, v = rounding(output, *parameters), v.to(factors[0].signals)
     wrong, position = [], 0
     for layer, factor in zip(structure.layers, factors, strict=True):
         count = len(layer.parameters())
-        gradients = torch.stack(
+        wanted = torch.stack(
             [torch.cat([g.reshape(members, -1) for g in of[position : position + count]], 1) for of in expected], 1
-        )
+        ).to(v)
         position += count
         weighted = torch.einsum("qsnc,sncm->sqnm", v, factor.signals)
         if factor.inputs is None:
@@ -119,33 +118,33 @@ def _wrong_layers(structure: NetworkStructure, factors: Sequence[LayerFactors], 
         else:
             inputs = factor.inputs.expand(members, -1, -1)
             found = torch.einsum("snk,sqnm->sqkm", inputs, weighted).flatten(2)
-        if not _close(found @ found.mT, gradients @ gradients.mT):
+        if not _close(found @ found.mT, wanted @ wanted.mT, eps):
             wrong.append(layer)
     return wrong
 
 
 def _verified_readout(
-    network: nn.Module, structure: NetworkStructure, factors: Sequence[LayerFactors], samples: Tensor
+    network: nn.Module, structure: NetworkStructure, factors: Sequence[LayerFactors], samples: Tensor, eps: float
 ) -> NetworkStructure:
     if structure.readout is None:
         return structure
     of_layer = dict(zip((layer.module for layer in structure.layers), factors, strict=True))
     signals = of_layer[structure.readout_module].signals
-    if not _close(signals, signals[:, :1].expand_as(signals)):
+    if not _close(signals, signals[:, :1].expand_as(signals), eps):
         return replace(structure, readout=None, last_hidden=None)
     if structure.last_hidden is None:
         return structure
     piece = next(whole(layer) for layer in structure.layers if layer.module is structure.last_hidden)
     (short,) = capture_factors(network, structure, [piece], samples, output_reduction="trace")
     one, every = short.signals.flatten(2), of_layer[structure.last_hidden].signals.flatten(2)
-    same = _close(one @ one.mT, every @ every.mT)
+    same = _close(one @ one.mT, every @ every.mT, eps)
     return structure if same else replace(structure, last_hidden=None)
 
 
-def _close(found: Tensor, expected: Tensor) -> bool:
+def _close(found: Tensor, expected: Tensor, eps: float) -> bool:
     if found.shape != expected.shape:
         return False
     usable = torch.isfinite(expected)
     scale = expected.abs().where(usable, 0.0).amax()
     gap = (found - expected).abs()[usable]
-    return not bool((gap > torch.finfo(found.dtype).eps ** 0.5 * scale).any()) and bool(torch.isfinite(gap).all())
+    return not bool((gap > eps**0.5 * scale).any()) and bool(torch.isfinite(gap).all())

@@ -1,0 +1,179 @@
+"""The conditions under which a network is run for its kernel, the same in every pass, and how it is left: as it was."""
+
+import sys
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules import module as torch_module
+
+from ntk_atlas.kernels.errors import KernelInputError, MixedSamplesError, RandomNetworkError
+from ntk_atlas.numerics import precise_math
+from ntk_atlas.streams import kept_streams
+
+# Their base classes are private in torch.
+_DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
+_CONTAINERS = (list, set, deque, dict, OrderedDict, defaultdict)
+
+
+@contextmanager
+def evaluation_mode(network: nn.Module) -> Iterator[None]:
+    """Runs of the network in the block are evaluations of its function f, all under the same conditions.
+
+    Evaluation mode: dropout off, batch normalization with its running statistics. Gradients are recorded, matrix
+    products have full precision, autocast is off. Attention is made of separate products, parts that are compiled run
+    as they are written, and embeddings give dense gradients: each is another way to the same f, without rules for
+    some derivatives. Hooks on gradients, of modules and of parameters, are off: they are no part of f.
+
+    The network is left as it was, whatever its `forward` and `train` do: training flags, buffers, attributes of its
+    modules (numbers, tensors, and what lists, sets and dictionaries of theirs hold), and the global random streams.
+
+    Args:
+        network: any module.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        KernelInputError: if the network has no evaluation mode.
+        MixedSamplesError: if batch normalization stays in training mode (a `train` method of the user's own).
+        RandomNetworkError: if dropout does.
+    """
+    accelerators = {p.device for p in network.parameters() if p.device.type == "cuda"}
+    with ExitStack() as stack:
+        for context in (
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            precise_math(),
+            plain_attention(),
+            _compiled_parts_as_written(),
+            kept_streams(sorted(accelerators, key=str)),
+            _left_as_it_was(network),
+            _no_hooks_on_gradients(network),
+            _dense_embeddings(network),
+            _no_training_mode(network),
+        ):
+            stack.enter_context(context)
+        yield
+
+
+@contextmanager
+def plain_attention() -> Iterator[None]:
+    """Attention as separate products: its fused forms have no rules for tangents, nor for batches of gradients."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def _compiled_parts_as_written() -> AbstractContextManager:
+    # Nothing is compiled where the compiler was never imported, which takes seconds.
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
+
+
+@contextmanager
+def _no_training_mode(network: nn.Module) -> Iterator[None]:
+    flags = [(module, module.training) for module in network.modules()]
+    try:
+        network.eval()
+    except NotImplementedError as error:
+        raise KernelInputError(
+            f"{type(network).__name__} has no evaluation mode ({error}): give the network that it was made from"
+        ) from error
+    try:
+        for name, module in network.named_modules():
+            if module.training and isinstance(module, _BATCH_NORMS):
+                raise MixedSamplesError(
+                    f"batch normalization {name!r} stays in training mode after `eval()`: a sample's output would "
+                    "depend on the rest of its batch. Put it into evaluation mode, with its running statistics"
+                )
+            if module.training and isinstance(module, _DROPOUTS):
+                raise RandomNetworkError(
+                    f"dropout {name!r} stays in training mode after `eval()`: the kernel would be random. "
+                    "Put it into evaluation mode"
+                )
+        yield
+    finally:
+        for module, training in flags:
+            # A `train` of the user's own may have done more than set the flag.
+            if training and not module.training and type(module).train is not nn.Module.train:
+                module.train()
+        for module, training in flags:
+            module.training = training
+
+
+@contextmanager
+def _no_hooks_on_gradients(network: nn.Module) -> Iterator[None]:
+    of_modules = [torch_module._global_backward_hooks, torch_module._global_backward_pre_hooks]
+    of_modules += [hooks for m in network.modules() for hooks in (m._backward_hooks, m._backward_pre_hooks)]
+    of_modules += [getattr(p, "_post_accumulate_grad_hooks", None) or {} for p in network.parameters()]
+    emptied = [(hooks, dict(hooks)) for hooks in of_modules if hooks]
+    of_parameters = [(p, p._backward_hooks) for p in network.parameters() if p._backward_hooks]
+    for hooks, _ in emptied:
+        hooks.clear()
+    for p, _ in of_parameters:
+        p._backward_hooks = None
+    try:
+        yield
+    finally:
+        for hooks, held in emptied:
+            hooks.update(held)
+        for p, hooks in of_parameters:
+            p._backward_hooks = hooks
+
+
+@contextmanager
+def _dense_embeddings(network: nn.Module) -> Iterator[None]:
+    sparse = [m for m in network.modules() if isinstance(m, _EMBEDDINGS) and m.sparse]
+    for module in sparse:
+        module.sparse = False
+    try:
+        yield
+    finally:
+        for module in sparse:
+            module.sparse = True
+
+
+@contextmanager
+def _left_as_it_was(network: nn.Module) -> Iterator[None]:
+    # Without duplicates: what two modules share is put back once, from the one copy.
+    attributes = [(vars(m), dict(vars(m))) for m in network.modules() if not isinstance(m, torch.jit.ScriptModule)]
+    held = [value for _, before in attributes for value in before.values()]
+    containers = {id(c): (c, type(c)(c) if type(c) is not defaultdict else dict(c)) for c in held if _is_container(c)}
+    tensors = [*network.buffers(), *(t for t in held if isinstance(t, Tensor) and not isinstance(t, nn.Parameter))]
+    tensors += [m.weight for m in network.modules() if isinstance(m, _EMBEDDINGS) and m.max_norm is not None]
+    copies = {id(t): (t, t._version, t.detach().clone()) for t in tensors if not t.is_inference()}
+    try:
+        yield
+    finally:
+        for now, before in attributes:
+            for name in [name for name in now if name not in before]:
+                del now[name]
+            now.update(before)
+        for container, before in containers.values():
+            _put_back(container, before)
+        with torch.no_grad():
+            for tensor, version, copy in copies.values():
+                if tensor._version != version:
+                    tensor.copy_(copy)
+
+
+def _is_container(value: object) -> bool:
+    return type(value) in _CONTAINERS
+
+
+def _put_back(container: object, before: object) -> None:
+    same = len(container) == len(before) and all(map(lambda a, b: a is b, container, before))
+    if same and isinstance(container, dict):
+        same = all(container[key] is before[key] for key in before)
+    if not same:
+        container.clear()
+        (container.extend if isinstance(container, list | deque) else container.update)(before)

@@ -1,0 +1,109 @@
+"""Gradients of a network's outputs by plain backward passes: what every quicker way is held against, or falls back to.
+
+They are taken of the module itself, with its own parameters, as training takes them: so they are right for modules that
+run parts of themselves again in the backward pass (checkpoints), that are scripted, or that hold a parameter twice.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import BackwardCFunction
+
+from ntk_atlas.kernels.empirical.network_checks import rounding, trainable_parameters
+
+
+def gradients(
+    total: Tensor, parameters: Sequence[Tensor], *, retain_graph: bool = False, accumulates: bool = False
+) -> list[Tensor]:
+    """Gradients of a number with respect to parameters, dense, zero for those that it does not depend on.
+
+    Args:
+        total: the number.
+        parameters: which.
+        retain_graph: whether its graph is needed again.
+        accumulates: see `NetworkStructure.accumulates`.
+
+    Returns:
+        One tensor a parameter.
+    """
+    if not total.requires_grad:
+        return [torch.zeros_like(p) for p in parameters]
+    if accumulates:
+        found = _accumulated(total, parameters, retain_graph=retain_graph)
+    else:
+        found = torch.autograd.grad(total, list(parameters), retain_graph=retain_graph, allow_unused=True)
+    return [
+        torch.zeros_like(p) if g is None else g.to_dense() if g.layout != torch.strided else g
+        for g, p in zip(found, parameters, strict=True)
+    ]
+
+
+def without_symmetry(*shape: int, like: Tensor) -> Tensor:
+    """Fixed numbers in [−1, 1] that no permutation or mirror image leaves as they are, for checks by inner products."""
+    count = torch.arange(torch.Size(shape).numel(), dtype=torch.float64, device=like.device)
+    return torch.sin(1.0 + count**2).view(shape).to(like.dtype)
+
+
+def gradients_accumulate(network: nn.Module, output: Tensor) -> bool:
+    """Whether gradients arrive in full in `p.grad` only, see `NetworkStructure.accumulates`.
+
+    Functions that run a backward pass of their own in their backward pass (checkpoints in torch's older, reentrant
+    form; reversible networks) leave gradients there, and none, or an error, for `torch.autograd.grad`.
+
+    Args:
+        network: in evaluation mode.
+        output: of some samples, with its graph, which stays.
+
+    Returns:
+        Whether they do.
+
+    Raises:
+        RuntimeError: what a backward pass raises.
+    """
+    if not any(isinstance(node, BackwardCFunction) for node in graph_nodes(output)):
+        return False
+    parameters = list(trainable_parameters(network).values())
+    total = (output * without_symmetry(*output.shape, like=output)).sum()
+    try:
+        direct = gradients(total, parameters, retain_graph=True)
+    except RuntimeError as error:
+        if "checkpoint" in str(error).lower():
+            return True
+        raise
+    summed = gradients(total, parameters, retain_graph=True, accumulates=True)
+    tolerance = rounding(output, *parameters) ** 0.5
+    return not all(
+        torch.allclose(a, b, rtol=tolerance, atol=tolerance * float(b.abs().amax().nan_to_num(0.0)), equal_nan=True)
+        for a, b in zip(direct, summed, strict=True)
+        if b.numel()
+    )
+
+
+def graph_nodes(output: Tensor) -> Iterator[object]:
+    """The nodes of the graph of `output`, each once; leaves have a `variable`."""
+    seen, waiting = set(), [output.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        yield node
+        waiting += [following for following, _ in node.next_functions]
+
+
+def is_scripted(network: nn.Module) -> bool:
+    """Whether TorchScript runs some of it, whose parameters cannot be exchanged for a call."""
+    return any(isinstance(m, torch.jit.ScriptModule) for m in network.modules())
+
+
+def _accumulated(total: Tensor, parameters: Sequence[Tensor], *, retain_graph: bool) -> list[Tensor | None]:
+    held = [p.grad for p in parameters]
+    try:
+        for p in parameters:
+            p.grad = None
+        total.backward(retain_graph=retain_graph)
+        return [p.grad for p in parameters]
+    finally:
+        for p, grad in zip(parameters, held, strict=True):
+            p.grad = grad
