@@ -159,8 +159,10 @@ def check_network_and_inputs(network: nn.Module, x: Tensor, name: str) -> None:
 def _input_tensor(network: nn.Module, value: Given, name: str) -> Tensor:
     x = real_tensor(value, name, KernelInputError)
     if isinstance(value, Tensor):
-        if x.is_quantized or x.is_nested or x.is_meta:
-            raise KernelInputError(f"{name} is no plain tensor of numbers ({x.dtype} on {x.device}): make it one")
+        if x.is_quantized or x.is_nested:
+            raise KernelInputError(
+                f"{name} is no plain tensor of numbers ({x.dtype}): give x.dequantize() or x.to_padded_tensor(...)"
+            )
         return x.detach()
     parameter = next((p for p in network.parameters() if p.is_floating_point()), None)
     if parameter is None:
