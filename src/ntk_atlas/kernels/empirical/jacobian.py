@@ -164,11 +164,11 @@ def _in_a_batch(network: nn.Module, chosen: Mapping[str, Tensor], x: Tensor, sum
             raise RandomNetworkError(
                 "the network draws random numbers in evaluation mode: its NTK is random"
             ) from error
-        _say_once(f"{type(network).__name__} goes one sample at a time: {_why_no_batch(network, error)}")
+        say_once(f"{type(network).__name__} goes one sample at a time: {_why_no_batch(network, error)}")
         return None
     jacobian = torch.cat([jacobian[name].flatten(2) for name in chosen], dim=2).detach()
     if not _adds_up(jacobian, network, list(chosen.values()), x, sum_outputs):
-        _say_once(
+        say_once(
             f"{type(network).__name__} goes one sample at a time: torch.func.vmap computes other gradients of it than "
             "a backward pass"
         )
@@ -185,8 +185,8 @@ def _why_no_batch(network: nn.Module, error: Exception) -> str:
 
 
 @lru_cache(maxsize=256)
-def _say_once(text: str) -> None:
-    # A kernel is taken at every checkpoint, of every member.
+def say_once(text: str) -> None:
+    """Warns of a way that a network takes; kernels are taken at every checkpoint, of every member."""
     log.warning(text)
 
 

@@ -21,7 +21,7 @@ from torch.func import functional_call, jvp
 from ntk_atlas.kernels.empirical.evaluation import evaluation_mode
 from ntk_atlas.kernels.empirical.gradients import gradients, is_scripted, without_symmetry
 from ntk_atlas.kernels.empirical.gram import check_output_reduction
-from ntk_atlas.kernels.empirical.jacobian import jacobian_of_sample
+from ntk_atlas.kernels.empirical.jacobian import jacobian_of_sample, say_once
 from ntk_atlas.kernels.empirical.memory_plan import samples_a_pass
 from ntk_atlas.kernels.empirical.network_checks import (
     check_finite,
@@ -209,7 +209,7 @@ def _working_push_forward(network: nn.Module, x: Tensor, accumulates: bool) -> P
         if bool((product - terms.sum()).abs() <= eps**0.5 * terms.abs().sum()):
             return push_forward
         log.info("no products by %s: they disagree with a backward pass", way)
-    log.warning("products with the kernel take a backward pass a sample and output of %s", type(network).__name__)
+    say_once(f"products with the kernel of {type(network).__name__} take a backward pass a sample and output")
 
     def by_rows(
         network: nn.Module, parameters: Mapping[str, nn.Parameter], x: Tensor, direction: Mapping[str, Tensor]
