@@ -4,17 +4,21 @@ BIN := .venv/bin
 # Several processes share the cores: threads that spin while they wait cost more than they compute.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help run test test-slow check format benchmark status why clean-orphans unlock clean
+.PHONY: help run report test test-slow check format benchmark status why clean-orphans unlock clean
 
 help:
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-# `make run STUDY=finite_width` runs config/studies/finite_width.yaml, PRESET=full its large size.
-STUDY_ARGS = $(if $(STUDY),--configfile config/config.yaml config/studies/$(STUDY).yaml --report results/$(STUDY).html) \
-  $(if $(PRESET),--config preset=$(PRESET))
+# `make run MINE=my.yaml` runs the experiments of a file of yours, which is looked for here and where make was called;
+# STUDY=finite_width runs config/studies/finite_width.yaml, PRESET=full its large size.
+STUDY_ARGS = $(if $(STUDY),--configfile config/studies/$(STUDY).yaml --report results/$(STUDY).html) \
+  $(if $(MINE),--mine "$(MINE)") $(if $(PRESET),--config preset=$(PRESET))
 
-run: .venv/.done  ## build the environment, run the default study, write results/report.html (another: STUDY=finite_width)
+run: .venv/.done  ## build the environment, run the default study (another: STUDY=finite_width, yours: MINE=my.yaml), write its report
 	$(BIN)/python workflow/run.py $(STUDY_ARGS) $(RUN_ARGS)
+
+report: .venv/.done  ## write the report of what is finished (STUDY=, MINE=), run nothing
+	$(BIN)/python workflow/run.py --report-only $(STUDY_ARGS)
 
 # Tests beside each other take a thread each. There is one Slurm a machine: its file stays with one
 # worker, which mostly waits.
@@ -47,7 +51,7 @@ why: .venv/.done  ## what would run now, and why, in words
 	@$(BIN)/python workflow/why.py $(STUDY_ARGS)
 
 clean-orphans: .venv/.done  ## list results that no config needs (more: CONFIGS="..."), ask, remove them
-	@$(BIN)/python workflow/clean_orphans.py $(if $(CONFIGS),--configfile config/config.yaml $(CONFIGS)) $(CLEAN_ARGS)
+	@$(BIN)/python workflow/clean_orphans.py $(if $(CONFIGS),--configfile $(CONFIGS)) $(STUDY_ARGS) $(CLEAN_ARGS)
 
 unlock: .venv/.done  ## after a kill: end orphaned workers and unlock, without running anything
 	$(BIN)/python workflow/run.py --unlock-only

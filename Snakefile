@@ -8,13 +8,16 @@ from snakemake.utils import min_version
 min_version("9.20")
 
 
-configfile: "config/config.yaml"
-
-
 report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/study.smk"
+
+
+# For what Snakemake itself takes from a config; it has been checked by then.
+configfile: str(default_config(Path.cwd()))
+
+
 include: "workflow/rules/records.smk"
 include: "workflow/rules/files.smk"
 include: "workflow/rules/messages.smk"

@@ -24,6 +24,7 @@ BASE = {
 }
 """A study that has a job of every rule."""
 OTHERS = {
+    "only": ["one"],
     "experiments": {"one": BASE["experiments"]["one"], "two": BASE["experiments"]["one"]},
     "claims": "others.yaml",
     "preset": "small",

@@ -6,20 +6,22 @@ other settings, data or code.
 """
 
 import argparse
+import os
 import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
 from folder_lock import FolderLockError, locked
 from orphans import live_snakemake, orphaned_workers
 from planned_jobs import planned_jobs
 from slurm_queue import queued_jobs
-from study_of_call import DEFAULT, Call, call_of, module_digest
+from study_of_call import REPOSITORY, Call, add_options, call_of, config_files, default_config, module_digest
 
 from ntk_atlas.result_digests import FOLDER, forget_digest
+from ntk_atlas.study.config_files import read_config
+from ntk_atlas.study.config_tree import Node
 from ntk_atlas.study.needed_units import STAGES, needed_units
 from ntk_atlas.study.problems import ConfigError
 
@@ -34,25 +36,30 @@ def calls(given: Call) -> Iterator[Call]:
     Each at all of its presets, and as it stands.
     """
     yield given
-    studies = sorted(map(str, Path("config/studies").glob("*.yaml")))
-    for file in (DEFAULT, *studies, *given.files):
-        yield from _at_all_presets(Call(given.folder, tuple(dict.fromkeys((DEFAULT, file)))))
-    yield from _at_all_presets(Call(given.folder, tuple(dict.fromkeys((DEFAULT, *given.files)))))
+    yield from _at_all_presets(Call(given.folder))
+    studies = [file for folder in (given.folder, REPOSITORY) for file in folder.glob("config/studies/*.yaml")]
+    for file in (*sorted({str(file.resolve()) for file in studies}), *given.files):
+        yield from _at_all_presets(Call(given.folder, (file,)))
+    yield from _at_all_presets(Call(given.folder, given.files))
 
 
 def _at_all_presets(call: Call) -> Iterator[Call]:
     yield call
-    presets = (name for file in call.files for name in _contents(file).get("presets") or {})
+    presets = (name for file in call.files for name in _section(_contents(file), "presets"))
     yield from (Call(call.folder, call.files, (f"preset={name}",)) for name in dict.fromkeys(presets))
 
 
-def _contents(file: str) -> dict:
+def _contents(file: str | Path) -> Node:
     """A config file as it is written; without it nobody knows what it needs, and nothing may be removed."""
     try:
-        contents = yaml.safe_load(Path(file).read_text())
-    except (OSError, yaml.YAMLError) as error:
-        sys.exit(f"nothing was removed: {file} cannot be read: {error}")
-    return contents if isinstance(contents, dict) else {}
+        return read_config(Path(file))
+    except ConfigError as error:
+        sys.exit(f"nothing was removed: {' '.join(error.lines)}")
+
+
+def _section(tree: Node, name: str) -> dict[str, Node]:
+    section = tree.get(name)
+    return section.value if section is not None and section.is_section else {}
 
 
 def needed_files(call: Call, sources: dict[str, str]) -> Iterator[Path]:
@@ -65,12 +72,10 @@ def needed_files(call: Call, sources: dict[str, str]) -> Iterator[Path]:
         yield from (file for file in units if needed is None or needed.is_needed(file.relative_to(folder)))
 
 
-def _experiments(contents: dict) -> Iterator[str]:
+def _experiments(contents: Node) -> Iterator[str]:
     """Names of all experiments in a config file, those of its presets included."""
-    presets = contents.get("presets")
-    for part in (contents, *(presets.values() if isinstance(presets, dict) else ())):
-        experiments = part.get("experiments") if isinstance(part, dict) else None
-        yield from experiments if isinstance(experiments, dict) else ()
+    for part in (contents, *_section(contents, "presets").values()):
+        yield from _section(part, "experiments")
 
 
 def orphans(given: Call) -> list[Path]:
@@ -87,8 +92,10 @@ def orphans(given: Call) -> list[Path]:
             if there & call.study().active().keys():
                 found.difference_update(needed_files(call, sources))
         except ConfigError as error:
-            named = {name for file in call.files[1:] or call.files for name in _experiments(_contents(file))}
-            print(f"{' '.join(call.files)} is not valid here, so all results of its experiments stay: {error}")
+            files = call.files or (default_config(call.folder),)
+            named = {name for file in files for name in _experiments(_contents(file))}
+            shown = " ".join(map(str, config_files(call.folder, call.files)[1:])) or "the default config"
+            print(f"{shown} is not valid here, so all results of its experiments stay: {error}")
             found = {file for file in found if file.parts[1] not in named}
     return sorted(found)
 
@@ -96,11 +103,14 @@ def orphans(given: Call) -> list[Path]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--yes", action="store_true", help="do not ask")
-    given, call = call_of(parser)
+    add_options(parser)
+    given = parser.parse_args()
     try:
+        call = call_of(given)
+        os.chdir(call.folder)
         with locked(call.folder):
             clean(call, ask=not given.yes)
-    except FolderLockError as error:
+    except (FolderLockError, ConfigError) as error:
         sys.exit(str(error))
 
 

@@ -74,8 +74,30 @@ def _is_snakemake(command: list[str]) -> bool:
 
 def _processes(folder: Path) -> Iterator[tuple[psutil.Process, list[str]]]:
     for process in psutil.process_iter(["cmdline", "cwd"]):
-        if process.info["cwd"] == str(folder):
-            yield process, process.info["cmdline"] or []
+        command = process.info["cmdline"] or []
+        if process.info["cwd"] and _folder_of(command, Path(process.info["cwd"])) == folder:
+            yield process, command
+
+
+def _folder_of(command: list[str], here: Path) -> Path:
+    """The folder that a process works in: a Snakemake goes to its `--directory` only some time after its start.
+
+    Args:
+        command: its words.
+        here: where it is now.
+
+    Returns:
+        The folder it is in or will go to.
+    """
+    if not _is_snakemake(command):
+        return here
+    for word, following in zip(command, [*command[1:], ""], strict=True):
+        option, _, value = word.partition("=")
+        if option in ("--directory", "-d"):
+            folder = Path(value or following)
+            arrived = not folder.is_absolute() and not (here / folder).is_dir()
+            return here if arrived else Path(os.path.normpath(here / folder))
+    return here
 
 
 def _own_processes(folder: Path) -> Iterator[tuple[psutil.Process, list[str]]]:

@@ -31,7 +31,8 @@ def planned_jobs(*options: str) -> Iterator[dict]:
     """
     run = subprocess.run([sys.executable, __file__, *options], stdout=subprocess.PIPE, text=True)
     if run.returncode:
-        sys.exit(run.returncode)
+        said = [line for line in run.stdout.splitlines() if not line.startswith('{"rule_name"')]
+        sys.exit("\n".join(said) or "Snakemake could not plan the study: see the messages above")
     yield from (json.loads(line) for line in run.stdout.splitlines() if line.startswith('{"rule_name"'))
 
 

@@ -22,6 +22,9 @@ from folder_lock import FolderLockError, locked
 from orphans import end_workers, live_snakemake
 from slurm_queue import cancel_jobs, end_lost_jobs, queued_jobs, wait_for_submissions
 from snakemake_process import SNAKEMAKE, StopAskedError, StopSignals, run_snakemake
+from study_of_call import add_options, call_of
+
+from ntk_atlas.study.problems import ConfigError
 
 log = logging.getLogger("ntk-atlas")
 LEAST_FREE_MB = 50
@@ -95,13 +98,11 @@ def arguments_of_the_call() -> tuple[argparse.Namespace, list[str]]:
     """What this launcher understands, and what it only passes on to the run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--unlock-only", action="store_true", help="end orphans and unlock, run nothing")
+    parser.add_argument("--report-only", action="store_true", help="write the report of what is finished, run nothing")
     parser.add_argument(
         "--cancel-queued", action="store_true", help="the last run is dead, wherever it was: cancel its jobs, unlock"
     )
-    parser.add_argument("--report", default="results/report.html", help="where the report goes")
-    parser.add_argument("--directory", "-d", type=Path, help="folder of the results")
-    parser.add_argument("--configfile", "--configfiles", nargs="+", default=[], help="config files, later ones win")
-    parser.add_argument("--config", nargs="+", default=[], help="values of the config, e.g. preset=full")
+    add_options(parser)
     parser.add_argument("--dry-run", "-n", action="store_true", help="only say what would run")
     return parser.parse_known_args()
 
@@ -116,14 +117,14 @@ def main() -> int:
         except StopAskedError as asked:
             log.error("stopped: finished work is kept, the same command goes on")
             return 128 + asked.args[0]
-        except FolderLockError as error:
+        except (ConfigError, FolderLockError) as error:
             log.error("%s", error)
             return 1
 
 
 def locked_run(call: argparse.Namespace, passed_on: list[str], stops: StopSignals) -> int:
     """Runs everything unless another run is under way in the folder, or something is wrong with it."""
-    folder = (call.directory or Path.cwd()).resolve()
+    folder = call.directory.resolve()
     if problem := folder_problem(folder):
         log.error("nothing was run: %s", problem)
         return 1
@@ -132,9 +133,7 @@ def locked_run(call: argparse.Namespace, passed_on: list[str], stops: StopSignal
             log.error("snakemake (process %d) is at work in %s: wait for it, or end it", running[0].pid, folder)
             return 1
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        study = ["--directory", str(call.directory)] if call.directory else []
-        study += ["--configfile", *call.configfile] if call.configfile else []
-        study += ["--config", *call.config] if call.config else []
+        study = study_of(call)
         if call.dry_run:
             return run_study(call, study, ["--dry-run", "--nolock", *passed_on], stops, folder)
         if problem := end_what_a_killed_run_left(folder, lock, force=call.cancel_queued):
@@ -143,9 +142,19 @@ def locked_run(call: argparse.Namespace, passed_on: list[str], stops: StopSignal
         unlock(folder, study)
         if call.unlock_only:
             return 0
+        if call.report_only:
+            return write_report(call, study, stops, folder)
         remove_half_written(folder / "results")
         remove_damaged(folder / "results")
         return run_study(call, study, passed_on, stops, folder) or write_report(call, study, stops, folder)
+
+
+def study_of(call: argparse.Namespace) -> list[str]:
+    """The options of Snakemake for the study of this call, whose config is valid; `ConfigError` says what is wrong."""
+    asked = call_of(call)
+    if not call.unlock_only:
+        asked.study()
+    return asked.options
 
 
 def run_study(

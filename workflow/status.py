@@ -1,21 +1,16 @@
 """`make status`: how far the study is, in words, from what is finished by now; a run may be under way."""
 
 import argparse
-import sys
 from pathlib import Path
 
-from study_of_call import call_of, module_digest
+from study_of_call import asked, module_digest
 
-from ntk_atlas.study.problems import ConfigError
 from ntk_atlas.study.progress import Progress, progress_of
 
 
 def main() -> None:
-    _, call = call_of(argparse.ArgumentParser(description=__doc__))
-    try:
-        experiments = call.study().active()
-    except ConfigError as error:
-        sys.exit(str(error))
+    _, _, study = asked(argparse.ArgumentParser(description=__doc__))
+    experiments = study.active()
     source, total = module_digest("stages/train_row.py"), Progress()
     for name, experiment in experiments.items():
         folder = Path("results", name)

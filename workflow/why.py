@@ -9,7 +9,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from planned_jobs import planned_jobs
-from study_of_call import call_of, sources
+from study_of_call import asked, sources
 
 from ntk_atlas.source_digest import SourceMemory
 from ntk_atlas.study.changes import param_changes
@@ -63,7 +63,7 @@ def _some(names: list[str]) -> str:
 
 
 def main() -> None:
-    _, call = call_of(argparse.ArgumentParser(description=__doc__))
+    _, call, _ = asked(argparse.ArgumentParser(description=__doc__))
     memory, groups = sources(), defaultdict(list)
     jobs = list(planned_jobs(*call.options))
     makers = {file: job["rule_name"] for job in jobs for file in job["output"]}

@@ -50,7 +50,7 @@ def test_the_studys_own_file_has_every_claim_with_its_reason():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c["claims"]["A2"].pop("growth"), r"thresholds\.yaml: claims\.A2\.growth: is required"),
+        (lambda c: c["claims"]["A2"].pop("growth"), r"thresholds\.yaml, line \d+: claims\.A2\.growth: is required"),
         (lambda c: c["claims"]["A2"].update(grow=1), r"claims\.A2\.grow: unknown key; did you mean `growth`"),
         (lambda c: c["claims"].update({"A'5": {}}), r"claims\.A'5: unknown key; .*A'1, A'2"),
         (lambda c: c["claims"]["A'2"]["growth"].pop("reason"), r"claims\.A'2\.growth\.reason: is required"),
@@ -70,9 +70,9 @@ def test_no_file_and_no_mapping(tmp_path):
     broken, text = tmp_path / "broken.yaml", tmp_path / "text.yaml"
     broken.write_text("claims: [1\n")
     text.write_text("claims\n")
-    with pytest.raises(ConfigError, match=r"broken\.yaml is not YAML"):
+    with pytest.raises(ConfigError, match=r"broken\.yaml, line 2: is not YAML"):
         load_thresholds(broken)
-    with pytest.raises(ConfigError, match="must be a mapping"):
+    with pytest.raises(ConfigError, match=r"text\.yaml, line 1: is a single value: write sections"):
         load_thresholds(text)
 
 

@@ -4,10 +4,9 @@ import copy
 from pathlib import Path
 
 import pytest
-import yaml
 
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.study.load import load_study
+from ntk_atlas.study.load import load_study, read_study, read_tree
 from ntk_atlas.study.problems import ConfigError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -31,9 +30,15 @@ def changed(path: str, value) -> dict:
     return config
 
 
-def message(config: dict, files=()) -> str:
+def message(config: dict) -> str:
     with pytest.raises(ConfigError) as caught:
-        load_study(config, files)
+        load_study(config)
+    return str(caught.value)
+
+
+def message_of(*files: Path) -> str:
+    with pytest.raises(ConfigError) as caught:
+        read_study(files)
     return str(caught.value)
 
 
@@ -43,11 +48,9 @@ SHIPPED = [file for file in sorted((REPOSITORY / "config").rglob("*.yaml")) if f
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda f: f.stem)
 def test_shipped_configs_are_valid(file, monkeypatch):
     monkeypatch.chdir(REPOSITORY)
-    default = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())
-    own = yaml.safe_load(file.read_text())
-    for preset in own.get("presets", [None]):
-        config = {**default, **own, "experiments": default["experiments"] | own["experiments"], "preset": preset}
-        assert load_study(config, [file]).active()
+    files = [REPOSITORY / "config" / "config.yaml", file]
+    for preset in read_tree(files).plain().get("presets", [None]):
+        assert read_study(files, {"preset": preset}).active()
 
 
 @pytest.mark.parametrize(
@@ -69,16 +72,20 @@ def test_shipped_configs_are_valid(file, monkeypatch):
         ("regression.predictors", ["ntk_epoch_250"], "ntk_epoch_250 is not among the checkpointed epochs"),
         ("regression.predictors", ["ntk_epoch_999"], "checkpoint epoch beyond training"),
         ("grid.n_train", [1], "need distances between samples"),
-        ("regression.predictors", ["laplac"], "'laplac' is not one of the names"),
+        (
+            "regression.predictors",
+            ["laplac"],
+            "no predictor 'laplac'; did you mean `laplace`?",
+        ),
         ("network", {"factory": "nowhere.py:build"}, "there is no file nowhere.py"),
         (
             "network",
             {"factory": "net.py:build", "activation": "tanh"},
-            "activation do not apply to a network of your own",
+            "activation does not apply to a network of your own: remove it",
         ),
         ("network", {"factory": "net.py"}, "has no function"),
         ("dataset", {"source": "file", "path": "nowhere.npz"}, "nowhere.npz"),
-        ("dataset", {"n_test": 100}, "has no `source`"),
+        ("dataset", {"n_test": 100}, "has no `source`: add one of digits, diabetes, teacher, california, file, mnist"),
         ("training.checkpoints.n_probe", 600, "600 probe samples, but only 512 test samples"),
         ("dataset.normalization", "whiten", "dataset.normalization: input should be 'none'"),
         (
@@ -106,7 +113,7 @@ def test_all_problems_come_at_once_with_file_and_line(tmp_path):
         "experiments:\n  small:\n    grid:\n      depth: [1]\n      width: []\n      init_scale: [2.0]\n"
         "      n_train: [16]\n    training:\n      max_epoch: 3\n"
     )
-    text = message(yaml.safe_load(file.read_text()), [file])
+    text = message_of(file)
     assert "2 problems" in text
     assert f"{file}, line 5: experiments.small.grid.width" in text
     assert f"{file}, line 9: experiments.small.training.max_epoch" in text
@@ -116,7 +123,7 @@ def test_a_key_is_attributed_to_the_overlay_that_set_it(tmp_path):
     base, overlay = tmp_path / "base.yaml", tmp_path / "overlay.yaml"
     base.write_text("experiments:\n  small:\n    training: {max_epochs: 5}\n")
     overlay.write_text("experiments:\n  small:\n    training: {max_epochs: none}\n")
-    text = message(changed("training.max_epochs", "none"), [base, overlay])
+    text = message_of(base, overlay)
     assert f"{overlay}, line 3: experiments.small.training.max_epochs" in text
 
 
@@ -129,7 +136,7 @@ def test_missing_sections_and_no_experiments_are_named():
 
 
 def test_canonical_values_do_not_depend_on_how_they_are_written():
-    written = [[1, 2], [1.0, "2.00"], ["2", "1.00", 1]]
+    written = [[1, 2], [1.0, 2.0], [2, 1.0, 1]]
     texts = {load_study(changed("grid.init_scale", scales)).canonical_json() for scales in written}
     assert len(texts) == 1
 

@@ -7,9 +7,14 @@ def plan_of_the_study():
     """What is about to run, in words, with estimates of time and disk space."""
     for name, experiment in EXPERIMENTS.items():
         grid = experiment.grid
+        axes = ("depth", "width", "init_scale", "n_train")
+        values = " × ".join(
+            f"{axis} {', '.join(map(canonical_text, getattr(grid, axis)))}"
+            for axis in axes
+        )
         cells = len(rows(grid)) * len(grid.n_train)
         yield (
-            f"{name}: {cells} cells (depth × width × init_scale × n_train), {grid.draws} draws × {grid.seeds} seeds "
+            f"{name}: {cells} cells ({values}), {grid.draws} draws × {grid.seeds} seeds "
             f"= {cells * grid.draws * grid.seeds} networks; {work_estimate(experiment)}; "
             f"{disk_estimate(experiment)}; jobs of {KERNEL_JOB_MB} MiB"
         )
@@ -23,9 +28,8 @@ def tell_the_plan_of_a_dry_run():
             logger.info(line)
 
 
-def hint_after_a_kill():
-    """What to do when a killed run left its lock: Snakemake itself only says how to remove it."""
-    # Snakemake puts the Snakefile's folder on the path.
+def hint_about_a_lock():
+    """Whether a run is at work here or was killed: Snakemake itself only says how to remove its lock."""
     import psutil
     from workflow.orphans import live_snakemake
 
@@ -34,7 +38,7 @@ def hint_after_a_kill():
         not workflow.is_main_process
         or not locks.is_dir()
         or not any(locks.iterdir())
-        or "--unlock" in sys.argv
+        or {"--unlock", "--nolock"} & set(sys.argv)
     ):
         return
     here, mine = Path.cwd(), {
@@ -42,12 +46,16 @@ def hint_after_a_kill():
         *[parent.pid for parent in psutil.Process().parents()],
     }
     others = [run for run in live_snakemake(here) if run.pid not in mine]
-    if not others:
+    if others:
+        logger.info(
+            f"snakemake (process {others[0].pid}) is at work in this folder: wait for it, or end it; do not unlock."
+        )
+    else:
         logger.info(
             "A run before this one was killed and left its lock. `make run` ends workers it may have left, "
             "unlocks and goes on; `make unlock` does so without running anything (then run snakemake again)."
         )
 
 
-hint_after_a_kill()
+hint_about_a_lock()
 tell_the_plan_of_a_dry_run()

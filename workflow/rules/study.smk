@@ -3,10 +3,11 @@ import os
 import sys
 from pathlib import Path
 
-WORKFLOW = Path(workflow.basedir)
+# The folder of this repository, also if another workflow uses this one as a module.
+WORKFLOW = Path(str(workflow.current_basedir)).parents[1]
 PACKAGE = WORKFLOW / "src" / "ntk_atlas"
 # Jobs run the package beside this workflow, whose digest they carry, whatever else is installed.
-sys.path.insert(0, str(PACKAGE.parent))
+sys.path[:0] = [str(PACKAGE.parent), str(WORKFLOW)]
 os.environ.update(
     PYTHONPATH=os.pathsep.join([str(PACKAGE.parent), os.getenv("PYTHONPATH", "")])
 )
@@ -27,18 +28,28 @@ from ntk_atlas.study.jobs import (
     rival_spec,
     train_spec,
 )
-from ntk_atlas.study.load import load_study
+from ntk_atlas.study.load import load_study, read_study
 from ntk_atlas.study.problems import ConfigError
 from ntk_atlas.study.thresholds import load_thresholds
+from workflow.study_of_call import config_files, default_config
 
 CONDA = str(WORKFLOW / "envs" / "environment.yaml")
 
 
 def validated_study():
-    """The study, or an end of this run with one message that lists all problems of the config."""
-    files = [Path(file) for file in workflow.configfiles]
+    """The study, or an end of this run with one message that lists all problems of the config.
+
+    Snakemake's own `config` is not asked, but by a workflow that gives this one a config as its module: files are read
+    by the reader that `make run` has, in which a number is a number and nothing stands twice.
+    """
+    settings = workflow.config_settings
     try:
-        return load_study(config, files)
+        if workflow.modifier.skip_configfile:
+            return load_study(config)
+        files = config_files(Path.cwd(), settings.configfiles)
+        if settings.replace_workflow_config:
+            files = [Path(file) for file in settings.configfiles]
+        return read_study(files, settings.config)
     except ConfigError as error:
         sys.exit(str(error))
 

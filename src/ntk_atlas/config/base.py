@@ -1,6 +1,18 @@
-"""What all settings share: they are frozen, and a key they do not know is an error."""
+"""What all settings share: they are frozen, a key they do not know is an error, and sizes have bounds."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
+"""A number of steps, samples or repetitions."""
+CountOrZero = Annotated[int, Field(ge=0, le=1_000_000_000)]
+Width = Annotated[int, Field(ge=1, le=1_000_000)]
+"""Units or channels of a layer."""
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
+"""Seed of a random stream."""
+Scale = Annotated[float, Field(ge=1e-10, le=1e10)]
+"""A factor or a variance; beyond these bounds it leaves nothing of the numbers it multiplies."""
 
 
 class Settings(BaseModel):
@@ -11,7 +23,11 @@ class Settings(BaseModel):
     )
 
     def canonical_json(self) -> str:
-        """Returns the settings as JSON text that depends on nothing but their values."""
+        """Returns the settings as JSON text that depends on nothing but their values.
+
+        Text of a user's cannot end the script of a report that holds it: `<`, `>` and `&` are written as escapes.
+        """
         import json
 
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

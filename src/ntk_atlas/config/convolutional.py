@@ -1,10 +1,10 @@
 """Settings of the built-in convolutional networks."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, field_validator
+from pydantic import Field, field_validator
 
-from ntk_atlas.config.base import Settings
+from ntk_atlas.config.base import Settings, Width
 
 ConvolutionalReadout = Literal["flatten", "global_average"]
 
@@ -19,12 +19,12 @@ class ConvolutionalSettings(Settings):
     readout: ConvolutionalReadout = "global_average"
     """What comes before the dense output layer: `global_average` over the pixels that pooling leaves, or `flatten`.
     Pooling decides how much a network can gain over its kernel."""
-    blocks: PositiveInt = 3
+    blocks: Annotated[int, Field(ge=1, le=30)] = 3
     """Number of blocks; a network of fewer convolutions has as many as convolutions. Each but the last halves the
     image, whose sides must be at least 2^(blocks - 1)."""
-    channels: tuple[PositiveInt, ...] = Field(default=(1,), min_length=1)
+    channels: tuple[Width, ...] = Field(default=(1,), min_length=1)
     """Channels of each block in units of `grid.width`; the last number holds for all further blocks."""
-    kernel_size: PositiveInt = 3
+    kernel_size: Annotated[int, Field(ge=1, le=10_000)] = 3
     """Side of the kernels, an odd number; zero padding keeps the size of the image."""
 
     @field_validator("kernel_size")

@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
+from pydantic import Field, field_validator
 
-from ntk_atlas.config.base import Settings
+from ntk_atlas.config.base import Scale, Seed, Settings, Width
 
 Correlation = Annotated[float, Field(ge=-1.0, le=1.0)]
 
@@ -15,26 +15,26 @@ class DispersionSettings(Settings):
     the kernel depends on the inputs' norms and correlations only.
     """
 
-    depth: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+    depth: Annotated[tuple[Annotated[int, Field(ge=1, le=10_000)], ...], Field(min_length=1)]
     """Hidden layers."""
-    width: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+    width: Annotated[tuple[Width, ...], Field(min_length=1)]
     """Units of each hidden layer."""
-    n_networks: Annotated[int, Field(ge=100)] = 2000
+    n_networks: Annotated[int, Field(ge=100, le=100_000_000)] = 2000
     """Untrained networks a cell."""
     correlations: Annotated[tuple[Correlation, ...], Field(min_length=1)] = (1.0, 0.9, 0.5, 0.0)
     """Cosines r of x and x′ at which Θ(x, x′) is taken; 1 is the diagonal and always among them."""
-    n_inputs: PositiveInt | None = None
+    n_inputs: Width | None = None
     """Input features n₀; default: the width."""
-    squared_norm: PositiveFloat = 1.0
+    squared_norm: Scale = 1.0
     """‖x‖². Weights outweigh biases in the kernel of ReLU networks if width · ‖x‖² / n₀ is far above 1; then the
     critical and the chaotic phase coincide."""
-    n_exact: Annotated[int, Field(ge=1000)] = 200_000
+    n_exact: Annotated[int, Field(ge=1000, le=1_000_000_000)] = 200_000
     """Draws of the exact law (ReLU, one output, biases 0 at initialization), in the same cells."""
-    n_bootstrap: Annotated[int, Field(ge=100)] = 1000
+    n_bootstrap: Annotated[int, Field(ge=100, le=1_000_000)] = 1000
     """Bootstrap resamples of the networks."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
     """Coverage that the intervals promise."""
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     """Seed of all untrained networks."""
 
     @field_validator("depth", "width")

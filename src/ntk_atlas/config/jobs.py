@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field
 
-from ntk_atlas.config.base import Settings
+from ntk_atlas.config.base import Count, CountOrZero, Settings
 
 _PROCESS_MB = 800  # interpreter, torch, Lightning, data and networks
 _KERNELS_MB = 1200
@@ -13,22 +13,26 @@ _KERNELS_MB = 1200
 class JobSettings(Settings):
     """What jobs may use and how work is cut into them; nothing here changes a number."""
 
-    memory_limit_mb: Annotated[int, Field(ge=50)] | None = None
+    memory_limit_mb: Annotated[int, Field(ge=50, le=2**24)] | None = None
     """MiB that the kernels of a job may take, their results included; block sizes follow from it. Default: 1,200. Jobs
     ask for 800 MiB more, for the process itself, and for twice or three times that when they are tried again."""
 
-    init_scales_per_job: PositiveInt = 1
+    init_scales_per_job: Count = 1
     """How many consecutive `grid.init_scale` values a job of networks holds. A job starts a process and imports for
     some seconds: more values a job pay that once, and leave fewer jobs to run at the same time. Another value joins
     rows and cube anew, trains and regresses nothing."""
 
-    rivals_per_job: PositiveInt = 1
+    rivals_per_job: Count = 1
     """How many rival kernels a job regresses with: on small data a job's start costs more than its kernels. Another
     value regresses with the rivals anew, to the same numbers."""
 
-    save_training_seconds: NonNegativeInt = 60
+    save_training_seconds: CountOrZero = 60
     """Seconds of training after which its state is written, from which it goes on after a kill: 0 writes it after
     every epoch, but never more often than 5 % of the time allow. Shorter trainings write nothing."""
+
+    allow_huge: bool = False
+    """Whether to start what takes more than a year of one core, or more than a TiB of disk or memory. Without it a
+    config that asks for as much, mostly by a zero too many, is refused with the numbers."""
 
     @property
     def kernels_mb(self) -> int:

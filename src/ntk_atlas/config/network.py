@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
+from pydantic import Field, model_validator
 
-from ntk_atlas.config.base import Settings
+from ntk_atlas.config.base import Scale, Settings
 from ntk_atlas.config.convolutional import ConvolutionalSettings
 
 Activation = Literal["relu", "erf", "tanh", "sigmoid", "gelu", "leaky_relu", "silu"]
@@ -38,13 +38,13 @@ class NetworkSettings(Settings):
     parameterization: Parameterization = "standard"
     """`standard`: W ~ N(0, σ_w²/fan_in), b ~ N(0, σ_b²); `ntk`: the same network with W, b ~ N(0, 1) and
     the factors in the forward pass."""
-    bias_variance: NonNegativeFloat = 0.0
+    bias_variance: Annotated[float, Field(ge=0.0, le=1e10)] = 0.0
     """σ_b²."""
     trainable_biases: bool = True
     """Whether biases are trained and counted in the kernel, also at σ_b² = 0."""
-    output_scale: PositiveFloat = 1.0
+    output_scale: Scale = 1.0
     """α: the network is α times its raw output; large α is lazy."""
-    last_layer_scale: PositiveFloat = 1.0
+    last_layer_scale: Scale = 1.0
     """Factor on the initial weights of the output layer alone: below 1 the layers under it have to learn more for the
     same change of the output, which makes features. Infinite kernels are those of 1, so they do not go with others."""
 
@@ -59,7 +59,8 @@ class NetworkSettings(Settings):
         given = [name for name in fields if name not in own and getattr(self, name) != fields[name].default]
         if self.factory is not None and given:
             raise ValueError(
-                f"{', '.join(given)} do not apply to a network of your own: remove them, or remove `factory`"
+                f"{', '.join(given)} {'does' if len(given) == 1 else 'do'} not apply to a network of your own: remove "
+                f"{'it' if len(given) == 1 else 'them'}, or `factory` (an overlay takes it away by `factory: null`)"
             )
         if self.factory is not None and ":" not in self.factory:
             raise ValueError(f"factory {self.factory!r} has no function: write `my_net.py:build`")

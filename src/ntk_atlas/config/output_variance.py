@@ -12,7 +12,7 @@ class OutputVarianceSettings(Settings):
     networks linearized at their initialization, and of the theory at infinite width.
     """
 
-    n_bootstrap: Annotated[int, Field(ge=100)] = 1000
+    n_bootstrap: Annotated[int, Field(ge=100, le=1_000_000)] = 1000
     """Bootstrap resamples of the seeds."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
     """Coverage that the intervals promise."""

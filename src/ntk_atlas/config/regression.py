@@ -2,27 +2,30 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator
+from pydantic import Field, field_validator
 
-from ntk_atlas.config.base import Settings
+from ntk_atlas.config.base import Count, Scale, Settings
 from ntk_atlas.config.predictors import PREDICTOR_PATTERN
 
 PredictorCenter = Literal["zero", "network", "both"]
 
 Predictor = Annotated[str, Field(pattern=PREDICTOR_PATTERN)]
 
+Ridge = Annotated[float, Field(ge=1e-16, le=1e16)]
+"""A relative ridge; below the rounding of float64 it changes nothing."""
+
 
 class SolveSettings(Settings):
     """How one kernel is regressed with."""
 
-    ridge_grid: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (
+    ridge_grid: Annotated[tuple[Ridge, ...], Field(min_length=1)] = (
         1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0,
     )  # fmt: skip
     """Ridges tried, relative to the mean diagonal of the largest Gram matrix (diag_reg)."""
     select_ridge: Literal["validation", "leave_one_out", "marginal_likelihood"] = "validation"
     """What chooses the `tuned` ridge (and the length scale), never test data: the validation error, the leave-one-out
     error, or the marginal likelihood of a Gaussian process; the `zero` ridge is always reported beside it."""
-    jitter: NonNegativeFloat = 1e-12
+    jitter: Annotated[float, Field(ge=0.0, le=1.0)] = 1e-12
     """Smallest relative diagonal added where a Gram matrix is singular (0 stands for the smallest sensible, 1e-12)."""
     keep_predictions: bool = False
     """Keep what every predictor says on the test samples, in `functions.nc`: predictors are then compared as functions,
@@ -37,7 +40,7 @@ class SolveSettings(Settings):
 class RivalSettings(SolveSettings):
     """How a kernel with a length scale is regressed with."""
 
-    length_scales: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (
+    length_scales: Annotated[tuple[Scale, ...], Field(min_length=1)] = (
         0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0,
     )  # fmt: skip
     """Length scales of the rivals, in median distances of the training inputs."""
@@ -66,7 +69,7 @@ class RegressionSettings(RivalSettings):
     predictor_center: PredictorCenter = "zero"
     """Empirical kernels predict the targets around `zero`, what the `network` whose kernel it is leaves over, or
     `both`, under the names `<kernel>` and `<kernel>_around_network`."""
-    epoch_n_train: Literal["largest", "all"] | Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = "largest"
+    epoch_n_train: Literal["largest", "all"] | Annotated[tuple[Count, ...], Field(min_length=1)] = "largest"
     """At which n_train `ntk_epochs` are regressed with: they cost a kernel a checkpoint."""
     kernel_dtype: Literal["float64", "float32"] = "float64"
     """Precision in which empirical kernels are evaluated; systems are solved in float64 either way. `float32` takes

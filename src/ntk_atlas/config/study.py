@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, field_validator
 
 from ntk_atlas.config.base import Settings
 from ntk_atlas.config.dataset import DatasetSettings, DigitsSettings
@@ -18,7 +18,19 @@ from ntk_atlas.config.regression import RegressionSettings
 from ntk_atlas.config.scaling import ScalingSettings
 from ntk_atlas.config.training import TrainingSettings
 
-ExperimentName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+EXPERIMENT_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$"
+"""Regular expression of the names that an experiment may have."""
+RESERVED_NAMES = ("snakemake_records", "figures", "claims")
+"""Folders of `results/` that are of all experiments together."""
+
+
+def _not_reserved(name: str) -> str:
+    if name.lower() in RESERVED_NAMES:
+        raise ValueError(f"{name!r} is a name that `results/` has for something else: take another")
+    return name
+
+
+ExperimentName = Annotated[str, Field(pattern=EXPERIMENT_NAME), AfterValidator(_not_reserved)]
 
 
 class ExperimentSettings(Settings):
@@ -66,11 +78,25 @@ class StudySettings(Settings):
     """What jobs may use and how work is cut into them; nothing here changes a number or computes one again."""
     claims: str | None = None
     """File of the thresholds that claims are judged by, relative to the working directory; none by default."""
+    only: Annotated[tuple[ExperimentName, ...], Field(min_length=1)] | None = None
+    """Names of the experiments that run, as if all others were switched off; by default all. `make run MINE=my.yaml`
+    sets it to the experiments that my.yaml names."""
     preset: str | None = None
     """The preset laid over this config: `--config preset=full`."""
     presets: dict[str, dict] = Field(default={})
     """Parts of a config by name, for one study in several sizes."""
 
+    @field_validator("experiments")
+    @classmethod
+    def _different_folders(cls, experiments: dict) -> dict:
+        folders = {}
+        for name in experiments:
+            other = folders.setdefault(name.lower(), name)
+            if other != name:
+                raise ValueError(f"{other} and {name} are one folder where case does not count: rename one")
+        return experiments
+
     def active(self) -> dict[str, ExperimentSettings]:
         """The experiments that are not switched off, by name."""
-        return {name: settings for name, settings in sorted(self.experiments.items()) if settings is not None}
+        chosen = self.experiments if self.only is None else self.only
+        return {name: settings for name, settings in sorted(self.experiments.items()) if settings and name in chosen}

@@ -1,25 +1,36 @@
 """Settings of the training and of what is kept of it."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveFloat, field_validator, model_validator
 
-from ntk_atlas.config.base import Settings
+from ntk_atlas.config.base import Count, CountOrZero, Scale, Seed, Settings
 
 Selection = Literal["final", "best_validation"]
+_MOST_CHECKPOINTS = 100_000
 
 
 class LearningRateSettings(Settings):
     """Either a number, or a share of the stability limit of gradient descent."""
 
-    relative: PositiveFloat | Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] | None = None
+    relative: Scale | Annotated[tuple[Scale, ...], Field(min_length=1)] | None = None
     """η₀: the learning rate is η₀ · 2n/λ_max(Θ₀); below 1 is stable. With several, each network is trained with each
     of them, and the training that ends with the lowest training error is the one that counts."""
     of: Literal["network", "infinite_ntk"] = "network"
     """Whose Θ₀: each network's own initial NTK, or the infinite-width NTK, which gives all networks of a cell one
     rate, as theory about their spread has it."""
-    absolute: PositiveFloat | None = None
+    absolute: Scale | None = None
     """The learning rate itself (divided by output_scale²)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_which_kind(cls, value: Any) -> Any:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            raise ValueError(
+                f"is a number, {value:g}: write {{absolute: {value:g}}}, or {{relative: {value:g}}} for a share of the "
+                "stability limit"
+            )
+        return value
 
     @field_validator("relative")
     @classmethod
@@ -39,11 +50,11 @@ class LearningRateSettings(Settings):
 class CheckpointSettings(Settings):
     """Which epochs are checkpointed and what a checkpoint holds."""
 
-    epochs: Literal["every", "log"] | Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = "log"
+    epochs: Literal["every", "log"] | Annotated[tuple[CountOrZero, ...], Field(min_length=1)] = "log"
     """`every` epoch, `log`-spaced epochs, or a list. 0 (initialization) and the last are always among them."""
-    n_log: Annotated[int, Field(ge=2)] = 10
+    n_log: Annotated[int, Field(ge=2, le=10_000)] = 10
     """How many log-spaced epochs (0 apart)."""
-    n_probe: Annotated[int, Field(ge=2)] = 40
+    n_probe: Annotated[int, Field(ge=2, le=100_000)] = 40
     """Probe samples: the first of the test set, sorted by class; their kernel is kept at every checkpoint."""
     weights: Literal["scheduled", "ends"] = "ends"
     """Keep the weights of every `scheduled` epoch, or of the first and the last only."""
@@ -68,11 +79,11 @@ class TrainingSettings(Settings):
     schedule: Literal["constant", "cosine"] = "constant"
     """How the learning rate goes on: `cosine` brings it to 0 over the steps of the budget, ½(1 + cos πs/S) of its value
     at step s of S, so that the noise of minibatches does not keep a network from fitting its training set."""
-    batch_size: Literal["full"] | PositiveInt = "full"
+    batch_size: Literal["full"] | Count = "full"
     """Samples a step."""
-    max_epochs: PositiveInt = 300
+    max_epochs: Count = 300
     """Epoch budget; with a full batch, an epoch is a step."""
-    min_steps: NonNegativeInt = 0
+    min_steps: CountOrZero = 0
     """Small n_train get more epochs until they have this many steps."""
     stop_loss: PositiveFloat | None = None
     """A network whose training MSE is at or below this at the end of an epoch stops there."""
@@ -89,11 +100,11 @@ class TrainingSettings(Settings):
     """Which checkpoint is the predictor `network`: the last, or the best on the validation samples."""
     dtype: Literal["float32", "float64"] = "float32"
     """Precision of the training."""
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     """Seed of all networks of this experiment."""
-    seeds_per_unit: PositiveInt = 4
+    seeds_per_unit: Annotated[int, Field(ge=1, le=100_000)] = 4
     """How many seeds are trained as one stacked ensemble."""
-    threads: PositiveInt = 1
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1
     """Threads of a training job; fixed here, so that numbers do not depend on `--cores`."""
     max_seconds: PositiveFloat | None = None
     """Seconds that one unit of training (a cell in one draw, a block of seeds) may take, those of killed runs included;
@@ -108,6 +119,12 @@ class TrainingSettings(Settings):
             raise ValueError(
                 "learning_rate.relative is a share of gradient descent's stability limit, which adam does not "
                 "have: give learning_rate.absolute"
+            )
+        longest = max(self.max_epochs, self.min_steps)
+        if self.checkpoints.epochs == "every" and longest > _MOST_CHECKPOINTS:
+            raise ValueError(
+                f"checkpoints.epochs: every makes up to {longest:,} checkpoints, and there may be "
+                f"{_MOST_CHECKPOINTS:,}: set it to log or to a list, or lower max_epochs and min_steps"
             )
         if isinstance(self.checkpoints.epochs, tuple):
             beyond = [epoch for epoch in self.checkpoints.epochs if epoch > self.max_epochs]

@@ -21,7 +21,7 @@ from ntk_atlas.study.dispersion_checks import dispersion_problems
 from ntk_atlas.study.kernel_variants_spec import kernel_variants_problems
 from ntk_atlas.study.linearized_specs import linearized_problems
 from ntk_atlas.study.output_variance_specs import learning_rate_problems, output_variance_problems
-from ntk_atlas.study.problems import ConfigError, Problem
+from ntk_atlas.study.problems import ConfigError, Problem, did_you_mean
 from ntk_atlas.study.thresholds import load_thresholds, seed_conflict
 from ntk_atlas.study.user_files import user_code_problems
 from ntk_atlas.training.schedule import scheduled_epochs
@@ -45,6 +45,10 @@ def consistency_problems(study: StudySettings) -> list[Problem]:
         problems += _row_names(name, experiment, study.jobs.init_scales_per_job)
     if not study.active():
         problems.append(Problem(("experiments",), "all experiments are switched off: nothing to do"))
+    for name in study.only or ():
+        if name not in study.experiments:
+            known = did_you_mean(name, [other for other, settings in study.experiments.items() if settings])
+            problems.append(Problem(("only",), f"there is no experiment {name!r}; {known}"))
     return [*problems, *_claims(study)]
 
 
@@ -54,7 +58,7 @@ def _claims(study: StudySettings) -> Iterator[Problem]:
     try:
         thresholds = load_thresholds(Path(study.claims))
     except ConfigError as error:
-        yield Problem(("claims",), str(error))
+        yield from (Problem(("claims",), line) for line in error.lines)
         return
     for name, experiment in study.active().items():
         if conflict := seed_conflict(experiment, thresholds):

@@ -147,13 +147,17 @@ EFFECTS = (
         ("jobs.init_scales_per_job",), ("train_networks",), "rows are joined anew, nothing trains or regresses again"
     ),
     Effect(("jobs.rivals_per_job",), ("regress_rivals",)),
-    Effect(("jobs.memory_limit_mb", "jobs.save_training_seconds"), ()),
+    Effect(("jobs.memory_limit_mb", "jobs.save_training_seconds", "jobs.allow_huge"), ()),
     Effect(
         ("claims",),
         ("assemble_cube", "judge_claims", "compare_layer_changes"),
         "the file's contents count, not its comments",
     ),
-    Effect(("preset", "presets"), (), "whatever the keys that a preset lays over the config say"),
+    Effect(
+        ("only", "preset", "presets"),
+        (),
+        "whatever the keys that a preset lays over the config say; results of experiments that are left out stay",
+    ),
 )
 """The table; a key that a row names comes before a row that names its section."""
 

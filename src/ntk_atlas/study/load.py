@@ -1,23 +1,27 @@
-"""From a raw config to validated settings, or to one message that lists everything wrong with it."""
+"""From config files to validated settings, or to one message that lists everything wrong with them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from ntk_atlas.config.study import StudySettings
+from ntk_atlas.study.config_files import read_config, tree_of_values
+from ntk_atlas.study.config_tree import Node, keys_of, tree_of
 from ntk_atlas.study.consistency import consistency_problems
-from ntk_atlas.study.presets import merged, with_preset, with_variants
-from ntk_atlas.study.problems import ConfigError, render, validation_problems
+from ntk_atlas.study.presets import laid_over, with_preset, with_variants
+from ntk_atlas.study.problems import ConfigError, Problem, validation_problems
 
 
-def load_study(config: Mapping, files: Sequence[Path] = ()) -> StudySettings:
-    """Validates a merged config.
+def load_study(config: Mapping | Node) -> StudySettings:
+    """Validates a whole config.
+
+    Numbers must be numbers, text must be text, true and false neither: nothing is converted.
 
     Args:
-        config: the config as read from YAML, overlays merged; its preset is laid over it.
-        files: the files it came from, in the order of merging; messages name them.
+        config: the config, overlays laid over it; its preset and its variants are laid over by this function. Messages
+            say where things stand if it is the tree of files (`read_tree`).
 
     Returns:
         The settings of the study.
@@ -25,38 +29,64 @@ def load_study(config: Mapping, files: Sequence[Path] = ()) -> StudySettings:
     Raises:
         ConfigError: with all problems at once, each with file, line, key and what to do.
     """
-    config = with_variants(with_preset(config))
-    preset = config.get("preset")
+    tree = config if isinstance(config, Node) else tree_of(config)
+    odd = [
+        Problem(key, f"the key {name!r} is no text: write it in quotes")
+        for key, name in keys_of(tree)
+        if not isinstance(name, str)
+    ]
+    if odd:
+        raise ConfigError(odd, tree)
+    tree = with_variants(with_preset(tree))
+    plain = tree.plain()
     try:
-        study = StudySettings.model_validate(config)
+        study = StudySettings.model_validate(plain, strict=True)
     except ValidationError as error:
-        raise ConfigError(render(validation_problems(error, config, StudySettings), files, preset)) from None
+        raise ConfigError(validation_problems(error, plain, StudySettings), tree) from None
     problems = consistency_problems(study)
     if problems:
-        raise ConfigError(render(problems, files, preset))
+        raise ConfigError(problems, tree)
     return study
 
 
-def read_study(files: Sequence[Path], values: Mapping[str, str] | None = None) -> StudySettings:
+def read_tree(files: Sequence[Path], values: Mapping[str, Any] | None = None) -> Node:
+    """Reads config files and lays each over those before it.
+
+    Args:
+        files: YAML or JSON files.
+        values: values over all files, such as `preset`.
+
+    Returns:
+        The whole config, not validated.
+
+    Raises:
+        ConfigError: if a file cannot be read; every file that cannot is named.
+    """
+    trees, wrong = [], []
+    for file in files:
+        try:
+            trees.append(read_config(file))
+        except ConfigError as error:
+            wrong += error.lines
+    if wrong:
+        raise ConfigError(list(dict.fromkeys(wrong)))
+    whole = Node({})
+    for tree in (*trees, *([tree_of_values(values)] if values else [])):
+        whole = laid_over(whole, tree)
+    return whole
+
+
+def read_study(files: Sequence[Path], values: Mapping[str, Any] | None = None) -> StudySettings:
     """Reads and validates the study that config files give.
 
     Args:
-        files: YAML files; a later one lies over an earlier one.
-        values: single values over all files, such as `preset`.
+        files: YAML or JSON files; a later one lies over an earlier one.
+        values: values over all files, such as `preset`.
 
     Returns:
         The settings of the study.
 
     Raises:
-        ConfigError: if a file is not there or not YAML, or with all problems of the config at once.
+        ConfigError: if a file cannot be read, or with all problems of the config at once.
     """
-    config: dict = {}
-    for file in files:
-        try:
-            content = yaml.safe_load(file.read_text())
-        except FileNotFoundError:
-            raise ConfigError(f"there is no config {file} (relative to {Path.cwd()}): correct the path") from None
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
-        config = merged(config, content or {})
-    return load_study(config | dict(values or {}), files)
+    return load_study(read_tree(files, values))

@@ -1,28 +1,49 @@
 """Problems of a config as sentences: which file and line, which key, what is wrong, what to do."""
 
 import difflib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-Key = tuple[str | int, ...]
-
-
-class ConfigError(ValueError):
-    """A config that cannot be used; the message lists all problems found."""
+from ntk_atlas.config.predictors import PREDICTOR_PATTERN, PREDICTORS
+from ntk_atlas.config.study import EXPERIMENT_NAME
+from ntk_atlas.study.config_tree import Key, Node, Place
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong: the key it is about and the sentence that says so."""
+    """One thing that is wrong: the key it is about, the sentence that says so, and where that is, if known."""
 
     key: Key
     message: str
+    place: Place | None = None
+
+
+class ConfigError(ValueError):
+    """A config that cannot be used; the message lists all problems found.
+
+    Args:
+        problems: what is wrong, or sentences that say so.
+        tree: the config, in which the places of keys are looked up.
+
+    Attributes:
+        lines: one sentence a problem, with file, line and key.
+    """
+
+    def __init__(self, problems: Sequence["Problem | str"], tree: Node | None = None):
+        self.lines = [each if isinstance(each, str) else _line(each, tree) for each in problems]
+        noun = "problem" if len(self.lines) == 1 else "problems"
+        super().__init__("\n  ".join([f"The config has {len(self.lines)} {noun}; nothing was run:", *self.lines]))
+
+
+def _line(problem: Problem, tree: Node | None) -> str:
+    where = str(problem.place) if problem.place is not None else "" if tree is None else tree.where(problem.key)
+    parts = [where, ".".join(map(str, problem.key)), problem.message]
+    return ": ".join(part for part in parts if part)
 
 
 def validation_problems(error: ValidationError, config: dict, model: type[BaseModel]) -> list[Problem]:
@@ -36,56 +57,163 @@ def validation_problems(error: ValidationError, config: dict, model: type[BaseMo
     Returns:
         The problems, in the order of the config.
     """
-    messages: dict[Key, list[str]] = {}
-    for item in error.errors(include_url=False):
-        key = _key_in_config(item["loc"], config, item["type"])
+    messages: dict[Key, list[tuple[bool, str]]] = {}
+    errors = [(item, _key_in_config(item["loc"], config, item["type"])) for item in error.errors(include_url=False)]
+    for item, key in errors:
+        below = any(len(other) > len(key) and other[: len(key)] == key for _, other in errors)
+        if item["type"] == "too_short" and below:
+            continue  # pydantic does not count values that it refused
         sentence = _sentence(item, key, config, model)
         if sentence not in messages.setdefault(key, []):
             messages[key].append(sentence)
-    return [Problem(key, "; or: ".join(sentences)) for key, sentences in messages.items()]
+    problems = []
+    for key, sentences in messages.items():
+        # Of a key that may be several things, what tells how to write it says enough.
+        telling = [text for tells, text in sentences if tells] or [text for _, text in sentences]
+        problems.append(Problem(key, "; or: ".join(telling)))
+    return problems
 
 
-def render(problems: Sequence[Problem], files: Sequence[Path], preset: str | None = None) -> str:
-    """All problems as one text, each with the last file (and its line) that holds the key.
-
-    Args:
-        problems: what is wrong.
-        files: the config files in the order in which they were merged.
-        preset: the preset laid over them, in which keys are looked up too.
-
-    Returns:
-        A headline and a line a problem.
-    """
-    trees = [(file, yaml.compose(file.read_text())) for file in files if file.suffix in {".yaml", ".yml"}]
-    lines = [f"  {_place(problem.key, trees, preset)}: {problem.message}" for problem in problems]
-    noun = "problem" if len(problems) == 1 else "problems"
-    return "\n".join([f"The config has {len(problems)} {noun}; nothing was run:", *lines])
-
-
-def _sentence(item: Any, key: Key, config: dict, model: type[BaseModel]) -> str:
+def _sentence(item: Any, key: Key, config: dict, model: type[BaseModel]) -> tuple[bool, str]:
+    """A sentence for one error, and whether it tells how to write the value."""
+    value, ctx = item["input"], item.get("ctx", {})
     match item["type"]:
         case "extra_forbidden":
-            return "unknown key; " + _did_you_mean(str(key[-1]), _known_keys(model, key[:-1], config))
+            return True, "unknown key; " + did_you_mean(str(key[-1]), _known_keys(model, key[:-1], config))
         case "missing":
-            return "is required: add it"
+            return True, "is required: add it"
         case "value_error":
-            return str(item["ctx"]["error"])
+            return True, str(ctx["error"])
         case "too_short":
-            return "is empty: give at least one value"
+            least = ctx.get("min_length", 1)
+            many = "one value" if least == 1 else f"{least} values"
+            return True, f"{'is empty' if not ctx.get('actual_length') else 'is too short'}: give at least {many}"
         case "union_tag_invalid":
-            return f"source is {item['ctx']['tag']!r}: it must be one of {item['ctx']['expected_tags']}"
+            tags = [tag.strip(" '") for tag in ctx["expected_tags"].split(",")]
+            hint = _close(str(ctx["tag"]), tags)
+            return True, f"source is {ctx['tag']!r}: it must be one of {', '.join(tags)}{hint}"
         case "union_tag_not_found":
-            return "has no `source`: add one of digits, diabetes, teacher, file"
+            return True, f"has no `source`: add one of {', '.join(_sources(model, key, config))}"
         case "string_pattern_mismatch":
-            return f"{item['input']!r} is not one of the names described in config/README.md"
+            return True, _not_a_name(str(value), ctx["pattern"])
+        case "literal_error":
+            close = _close(value, re.findall(r"'([^']*)'", ctx["expected"]))
+            return True, f"input should be {ctx['expected']} (it is {_shown(value)}){close}"
+        case "int_type" | "float_type":
+            kind = "a valid integer" if item["type"] == "int_type" else "a valid number"
+            hint = number_hint(value, whole=item["type"] == "int_type")
+            return bool(hint), f"input should be {kind} (it is {_shown(value)}){hint and f': {hint}'}"
+        case "bool_type":
+            hint = {"yes": "true", "on": "true", "true": "true", "no": "false", "off": "false", "false": "false"}
+            word = hint.get(str(value).lower()) if isinstance(value, str) else {0: "false", 1: "true"}.get(value)
+            return bool(word), f"input should be true or false (it is {_shown(value)})" + (
+                f": write {word}" if word else ""
+            )
+        case "string_type":
+            number = isinstance(value, bool | int | float)
+            return number, f"input should be text (it is {_shown(value)})" + (
+                f": write '{_shown(value)}'" if number else ""
+            )
+        case "tuple_type" | "list_type":
+            return _list_hint(value) != "", f"input should be a list (it is {_shown(value)}){_list_hint(value)}"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            known = _known_keys(model, key, config) if item["type"] != "dict_type" else []
+            if "source" in known:
+                source = value if value in (sources := _sources(model, key, config)) else sources[0]
+                return True, f"input should be a section (it is {_shown(value)}): write {{source: {source}}}"
+            keys = f", with keys such as {', '.join(known[:6])}" if known else ""
+            return True, f"input should be a section (it is {_shown(value)}){keys}"
+        case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal" | "finite_number":
+            return True, f"{item['msg'][0].lower()}{item['msg'][1:]} (it is {_shown(value)})"
         case _:
-            return f"{item['msg'][0].lower()}{item['msg'][1:]} (it is {item['input']!r})"
+            return False, f"{item['msg'][0].lower()}{item['msg'][1:]} (it is {_shown(value)})"
 
 
-def _did_you_mean(word: str, known: Sequence[str]) -> str:
+def _shown(value: Any) -> str:
+    """A value as a config has it, cut to a readable length."""
+    if value is None or isinstance(value, bool):
+        text = {None: "null", True: "true", False: "false"}[value]
+    else:
+        text = repr(list(value) if isinstance(value, tuple) else value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def number_hint(value: Any, *, whole: bool) -> str:
+    """How to write a number that stands in a config as something else; empty if there is nothing to say.
+
+    Args:
+        value: what is there.
+        whole: whether an integer is wanted.
+
+    Returns:
+        A piece of a sentence.
+    """
+    if isinstance(value, bool):
+        return "write a number"
+    if isinstance(value, float):
+        return f"write {int(value)}" if whole and value.is_integer() and abs(value) < 1e15 else ""
+    if not isinstance(value, str):
+        return ""
+    word = value.strip()
+    if re.fullmatch(r"[-+]?0[0-9]+", word):
+        return f"write {int(word)}, without leading zeros, which readers of YAML take for an octal number"
+    if re.fullmatch(r"[-+]?[0-9]+(:[0-9]+)+", word):
+        return "some readers of YAML take it for a number to the base 60: write a number in digits"
+    if re.fullmatch(r"[-+]?0[xob][0-9a-fA-F_]+", word):
+        try:
+            return f"write {int(word, 0)}"
+        except ValueError:
+            return ""
+    if re.fullmatch(r"[-+]?[0-9]+(_[0-9]+)+", word):
+        return f"write {int(word)}"
+    if re.fullmatch(r"[-+]?[0-9]+,[0-9]+", word):
+        return f"write {word.replace(',', '.')}, with a point, or a list in brackets"
+    if word.lower() in ("yes", "no", "on", "off", "y", "n", "true", "false"):
+        return "write a number"
+    try:
+        number = float(word)
+    except ValueError:
+        return ""
+    return f"write {word} without quotes" if not whole or number.is_integer() else ""
+
+
+def _list_hint(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return ""
+    if isinstance(value, int | float):
+        return f": write a list, [{value:g}]" if isinstance(value, float) else f": write a list, [{value}]"
+    if isinstance(value, str):
+        span = re.fullmatch(r"\s*([0-9]{1,6})\s*(?:-|\.\.|:)\s*([0-9]{1,6})\s*", value)
+        numbers = list(range(int(span[1]), int(span[2]) + 1)) if span and int(span[1]) <= int(span[2]) else []
+        if 0 < len(numbers) <= 12:
+            return f": write a list, {numbers}"
+        words = [word for word in re.split(r"[,;\s]+", value.strip()) if word]
+        return f": write a list, [{', '.join(words)}]"
+    return ""
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """What a word may have been meant for, and what there is."""
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     hint = f"did you mean `{close[0]}`? " if close else ""
     return f"{hint}known here: {', '.join(known)}" if known else f"{hint}remove it"
+
+
+def _close(word: Any, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(str(word), known, n=1, cutoff=0.6)
+    return f": did you mean `{close[0]}`?" if close else ""
+
+
+def _not_a_name(value: str, pattern: str) -> str:
+    """Why a text is no name of the kind that a pattern describes."""
+    if pattern == PREDICTOR_PATTERN:
+        known = [re.sub(r"\(.*\)", "<number>", family.pattern) for family in PREDICTORS]
+        return f"there is no predictor {value!r}; {did_you_mean(value, known)}"
+    if pattern == EXPERIMENT_NAME:
+        return f"{value!r} cannot be a name: write letters, digits, _ and -, the first a letter or a digit, at most 100"
+    if ".py:" in pattern or r"\.py:" in pattern:
+        return f"a function of your own, `my_file.py:function` (it is {value!r})"
+    return f"{value!r} does not have the form {pattern}"
 
 
 def _key_in_config(loc: Key, config: Any, kind: str) -> Key:
@@ -94,7 +222,7 @@ def _key_in_config(loc: Key, config: Any, kind: str) -> Key:
     for position, part in enumerate(loc):
         if isinstance(config, dict) and part in config:
             config = config[part]
-        elif isinstance(config, (list, tuple)) and isinstance(part, int):
+        elif isinstance(config, (list, tuple)) and isinstance(part, int) and part < len(config):
             config = config[part]
         elif not (kind in {"missing", "extra_forbidden"} and position == len(loc) - 1):
             continue
@@ -104,13 +232,27 @@ def _key_in_config(loc: Key, config: Any, kind: str) -> Key:
 
 def _known_keys(model: type[BaseModel], key: Key, config: Any) -> list[str]:
     """Names of the fields of the section at `key`, following unions by their `source`."""
+    models, _ = _models_at(model, key, config)
+    return sorted({name for candidate in models for name in _fields(candidate)})
+
+
+def _sources(model: type[BaseModel], key: Key, config: Any) -> list[str]:
+    """The values that `source` can have in the section at `key`."""
+    models, _ = _models_at(model, key, config, by_source=False)
+    fields = [candidate.model_fields.get("source") for candidate in models]
+    return [str(field.default) for field in fields if field is not None]
+
+
+def _models_at(
+    model: type[BaseModel], key: Key, config: Any, *, by_source: bool = True
+) -> tuple[list[type[BaseModel]], Any]:
     annotation: Any = model
     for part in key:
         candidates = _models(annotation, config)
         config = config.get(part) if isinstance(config, dict) else None
         named = [_fields(c)[part].annotation for c in candidates if part in _fields(c)]
         annotation = named[0] if named else annotation
-    return sorted({name for candidate in _models(annotation, config) for name in _fields(candidate)})
+    return _models(annotation, config if by_source else None), config
 
 
 def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
@@ -125,33 +267,3 @@ def _models(annotation: Any, config: Any) -> list[type[BaseModel]]:
     source = config.get("source") if isinstance(config, dict) else None
     tagged = [m for m in found if "source" in m.model_fields and m.model_fields["source"].default == source]
     return tagged or found
-
-
-def _place(key: Key, trees: Sequence[tuple[Path, yaml.Node | None]], preset: str | None) -> str:
-    best, place = -1, ""
-    for file, tree in trees:
-        for prefix in ((),) if preset is None else ((), ("presets", preset)):
-            depth, line = _deepest(tree, (*prefix, *key))
-            if depth - len(prefix) >= best:
-                best, place = depth - len(prefix), f"{file}" + (f", line {line}" if depth else "")
-    dotted = ".".join(str(part) for part in key)
-    return f"{place}: {dotted}" if place else dotted
-
-
-def _deepest(node: yaml.Node | None, key: Key) -> tuple[int, int]:
-    """How many parts of `key` the file has, and the line of the last of them."""
-    depth, line = 0, 1
-    for part in key:
-        if isinstance(node, yaml.MappingNode):
-            children = {name.value: (name, child) for name, child in node.value}
-            if str(part) not in children:
-                break
-            name, node = children[str(part)]
-            line = name.start_mark.line + 1
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-            line = node.start_mark.line + 1
-        else:
-            break
-        depth += 1
-    return depth, line

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-import yaml
 from pydantic import ValidationError
 
 from ntk_atlas.config.claims.file import Thresholds
 from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.study.config_files import read_config
 from ntk_atlas.study.problems import ConfigError, validation_problems
 
 
@@ -20,24 +20,18 @@ def load_thresholds(path: Path) -> Thresholds:
         The thresholds.
 
     Raises:
-        ConfigError: naming the file and, for each problem, its key.
+        ConfigError: with all problems at once, each with file, line and key.
     """
     path = Path(path)
     if not path.is_file():
-        raise ConfigError(f"there is no file of thresholds {path} (relative to {Path.cwd()}): correct the path")
-    try:
-        content = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} must be a mapping with `chosen_with` and `claims`")
+        raise ConfigError([f"there is no file of thresholds {path} (relative to {Path.cwd()}): correct the path"])
+    tree = read_config(path)
+    content = tree.plain()
     content.pop("shared", None)  # a place for YAML anchors
     try:
-        return Thresholds.model_validate(content)
+        return Thresholds.model_validate(content, strict=True)
     except ValidationError as error:
-        problems = validation_problems(error, content, Thresholds)
-        lines = [f"{path}: {'.'.join(map(str, problem.key))}: {problem.message}" for problem in problems]
-        raise ConfigError("\n".join(lines)) from None
+        raise ConfigError(validation_problems(error, content, Thresholds), tree) from None
 
 
 def seed_conflict(experiment: ExperimentSettings, thresholds: Thresholds) -> tuple[str, str] | None:
