@@ -52,7 +52,8 @@ def _at_all_presets(call: Call) -> Iterator[Call]:
 def _contents(file: str | Path) -> Node:
     """A config file as it is written; without it nobody knows what it needs, and nothing may be removed."""
     try:
-        return read_config(Path(file))
+        path, here = Path(file), Path.cwd()
+        return read_config(path.relative_to(here) if path.is_relative_to(here) else path)
     except ConfigError as error:
         sys.exit(f"nothing was removed: {' '.join(error.lines)}")
 
