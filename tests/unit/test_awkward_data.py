@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
+from ntk_atlas.config.predictors import predictors_of
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.errors import DataError
 from ntk_atlas.datasets.read import read_dataset
+from ntk_atlas.kernels.user_kernel import UserKernelError
 from ntk_atlas.stages.compare_variants import compare_variants
 from ntk_atlas.stages.regress_infinite import regress_infinite
 from ntk_atlas.stages.regress_rivals import regress_rivals
@@ -92,3 +94,50 @@ def test_constant_targets_of_a_file_are_refused(tmp_path, constant):
     )
     with pytest.raises(DataError, match=rf"constant.npz.*output 0 is constant \({constant:g}"):
         read_dataset(settings.dataset)
+
+
+def rivals_of(predictors: list[str], x: np.ndarray) -> tuple[dict[str, dict[str, np.ndarray]], np.ndarray]:
+    settings = experiment()
+    regression = settings.regression.model_copy(update={"predictors": tuple(predictors)})
+    settings = settings.model_copy(update={"regression": regression})
+    spec = rival_spec(settings, predictors_of("rival", predictors))
+    y = np.random.default_rng(1).normal(size=(len(x), 1))
+    return regress_rivals(spec, with_targets(read_dataset(settings.dataset), y, x)), x
+
+
+def test_sparse_features_of_which_most_pairs_are_equal_have_a_unit_of_length():
+    x = (np.random.default_rng(0).random((60, 4)) < 0.05).astype(float)
+    found, _ = rivals_of(list(RIVALS), x)
+    for name, arrays in found.items():
+        assert np.isfinite(arrays["test_mse"][..., TUNED]).all(), name
+        assert np.isfinite(arrays["length_scale"][..., TUNED]).all(), name
+
+
+def test_features_that_are_constant_end_no_job(caplog):
+    found, _ = rivals_of(list(RIVALS), np.ones((60, 4)))
+    for name, arrays in found.items():
+        assert (arrays["solve_status"] == Status.SINGULAR).all(), name
+        assert np.isnan(arrays["test_mse"]).all(), name
+        assert np.isnan(arrays["test_predictions"]).all(), name
+    assert "laplace has no values here: x_train, of shape (24, 4), has median distance 0: all samples are equal" in (
+        caplog.text
+    )
+
+
+def test_a_kernel_of_the_users_is_regressed_with_like_the_others(tmp_path):
+    file = tmp_path / "my_kernel.py"
+    file.write_text("def k(x1, x2): return 1.0 + x1 @ x2.T\n")
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    found, _ = rivals_of(["linear", f"{file}:k"], x)
+    assert sorted(found) == ["linear", "user_my_kernel_k"]
+    assert found["linear"].keys() == found["user_my_kernel_k"].keys()
+    assert np.isfinite(found["user_my_kernel_k"]["test_mse"][..., TUNED]).all()
+    settings = experiment()
+    regression = settings.regression.model_copy(update={"predictors": (f"{file}:k",)})
+    settings = settings.model_copy(update={"regression": regression})
+    before = rival_spec(settings, ("user_my_kernel_k",))
+    file.write_text("def k(x1, x2): return 2.0 + x1 @ x2.T\n")
+    assert rival_spec(settings, ("user_my_kernel_k",)) != before
+    file.write_text("def k(x1, x2): return x1 @ x2.T + x1[:, :1]\n")
+    with pytest.raises(UserKernelError, match=r"my_kernel.py:k' is not symmetric"):
+        rivals_of([f"{file}:k"], x)

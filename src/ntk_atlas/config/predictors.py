@@ -6,6 +6,7 @@ This is the only list of them: the config's check, the jobs, the cube and the fi
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Literal
 
 PredictorKind = Literal["linearized", "empirical", "infinite", "rival"]
@@ -62,7 +63,7 @@ PREDICTORS = (
     PredictorFamily("polynomial", "rival", "polynomial"),
     PredictorFamily("linear", "rival", "linear"),
 )
-"""All predictors but the network."""
+"""All predictors but the network and kernels of the user's."""
 
 EPOCHS = "ntk_epochs"
 """The kernels of all checkpoints, along the dimension `epoch`; no learning curve of its own."""
@@ -72,9 +73,38 @@ STAND_IN = "stand_in_ntk"
 """The NTK of fully connected networks beside convolutional ones."""
 AROUND = "_around_network"
 """After the name of a kernel that predicts what the network leaves over, where both centers are asked for."""
+USER_KERNEL = "user_"
+"""Before the name of a kernel from a file of the user's, `my_kernel.py:k`: `user_my_kernel_k`."""
 
-PREDICTOR_PATTERN = rf"^({'|'.join(family.pattern.replace('(', '(?:') for family in PREDICTORS)})$"
+_USER_KERNELS = PredictorFamily(rf"{USER_KERNEL}(\w+)", "rival", "{}")
+_USER_PATTERN = r".*[^/\\]\.py:[A-Za-z_][A-Za-z0-9_]*"
+_NAMED = "|".join(family.pattern.replace("(", "(?:") for family in PREDICTORS)
+PREDICTOR_PATTERN = rf"^({_NAMED}|{_USER_PATTERN})$"
 """Regular expression of every name that a config may give."""
+
+
+def is_user_kernel(predictor: str) -> bool:
+    """Whether a predictor of the config is a kernel from a file of the user's, `my_kernel.py:k`."""
+    return re.fullmatch(_USER_PATTERN, predictor) is not None
+
+
+def predictor_name(predictor: str) -> str:
+    """The name of a predictor of the config in cubes and files: its own, or `user_my_kernel_k` for `my_kernel.py:k`."""
+    if not is_user_kernel(predictor):
+        return predictor
+    file, _, function = predictor.rpartition(":")
+    stem = re.sub(r"[^A-Za-z0-9_]", "_", PurePath(file).stem)
+    return f"{USER_KERNEL}{stem}_{function}"
+
+
+def predictor_names(predictors: Iterable[str]) -> tuple[str, ...]:
+    """The names of the predictors of a config, in their order."""
+    return tuple(predictor_name(predictor) for predictor in predictors)
+
+
+def user_kernels(predictors: Iterable[str]) -> dict[str, str]:
+    """Which of the predictors of a config are the user's: `my_kernel.py:k` by name."""
+    return {predictor_name(predictor): predictor for predictor in predictors if is_user_kernel(predictor)}
 
 
 def predictor_family(name: str) -> PredictorFamily:
@@ -83,7 +113,8 @@ def predictor_family(name: str) -> PredictorFamily:
     Raises:
         KeyError: if there is none of that name.
     """
-    for family in PREDICTORS:
+    name = predictor_name(name)
+    for family in (*PREDICTORS, _USER_KERNELS):
         if family.number(name) is not None:
             return family
     raise KeyError(f"there is no predictor {name!r}: known are {', '.join(family.pattern for family in PREDICTORS)}")
@@ -91,6 +122,7 @@ def predictor_family(name: str) -> PredictorFamily:
 
 def predictors_of(kind: PredictorKind, names: Iterable[str]) -> tuple[str, ...]:
     """The names of one kind, sorted: their order in a config changes nothing."""
+    names = predictor_names(names)
     return tuple(sorted(name for name in names if predictor_family(name).kind == kind))
 
 
@@ -109,7 +141,7 @@ def curve_names(predictors: Iterable[str], there: Collection[str]) -> list[str]:
     Returns:
         The names; the kernels of all checkpoints are no curve.
     """
-    chosen = [name for name in predictors if name != EPOCHS]
+    chosen = [name for name in predictor_names(predictors) if name != EPOCHS]
     return [each for name in chosen for each in (name, name + AROUND) if each == name or each in there]
 
 
@@ -117,7 +149,7 @@ def stand_ins(architecture: str, predictors: Iterable[str]) -> tuple[str, ...]:
     """The kernels that do not see images as a convolutional network does: beside one they are stand-ins."""
     if architecture != "convolutional":
         return ()
-    return tuple(n for n in predictors if n == STAND_IN or predictor_family(n).kind == "rival")
+    return tuple(n for n in predictor_names(predictors) if n == STAND_IN or predictor_family(n).kind == "rival")
 
 
 def predictor_label(name: str, stand_ins: Collection[str] = ()) -> str:

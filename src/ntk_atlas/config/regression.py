@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from ntk_atlas.config.base import Count, Scale, Settings
-from ntk_atlas.config.predictors import PREDICTOR_PATTERN
+from ntk_atlas.config.predictors import PREDICTOR_PATTERN, predictor_name
 
 PredictorCenter = Literal["zero", "network", "both"]
 
@@ -65,7 +65,10 @@ class RegressionSettings(RivalSettings):
     `nngp`; `stand_in_ntk`, the NTK of a fully connected network beside a convolutional one; the variants of the NTK
     `ntk_with_bias`, `ntk_without_bias`, `standard_…`, `c1_…`, `last_layer_…` (docs/conventions.md). Rivals: `laplace`,
     `matern_3_2`, `matern_5_2`, `rbf`, `rational_quadratic`, `arc_cosine_0`, `arc_cosine_1`, `arc_cosine_2`,
-    `polynomial` (of degree 3), `linear`."""
+    `polynomial` (of degree 3), `linear`; or one of your own, `my_kernel.py:k`: a function `k(x1, x2)` of float64
+    tensors `(n1, n_features)` and `(n2, n_features)` (images flattened) that returns `(n1, n2)`, symmetric and positive
+    semidefinite on the data. If it has a parameter `length_scale`, `length_scales` are tried as with the others. In
+    cubes and figures it is `user_my_kernel_k`; claims about rivals are about the built-in ones."""
     predictor_center: PredictorCenter = "zero"
     """Empirical kernels predict the targets around `zero`, what the `network` whose kernel it is leaves over, or
     `both`, under the names `<kernel>` and `<kernel>_around_network`."""
@@ -83,7 +86,15 @@ class RegressionSettings(RivalSettings):
     @field_validator("predictors")
     @classmethod
     def _unique(cls, values: tuple) -> tuple:
-        return tuple(dict.fromkeys(values))
+        named = {}
+        for value in dict.fromkeys(values):
+            other = named.setdefault(predictor_name(value), value)
+            if other != value:
+                raise ValueError(
+                    f"{other!r} and {value!r} would both be called {predictor_name(value)!r} in the cube: rename a "
+                    "file or a function"
+                )
+        return tuple(named.values())
 
     def epoch_sizes(self, n_train: tuple[int, ...]) -> tuple[int, ...]:
         """The n_train, of those of the grid, at which the kernels of all checkpoints are regressed with."""

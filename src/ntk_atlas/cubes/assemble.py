@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
-from ntk_atlas.config.predictors import AROUND, EPOCHS, curve_names, stand_ins
+from ntk_atlas.config.predictors import AROUND, EPOCHS, curve_names, predictor_names, stand_ins
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.config.training import TrainingSettings
 from ntk_atlas.cubes.experiment_files import ExperimentFiles, row_check
@@ -109,7 +109,7 @@ def assemble_cube(
 
 def prediction_names(experiment: ExperimentSettings) -> tuple[str, ...]:
     """Variables of the files of predictors that hold outputs on test samples; the cube has none of them."""
-    names = experiment.regression.predictors
+    names = predictor_names(experiment.regression.predictors)
     return tuple(f"test_predictions_{name}{suffix}" for name in names for suffix in ("", AROUND))
 
 

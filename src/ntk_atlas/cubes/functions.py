@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import xarray as xr
 
+from ntk_atlas.config.predictors import predictor_names
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.experiment_files import ExperimentFiles, row_check
 from ntk_atlas.cubes.functions_schema import FUNCTION_COORDINATES, describe_functions
@@ -109,5 +110,5 @@ def _coordinates(experiment: ExperimentSettings) -> dict:
         "n_train": np.array(grid.n_train),
         "draw": np.arange(grid.draws),
         "seed": np.arange(grid.seeds),
-        "predictor": ["network", *experiment.regression.predictors],
+        "predictor": ["network", *predictor_names(experiment.regression.predictors)],
     }

@@ -230,7 +230,7 @@ PREDICTION_VARIABLES = (
     Variable("condition_number_*", ("…", "ridge"), "condition number of the matrix solved", "1", 1.0),
     Variable("residual_*", ("…", "ridge"), "relative residual ‖(K + λI)a − y‖ / ‖y‖ of the solve", "1", 0.0),
     Variable("solve_status_*", ("…", "ridge"), "what became of the solve with *"),
-    Variable("length_scale_*", ("…", "ridge"), "length scale of * in median distances; rivals only", "1", 0.0),
+    Variable("length_scale_*", ("…", "ridge"), "length scale of * in median distances; rivals that have one", "1", 0.0),
 )
 
 LINEARIZED_SCALARS = (

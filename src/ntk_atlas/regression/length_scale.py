@@ -1,7 +1,8 @@
 """Kernel regression with a rival of the NTK: length scale and ridge chosen together at each size."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from functools import cache
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 from ntk_atlas.config.regression import RegressionSettings
 from ntk_atlas.kernels.rivals import pair_geometry, rival_kernel
 from ntk_atlas.kernels.stationary import median_distance
+from ntk_atlas.kernels.user_kernel import UserKernel
 from ntk_atlas.regression.arguments import checked_sizes
 from ntk_atlas.regression.distinct import check_distinct
 from ntk_atlas.regression.extreme_eigenvalues import extreme_eigenvalues
@@ -21,20 +23,43 @@ from ntk_atlas.status import Status
 from ntk_atlas.tensors import real_tensor
 
 
+class NoLengthScaleError(ValueError):
+    """Training samples are all equal: there is no unit of length, and nothing to tell them apart by."""
+
+
 @dataclass(frozen=True)
 class RivalRegression(NestedRegression):
     """As `NestedRegression`, with the length scales that were chosen.
 
     Attributes:
         length_scale: `(2, n_sizes)`, in median distances of the training inputs, i.e. one of
-            `settings.length_scales`; NaN where no length scale could be solved.
+            `settings.length_scales`; NaN where no length scale could be solved, and for kernels that have none.
     """
 
     length_scale: np.ndarray
 
+    @classmethod
+    def singular(cls, n_sizes: int, predictions: tuple[int, int] | None = None) -> "RivalRegression":
+        """What is reported of a kernel that cannot be evaluated: SINGULAR at every size.
+
+        Args:
+            n_sizes: sample counts.
+            predictions: test samples and outputs, where predictions are kept.
+
+        Returns:
+            Arrays of NaN.
+        """
+        arrays = {
+            field.name: np.full((2, n_sizes), np.nan) for field in fields(cls) if field.name != "test_predictions"
+        }
+        arrays["status"] = np.full((2, n_sizes), Status.SINGULAR, dtype=np.int8)
+        arrays["diag_reg"][0] = 0.0
+        kept = None if predictions is None else np.full((2, n_sizes, *predictions), np.nan, dtype=np.float32)
+        return cls(**arrays, test_predictions=kept)
+
 
 def regress_rival(
-    name: str,
+    kernel: str | UserKernel,
     x_train: Tensor,
     x_validation: Tensor,
     x_test: Tensor,
@@ -54,7 +79,8 @@ def regress_rival(
     median distance within the largest training set. Distances or inner products are computed once.
 
     Args:
-        name: one of `kernels.rivals.RIVALS`.
+        kernel: one of `kernels.rivals.RIVALS`, or one of a user's file, from `load_user_kernel`; if that has no length
+            scale, the ridge alone is chosen.
         x_train: inputs, `(n_train, *shape)`.
         x_validation: `(n_validation, *shape)`.
         x_test: `(n_test, *shape)`.
@@ -71,8 +97,9 @@ def regress_rival(
         Errors and reports of both policies, and the length scales.
 
     Raises:
-        ValueError: a shape, the name or `sizes` does not fit, a target or an input is NaN, or all inputs are equal; as
+        ValueError: a shape, the name or `sizes` does not fit, a target or an input is NaN; as
             DuplicateSamplesError, training samples are equal and that is not allowed.
+        NoLengthScaleError: all training samples are equal.
     """
     x_train, x_validation, x_test = (
         _checked_inputs(x_name, x)
@@ -98,30 +125,44 @@ def regress_rival(
     x_train, y = x_train[: sizes[-1]], targets.train[: sizes[-1]]
     if not allow_duplicates:
         check_distinct(x_train)
-    between_train = pair_geometry(name, x_train)
     # One after the other: rounding in distances depends on all samples of an argument.
-    to_evaluation = [pair_geometry(name, x, x_train) for x in (x_validation, x_test)]
-    median = median_distance(x_train)
-    if median == 0:
-        raise ValueError(f"x_train, of shape {tuple(x_train.shape)}, has median distance 0: all samples are equal")
+    pairs = [_pairs(kernel, x, x_train) for x in (None, x_validation, x_test)]
+    factors, median = settings.length_scales, math.nan
+    if isinstance(kernel, str) or kernel.has_length_scale:
+        median = median_distance(x_train)
+        if median == 0:
+            raise NoLengthScaleError(
+                f"x_train, of shape {tuple(x_train.shape)}, has median distance 0: all samples are equal"
+            )
+    else:
+        factors = (math.nan,)
 
     tables = []
-    for factor in settings.length_scales:
-        gram = rival_kernel(name, between_train, factor * median)
-        rows = torch.cat([rival_kernel(name, geometry, factor * median) for geometry in to_evaluation])
-        system = kernel_system(gram, y, rows, sizes=sizes, kernel_dtype=torch.float64)
+    for factor in factors:
+        gram, *rows = (evaluate(factor * median) for evaluate in pairs)
+        precision = torch.float32 if gram.dtype == torch.float32 else torch.float64
+        system = kernel_system(gram, y, torch.cat(rows), sizes=sizes, kernel_dtype=precision)
         tables.append(solve_table(system, solve_path(system, settings), targets, settings))
     table, chosen = stack_tables(tables), choose(stack_tables(tables))
-    factors = np.repeat(settings.length_scales, len(tables[0].diag_reg))
+    factors = np.repeat(factors, len(tables[0].diag_reg))
 
     @cache
     def extremes(factor: float, position: int) -> tuple[float, float]:
-        n = sizes[position]
-        return extreme_eigenvalues(rival_kernel(name, between_train.leading(n), factor * median))
+        return extreme_eigenvalues(pairs[0](factor * median, sizes[position]))
 
     arrays = chosen_arrays(table, chosen, lambda candidate, position: extremes(factors[candidate], position), scale=1.0)
     length_scale = np.where(arrays["status"] == Status.SINGULAR, np.nan, factors[chosen])
     return RivalRegression(**arrays, length_scale=length_scale)
+
+
+def _pairs(kernel: str | UserKernel, x: Tensor | None, x_train: Tensor) -> Callable[..., Tensor]:
+    """The kernel of samples with the training samples (None for these themselves) as a function of ℓ, and of n."""
+    if isinstance(kernel, str):
+        geometry = pair_geometry(kernel, x_train) if x is None else pair_geometry(kernel, x, x_train)
+        return lambda scale, n=None: rival_kernel(kernel, geometry if n is None else geometry.leading(n), scale)
+    flat = x_train.to(torch.float64).flatten(1)
+    rows = flat if x is None else x.to(torch.float64).flatten(1)
+    return lambda scale, n=None: kernel(rows[:n], flat[:n], scale)
 
 
 def _checked_inputs(name: str, x: Tensor) -> Tensor:

@@ -6,7 +6,8 @@ import numpy as np
 
 from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.draws import Draw, make_draw
-from ntk_atlas.regression.length_scale import RivalRegression, regress_rival
+from ntk_atlas.kernels.user_kernel import UserKernel, check_user_kernel, load_user_kernel
+from ntk_atlas.regression.length_scale import NoLengthScaleError, RivalRegression, regress_rival
 from ntk_atlas.stages.regression_arrays import regression_arrays, regression_targets
 from ntk_atlas.stages.row_networks import as_tensor
 from ntk_atlas.study.prediction_specs import RivalSpec
@@ -24,24 +25,41 @@ def regress_rivals(spec: RivalSpec, dataset: Dataset) -> dict[str, Arrays]:
 
     Returns:
         A kernel: `(n_sizes, n_draws, 2)` arrays by field, `length_scale` among them.
+
+    Raises:
+        UserKernelError: a kernel from a file of the user's is none on the samples of the first draw.
     """
     draws = [make_draw(dataset, spec.dataset, number) for number in range(spec.draws)]
     arrays = {}
-    for kernel in spec.kernels:
-        log.info("%s, %d draws", kernel, len(draws))
+    for name in spec.kernels:
+        log.info("%s, %d draws", name, len(draws))
+        kernel = _kernel(name, spec, draws[0])
         results = [_regress(kernel, spec, draw) for draw in draws]
         fields = regression_arrays(results) | {"length_scale": np.stack([result.length_scale for result in results])}
-        arrays[kernel] = {field: np.moveaxis(values, (0, 1, 2), (1, 2, 0)) for field, values in fields.items()}
+        arrays[name] = {field: np.moveaxis(values, (0, 1, 2), (1, 2, 0)) for field, values in fields.items()}
     return arrays
 
 
-def _regress(kernel: str, spec: RivalSpec, draw: Draw) -> RivalRegression:
+def _kernel(name: str, spec: RivalSpec, draw: Draw) -> str | UserKernel:
+    if name not in spec.user_kernels:
+        return name
+    kernel = load_user_kernel(spec.user_kernels[name])
+    check_user_kernel(kernel, as_tensor(draw.training_set(max(spec.n_train))[0]))
+    return kernel
+
+
+def _regress(kernel: str | UserKernel, spec: RivalSpec, draw: Draw) -> RivalRegression:
     n_train = max(spec.n_train)
     inputs = (draw.training_set(n_train)[0], draw.x_validation, draw.x_test)
-    return regress_rival(
-        kernel,
-        *(as_tensor(x).flatten(1) for x in inputs),
-        **regression_targets(draw, n_train),
-        sizes=spec.n_train,
-        settings=spec.solve,
-    )
+    try:
+        return regress_rival(
+            kernel,
+            *(as_tensor(x).flatten(1) for x in inputs),
+            **regression_targets(draw, n_train),
+            sizes=spec.n_train,
+            settings=spec.solve,
+        )
+    except NoLengthScaleError as error:  # the other predictors, and the other draws, have an answer
+        log.warning("%s has no values here: %s", kernel if isinstance(kernel, str) else kernel.spec, error)
+        kept = draw.y_test.shape if spec.solve.keep_predictions else None
+        return RivalRegression.singular(len(spec.n_train), kept)

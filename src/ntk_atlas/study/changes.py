@@ -22,6 +22,8 @@ _KEYS = {
     "variants": "kernel_variants",
     "predictors": "regression.predictors",
     "kernels": "regression.predictors",
+    "user_kernels": "regression.predictors",
+    "kernel_digests": "a kernel's file in regression.predictors",
     "predictor_center": "regression.predictor_center",
     "epoch_sizes": "regression.epoch_n_train",
     "kernel_dtype": "regression.kernel_dtype",

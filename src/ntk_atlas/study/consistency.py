@@ -168,7 +168,7 @@ def _checkpoints(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
 
 
 def _factory(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
-    yield from user_code_problems(experiment.network)
+    yield from user_code_problems(experiment.network, experiment.regression.predictors)
     if experiment.network.factory is not None and experiment.training.target_scale == "initial_output":
         yield (
             "training.target_scale",

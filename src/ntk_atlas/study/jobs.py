@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from ntk_atlas.config.predictors import EPOCHS, PredictorKind, predictors_of
+from ntk_atlas.config.predictors import EPOCHS, PredictorKind, predictors_of, user_kernels
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.kernels.infinite.variants import depends_on_the_width
 from ntk_atlas.provenance import file_digest
 from ntk_atlas.study.cells import Row
 from ntk_atlas.study.prediction_specs import EmpiricalSpec, InfiniteSpec, RivalSpec
 from ntk_atlas.study.specs import PrepareSpec, TrainSpec
-from ntk_atlas.study.user_files import user_file_digest
+from ntk_atlas.study.user_files import code_file_digest, user_file_digest
 
 
 def predictors(experiment: ExperimentSettings, kind: PredictorKind) -> tuple[str, ...]:
@@ -64,7 +64,14 @@ def infinite_spec(experiment: ExperimentSettings, init_scale: float) -> Infinite
 
 def rival_spec(experiment: ExperimentSettings, kernels: tuple[str, ...]) -> RivalSpec:
     """Spec of `regress_rivals`."""
-    return RivalSpec(**_data(experiment), kernels=kernels, solve=experiment.regression.rivals())
+    own = user_kernels(experiment.regression.predictors)
+    return RivalSpec(
+        **_data(experiment),
+        kernels=kernels,
+        user_kernels={name: own[name] for name in kernels if name in own},
+        kernel_digests={name: code_file_digest(Path(own[name].rpartition(":")[0])) for name in kernels if name in own},
+        solve=experiment.regression.rivals(),
+    )
 
 
 def rival_groups(experiment: ExperimentSettings, per_job: int) -> tuple[str, ...]:

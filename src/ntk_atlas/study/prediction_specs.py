@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pydantic import Field
+
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.predictors import AROUND, EPOCHS, PRETRAINED
 from ntk_atlas.config.regression import PredictorCenter, RivalSettings, SolveSettings
@@ -127,4 +129,8 @@ class RivalSpec(DataSpec):
     """Spec of `regress_rivals`: kernels with a length scale."""
 
     kernels: tuple[str, ...]
+    user_kernels: dict[str, str] = Field(default_factory=dict)
+    """`my_kernel.py:k` of each of the kernels that is the user's, by name."""
+    kernel_digests: dict[str, str] = Field(default_factory=dict)
+    """Digests of their files, by name."""
     solve: RivalSettings

@@ -3,11 +3,12 @@
 import ast
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
 from ntk_atlas.config.network import NetworkSettings, is_own_activation
+from ntk_atlas.config.predictors import user_kernels
 from ntk_atlas.source_digest import code_digest
 from ntk_atlas.user_imports import followed
 
@@ -55,12 +56,17 @@ def _digest_of(content: bytes) -> str:
         return hashlib.sha256(content).hexdigest()
 
 
-def user_code_problems(network: NetworkSettings) -> Iterator[tuple[str, str]]:
-    """What is wrong with the user's file, without running it: (key, message) of each problem."""
+def user_code_problems(network: NetworkSettings, predictors: Iterable[str] = ()) -> Iterator[tuple[str, str]]:
+    """What is wrong with the user's files, without running them: (key, message) of each problem."""
     code = user_code(network)
-    if code is None:
-        return
-    key, (name, _, function) = f"network.{code[0]}", code[1].rpartition(":")
+    if code is not None:
+        yield from _problems_of(f"network.{code[0]}", code[1])
+    for kernel in user_kernels(predictors).values():
+        yield from _problems_of("regression.predictors", kernel)
+
+
+def _problems_of(key: str, spec: str) -> Iterator[tuple[str, str]]:
+    name, _, function = spec.rpartition(":")
     file = Path(name)
     if not file.is_file():
         yield key, f"there is no file {file} (relative to {Path.cwd()}): correct the path"
