@@ -60,5 +60,4 @@ onerror:
 
 onstart:
     check_what_must_be_fetched()
-    for line in plan_of_the_study():
-        logger.info(line)
+    tell_the_plan()

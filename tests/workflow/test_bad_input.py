@@ -1,4 +1,4 @@
-"""Wrong input ends in one clear message: of the config before any job, of the data before any training."""
+"""Wrong input ends in one clear message before any job: of the config, of the data, of code of the user's own."""
 
 import copy
 
@@ -53,19 +53,58 @@ def test_a_missing_file(fresh):
     assert "nothing was run" in text
 
 
-@pytest.mark.parametrize(
-    ("spoil", "expected"),
-    [
-        (lambda arrays: arrays["X"].__setitem__((3, 1), np.nan), "NaN"),
-        (lambda arrays: arrays["y"].fill(0), "one class"),
-    ],
-)
-def test_bad_data_stop_before_any_training(fresh, spoil, expected):
+NET = """
+from mylab.models import Net
+
+def build(*, depth, width, init_scale, input_shape, n_outputs, generator):
+    return Net(input_shape[0], width, n_outputs)
+"""
+MODELS = """
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self, n_inputs, width, n_outputs):
+        super().__init__(nn.Linear(n_inputs, width), nn.BatchNorm1d(width), nn.Tanh(), nn.Linear(width, n_outputs))
+"""
+
+
+def test_data_and_code_of_ones_own_are_tried_before_any_job_and_watched(fresh):
+    """In one project: what is wrong is said at once, what is right runs, an edit of an imported module trains again."""
     arrays = data()
-    spoil(arrays)
+    arrays["X"][3, 1] = np.nan
     with_file(fresh, arrays)
-    text = fresh.snakemake("--cores", "2", check=False)
-    assert expected in text
-    assert "mine.npz" in text
-    assert not list(fresh.folder.glob("results/*/networks/*"))
-    assert "Traceback" in (fresh.folder / "logs/one/prepare_dataset.log").read_text()
+    for name, text in {
+        "my_net.py": NET,
+        "mylab/models.py": MODELS,
+        "mylab/__init__.py": "",
+        "phi.py": "phi = 3\n",
+    }.items():
+        file = fresh.folder / "nets" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    config, two = fresh.config, copy.deepcopy(MICRO["experiments"]["two"])
+    config["experiments"]["one"] |= {"network": {"factory": "nets/my_net.py:build"}}
+    config["experiments"]["one"]["regression"]["predictors"] = ["ntk_init"]
+    config["experiments"]["two"] = two | {"network": {"activation": "nets/phi.py:phi"}}
+    fresh.config = config
+    text = fresh.snakemake("-n", check=False)
+    assert "The config has 2 problems; nothing was run:" in text
+    assert "experiments.one.dataset: " in text and "mine.npz" in text and "NaN" in text
+    assert "experiments.two.network.activation: activation 'nets/phi.py:phi' is int" in text
+    assert "Traceback" not in text
+
+    with_file(fresh, data())
+    config["experiments"].pop("two")
+    config["experiments"]["one"]["grid"] |= {"width": [4], "init_scale": [1.0, 2.0], "n_train": [8], "draws": 1}
+    fresh.config = config
+    text = fresh.snakemake("--cores", "2", "--", "results/one/networks/depth-1_width-4_init_scale-1.0.nc")
+    assert text.count("trying data and code of your own, once: nets/my_net.py:build with mine.npz") == 1
+    assert "one: network factory 'nets/my_net.py:build': BatchNorm1d '1' run in evaluation mode" in text
+    assert "ignores init_scale: the cells of 1, 2 are the same networks" in text
+    log = next((fresh.folder / "logs/one/train_networks").glob("*.log")).read_text()
+    assert "BatchNorm1d '1' run in evaluation mode" in log
+    fresh.edit("nets/mylab/models.py", "class Net", "# A comment runs nothing.\nclass Net")
+    row = ["results/one/networks/depth-1_width-4_init_scale-1.0.nc"]
+    assert fresh.plan(targets=row) == {}
+    fresh.edit("nets/mylab/models.py", "nn.Tanh()", "nn.ReLU()")
+    assert fresh.plan(targets=row) == {"train_networks": 1}

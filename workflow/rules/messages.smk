@@ -15,17 +15,25 @@ def plan_of_the_study():
         cells = len(rows(grid)) * len(grid.n_train)
         yield (
             f"{name}: {cells} cells ({values}), {grid.draws} draws × {grid.seeds} seeds "
-            f"= {cells * grid.draws * grid.seeds} networks; {work_estimate(experiment)}; "
-            f"{disk_estimate(experiment)}; jobs of {KERNEL_JOB_MB} MiB"
+            f"= {cells * grid.draws * grid.seeds} networks; {work_estimate(experiment, START.costs(name))}; "
+            f"{disk_estimate(experiment, START.costs(name))}; jobs of {KERNEL_JOB_MB} MiB"
         )
+
+
+def tell_the_plan():
+    """Logs the plan, and warns of what may not be expected of data and code of the user's own."""
+    for line in plan_of_the_study():
+        logger.info(line)
+    for name in EXPERIMENTS:
+        for notice in START.notices(name):
+            logger.warning(f"{name}: {notice}")
 
 
 def tell_the_plan_of_a_dry_run():
     """A dry run starts nothing and `onstart` is silent: this is where its reader learns what is to come."""
     asked = {"-n", "--dry-run", "--dryrun"} & set(sys.argv)
     if workflow.is_main_process and asked:
-        for line in plan_of_the_study():
-            logger.info(line)
+        tell_the_plan()
 
 
 def hint_about_a_lock():

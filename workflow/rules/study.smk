@@ -30,10 +30,35 @@ from ntk_atlas.study.jobs import (
 )
 from ntk_atlas.study.load import load_study, read_study
 from ntk_atlas.study.problems import ConfigError
+from ntk_atlas.study.start_checks import StartChecks
 from ntk_atlas.study.thresholds import load_thresholds
 from workflow.study_of_call import config_files, default_config
 
 CONDA = str(WORKFLOW / "envs" / "environment.yaml")
+
+
+# Digests are asked for at every start, by each job on a cluster too: files are parsed when they are new.
+SOURCES = SourceMemory(Path.cwd() / ".snakemake" / "ntk-atlas" / "sources.json")
+
+
+def source(script):
+    """Digest of a rule's script and of all package modules that it imports."""
+    return source_digest(WORKFLOW / "workflow" / "scripts" / script, PACKAGE, SOURCES)
+
+
+def module_source(module):
+    """Digest of a package module and of all package modules that it imports: what finished units depend on."""
+    return source_digest(PACKAGE / module, PACKAGE, SOURCES)
+
+
+# Data and code of the user's own are tried where a run is planned, not in its jobs, nor where nothing will run.
+STARTS = workflow.is_main_process and not {"--unlock", "--report"} & set(sys.argv)
+START = StartChecks(
+    memory=SOURCES.path.with_name("start.json"),
+    source=module_source("study/trial.py") if STARTS else "",
+    say=logger.info,
+)
+START_CHECKS = START if STARTS else None
 
 
 def validated_study():
@@ -45,11 +70,11 @@ def validated_study():
     settings = workflow.config_settings
     try:
         if workflow.modifier.skip_configfile:
-            return load_study(config)
+            return load_study(config, START_CHECKS)
         files = config_files(Path.cwd(), settings.configfiles)
         if settings.replace_workflow_config:
             files = [Path(file) for file in settings.configfiles]
-        return read_study(files, settings.config)
+        return read_study(files, settings.config, START_CHECKS)
     except ConfigError as error:
         sys.exit(str(error))
 
@@ -85,20 +110,6 @@ def spec(build, *names):
 def growing(amount):
     """Memory (MiB) or time (minutes) of a job: `amount`, and as much again each time it is tried again."""
     return lambda wildcards, attempt: amount * attempt
-
-
-# Digests are asked for at every start, by each job on a cluster too: files are parsed when they are new.
-SOURCES = SourceMemory(Path.cwd() / ".snakemake" / "ntk-atlas" / "sources.json")
-
-
-def source(script):
-    """Digest of a rule's script and of all package modules that it imports."""
-    return source_digest(WORKFLOW / "workflow" / "scripts" / script, PACKAGE, SOURCES)
-
-
-def module_source(module):
-    """Digest of a package module and of all package modules that it imports: what finished units depend on."""
-    return source_digest(PACKAGE / module, PACKAGE, SOURCES)
 
 
 def thresholds_digest():

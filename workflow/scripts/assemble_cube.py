@@ -12,6 +12,7 @@ from ntk_atlas.datasets.draws import make_draw, probe_indices
 from ntk_atlas.job_log import job_log
 from ntk_atlas.provenance import provenance_attributes
 from ntk_atlas.study.made_with import load_prepared
+from ntk_atlas.study.notices import notice_attributes
 
 
 def main(
@@ -29,7 +30,8 @@ def main(
         else np.stack([draw.labels_test[probe] for draw, probe in zip(draws, probes, strict=True)]),
         zero_train_mse=[[np.mean(draw.y_pool[:n] ** 2) for draw in draws] for n in experiment.grid.n_train],
         provenance=provenance_attributes(repository)
-        | {"data_digest": data_digest, "claim_thresholds_digest": thresholds},
+        | {"data_digest": data_digest, "claim_thresholds_digest": thresholds}
+        | notice_attributes(experiment, draws[0]),
     )
     write_netcdf(cube, output)
 

@@ -62,6 +62,8 @@ def train_row(
                 "%s: its %d training samples have none of the classes %s, which cannot be learned from them: a larger "
                 "n_train has them", unit.name, unit.n_train, ", ".join(map(str, missing)),
             )  # fmt: skip
+        if number == 1 and (notice := _mode_notice(spec, dataset, draws[unit.draw], seeds)):
+            log.warning(notice)
         log.info("training %d of %d: %s, %s, seeds %s", number, len(todo), spec.row.name, unit.name, seeds)
         owner = store.owner(unit.name, digest, seeds)
         resume = Resume(store.progress(unit.name, digest, seeds), save_every, owner=owner)
@@ -73,6 +75,17 @@ def train_row(
         else:
             store.save(unit.name, digest, seeds, arrays)
     return digests
+
+
+def _mode_notice(spec: TrainSpec, dataset: Dataset, draw: Draw, seeds: tuple[int, ...]) -> str | None:
+    """What is off in a network of the user's own, in a sentence; None for built-in networks."""
+    if spec.network.factory is None:
+        return None
+    from ntk_atlas.networks.notices import evaluation_mode_notice
+
+    module = row_networks(spec, dataset, draw.draw, seeds[:1]).member(0).module
+    x = as_tensor(draw.training_set(min(2, len(draw.indices.pool)))[0], spec.dtype)
+    return evaluation_mode_notice(module, x, f"network factory {spec.network.factory!r}")
 
 
 def _train(spec: TrainSpec, dataset: Dataset, draw: Draw, unit: Unit, seeds: tuple[int, ...], resume: Resume) -> Arrays:

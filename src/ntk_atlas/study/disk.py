@@ -1,9 +1,12 @@
 """How much disk an experiment will fill, known before it runs."""
 
+from collections.abc import Sequence
+
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.datasets.inspect import inspect_dataset
 from ntk_atlas.study.cells import rows
 from ntk_atlas.study.layer_sizes import layer_sizes
+from ntk_atlas.study.own_cost import OwnCost, cost_at
 from ntk_atlas.training.schedule import epoch_budget, scheduled_epochs
 
 BYTES = {"float32": 4, "float64": 8}
@@ -19,16 +22,20 @@ def probe_kernel_bytes(experiment: ExperimentSettings) -> int:
     return 2 * networks * checkpoints * training.checkpoints.n_probe**2 * BYTES[training.dtype]
 
 
-def weight_bytes(experiment: ExperimentSettings) -> int | None:
-    """Bytes of all weights kept; None for a network of the user's own, whose size is not known beforehand."""
-    if experiment.network.factory is not None:
+def weight_bytes(experiment: ExperimentSettings, costs: Sequence[OwnCost] = ()) -> int | None:
+    """Bytes of all weights kept; None for a network of the user's own that was not measured (`costs`)."""
+    own = experiment.network.factory is not None
+    if own and not costs:
         return None
     training, grid = experiment.training, experiment.grid
     size = inspect_dataset(experiment.dataset)
     total = 0
     for row in rows(grid):
-        layers = layer_sizes(experiment.network, size.input_shape, row.depth, row.width, size.n_outputs or 10)
-        parameters = sum(layer.parameters for layer in layers)
+        if own:
+            parameters = cost_at(costs, row.depth, row.width).parameters
+        else:
+            layers = layer_sizes(experiment.network, size.input_shape, row.depth, row.width, size.n_outputs or 10)
+            parameters = sum(layer.parameters for layer in layers)
         for n_train in grid.n_train:
             epochs = scheduled_epochs(training.checkpoints, epoch_budget(training, n_train))
             kept = len(epochs) if training.checkpoints.weights == "scheduled" else 2
@@ -36,9 +43,9 @@ def weight_bytes(experiment: ExperimentSettings) -> int | None:
     return total * grid.draws * grid.seeds * BYTES[training.dtype]
 
 
-def disk_estimate(experiment: ExperimentSettings) -> str:
+def disk_estimate(experiment: ExperimentSettings, costs: Sequence[OwnCost] = ()) -> str:
     """The estimate in words."""
-    kernels, weights = probe_kernel_bytes(experiment), weight_bytes(experiment)
+    kernels, weights = probe_kernel_bytes(experiment), weight_bytes(experiment, costs)
     said = "weights of unknown size" if weights is None else f"weights {_readable(weights)}"
     return f"disk: probe kernels {_readable(kernels)}, {said}"
 

@@ -1,6 +1,6 @@
 """From config files to validated settings, or to one message that lists everything wrong with them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,10 @@ from ntk_atlas.study.consistency import consistency_problems
 from ntk_atlas.study.presets import laid_over, with_preset, with_variants
 from ntk_atlas.study.problems import ConfigError, Problem, validation_problems
 
+StartProblems = Callable[[StudySettings, Sequence[Problem]], list[Problem]]
 
-def load_study(config: Mapping | Node) -> StudySettings:
+
+def load_study(config: Mapping | Node, start: StartProblems | None = None) -> StudySettings:
     """Validates a whole config.
 
     Numbers must be numbers, text must be text, true and false neither: nothing is converted.
@@ -22,6 +24,7 @@ def load_study(config: Mapping | Node) -> StudySettings:
     Args:
         config: the config, overlays laid over it; its preset and its variants are laid over by this function. Messages
             say where things stand if it is the tree of files (`read_tree`).
+        start: what is tried before any work; called with the settings and the problems found by looking at them.
 
     Returns:
         The settings of the study.
@@ -44,6 +47,8 @@ def load_study(config: Mapping | Node) -> StudySettings:
     except ValidationError as error:
         raise ConfigError(validation_problems(error, plain, StudySettings), tree) from None
     problems = consistency_problems(study)
+    if start is not None:
+        problems = [*problems, *start(study, problems)]
     if problems:
         raise ConfigError(problems, tree)
     return study
@@ -76,12 +81,15 @@ def read_tree(files: Sequence[Path], values: Mapping[str, Any] | None = None) ->
     return whole
 
 
-def read_study(files: Sequence[Path], values: Mapping[str, Any] | None = None) -> StudySettings:
+def read_study(
+    files: Sequence[Path], values: Mapping[str, Any] | None = None, start: StartProblems | None = None
+) -> StudySettings:
     """Reads and validates the study that config files give.
 
     Args:
         files: YAML or JSON files; a later one lies over an earlier one.
         values: values over all files, such as `preset`.
+        start: see `load_study`.
 
     Returns:
         The settings of the study.
@@ -89,4 +97,4 @@ def read_study(files: Sequence[Path], values: Mapping[str, Any] | None = None) -
     Raises:
         ConfigError: if a file cannot be read, or with all problems of the config at once.
     """
-    return load_study(read_tree(files, values))
+    return load_study(read_tree(files, values), start)

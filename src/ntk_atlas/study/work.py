@@ -5,13 +5,15 @@ constants were measured on one of two busy virtual cores, in the quick preset of
 within a factor of two of what trainings and regressions took there. A GPU has not been measured.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ntk_atlas.config.predictors import EPOCHS, PRETRAINED, predictors_of
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.datasets.inspect import inspect_dataset
-from ntk_atlas.study.cells import rows
-from ntk_atlas.study.layer_sizes import LayerSize, layer_sizes
+from ntk_atlas.datasets.inspect import DatasetSize, inspect_dataset
+from ntk_atlas.study.cells import Row, rows
+from ntk_atlas.study.layer_sizes import layer_sizes
+from ntk_atlas.study.own_cost import OwnCost, cost_at
 from ntk_atlas.training.schedule import epoch_budget, scheduled_epochs, steps_per_epoch
 
 SECONDS_PER_STEP = 5e-3
@@ -45,7 +47,7 @@ class Work:
         return self.kernel_flops / FLOPS_PER_SECOND / 3600
 
 
-def experiment_work(experiment: ExperimentSettings) -> Work | None:
+def experiment_work(experiment: ExperimentSettings, costs: Sequence[OwnCost] = ()) -> Work | None:
     """Counts the work of an experiment's trainings, empirical kernels and rivals.
 
     Kernels of infinite width, untrained networks and linearized ones are left out: the first say what they cost when
@@ -53,11 +55,13 @@ def experiment_work(experiment: ExperimentSettings) -> Work | None:
 
     Args:
         experiment: its settings.
+        costs: of networks of the user's own, measured at some cells.
 
     Returns:
-        The work; None for a network of the user's own, whose layers are not known beforehand.
+        The work; None for a network of the user's own that was not measured.
     """
-    if experiment.network.factory is not None:
+    own = experiment.network.factory is not None
+    if own and not costs:
         return None
     grid, training = experiment.grid, experiment.training
     size = inspect_dataset(experiment.dataset)
@@ -67,19 +71,43 @@ def experiment_work(experiment: ExperimentSettings) -> Work | None:
     steps, training_flops, kernel_flops = 0, 0.0, 0.0
     for row in rows(grid):
         scales = len(row.init_scale)
-        layers = layer_sizes(experiment.network, size.input_shape, row.depth, row.width, size.n_outputs or 10)
-        forward = 2.0 * sum(layer.multiply_adds for layer in layers)
+        network = _measured(costs, row, size) if own else _counted(experiment, row, size)
         for n in grid.n_train:
             epochs = epoch_budget(training, n)
             steps += scales * blocks * epochs * steps_per_epoch(training, n)
-            training_flops += scales * n_runs * epochs * n * 3.0 * forward
-        kernel_flops += scales * grid.draws * grid.seeds * _empirical_flops(experiment, layers)
+            training_flops += scales * n_runs * epochs * n * network.training_flops
+        kernel_flops += scales * grid.draws * grid.seeds * _empirical_flops(experiment, network)
     return Work(steps, training_flops, kernel_flops + grid.draws * _rival_flops(experiment))
 
 
-def work_estimate(experiment: ExperimentSettings) -> str:
+@dataclass(frozen=True)
+class _Network:
+    """Arithmetic of one network a sample: of a training step, of its gradients, of a pair of samples in a kernel."""
+
+    training_flops: float
+    gradient_flops: float
+    pair_flops: float
+
+
+def _counted(experiment: ExperimentSettings, row: Row, size: DatasetSize) -> _Network:
+    layers = layer_sizes(experiment.network, size.input_shape, row.depth, row.width, size.n_outputs or 10)
+    # A layer seen once a sample goes by its inputs and signals, a convolution by its gradients.
+    numbers = sum(layer.fan_in + layer.fan_out if layer.positions == 1 else layer.parameters for layer in layers)
+    return _Network(6.0 * sum(layer.multiply_adds for layer in layers), 0.0, 2.0 * numbers)
+
+
+def _measured(costs: Sequence[OwnCost], row: Row, size: DatasetSize) -> _Network:
+    cost = cost_at(costs, row.depth, row.width)
+    return _Network(
+        cost.step_seconds * FLOPS_PER_SECOND,
+        cost.kernel_seconds * FLOPS_PER_SECOND,
+        2.0 * cost.parameters * (size.n_outputs or 10),
+    )
+
+
+def work_estimate(experiment: ExperimentSettings, costs: Sequence[OwnCost] = ()) -> str:
     """The estimate in words."""
-    work = experiment_work(experiment)
+    work = experiment_work(experiment, costs)
     if work is None:
         return "time unknown: a network of your own"
     total = work.training_hours + work.kernel_hours
@@ -89,15 +117,14 @@ def work_estimate(experiment: ExperimentSettings) -> str:
     )
 
 
-def _empirical_flops(experiment: ExperimentSettings, layers: tuple[LayerSize, ...]) -> float:
+def _empirical_flops(experiment: ExperimentSettings, network: _Network) -> float:
     """Of all empirical kernels of one network over n_train, regressed with at every ridge."""
     sizes, regression = experiment.grid.n_train, experiment.regression
     evaluated = experiment.dataset.n_validation + experiment.dataset.n_test
-    # A layer seen once a sample goes by its inputs and signals, a convolution by its gradients.
-    numbers = sum(layer.fan_in + layer.fan_out if layer.positions == 1 else layer.parameters for layer in layers)
 
     def of(n: int) -> float:
-        return 2.0 * numbers * n * (0.5 * n + evaluated) + (1 + len(regression.ridge_grid)) * n**3 / 3
+        kernel = network.pair_flops * n * (0.5 * n + evaluated) + network.gradient_flops * (n + evaluated)
+        return kernel + (1 + len(regression.ridge_grid)) * n**3 / 3
 
     flops = 0.0
     for name in predictors_of("empirical", regression.predictors):

@@ -1,0 +1,36 @@
+"""What is no error and may still not be what a user means, as sentences: of the data and of networks of the user's own.
+
+The plan says it before any work, the cube carries it (`notices`), and so do figures and report.
+"""
+
+import json
+
+from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.datasets.draws import Draw
+
+_SAMPLES = 4
+_KEYS = ("depth", "width", "init_scale")
+
+
+def notice_attributes(experiment: ExperimentSettings, draw: Draw) -> dict[str, str]:
+    """Attributes of a cube about its networks.
+
+    Args:
+        experiment: its settings.
+        draw: the first draw, whose training samples networks are evaluated on.
+
+    Returns:
+        `notices`, a sentence a line; `same_networks`, JSON: key of the grid → groups of its values at which a factory
+        gives one and the same networks, which are no comparison. Both are empty for built-in networks.
+    """
+    if experiment.network.factory is None:
+        return {"notices": "", "same_networks": "{}"}
+    import torch
+
+    from ntk_atlas.networks.notices import network_notices
+
+    n = min(_SAMPLES, len(draw.indices.pool))
+    x = torch.as_tensor(draw.training_set(n)[0], dtype=getattr(torch, experiment.training.dtype))
+    grid = {key: getattr(experiment.grid, key) for key in _KEYS}
+    found = network_notices(experiment.network, grid, x, draw.y_pool.shape[1])
+    return {"notices": "\n".join(found.sentences), "same_networks": json.dumps(found.same_networks)}

@@ -1,0 +1,276 @@
+"""What is tried before any work, by the process that plans a run: data and code of the user's own.
+
+Settings can be checked by looking at them; a factory, an activation, a table cannot. So data are read, networks are
+built at the smallest and the largest cell and evaluated on training samples, in a process of their own (`trial`), and
+all that is wrong joins the problems of the config in one message. What was tried and found right is remembered, by a
+digest of settings, data, the user's code and this package: the next start takes no time.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import selectors
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+from ntk_atlas.config.network import is_own_activation
+from ntk_atlas.config.study import ExperimentSettings, StudySettings
+from ntk_atlas.provenance import file_digest
+from ntk_atlas.study.own_cost import OwnCost
+from ntk_atlas.study.problems import Problem
+from ntk_atlas.study.user_files import user_file_digest
+from ntk_atlas.user_imports import PACKAGE
+
+SECONDS = 90.0
+"""That the trial of one experiment may take; what is not tried by then is a notice."""
+_SECONDS_TO_START = 120.0
+_REMEMBERED = 200
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What the trial of an experiment found, if nothing was wrong.
+
+    Attributes:
+        notices: what the user may not expect, in sentences.
+        costs: of networks of the user's own, at the smallest and at the largest cell.
+    """
+
+    notices: tuple[str, ...] = ()
+    costs: tuple[OwnCost, ...] = ()
+
+
+@dataclass
+class StartChecks:
+    """Tries a study's experiments; `load_study` calls it with the study and the problems found by then.
+
+    Attributes:
+        memory: the file in which it is remembered what was tried.
+        source: digest of the code that tries.
+        say: tells the user what is under way.
+        tried: what was found, by experiment.
+    """
+
+    memory: Path
+    source: str
+    say: Callable[[str], None]
+    seconds: float = SECONDS
+    tried: dict[str, Tried] = field(default_factory=dict)
+
+    def __call__(self, study: StudySettings, problems: Sequence[Problem] = ()) -> list[Problem]:
+        """Tries what is the user's own in the active experiments.
+
+        Args:
+            study: valid settings.
+            problems: found already; an experiment that has one in its data, network or grid is not tried.
+
+        Returns:
+            What is wrong.
+        """
+        spoiled = {p.key[1] for p in problems if p.key[0] == "experiments" and p.key[2:3] in _READ}
+        known, keys, todo = self._remembered(), {}, {}
+        for name, experiment in study.active().items():
+            if name in spoiled or not has_something_to_try(experiment):
+                continue
+            keys[name] = trial_digest(experiment, self.source)
+            if keys[name] in known:
+                self.tried[name] = known[keys[name]]
+            else:
+                todo[name] = experiment
+        # Variants of an experiment often differ in what is not tried.
+        first = {keys[name]: name for name in reversed(todo)}
+        found = self._run({name: todo[name] for name in todo if first[keys[name]] == name})
+        wrong = []
+        for name in todo:
+            result = found[first[keys[name]]]
+            self.tried[name] = Tried(tuple(result.notices), tuple(result.costs))
+            if not result.problems and result.whole:
+                known[keys[name]] = self.tried[name]
+            wrong += [Problem(("experiments", name, *key.split(".")), text) for key, text in result.problems]
+        if todo:
+            self._remember(known)
+        return wrong
+
+    def notices(self, name: str) -> tuple[str, ...]:
+        """What the user of an experiment may not expect."""
+        return self.tried[name].notices if name in self.tried else ()
+
+    def costs(self, name: str) -> tuple[OwnCost, ...]:
+        """Measured costs of an experiment's networks of the user's own; none if they were not measured."""
+        return self.tried[name].costs if name in self.tried else ()
+
+    def _run(self, todo: Mapping[str, ExperimentSettings]) -> dict[str, "_Result"]:
+        found = {name: _Result() for name in todo}
+        waiting = list(todo)
+        if waiting:
+            self.say(f"trying data and code of your own, once: {', '.join(map(_own, todo.values()))}")
+        while waiting:
+            done = _trials({name: todo[name] for name in waiting}, found, self.seconds)
+            waiting = waiting[len(done) :]
+        return found
+
+    def _remembered(self) -> dict[str, Tried]:
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+            kept = json.loads(self.memory.read_text())
+            return {
+                key: Tried(tuple(one["notices"]), tuple(OwnCost(**cost) for cost in one["costs"]))
+                for key, one in kept.items()
+            }
+        return {}
+
+    def _remember(self, known: Mapping[str, Tried]) -> None:
+        kept = {
+            key: {"notices": one.notices, "costs": [vars(cost) for cost in one.costs]}
+            for key, one in list(known.items())[-_REMEMBERED:]
+        }
+        temporary = self.memory.with_name(f".{self.memory.name}.{os.getpid()}.tmp")
+        with contextlib.suppress(OSError):  # a folder that cannot be written in: the next start tries again
+            self.memory.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(json.dumps(kept))
+            temporary.replace(self.memory)
+
+
+FIRST_STEP = "reading the data"
+"""What every trial begins with."""
+_READ = {("dataset",), ("network",), ("grid",)}
+"""Sections that a trial goes by."""
+
+
+@dataclass
+class _Result:
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+    costs: list[OwnCost] = field(default_factory=list)
+    whole: bool = True
+    step: str = "starting"
+
+
+def has_something_to_try(experiment: ExperimentSettings) -> bool:
+    """Whether data or code of an experiment are the user's own."""
+    network = experiment.network
+    return bool(
+        network.factory is not None
+        or is_own_activation(network.activation)
+        or getattr(experiment.dataset, "path", None)
+    )
+
+
+def trial_digest(experiment: ExperimentSettings, source: str) -> str:
+    """Digest of everything that the trial of an experiment depends on."""
+    dataset, grid = experiment.dataset, experiment.grid
+    path = getattr(dataset, "path", None)
+    parts = [
+        dataset.canonical_json(),
+        experiment.network.canonical_json(),
+        [grid.depth, grid.width, grid.init_scale, max(grid.n_train)],
+        [experiment.training.dtype, experiment.training.seed],
+        user_file_digest(experiment.network),
+        [] if path is None else _state(Path(path).expanduser()),
+        [source, sys.version, *(version(name) for name in ("torch", "numpy"))],
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _state(path: Path) -> list:
+    """A file by its contents; a folder, of official files that are held to their checksums when read, by its stamps."""
+    if not path.is_dir():
+        return [file_digest(path)]
+    files = sorted(file for file in path.iterdir() if file.is_file())
+    return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+
+
+def _own(experiment: ExperimentSettings) -> str:
+    network, path = experiment.network, getattr(experiment.dataset, "path", None)
+    own = [network.factory, network.activation if is_own_activation(network.activation) else None, path]
+    return " with ".join(text for text in own if text)
+
+
+def _trials(todo: Mapping[str, ExperimentSettings], found: dict[str, _Result], seconds: float) -> list[str]:
+    """Runs trials in one process until all are done, or one has ended it or took too long; returns those seen to."""
+    reading, writing = os.pipe()
+    settings = {name: experiment.model_dump(mode="json") for name, experiment in todo.items()}
+    path = os.pathsep.join([str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": path}
+    command = [sys.executable, "-P", "-m", "ntk_atlas.study.trial", str(writing)]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, pass_fds=(writing,),
+        env=environment,
+    )  # fmt: skip
+    os.close(writing)
+    try:
+        process.stdin.write(json.dumps(settings).encode() + b"\n")
+        process.stdin.flush()
+        return _heard(process, reading, list(todo), found, seconds)
+    finally:
+        process.kill()
+        process.communicate()
+        os.close(reading)
+
+
+def _heard(
+    process: subprocess.Popen, reading: int, names: list[str], found: dict[str, _Result], seconds: float
+) -> list[str]:
+    done: list[str] = []
+    with selectors.DefaultSelector() as selector:
+        selector.register(reading, selectors.EVENT_READ, "results")
+        selector.register(process.stderr, selectors.EVENT_READ, "errors")
+        buffer, errors, deadline = b"", b"", time.monotonic() + _SECONDS_TO_START + seconds
+        while len(done) < len(names):
+            ready = selector.select(max(deadline - time.monotonic(), 0.0))
+            current = found[names[len(done)]]
+            if not ready:
+                current.whole = False
+                current.notices.append(
+                    f"not everything was tried before the run: {current.step} takes longer than {seconds:g} s"
+                )
+                return [*done, names[len(done)]]
+            for key, _ in ready:
+                chunk = os.read(key.fd, 65536)
+                if key.data == "errors":
+                    errors = (errors + chunk)[-4000:]
+                    if not chunk:
+                        selector.unregister(process.stderr)
+                    continue
+                if not chunk:
+                    current.problems.append((_key_of_a_crash(current), _crash(process, current, errors)))
+                    return [*done, names[len(done)]]
+                *lines, buffer = (buffer + chunk).split(b"\n")
+                for line in map(json.loads, lines):
+                    _note(found[line["experiment"]], line)
+                    if line["kind"] == "begins" and line["text"] == FIRST_STEP:
+                        deadline = time.monotonic() + seconds
+                    if line["kind"] == "done":
+                        done.append(line["experiment"])
+    return done
+
+
+def _note(result: _Result, line: dict) -> None:
+    if line["kind"] == "begins":
+        result.step = line["text"]
+    elif line["kind"] == "problem":
+        result.problems.append((line["key"], line["text"]))
+    elif line["kind"] == "notice":
+        result.notices.append(line["text"])
+    elif line["kind"] == "cost":
+        result.costs.append(OwnCost(**line["cost"]))
+
+
+def _key_of_a_crash(result: _Result) -> str:
+    return "dataset" if "data" in result.step else "network"
+
+
+def _crash(process: subprocess.Popen, result: _Result, errors: bytes) -> str:
+    try:
+        status = process.wait(timeout=5)
+    except subprocess.TimeoutExpired:
+        status = None
+    how = f"signal {-status}" if status is not None and status < 0 else f"exit status {status}"
+    last = next((line for line in reversed(errors.decode(errors="replace").splitlines()) if line.strip()), "")
+    said = f"; its last words: {last.strip()}" if last else ""
+    return f"{result.step} ended the process that tried it ({how}): your code must not end its process{said}"

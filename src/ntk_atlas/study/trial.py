@@ -1,0 +1,278 @@
+"""Tries data and code of the user's own, in a process of its own: networks are built and evaluated on the user's data.
+
+`start_checks` starts it. A process of its own can be ended when it takes too long, and survives nothing that the user's
+code does to it: `sys.exit`, a crash, another folder, output.
+"""
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ntk_atlas.activations.elementwise import ActivationError
+from ntk_atlas.activations.user_file import load_activation
+from ntk_atlas.config.network import is_own_activation
+from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.datasets.draws import Draw, make_draw
+from ntk_atlas.datasets.errors import DataError
+from ntk_atlas.datasets.inspect import inspect_dataset
+from ntk_atlas.datasets.read import read_dataset
+from ntk_atlas.datasets.table_sets import FETCHED_SETS
+from ntk_atlas.kernels import empirical_ntk
+from ntk_atlas.memory import is_out_of_memory
+from ntk_atlas.networks.build import build_networks
+from ntk_atlas.networks.notices import GRID_KEYS, network_notices
+from ntk_atlas.networks.stacked import StackedNetwork
+from ntk_atlas.networks.user import FactoryError, load_factory
+from ntk_atlas.numerics import precise_math
+from ntk_atlas.streams import numpy_stream, torch_stream
+from ntk_atlas.study.own_cost import OwnCost
+from ntk_atlas.study.start_checks import FIRST_STEP
+from ntk_atlas.user_code import told
+
+SAMPLES = 4
+_TIMED_SAMPLES = 16
+_MEMORY_SHARE = 0.5
+"""Of what is free, that a network tried at the start may take."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a trial says: `begins` a step, a `problem` with a key, a `notice`, a `cost`, or that it is `done`."""
+
+    kind: str
+    text: str = ""
+    key: str = ""
+    cost: dict | None = None
+
+
+def trial(experiment: ExperimentSettings) -> Iterator[Finding]:
+    """Reads the data of an experiment, builds its networks at the extreme cells, evaluates them on training samples.
+
+    Args:
+        experiment: valid settings.
+
+    Yields:
+        Findings, as they are made.
+    """
+    step, key = FIRST_STEP, "dataset"
+    try:
+        yield Finding("begins", step)
+        inputs, n_outputs, notices = _inputs(experiment)
+        yield from notices
+        key = own_key(experiment)
+        if key:
+            for finding in _networks(experiment, inputs, n_outputs):
+                step = finding.text if finding.kind == "begins" else step
+                yield finding
+    except DataError as error:
+        yield Finding("problem", str(error), "dataset")
+        yield from _called_only(experiment)
+    except (FactoryError, ActivationError) as error:
+        yield Finding("problem", str(error), key)
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        yield Finding("problem", f"{step} failed: {told(error)}", key)
+
+
+def own_key(experiment: ExperimentSettings) -> str:
+    """The key that names the user's network or activation; empty if both are built in."""
+    if experiment.network.factory is not None:
+        return "network.factory"
+    return "network.activation" if is_own_activation(experiment.network.activation) else ""
+
+
+def _inputs(experiment: ExperimentSettings) -> tuple[np.ndarray, int, list[Finding]]:
+    """Some training inputs of draw 0, normalized; the outputs; and notices about the data."""
+    settings = experiment.dataset
+    if settings.source in FETCHED_SETS and settings.path is None:
+        return _made_up(experiment)
+    dataset = read_dataset(settings)
+    draw = make_draw(dataset, settings, 0)
+    n = min(_TIMED_SAMPLES, len(draw.indices.pool))
+    return draw.training_set(n)[0], dataset.y.shape[1], [Finding("notice", text) for text in _data_notices(draw)]
+
+
+def _data_notices(draw: Draw) -> tuple[str, ...]:
+    del draw
+    return ()
+
+
+def _made_up(experiment: ExperimentSettings) -> tuple[np.ndarray, int, list[Finding]]:
+    """Normal random images or rows, in place of data that are fetched when the run starts."""
+    size = inspect_dataset(experiment.dataset)
+    x = numpy_stream("trial").normal(size=(_TIMED_SAMPLES, *size.input_shape))
+    return x, size.n_outputs, []
+
+
+def _networks(experiment: ExperimentSettings, inputs: np.ndarray, n_outputs: int) -> Iterator[Finding]:
+    x = torch.as_tensor(inputs, dtype=getattr(torch, experiment.training.dtype))
+    factory = experiment.network.factory
+    name = f"network factory {factory!r}" if factory else f"activation {experiment.network.activation!r}"
+    if factory:
+        load_factory(factory)
+    else:
+        load_activation(experiment.network.activation)
+    values = {key: getattr(experiment.grid, key) for key in GRID_KEYS}
+    smallest, largest = ({key: choose(values[key]) for key in GRID_KEYS} for choose in (min, max))
+    for cell in (smallest, largest) if largest != smallest else (smallest,):
+        yield Finding("begins", f"{name}: building and evaluating its network of {_words(cell)}")
+        try:
+            network = _tried(experiment, cell, x, n_outputs, name)
+        except Exception as error:
+            if not _is_out_of_memory(error):
+                raise
+            text = f"{name}: its network of {_words(cell)} does not fit into the memory that is free here: not tried"
+            yield Finding("notice", text)
+            continue
+        if factory:
+            yield Finding("begins", f"{name}: timing its network of {_words(cell)}")
+            yield Finding("cost", cost=vars(_cost(network, cell, x)))
+        del network
+    if factory:
+        yield Finding("begins", f"{name}: comparing its networks at different cells")
+        for text in network_notices(experiment.network, values, x[:SAMPLES], n_outputs).sentences:
+            yield Finding("notice", text)
+
+
+def _called_only(experiment: ExperimentSettings) -> Iterator[Finding]:
+    """What can be said of code whose data cannot be read: whether it can be loaded, and called for a network."""
+    network, grid = experiment.network, experiment.grid
+    try:
+        if network.factory is not None:
+            size = inspect_dataset(experiment.dataset)
+            load_factory(network.factory)(
+                **{key: min(getattr(grid, key)) for key in GRID_KEYS},
+                input_shape=size.input_shape,
+                n_outputs=size.n_outputs or 2,
+                generator=torch.Generator().manual_seed(0),
+            )
+        elif is_own_activation(network.activation):
+            load_activation(network.activation)
+    except DataError:
+        return
+    except ValueError as error:
+        yield Finding("problem", str(error), own_key(experiment))
+
+
+def _tried(experiment: ExperimentSettings, cell: dict, x: Tensor, n_outputs: int, name: str) -> StackedNetwork:
+    """Two seeds of a cell, whose outputs and gradients are finite on the samples.
+
+    Raises:
+        FactoryError: with the cell, if they are not, or the network cannot be built.
+    """
+    labels = (experiment.training.seed, cell["depth"], cell["width"], 0)
+    try:
+        network = build_networks(
+            experiment.network,
+            **cell,
+            input_shape=x.shape[1:],
+            n_outputs=n_outputs,
+            generators=[torch_stream("weights", *labels, seed) for seed in range(2)],
+            dtype=x.dtype,
+        )
+        outputs = network(x[:SAMPLES])
+        trained = [p for p in network.parameters() if p.requires_grad]
+        gradients = torch.autograd.grad(outputs.square().sum(), trained, allow_unused=True)
+    except ValueError as error:
+        words = str(error) if name in str(error) else f"{name}: {told(error)}"
+        raise FactoryError(f"{words} [at {_words(cell)}]") from error
+    for quantity, tensors in (("outputs", [outputs]), ("gradients", gradients)):
+        if not all(torch.isfinite(t.to_dense()).all() for t in tensors if t is not None):
+            raise FactoryError(
+                f"{name}: its {quantity} on {SAMPLES} training samples are not finite [at {_words(cell)}]"
+            )
+    return network
+
+
+def _is_out_of_memory(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, MemoryError) or is_out_of_memory(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _cost(network: StackedNetwork, cell: dict, x: Tensor) -> OwnCost:
+    """Measured once, in CPU time: a step of both members, and Jacobians of one."""
+    trained = [p for p in network.parameters() if p.requires_grad]
+
+    def step() -> None:
+        torch.autograd.grad(network(x).square().sum(), trained, allow_unused=True)
+
+    member = network.member(0)
+    n_kernel = min(len(x), 8)
+    step_seconds = _cpu_seconds(step)
+    kernel_seconds = _cpu_seconds(lambda: empirical_ntk(member, x[:n_kernel]))
+    parameters = sum(p[0].numel() for p in trained)
+    return OwnCost(
+        depth=cell["depth"],
+        width=cell["width"],
+        parameters=parameters,
+        step_seconds=step_seconds / (network.n_members * len(x)),
+        kernel_seconds=kernel_seconds / n_kernel,
+    )
+
+
+def _cpu_seconds(work) -> float:
+    best, spent = float("inf"), 0.0
+    for _ in range(3):
+        started = time.process_time()
+        work()
+        best = min(best, time.process_time() - started)
+        spent += time.process_time() - started
+        if spent > 1.0:
+            break
+    return best
+
+
+def _words(cell: dict) -> str:
+    return f"depth {cell['depth']}, width {cell['width']}, init_scale {cell['init_scale']:g}"
+
+
+def _limit_memory() -> None:
+    """Half of the free memory at most, so that a trial of a huge network fails and nothing else does."""
+    if torch.cuda.is_available():  # which takes addresses for all of its memory
+        return
+    try:
+        import resource
+
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = 1024 * int(dict(line.split()[:2] for line in lines)["MemAvailable:"])
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + int(_MEMORY_SHARE * free), resource.RLIM_INFINITY))
+    except (ImportError, OSError, ValueError, KeyError):  # another system: no limit
+        return
+
+
+def _end_with_the_parent() -> None:
+    """Ends this process when its input ends; the user's code has an input without anything in it."""
+    watched, nothing = os.dup(0), os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    threading.Thread(target=lambda: (os.read(watched, 1), os._exit(1)), daemon=True).start()
+
+
+def main() -> None:
+    """Reads experiments, a line of JSON, from standard input; writes findings, a line each, to the descriptor named."""
+    results = os.fdopen(int(sys.argv[1]), "w", buffering=1)
+    experiments = json.loads(sys.stdin.readline())
+    _end_with_the_parent()
+    _limit_memory()
+    for name, settings in experiments.items():
+        with precise_math(threads=1):
+            for finding in trial(ExperimentSettings.model_validate_json(json.dumps(settings))):
+                results.write(json.dumps({"experiment": name, **vars(finding)}) + "\n")
+        results.write(json.dumps({"experiment": name, "kind": "done"}) + "\n")
+    results.close()
+    os._exit(0)  # whatever threads the user's code has started
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,262 @@
+"""What is tried before any work: data and code of the user's own, in the process that plans a run."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from ntk_atlas.config.study import ExperimentSettings, StudySettings
+from ntk_atlas.study.disk import disk_estimate
+from ntk_atlas.study.load import load_study, read_study
+from ntk_atlas.study.own_cost import OwnCost, cost_at
+from ntk_atlas.study.problems import ConfigError, Problem
+from ntk_atlas.study.start_checks import StartChecks, trial_digest
+from ntk_atlas.study.trial import trial
+from ntk_atlas.study.work import experiment_work, work_estimate
+
+NETS = """
+import os, sys, time
+import torch
+from torch import nn
+
+def _layers(depth, width, input_shape, n_outputs, generator, scale=1.0):
+    sizes = [input_shape[0], *[width] * depth, n_outputs]
+    layers = [nn.Linear(a, b) for a, b in zip(sizes, sizes[1:])]
+    with torch.no_grad():
+        for layer in layers:
+            layer.weight.normal_(0, (scale / layer.weight.shape[1]) ** 0.5, generator=generator)
+    return [part for layer in layers for part in (layer, nn.Tanh())][:-1]
+
+def build(*, depth, width, init_scale, input_shape, n_outputs, generator):
+    return nn.Sequential(*_layers(depth, width, input_shape, n_outputs, generator, init_scale))
+
+def normed(*, depth, width, init_scale, input_shape, n_outputs, generator):
+    return nn.Sequential(nn.BatchNorm1d(input_shape[0]), nn.Dropout(0.1), nn.Dropout(0.0),
+                         *_layers(depth, width, input_shape, n_outputs, generator, init_scale))
+
+def ignores(*, depth, width, init_scale, input_shape, n_outputs, generator):
+    return nn.Sequential(*_layers(2, 5, input_shape, n_outputs, generator, min(init_scale, 2.0)))
+
+class Scaled(nn.Module):
+    def __init__(self, scale, *layers):
+        super().__init__()
+        self.scale, self.layers = scale, nn.Sequential(*layers)
+
+    def forward(self, x):
+        return self.scale * self.layers(x)
+
+def forward_scale(*, depth, width, init_scale, input_shape, n_outputs, generator):
+    return Scaled(init_scale, *_layers(depth, width, input_shape, n_outputs, generator))
+
+class Noisy(nn.Linear):
+    def forward(self, x):
+        return super().forward(x) + (torch.randn(1) if self.training else 0)
+
+def noisy(*, depth, width, init_scale, input_shape, n_outputs, generator):
+    layers = _layers(depth, width, input_shape, n_outputs, generator, init_scale)
+    return nn.Sequential(*layers, Noisy(n_outputs, n_outputs))
+
+def short(depth, width):
+    return None
+
+def raises(**arguments):
+    raise KeyError("what")
+
+def too_wide(*, depth, width, init_scale, input_shape, n_outputs, generator):
+    return nn.Linear(input_shape[0], n_outputs + (width > 4))
+
+def stops(**arguments):
+    os._exit(0)
+
+def hangs(**arguments):
+    time.sleep(60)
+
+def wants_a_key(*, depth, width, init_scale, input_shape, n_outputs, generator):
+    print("printed")
+    input()
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    (tmp_path / "nets.py").write_text(NETS)
+    (tmp_path / "phi.py").write_text(
+        "import torch\ndef phi(u): return torch.sin(u)\ndef mean(u): return u - u.mean()\n"
+        "def steep(u): return torch.exp(50 * u**2)\n"
+    )
+    return tmp_path
+
+
+def experiment(network, dataset=None, **grid):
+    return ExperimentSettings.model_validate(
+        {
+            "dataset": dataset or {"source": "diabetes"},
+            "grid": {"depth": [1, 2], "width": [4, 8], "init_scale": [1.0, 2.0, 3.0], "n_train": [8], **grid},
+            "network": network,
+            "regression": {"predictors": ["ntk_init"]},
+        }
+    )  # fmt: skip
+
+
+def found(*arguments, **grid):
+    return [(f.kind, f.key, f.text) for f in trial(experiment(*arguments, **grid)) if f.kind not in ("begins", "cost")]
+
+
+def notices(name, **grid):
+    return [text for kind, _, text in found({"factory": f"nets.py:{name}"}, **grid) if kind == "notice"]
+
+
+def test_a_good_network_is_measured_at_its_extreme_cells():
+    findings = list(trial(experiment({"factory": "nets.py:build"})))
+    costs = [OwnCost(**f.cost) for f in findings if f.kind == "cost"]
+    assert not [f for f in findings if f.kind in ("problem", "notice")]
+    assert [(c.depth, c.width, c.parameters) for c in costs] == [(1, 4, 49), (2, 8, 169)]
+    assert all(c.step_seconds > 0 and c.kernel_seconds > 0 for c in costs)
+
+
+@pytest.mark.parametrize(
+    ("network", "key", "message"),
+    [
+        ("short", "network.factory", r"'nets.py:short' got an unexpected keyword .*nets.py, line \d+\): define"),
+        ("raises", "network.factory", r"'nets.py:raises' failed: KeyError: 'what' \(nets.py, line \d+\)"),
+        ("absent", "network.factory", r"nets.py has no function 'absent'"),
+        ("too_wide", "network.factory", r"maps inputs .*\[at depth 2, width 8, init_scale 3\]"),
+        ("phi.py:steep", "network.activation", r"'phi.py:steep': its outputs on 4 training samples are not finite"),
+        ("phi.py:mean", "network.activation", r"'phi.py:mean': activation mean does not act on each entry alone"),
+        ("phi.py:absent", "network.activation", r"phi.py has no function 'absent'"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_code_is_a_problem_of_its_key(network, key, message):
+    name = key.rpartition(".")[2]
+    (problem,) = found({name: network if ":" in network else f"nets.py:{network}"})
+    assert problem[:2] == ("problem", key)
+    assert re.search(message, problem[2]), problem[2]
+
+
+def test_contents_of_data_are_read_and_the_code_is_loaded_all_the_same(folder):
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    np.savez(folder / "mine.npz", X=np.where(np.arange(60)[:, None] == 7, np.nan, x), y=np.arange(60.0))
+    data = {"source": "file", "path": "mine.npz", "task": "regression", "n_validation": 10, "n_test": 10}
+    assert [key for _, key, _ in found({"factory": "nets.py:build"}, data)] == ["dataset"]
+    problems = found({"factory": "nets.py:short"}, data)
+    assert [(kind, key) for kind, key, _ in problems] == [("problem", "dataset"), ("problem", "network.factory")]
+    assert "mine.npz" in problems[0][2] and "finite" in problems[0][2]
+    assert [key for _, key, _ in found({"activation": "phi.py:absent"}, data)] == ["dataset", "network.activation"]
+
+
+def test_data_that_are_fetched_when_the_run_starts_are_made_up():
+    assert found({"activation": "phi.py:phi"}, {"source": "mnist", "side": 4}) == []
+
+
+def test_layers_that_are_off_are_named():
+    (text,) = notices("normed")
+    assert text.startswith(
+        "network factory 'nets.py:normed': BatchNorm1d '0', Dropout '1' run in evaluation mode, in training"
+    )
+    assert text.endswith("use GroupNorm or LayerNorm")
+    (text,) = notices("noisy")
+    assert "it gives other outputs in training mode" in text
+
+
+def test_keys_that_a_factory_ignores_are_named_and_no_others():
+    depth, width, scale = notices("ignores")
+    assert depth.startswith("network factory 'nets.py:ignores' ignores depth: the cells of 1, 2 are one architecture")
+    assert "ignores width: the cells of 4, 8" in width
+    assert "ignores init_scale: the cells of 2, 3 are the same networks" in scale
+    assert notices("ignores", depth=[1], width=[4], init_scale=[1.0, 2.0]) == []
+    assert notices("forward_scale") == []
+
+
+def study(**networks):
+    plain = {name: experiment(network).model_dump(mode="json") for name, network in networks.items()}
+    return {"experiments": plain}
+
+
+def checks(folder, seconds=60.0):
+    said = []
+    return StartChecks(folder / "kept" / "start.json", "source", said.append, seconds), said
+
+
+def test_all_problems_come_in_one_message_and_what_is_right_is_remembered(folder):
+    config = study(
+        good={"factory": "nets.py:normed"}, asks={"factory": "nets.py:wants_a_key"},
+        wrong={"activation": "phi.py:mean"}, plain={},
+    )  # fmt: skip
+    (folder / "my.yaml").write_text(yaml.safe_dump(config))
+    start, said = checks(folder)
+    with pytest.raises(ConfigError) as error:
+        read_study([folder / "my.yaml"], start=start)
+    text = str(error.value)
+    assert "The config has 2 problems; nothing was run:" in text
+    assert "experiments.asks.network.factory: network factory 'nets.py:wants_a_key' failed: EOFError" in text
+    assert "experiments.wrong.network.activation: activation 'phi.py:mean'" in text
+    assert len(start.notices("good")) == 1 and len(start.costs("good")) == 2
+    assert len(said) == 1 and "nets.py:normed" in said[0] and "plain" not in start.tried
+
+    again, said = checks(folder)
+    load_study(study(good={"factory": "nets.py:normed"}, plain={}), again)
+    assert said == [] and again.tried["good"] == start.tried["good"]
+    (folder / "kept" / "start.json").write_text(json.dumps({"x": 3}))
+    assert again._remembered() == {}
+
+
+@pytest.mark.slow
+def test_code_that_ends_or_holds_up_its_process(folder):
+    settings = StudySettings.model_validate(
+        study(stops={"factory": "nets.py:stops"}, good={"factory": "nets.py:build"})
+    )
+    start, _ = checks(folder)
+    ((key, message),) = [(problem.key, problem.message) for problem in start(settings)]
+    assert key == ("experiments", "stops", "network")
+    assert message.startswith(
+        "network factory 'nets.py:stops': building and evaluating its network of depth 1, width 4"
+    )
+    assert "ended the process that tried it (exit status 0)" in message
+    assert len(start.costs("good")) == 2
+    start, _ = checks(folder, seconds=0.2)
+    assert start(StudySettings.model_validate(study(hangs={"factory": "nets.py:hangs"}))) == []
+    assert "takes longer than 0.2 s" in start.notices("hangs")[0]
+    assert not start._remembered().get(trial_digest(experiment({"factory": "nets.py:hangs"}), "source"))
+
+
+def test_experiments_with_problems_in_what_is_tried_are_not_tried(folder):
+    start, said = checks(folder)
+    wrong = [Problem(("experiments", "one", "network", "factory"), "no file"), Problem(("experiments",), "")]
+    settings = StudySettings.model_validate(study(one={"factory": "nets.py:hangs"}))
+    assert start(settings, wrong) == [] and said == []
+
+
+def test_another_content_of_data_or_code_is_tried_again(folder):
+    np.savez(folder / "mine.npz", X=np.ones((4, 2)), y=np.arange(4))
+    data = {"source": "file", "path": "mine.npz"}
+    digests = [trial_digest(experiment({"factory": "nets.py:build"}, data), "source")]
+    assert trial_digest(experiment({"factory": "nets.py:build"}, data), "source") == digests[0]
+    (folder / "nets.py").write_text(NETS + "\nchanged = 1")
+    digests.append(trial_digest(experiment({"factory": "nets.py:build"}, data), "source"))
+    np.savez(folder / "mine.npz", X=np.zeros((4, 2)), y=np.arange(4))
+    digests.append(trial_digest(experiment({"factory": "nets.py:build"}, data), "source"))
+    digests.append(trial_digest(experiment({"factory": "nets.py:build"}, data, width=[4]), "source"))
+    digests.append(trial_digest(experiment({"factory": "nets.py:build"}, data, width=[4]), "other"))
+    assert len(set(digests)) == 5
+
+
+def test_estimates_of_a_network_of_ones_own_go_by_its_measured_costs():
+    costs = (OwnCost(1, 4, 100, 1e-4, 1e-3), OwnCost(4, 8, 1600, 1.6e-3, 4e-3))
+    assert cost_at(costs, 1, 4) == costs[0]
+    assert cost_at(costs, 4, 8) == costs[1]
+    assert cost_at(costs, 2, 4 * 2**0.5).parameters == 400
+    assert cost_at(costs[:1], 2, 8).step_seconds == pytest.approx(8e-4)
+    settings = experiment({"factory": "nets.py:build"}, depth=[1], width=[4], init_scale=[1.0])
+    work = experiment_work(settings, costs)
+    assert work.training_flops == pytest.approx(
+        settings.training.max_epochs * 8 * settings.grid.draws * settings.grid.seeds * 1e-4 * 2e10
+    )
+    assert "of one core" in work_estimate(settings, costs)
+    assert "unknown" not in disk_estimate(settings, costs)
+    assert Path("nets.py").is_file()
