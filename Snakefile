@@ -47,15 +47,21 @@ rule all:
     default_target: True
     input:
         [target for name in EXPERIMENTS for target in experiment_targets(name)],
-        "results/cost.csv",
-        ["results/claims.csv"] if STUDY.claims is not None else [],
-        ["results/figures/layer_changes.svg"] if layer_experiments() else [],
+        f"{ALL}/cost.csv",
+        [f"{ALL}/claims.csv"] if STUDY.claims is not None else [],
+        [f"{ALL}/layer_changes.svg"] if layer_experiments() else [],
 
 
 onerror:
     logger.info(
         "finished work is kept: run the same command again to go on; each failed job's log is in logs/"
     )
+
+
+onsuccess:
+    # `make run` asks for the report next, which says it too when there is nothing to be done.
+    if "NTK_ATLAS_LAUNCHER" not in os.environ:
+        tell_earlier_results()
 
 
 onstart:

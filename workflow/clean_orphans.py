@@ -23,6 +23,7 @@ from ntk_atlas.result_digests import FOLDER, forget_digest
 from ntk_atlas.study.config_files import read_config
 from ntk_atlas.study.config_tree import Node
 from ntk_atlas.study.needed_units import STAGES, needed_units
+from ntk_atlas.study.outputs import study_folder
 from ntk_atlas.study.problems import ConfigError
 
 RESULTS = Path("results")
@@ -80,11 +81,14 @@ def _experiments(contents: Node) -> Iterator[str]:
 
 
 def orphans(given: Call) -> list[Path]:
-    """Files below `results/` that no config needs; reports, which lie in it directly, are left alone."""
+    """Files below `results/` that no config needs; reports, which lie in it directly, are left alone.
+
+    The tables of a study are needed as long as results of its experiments are there.
+    """
     sources = {stage: module_digest(module) for stage, module in STAGES.items()}
     found = {
         file
-        for file in RESULTS.glob("*/**/*")
+        for file in (*RESULTS.glob("*/**/*"), *RESULTS.glob("*.csv"))
         if file.is_file() and file.parts[1] != RECORDS and file.parent.name != FOLDER
     }
     for call in dict.fromkeys(calls(given)):
@@ -97,7 +101,8 @@ def orphans(given: Call) -> list[Path]:
             named = {name for file in files for name in _experiments(_contents(file))}
             shown = " ".join(map(str, config_files(call.folder, call.files)[1:])) or "the default config"
             print(f"{shown} is not valid here, so all results of its experiments stay: {error}")
-            found = {file for file in found if file.parts[1] not in named}
+            own = study_folder(call.files)
+            found = {file for file in found if file.parts[1] not in named and not file.is_relative_to(own)}
     return sorted(found)
 
 

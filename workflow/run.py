@@ -134,6 +134,7 @@ def locked_run(call: argparse.Namespace, passed_on: list[str], stops: StopSignal
             return 1
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         study = study_of(call)
+        os.environ["NTK_ATLAS_LAUNCHER"] = "run.py"
         if call.dry_run:
             return run_study(call, study, ["--dry-run", "--nolock", *passed_on], stops, folder)
         if problem := end_what_a_killed_run_left(folder, lock, force=call.cancel_queued):

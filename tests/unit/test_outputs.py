@@ -1,12 +1,14 @@
 """Which figures, tables and cubes an experiment ends in."""
 
+from pathlib import Path
 from typing import get_args
 
 import pytest
 
 from ntk_atlas.config.figures import FigureName
-from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.study.outputs import FIGURES, cubes_of, figures_of, tables_of
+from ntk_atlas.config.study import ExperimentSettings, StudySettings
+from ntk_atlas.study.earlier_results import earlier_results, earlier_results_told, final_results
+from ntk_atlas.study.outputs import FIGURES, cubes_of, figures_of, study_folder, tables_of
 
 ASKED_FOR = {"dispersion", "output_variance", "pretrained_kernels", "kernel_evolution", "function_fits"}
 """Figures of what an experiment does only if asked."""
@@ -71,3 +73,26 @@ def test_a_dispersion_section_brings_its_cube_and_figure():
 def test_tables_of_laws_need_three_sizes_in_the_fit_range():
     assert tables_of(experiment()) == ("summary", "scaling_laws", "exponent_differences")
     assert tables_of(experiment(scaling={"n_train_min": 20})) == ("summary",)
+
+
+def test_every_study_has_a_folder_of_its_own_for_its_tables():
+    assert study_folder([]) == "results/studies/config"
+    assert study_folder(["config/config.yaml", Path("config/studies/finite_width.yaml")]) == (
+        "results/studies/finite_width"
+    )
+    assert study_folder(["elsewhere/my study, v1.2.yaml"]) == "results/studies/my-study-v1-2"
+
+
+def test_results_of_an_earlier_config_are_named_and_no_others(tmp_path):
+    study = StudySettings(experiments={"one": experiment()})
+    for file in (*final_results(experiment(), claims=False), "dataset.nc", "networks/old.nc", "notes.txt"):
+        (tmp_path / "one" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "one" / file).touch()
+    assert earlier_results_told(study, tmp_path) == ""
+    smaller = StudySettings(experiments={"one": experiment(scaling={"n_train_min": 20}), "two": None})
+    stale = [file for file in earlier_results(smaller, tmp_path) if "figures" not in file.parts]
+    assert [file.name for file in stale] == ["exponent_differences.csv", "scaling_laws.csv", "scaling_laws.nc"]
+    said = earlier_results_told(smaller, tmp_path)
+    assert f"for example {stale[0]}: `make clean-orphans` lists" in said
+    (tmp_path / "claims.csv").touch()
+    assert "1 result is not of this config but of an earlier one" in earlier_results_told(study, tmp_path)

@@ -147,7 +147,7 @@ def test_tables_figures_and_logs_are_there(finished_once):
         assert len(list((results / name / "figures").glob("*.svg"))) == count
         assert len(list((results / name / "figures").glob("*.png"))) == count
     assert not (results / "two" / "scaling_laws.nc").exists(), "two sizes give no law"
-    assert "train_networks" in (results / "cost.csv").read_text()
+    assert "train_networks" in (results / "studies/config/cost.csv").read_text()
     log = (finished_once.folder / "logs/one/train_networks/depth-1_width-8_init_scale-2.0.log").read_text()
     assert "training 1 of 6: depth-1_width-8_init_scale-2.0, n_train-8_draw-0" in log
     assert "done" in log

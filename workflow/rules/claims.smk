@@ -73,13 +73,13 @@ rule join_claims:
         thresholds=ancient(STUDY.claims),
     output:
         table=report(
-            "results/claims.csv",
+            f"{ALL}/claims.csv",
             caption="../report/claims.rst",
             category="claims",
             labels={"table": "claims, all experiments"},
         ),
     log:
-        "logs/join_claims.log",
+        f"logs/studies/{Path(ALL).name}/join_claims.log",
     conda:
         CONDA
     threads: 1
@@ -105,20 +105,20 @@ rule compare_layer_changes:
         thresholds=ancient(STUDY.claims),
     output:
         table=report(
-            "results/layer_changes.csv",
+            f"{ALL}/layer_changes.csv",
             caption="../report/layer_changes.rst",
             category="claims",
             labels={"table": "adding a layer, all experiments"},
         ),
         svg=report(
-            "results/figures/layer_changes.svg",
+            f"{ALL}/layer_changes.svg",
             caption="../report/layer_changes.rst",
             category="claims",
             labels={"figure": "adding a layer, all experiments"},
         ),
-        png="results/figures/layer_changes.png",
+        png=f"{ALL}/layer_changes.png",
     log:
-        "logs/compare_layer_changes.log",
+        f"logs/studies/{Path(ALL).name}/compare_layer_changes.log",
     conda:
         CONDA
     threads: 1

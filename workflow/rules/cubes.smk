@@ -134,13 +134,13 @@ rule tabulate_costs:
         ],
     output:
         table=report(
-            "results/cost.csv",
+            f"{ALL}/cost.csv",
             caption="../report/cost.rst",
             category="cost",
             labels={"table": "time and memory by rule"},
         ),
     log:
-        "logs/tabulate_costs.log",
+        f"logs/studies/{Path(ALL).name}/tabulate_costs.log",
     conda:
         CONDA
     threads: 1

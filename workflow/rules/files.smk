@@ -1,5 +1,4 @@
 # Which files an experiment has: what its cube is made of, and everything that is made of it.
-from ntk_atlas.datasets.inspect import inspect_dataset
 from ntk_atlas.study.cells import canonical_text, rows
 from ntk_atlas.study.dispersion_spec import (
     architectures,
@@ -7,15 +6,18 @@ from ntk_atlas.study.dispersion_spec import (
     dispersion_spec,
     parse_architecture,
 )
+from ntk_atlas.study.earlier_results import earlier_results_told, final_results
 from ntk_atlas.study.jobs import predictors
 from ntk_atlas.study.outputs import (
     FIGURES,
     cube_spec,
     cubes_of,
-    figures_of,
     has_scaling_laws,
-    tables_of,
+    study_folder,
 )
+
+# Tables over all experiments of this study.
+ALL = study_folder(workflow.config_settings.configfiles)
 
 
 wildcard_constraints:
@@ -132,21 +134,15 @@ def figure_files(wildcards):
 
 def experiment_targets(name):
     """Everything that is made of one experiment."""
-    folder, experiment = f"results/{name}", EXPERIMENTS[name]
-    data = inspect_dataset(experiment.dataset)
-    claims = () if STUDY.claims is None else ("claims",)
-    shown = figures_of(
-        experiment,
-        has_classes=data.task != "regression",
-        one_feature=data.input_shape == (1,),
-    )
-    figures = [*shown, *claims]
-    return [
-        *[f"{folder}/{cube}.nc" for cube in cubes_of(experiment)],
-        *[f"{folder}/{table}.csv" for table in (*tables_of(experiment), *claims)],
-        *[
-            f"{folder}/figures/{figure}.{kind}"
-            for figure in figures
-            for kind in ("svg", "png")
-        ],
-    ]
+    made = final_results(EXPERIMENTS[name], claims=STUDY.claims is not None)
+    return [f"results/{name}/{file}" for file in made]
+
+
+def tell_earlier_results():
+    """Names results in the folders of this study that its config does not make."""
+    if told := earlier_results_told(STUDY, Path("results")):
+        logger.warning(told)
+
+
+if workflow.is_main_process and "--report" in sys.argv:
+    tell_earlier_results()

@@ -20,7 +20,7 @@ from ntk_atlas.config.training import TrainingSettings
 
 EXPERIMENT_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$"
 """Regular expression of the names that an experiment may have."""
-RESERVED_NAMES = ("snakemake_records", "figures", "claims")
+RESERVED_NAMES = ("snakemake_records", "studies", "figures", "claims")
 """Folders of `results/` that are of all experiments together."""
 
 

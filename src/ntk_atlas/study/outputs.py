@@ -1,6 +1,8 @@
 """What an experiment ends in: which figures and tables its settings give, and the files each is made of."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from ntk_atlas.config.figures import FigureName
 from ntk_atlas.config.predictors import EPOCHS, PRETRAINED
@@ -121,3 +123,16 @@ def cube_spec(experiment: ExperimentSettings) -> ExperimentSettings:
     return experiment.model_copy(
         update={"show": None, "dispersion": None, "output_variance": None, "kernel_variants": None}
     )
+
+
+def study_folder(files: Sequence[Path]) -> str:
+    """Where the tables over all experiments of a study lie: studies share a folder of results, and each has its own.
+
+    Args:
+        files: the config files of the call, later ones over earlier ones; none is the default config.
+
+    Returns:
+        `results/studies/<name>`, the name of the last file, of which letters of other kinds become `-`.
+    """
+    name = Path(files[-1]).stem if files else "config"
+    return f"results/studies/{re.sub('[^A-Za-z0-9_-]+', '-', name)}"
