@@ -4,11 +4,16 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from contextvars import Context, copy_context
+from threading import Lock
 from typing import TypeVar
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 Result = TypeVar("Result")
+
+_fast_path_lock = Lock()
+_fast_path = {"blocks": 0, "before": True}
 
 
 @contextmanager
@@ -37,6 +42,37 @@ def precise_math(*, threads: int | None = None) -> Iterator[None]:
         torch.set_float32_matmul_precision(precision)
         torch.backends.cudnn.allow_tf32 = cudnn_tf32
         torch.set_num_threads(former_threads)
+
+
+@contextmanager
+def no_fast_path() -> Iterator[None]:
+    """Inside the block, attention and transformer layers of torch do the same with and without gradients.
+
+    Without gradients and in evaluation mode torch.nn takes another path, which gives padded positions other outputs.
+    The whole process has one switch: the last of several threads to leave a block sets it back.
+
+    Yields:
+        Nothing.
+    """
+    with _fast_path_lock:
+        if _fast_path["blocks"] == 0:
+            _fast_path["before"] = torch.backends.mha.get_fastpath_enabled()
+            torch.backends.mha.set_fastpath_enabled(False)
+        _fast_path["blocks"] += 1
+    try:
+        yield
+    finally:
+        with _fast_path_lock:
+            _fast_path["blocks"] -= 1
+            if _fast_path["blocks"] == 0:
+                torch.backends.mha.set_fastpath_enabled(_fast_path["before"])
+
+
+@contextmanager
+def plain_attention() -> Iterator[None]:
+    """Attention as separate products: its fused forms have no rules for tangents, nor for batches of gradients."""
+    with no_fast_path(), sdpa_kernel(SDPBackend.MATH):
+        yield
 
 
 def in_turn_or_at_once(task: Callable[..., Result], *arguments: Iterable, workers: int) -> list[Result]:

@@ -42,6 +42,15 @@ def build(depth, width, init_scale, input_shape, n_outputs, generator):
                 p.normal_(0, (init_scale / p[0].numel()) ** 0.5, generator=generator)
     return network
 
+class Branching(Residual):
+    def forward(self, x):
+        return super().forward(x) if float(x.sum()) < 1e9 else x
+
+def branching(depth, width, init_scale, input_shape, n_outputs, generator):
+    network = build(depth, width, init_scale, input_shape, n_outputs, generator)
+    network.__class__ = Branching
+    return network
+
 def lazy(depth, width, init_scale, input_shape, n_outputs, generator):
     return nn.Sequential(nn.Flatten(), nn.Linear(32, width), nn.ReLU(), nn.Linear(width, n_outputs))
 
@@ -127,14 +136,18 @@ def test_members_of_a_stack_are_the_networks_themselves(folder):
 
 
 def test_vmap_and_loop_agree_with_gradients(folder):
-    network, x = build("my_net.py:build"), inputs(5, 2, 4, 4)
-    results = []
-    for network.vectorized in (True, False):
+    x, results = inputs(5, 2, 4, 4), []
+    for factory in ("build", "branching"):
+        network = build(f"my_net.py:{factory}")
+        assert network.vectorized == (factory == "build")
         outputs = network(x)
         gradients = torch.autograd.grad(outputs.square().sum(), list(network.parameters()))
-        results.append([outputs, *gradients])
-    for mapped, looped in zip(*results, strict=True):
-        torch.testing.assert_close(mapped, looped, rtol=1e-10, atol=1e-10)
+        results.append([outputs, *(g.reshape(-1) for g in gradients)])
+    (mapped, *stacked), (looped, *apart) = results
+    torch.testing.assert_close(mapped, looped, rtol=1e-10, atol=1e-10)
+    by_member = [torch.cat(apart[i : i + len(stacked)]) for i in range(0, len(apart), len(stacked))]
+    expected = torch.cat([g.reshape(3, -1) for g in stacked], dim=1)
+    torch.testing.assert_close(torch.stack(by_member), expected, rtol=1e-10, atol=1e-10)
 
 
 def test_what_vmap_cannot_do_runs_in_a_loop():

@@ -29,6 +29,15 @@ class Residual(nn.Module):
             h = h + block(torch.relu(h))
         return self.head(h.mean(dim=(2, 3))).squeeze(1)
 
+class Branching(Residual):
+    def forward(self, x):
+        return super().forward(x) if float(x.sum()) < 1e9 else x
+
+def branching(depth, width, init_scale, input_shape, n_outputs, generator):
+    network = build(depth, width, init_scale, input_shape, n_outputs, generator)
+    network.__class__ = Branching
+    return network
+
 def build(depth, width, init_scale, input_shape, n_outputs, generator):
     network = Residual(depth, width, input_shape[0])
     with torch.no_grad():
@@ -42,7 +51,7 @@ def build(depth, width, init_scale, input_shape, n_outputs, generator):
 def train(tmp_path, *, vectorized=True, seeds=(0, 1), batch_size="full"):
     (tmp_path / "residual.py").write_text(FACTORY)
     network = build_networks(
-        NetworkSettings(factory=f"{tmp_path / 'residual.py'}:build"),
+        NetworkSettings(factory=f"{tmp_path / 'residual.py'}:{'build' if vectorized else 'branching'}"),
         depth=1,
         width=4,
         init_scale=1.0,
@@ -51,8 +60,7 @@ def train(tmp_path, *, vectorized=True, seeds=(0, 1), batch_size="full"):
         generators=[torch_stream("w", seed) for seed in seeds],
         dtype=torch.float64,
     )
-    assert network.vectorized
-    network.vectorized = vectorized
+    assert network.vectorized == vectorized
     g = torch.Generator().manual_seed(0)
     x = torch.randn(20, 1, 4, 4, generator=g, dtype=torch.float64)
     y = x.mean(dim=(1, 2, 3)).sign().unsqueeze(1)

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.networks.fully_connected import fully_connected
 from ntk_atlas.networks.stacked import StackedNetwork
-from ntk_atlas.streams import global_streams
 
 
 def build_networks(
@@ -21,6 +20,7 @@ def build_networks(
     n_outputs: int,
     generators: Sequence[torch.Generator],
     dtype: torch.dtype = torch.float32,
+    samples: Tensor | None = None,
 ) -> StackedNetwork:
     """Draws one network a generator.
 
@@ -33,6 +33,8 @@ def build_networks(
         n_outputs: number of outputs.
         generators: the random streams of the members, each at its start.
         dtype: precision of the parameters.
+        samples: two or more inputs that the networks are made for, `(n, *input_shape)`, on which a user's networks are
+            tried; None tries made-up numbers.
 
     Returns:
         The stack, one member a generator.
@@ -48,29 +50,6 @@ def build_networks(
         if settings.architecture == "convolutional":
             from ntk_atlas.networks.convolutional import convolutional as build
         return build(settings, **sizes, input_shape=shape, generators=generators, dtype=dtype)
-    from ntk_atlas.networks.user import FactoryError, StackedModules, load_factory
+    from ntk_atlas.networks.factories import factory_networks
 
-    factory, name = load_factory(settings.factory), f"network factory {settings.factory!r}"
-
-    def build_member(generator: torch.Generator) -> nn.Module:
-        # A factory that ignores `generator` still gives the same network every time.
-        with global_streams(generator.initial_seed()):
-            return factory(**sizes, input_shape=shape, generator=generator).to(dtype)
-
-    again = [torch.Generator().manual_seed(generator.initial_seed()) for generator in generators[:1]]
-    modules = [build_member(generator) for generator in generators]
-    if any(not _equal(build_member(generator), modules[0]) for generator in again):
-        raise FactoryError(
-            f"{name} gives another network each time for the same `generator`: draw from `generator`, or from the "
-            "global streams of torch, NumPy or Python, which start anew for each network"
-        )
-    return StackedModules(modules, shape, n_outputs, settings.output_scale, name=name)
-
-
-def _equal(one: nn.Module, other: nn.Module) -> bool:
-    a, b = one.state_dict(), other.state_dict()
-    return a.keys() == b.keys() and all(
-        a[k].shape == b[k].shape and bool(((a[k] == b[k]) | ((a[k] != a[k]) & (b[k] != b[k]))).all())  # NaN is NaN
-        for k in a
-        if isinstance(a[k], torch.Tensor)
-    )
+    return factory_networks(settings, sizes, shape, generators, dtype, samples)

@@ -4,7 +4,8 @@ Everything downstream (training, kernels, checkpoints) knows networks only throu
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from types import EllipsisType
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +18,15 @@ class StackedNetwork(nn.Module, ABC):
         n_members: number of networks S.
         input_shape: shape of one sample.
         output_scale: α of f = α f̃, the factor `forward` applies to the raw output.
+        evaluation_layers: layers that act differently in evaluation mode, in which members always run.
+        members_apart: whether kernels are those of one member after another; else of layers with a member axis.
     """
 
     n_members: int
     input_shape: tuple[int, ...]
     output_scale: float
+    evaluation_layers: tuple[str, ...] = ()
+    members_apart: bool = False
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
@@ -45,6 +50,11 @@ class StackedNetwork(nn.Module, ABC):
     @abstractmethod
     def select(self, members: Sequence[int]) -> "StackedNetwork":
         """Returns a stack of copies of the given members."""
+
+    def parameters_of(self, members: Iterable[int]) -> list[tuple[nn.Parameter, list[int] | EllipsisType]]:
+        """Returns all parameters of some members, each with the place `p` at which `parameter[p]` is theirs."""
+        members = list(members)
+        return [(p, members) for p in self.parameters()]
 
     def weights(self) -> Tensor:
         """Returns a copy of all parameters, `(n_members, n_parameters)`, in the order of `parameters()`."""

@@ -1,13 +1,36 @@
 """Networks of the user's own: a factory in a file, and any `nn.Module` as members of a stack."""
 
-import copy
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from types import EllipsisType
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, stack_module_state
+from torch.func import functional_call
 
+from ntk_atlas.memory import is_out_of_memory
+from ntk_atlas.networks.evaluation_layers import layers_off_in_evaluation
+from ntk_atlas.networks.module_checks import (
+    Evaluation,
+    FactoryError,
+    agree,
+    check_members_apart,
+    check_parameters,
+    eagerly,
+    evaluate,
+    gradients_of,
+    plain_network,
+    two_dimensional,
+    under_check,
+)
+from ntk_atlas.networks.plain_state import (
+    convert_plain_tensors,
+    deep_copy,
+    difference,
+    registered,
+    tensors_with_a_graph,
+    unregistered_weights,
+)
 from ntk_atlas.networks.stacked import StackedNetwork
 from ntk_atlas.user_code import load_function
 
@@ -15,10 +38,6 @@ log = logging.getLogger(__name__)
 
 Factory = Callable[..., nn.Module]
 FACTORY_ARGUMENTS = ("depth", "width", "init_scale", "input_shape", "n_outputs", "generator")
-
-
-class FactoryError(ValueError):
-    """The user's factory cannot be loaded, or what it returns is not a usable network."""
 
 
 def load_factory(spec: str) -> Factory:
@@ -53,19 +72,23 @@ def load_factory(spec: str) -> Factory:
 
 
 class StackedModules(StackedNetwork):
-    """A stack of S copies of any module.
+    """A stack of S networks of any module: outputs and gradients are those of each member's own module.
 
-    The parameters of the members are stacked, `(S, *shape)` each, and evaluated by `torch.vmap`; modules that
-    vmap cannot treat (data-dependent control flow, unsupported operations) run one member after another on
-    the same stacked parameters.
+    Where the members differ in nothing but registered parameters and buffers, their parameters are stacked,
+    `(S, *shape)` each, and evaluated by `torch.vmap`. Where vmap cannot treat the modules (data-dependent control flow,
+    unsupported operations), or where anything else decides (random features in a plain attribute, parts that run again
+    in the backward pass, compiled or scripted code), the stack holds the modules themselves and runs one after another.
+    Which of the two is decided by comparison with every member's own module, on samples.
 
     Modules always run in evaluation mode: batch normalization uses its running statistics, which stay as they
     were, and dropout is off. Otherwise a sample's output would depend on the rest of its batch, and a kernel
     between samples would not be defined.
 
     Attributes:
-        vectorized: whether vmap is used.
+        vectorized: whether parameters are stacked and vmap is used.
     """
+
+    members_apart = True
 
     def __init__(
         self,
@@ -75,6 +98,8 @@ class StackedModules(StackedNetwork):
         output_scale: float = 1.0,
         *,
         name: str = "the network",
+        samples: Tensor | None = None,
+        rebuild: Callable[[int], nn.Module] | None = None,
     ):
         """Stacks copies of `modules`.
 
@@ -85,41 +110,58 @@ class StackedModules(StackedNetwork):
             n_outputs: outputs of one network.
             output_scale: α, see `StackedNetwork`.
             name: what to call the network in messages.
+            samples: two or more inputs that the networks are made for, `(n, *input_shape)`, on which the stack is held
+                against the modules. None tries made-up numbers: normal ones, or if the first network does not take
+                them, numbers in [0, 1), or zeros and ones.
+            rebuild: makes the module of a member anew, as it was at first; then the stack takes `modules` over instead
+                of copying them, and modules that cannot be copied are built again.
 
         Raises:
-            FactoryError: if a member cannot evaluate two samples, or its output has a wrong shape.
+            FactoryError: if a member cannot be evaluated or differentiated, gives outputs of a wrong shape, draws
+                random numbers, mixes samples or shares its weights with another, or if architectures differ.
         """
         super().__init__()
         self.n_members, self.input_shape, self.output_scale = len(modules), tuple(input_shape), output_scale
         self.n_outputs = n_outputs
-        template = copy.deepcopy(modules[0]).eval()
-        self._hidden_template = (template,)  # in a tuple: its parameters are not this module's
-        parameters, buffers = stack_module_state(list(modules))
-        self.parameter_names, self.buffer_names = tuple(parameters), tuple(buffers)
-        self.stacked = nn.ParameterList(
-            nn.Parameter(p.detach(), requires_grad=p.requires_grad) for p in parameters.values()
-        )
-        for index, buffer in enumerate(buffers.values()):
-            self.register_buffer(f"buffer_{index}", buffer.detach())
-        self.vectorized = False
-        self._check_output(name)
-        self.vectorized = self._vmap_works()
+        given = [plain_network(module) for module in modules]
+        _check_members(given, name)
+        x, tried_on = _samples(samples, given[0], self.input_shape, n_outputs, name)
+        own = [evaluate(module, x, n_outputs, name, tried_on) for module in given]
+        _check_kept_graphs(given[0], own[0], x, n_outputs, name)
+        self.evaluation_layers = layers_off_in_evaluation(given[0])
+        self._rebuild, self._by_rebuilding = rebuild, False
+        self._clones_input = any(e.changes_input for e in own)
+        for path in unregistered_weights(given[0])[:1]:
+            log.warning("%s holds weights that are not registered and never trained (%r): use nn.ModuleList, "
+                        "nn.Parameter", name, path)  # fmt: skip
+        reason = _why_not_stacked(given, own)
+        if reason is None:
+            self._stack(given)
+            reason = self._stack_differs(own, x)
+        if reason is not None:
+            log.info("%s: members run one by one: %s", name, reason)
+            self._keep(given, own, x, name)
+
+    @property
+    def vectorized(self) -> bool:
+        """Whether parameters are stacked and vmap is used."""
+        return not len(self.alone)
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the outputs, see `StackedNetwork.forward`."""
         per_member = self.is_per_member(x)
-        state = self._state()
         if self.vectorized:
-            outputs = torch.vmap(self._evaluate, in_dims=(0, 0 if per_member else None))(state, x)
-        else:
-            members = {key: tensor.unbind(0) for key, tensor in state.items()}
-            outputs = torch.stack(
-                [
-                    self._evaluate({key: tensors[i] for key, tensors in members.items()}, x[i] if per_member else x)
-                    for i in range(self.n_members)
-                ]
-            )
-        return self.output_scale * outputs
+            x = x.clone() if self._clones_input else x
+            with eagerly(self._template[0]):
+                outputs = torch.vmap(self._evaluate, in_dims=(0, 0 if per_member else None))(self._state(), x)
+            return self.output_scale * outputs
+        inputs = x.unbind(0) if per_member else [x] * self.n_members
+        with eagerly(self):
+            outputs = [
+                two_dimensional(module(part.clone() if self._clones_input else part), self.n_outputs)
+                for module, part in zip(self.alone, inputs, strict=True)
+            ]
+        return self.output_scale * torch.stack(outputs)
 
     def train(self, mode: bool = True) -> "StackedModules":
         """Returns itself unchanged: the members stay in evaluation mode."""
@@ -127,95 +169,327 @@ class StackedModules(StackedNetwork):
 
     def member(self, index: int) -> nn.Module:
         """Returns one member, see `StackedNetwork.member`."""
-        return UserMember(self._module(index), self.n_outputs, self.output_scale)
+        return UserMember(self._copy(index), self.n_outputs, self.output_scale, clones_input=self._clones_input)
 
     def select(self, members: Sequence[int]) -> "StackedModules":
         """Returns some members, see `StackedNetwork.select`."""
-        modules = [self._module(index) for index in members]
-        return StackedModules(modules, self.input_shape, self.n_outputs, self.output_scale)
+        members, rebuild = list(members), self._rebuild
+        other = StackedModules.__new__(StackedModules)
+        StackedNetwork.__init__(other)
+        for key in ("input_shape", "output_scale", "n_outputs", "evaluation_layers", "_clones_input", "_by_rebuilding"):
+            setattr(other, key, getattr(self, key))
+        other.n_members = len(members)
+        other._rebuild = None if rebuild is None else lambda index: rebuild(members[index])
+        if self.vectorized:
+            other._hold_stacked(
+                deep_copy(self._template[0]),
+                {key: (p.detach()[members], p.requires_grad) for key, p in self._named_parameters()},
+                {key: buffer[members] for key, buffer in self._named_buffers()},
+            )
+        else:
+            other._hold_alone([self._copy(index) for index in members])
+        return other
 
-    def _module(self, index: int) -> nn.Module:
-        module = copy.deepcopy(self._hidden_template[0]).to(next(self.parameters()))  # device and precision
-        own = dict(module.named_parameters()) | dict(module.named_buffers())
+    def weights(self) -> Tensor:
+        """Returns a copy of all parameters, see `StackedNetwork.weights`."""
+        if self.vectorized:
+            return super().weights()
+        return torch.stack([torch.cat([p.detach().flatten() for p in m.parameters()]) for m in self.alone])
+
+    def load_weights(self, weights: Tensor) -> None:
+        """Overwrites the parameters, see `StackedNetwork.load_weights`."""
+        if self.vectorized:
+            super().load_weights(weights)
+            return
         with torch.no_grad():
-            for key, tensor in self._state().items():
-                own[key].copy_(tensor[index])
-                if isinstance(own[key], nn.Parameter):
-                    own[key].requires_grad_(tensor.requires_grad)
+            for module, row in zip(self.alone, weights, strict=True):
+                parameters = list(module.parameters())
+                for p, part in zip(parameters, row.split([p.numel() for p in parameters]), strict=True):
+                    p.copy_(part.view_as(p))
+
+    def parameters_of(self, members: Iterable[int]) -> list[tuple[nn.Parameter, list[int] | EllipsisType]]:
+        """Returns parameters of some members, see `StackedNetwork.parameters_of`."""
+        if self.vectorized:
+            return super().parameters_of(members)
+        return [(p, ...) for index in members for p in self.alone[index].parameters()]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "StackedModules":
+        fn = _complex_stay_complex(fn)
+        super()._apply(fn, recurse)
+        for template in self._template:
+            template._apply(fn)
+        for module in (*self._template, *self.alone):
+            convert_plain_tensors(module, fn)
+        return self
+
+    def _stack(self, modules: Sequence[nn.Module]) -> None:
+        states = [registered(module) for module in modules]
+        first = dict(modules[0].named_parameters())
+        stacked = {key: torch.stack([state[key].detach() for state in states]) for key in states[0]}
+        self._hold_stacked(
+            _spoilt(deep_copy(modules[0]).eval()),
+            {key: (stacked[key], p.requires_grad) for key, p in first.items()},
+            {key: tensor for key, tensor in stacked.items() if key not in first},
+        )
+
+    def _hold_stacked(
+        self, template: nn.Module, parameters: dict[str, tuple[Tensor, bool]], buffers: dict[str, Tensor]
+    ) -> None:
+        self._template = (template,)  # in a tuple: its parameters are not this module's
+        self.alone = nn.ModuleList()
+        self.parameter_names, self.buffer_names = tuple(parameters), tuple(buffers)
+        self.stacked = nn.ParameterList(nn.Parameter(p, requires_grad=needed) for p, needed in parameters.values())
+        for index, buffer in enumerate(buffers.values()):
+            self.register_buffer(f"buffer_{index}", buffer)
+
+    def _hold_alone(self, modules: Sequence[nn.Module]) -> None:
+        self._template, self.parameter_names, self.stacked = (), (), nn.ParameterList()
+        for name in list(self._buffers):
+            delattr(self, name)
+        self.buffer_names = ()
+        self.alone = nn.ModuleList(module.eval() for module in modules)
+
+    def _stack_differs(self, own: Sequence[Evaluation], x: Tensor) -> str | None:
+        """Returns what tells the stack from the members' own modules, None if it is nothing."""
+        trainable = [p for p in self.stacked if p.requires_grad]
+        expected = [self.output_scale * torch.stack([e.outputs for e in own])]
+        expected += [
+            self.output_scale * torch.stack(gradients) for gradients in zip(*(e.gradients for e in own), strict=True)
+        ]
+        try:
+            with under_check():
+                for inputs in (x, x.expand(self.n_members, *x.shape)):
+                    outputs = self(inputs)
+                    gradients = zip(gradients_of(outputs, trainable), trainable, strict=True)
+                    found = [outputs.detach(), *(torch.zeros_like(p) if g is None else g for g, p in gradients)]
+                    for member in range(self.n_members):
+                        if not agree(*([t[member] for t in tensors[:1]] for tensors in (found, expected))):
+                            return "stacked parameters give other outputs"
+                        if not agree(*([t[member] for t in tensors[1:]] for tensors in (found, expected))):
+                            return "stacked parameters give other gradients"
+            copied, fault = _tried_copy(lambda: self._copy(0), own[0], x, self.n_outputs)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            return f"torch.vmap cannot evaluate them ({type(error).__name__}: {error})"
+        return None if copied is not None else fault
+
+    def _keep(self, given: Sequence[nn.Module], own: Sequence[Evaluation], x: Tensor, name: str) -> None:
+        """Holds the modules themselves, after a trial of the copies that `member` and `select` make.
+
+        Raises:
+            FactoryError: if there is no way to copy a module.
+        """
+        held = []
+        for index, (module, expected) in enumerate(zip(given, own, strict=True)):
+            copied, fault = _tried_copy(lambda module=module: deep_copy(module), expected, x, self.n_outputs)
+            if copied is None and self._rebuild is not None:
+                self._by_rebuilding = True
+                copied, fault = _tried_copy(
+                    lambda index=index: plain_network(self._rebuild(index)), expected, x, self.n_outputs
+                )
+            if copied is None:
+                raise FactoryError(
+                    f"{name} cannot be copied: {fault}. Keep what its forward uses in attributes of the module, and "
+                    "functions as its methods"
+                )
+            held.append(copied if self._rebuild is None else module)
+        for module in held:
+            for p in module.parameters():
+                if not p.requires_grad:
+                    p.data = p.data.clone()  # frozen weights may be those of all members
+        self._hold_alone(held)
+
+    def _copy(self, index: int) -> nn.Module:
+        if self.vectorized:
+            module = deep_copy(self._template[0])
+            state = {key: (p[index], p.requires_grad) for key, p in self._named_parameters()}
+            state |= {key: (buffer[index], None) for key, buffer in self._named_buffers()}
+        else:
+            source = self.alone[index]
+            parameters = dict(source.named_parameters())
+            like = next(iter(parameters.values()))
+            if self._by_rebuilding:
+                module = plain_network(self._rebuild(index)).eval()
+                fn = _complex_stay_complex(lambda t: t.to(like.device, like.dtype if t.is_floating_point() else None))
+                convert_plain_tensors(module._apply(fn), fn)
+            else:
+                module = deep_copy(source)
+            state = {key: (t, t.requires_grad if key in parameters else None) for key, t in registered(source).items()}
+        own = registered(module)
+        with torch.no_grad():
+            for key, (tensor, needed) in state.items():
+                own[key].copy_(tensor)
+                if needed is not None:
+                    own[key].requires_grad_(needed)
         return module
 
+    def _named_parameters(self) -> list[tuple[str, nn.Parameter]]:
+        return list(zip(self.parameter_names, self.stacked, strict=True))
+
+    def _named_buffers(self) -> list[tuple[str, Tensor]]:
+        return [(key, getattr(self, f"buffer_{index}")) for index, key in enumerate(self.buffer_names)]
+
     def _state(self) -> dict[str, Tensor]:
-        state = dict(zip(self.parameter_names, self.stacked, strict=True))
-        return state | {key: getattr(self, f"buffer_{i}") for i, key in enumerate(self.buffer_names)}
+        return dict(self._named_parameters()) | dict(self._named_buffers())
 
     def _evaluate(self, state: dict[str, Tensor], x: Tensor) -> Tensor:
-        return _two_dimensional(functional_call(self._hidden_template[0], state, (x,)), self.n_outputs)
-
-    def _probe(self) -> Tensor:
-        parameter = next(self.parameters())
-        samples = torch.randn(2, *self.input_shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-        return samples.to(parameter)
-
-    def _check_output(self, name: str) -> None:
-        x = self._probe()
-        try:
-            with torch.no_grad():
-                output = functional_call(
-                    self._hidden_template[0], {key: tensor[0] for key, tensor in self._state().items()}, (x,)
-                )
-        except Exception as error:
-            raise FactoryError(
-                f"{name} fails on inputs of shape {tuple(x.shape)}: {type(error).__name__}: {error}"
-            ) from error
-        shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        if shape != (2, self.n_outputs) and not (self.n_outputs == 1 and shape == (2,)):
-            raise FactoryError(
-                f"{name} maps inputs of shape {tuple(x.shape)} to {shape}, expected {(2, self.n_outputs)}: "
-                "one row a sample, one column an output"
-            )
-
-    def _vmap_works(self) -> bool:
-        """Returns whether vmap gives the outputs and gradients of the loop, on two samples."""
-        x = self._probe()
-        trainable = [p for p in self.parameters() if p.requires_grad]
-        results = []
-        for vectorized in (False, True):
-            self.vectorized = vectorized
-            try:
-                output = self(x)
-                gradients = torch.autograd.grad(output.square().sum(), trainable, allow_unused=True)
-            except Exception as error:
-                if not vectorized:
-                    raise
-                log.info("torch.func.vmap cannot evaluate this network, members run one by one: %s", error)
-                return False
-            results.append([output.detach(), *(g for g in gradients if g is not None)])
-        tolerance = 1e3 * torch.finfo(results[0][0].dtype).eps
-        same = len(results[0]) == len(results[1]) and all(
-            torch.allclose(looped, mapped, rtol=tolerance, atol=tolerance * float(looped.abs().max()))
-            for looped, mapped in zip(*results, strict=True)
-        )
-        if not same:
-            log.info("torch.func.vmap changes the outputs of this network: members run one by one")
-        return same
+        return two_dimensional(functional_call(self._template[0], state, (x,)), self.n_outputs)
 
 
 class UserMember(nn.Module):
     """One member of `StackedModules`: the user's module, its output `(n, n_outputs)` times `output_scale`."""
 
-    def __init__(self, module: nn.Module, n_outputs: int, output_scale: float):
+    def __init__(self, module: nn.Module, n_outputs: int, output_scale: float, *, clones_input: bool = False):
         super().__init__()
         self.module, self.n_outputs, self.output_scale = module, n_outputs, output_scale
+        self.clones_input = clones_input
         self.train(False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the outputs `(n, n_outputs)` at `(n, *input_shape)`."""
-        return self.output_scale * _two_dimensional(self.module(x), self.n_outputs)
+        with eagerly(self.module):
+            output = self.module(x.clone() if self.clones_input else x)
+        return self.output_scale * two_dimensional(output, self.n_outputs)
 
     def train(self, mode: bool = True) -> "UserMember":
         """Returns itself unchanged: members stay in evaluation mode."""
         return super().train(False)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "UserMember":
+        fn = _complex_stay_complex(fn)
+        super()._apply(fn, recurse)
+        convert_plain_tensors(self.module, fn)
+        return self
 
-def _two_dimensional(output: Tensor, n_outputs: int) -> Tensor:
-    return output.unsqueeze(-1) if n_outputs == 1 and output.dim() == 1 else output
+
+def convert_network(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Brings a network to the CPU and a precision, whatever it holds outside parameters and buffers included.
+
+    Args:
+        module: changed in place.
+        dtype: of real numbers; complex ones get the complex type of that precision, integers stay.
+
+    Returns:
+        The module.
+    """
+    fn = _complex_stay_complex(lambda t: t.to("cpu", dtype if t.is_floating_point() else None))
+    module._apply(fn)
+    convert_plain_tensors(module, fn)
+    return module
+
+
+def _complex_stay_complex(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """A conversion of real tensors, applied to real and imaginary parts: torch would drop the latter."""
+
+    def convert(t: Tensor) -> Tensor:
+        return torch.view_as_complex(fn(torch.view_as_real(t))) if t.is_complex() else fn(t)
+
+    return convert
+
+
+def _check_members(modules: Sequence[nn.Module], name: str) -> None:
+    for module in modules:
+        check_parameters(module, name)
+    check_members_apart(modules, name)
+    shapes = [{key: (tuple(t.shape), t.dtype) for key, t in registered(module).items()} for module in modules]
+    for index, found in enumerate(shapes):
+        for key in [*shapes[0], *found]:
+            if found.get(key) != shapes[0].get(key):
+                one, other = (s[key][0] if key in s else "absent" for s in (shapes[0], found))
+                raise FactoryError(
+                    f"{name} gives members of different architectures: {key!r} is {one} in member 0 and {other} in "
+                    f"member {index}: the architecture may depend on depth and width alone, not on random numbers"
+                )
+
+
+def _samples(
+    samples: Tensor | None, module: nn.Module, input_shape: tuple[int, ...], n_outputs: int, name: str
+) -> tuple[Tensor, str]:
+    """Returns samples in the network's precision, and what they are in words."""
+    like = next(module.parameters())
+    if samples is not None:
+        return samples.detach().to(like), "training samples"
+    generator = torch.Generator().manual_seed(0)
+    normal = torch.randn(2, *input_shape, generator=generator, dtype=torch.float64)
+    uniform = torch.rand(2, *input_shape, generator=generator, dtype=torch.float64)
+    first = None
+    for made_up in (normal, uniform, uniform.round()):
+        try:
+            evaluate(module, made_up.to(like), n_outputs, name, "made-up numbers: give samples=, some real inputs")
+        except FactoryError as error:
+            first = first or error
+        else:
+            return made_up.to(like), "made-up numbers"
+    raise first
+
+
+def _check_kept_graphs(module: nn.Module, own: Evaluation, x: Tensor, n_outputs: int, name: str) -> None:
+    """Checks for tensors made of parameters in the factory, which keep their values when the parameters change.
+
+    Raises:
+        FactoryError: if outputs or gradients depend on one.
+    """
+    kept = tensors_with_a_graph(module)
+    if not kept:
+        return
+    try:
+        copied = deep_copy(module)
+    except Exception:  # whatever an object of the user's raises: `_keep` builds such a network again
+        return
+    try:
+        found = evaluate(copied, x, n_outputs, name, "training samples")
+        same = agree([found.outputs], [own.outputs]) and agree(found.gradients, own.gradients)
+    except FactoryError:
+        same = False
+    if not same:
+        raise FactoryError(
+            f"{name} uses a tensor that was computed from weights before its forward ({next(iter(kept))!r}), so that "
+            "it keeps its value in training: compute it in forward"
+        )
+
+
+def _why_not_stacked(modules: Sequence[nn.Module], own: Sequence[Evaluation]) -> str | None:
+    if any(isinstance(part, torch.jit.ScriptModule) for part in modules[0].modules()):
+        return "they are TorchScript"
+    if changed := own[0].changed_buffers:
+        return f"their forward changes a buffer ({changed[0]!r})"
+    for module in modules[1:]:
+        found = difference(modules[0], module)
+        if found is not None:
+            return f"they differ in {found!r}, which is neither parameter nor buffer"
+    try:
+        deep_copy(modules[0])
+    except Exception as error:  # whatever an object of the user's raises when it is copied
+        return f"they cannot be copied ({error})"
+    return None
+
+
+def _spoilt(template: nn.Module) -> nn.Module:
+    """The module with weights that show: whoever uses them, instead of those of a member, gives other numbers."""
+    with torch.no_grad():
+        for tensor in registered(template).values():
+            if tensor.is_floating_point() or tensor.is_complex():
+                tensor.data = torch.full_like(tensor, torch.nan)
+            elif tensor.dtype == torch.bool:
+                tensor.data = ~tensor
+            else:
+                tensor.data = torch.full_like(tensor, torch.iinfo(tensor.dtype).min)
+    return template
+
+
+def _tried_copy(
+    make: Callable[[], nn.Module], expected: Evaluation, x: Tensor, n_outputs: int
+) -> tuple[nn.Module | None, str]:
+    """Returns a copy and "", or None and what is wrong with it."""
+    try:
+        copied = make()
+    except Exception as error:  # whatever an object of the user's raises when it is copied
+        return None, f"{type(error).__name__}: {error}"
+    try:
+        found = evaluate(copied, x, n_outputs, "its copy", "training samples")
+    except FactoryError as error:
+        return None, str(error)
+    if not agree([found.outputs], [expected.outputs]) or not agree(found.gradients, expected.gradients):
+        return None, "a copy gives other outputs or gradients"
+    return copied, ""

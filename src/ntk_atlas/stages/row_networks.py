@@ -7,9 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ntk_atlas.config.dataset import DatasetSettings
 from ntk_atlas.datasets.dataset import Dataset
-from ntk_atlas.datasets.draws import Draw
+from ntk_atlas.datasets.draws import Draw, make_draw, split_indices
 from ntk_atlas.networks.build import build_networks
+from ntk_atlas.networks.module_checks import FactoryError
 from ntk_atlas.networks.stacked import StackedNetwork
 from ntk_atlas.streams import torch_stream
 from ntk_atlas.study.specs import NetworksSpec
@@ -29,7 +31,14 @@ def row_networks(spec: NetworksSpec, dataset: Dataset, draw: int, seeds: Sequenc
 
     Returns:
         The stack.
+
+    Raises:
+        FactoryError: if a user's networks cannot be used on these data.
     """
+    samples = None
+    if spec.network.factory is not None:
+        samples = tried_samples(spec.dataset, dataset, draw)
+        _check_whole_numbers(samples, spec)
     return build_networks(
         spec.network,
         depth=spec.depth,
@@ -39,7 +48,47 @@ def row_networks(spec: NetworksSpec, dataset: Dataset, draw: int, seeds: Sequenc
         n_outputs=dataset.y.shape[1],
         generators=[torch_stream("weights", spec.network_seed, spec.depth, spec.width, draw, seed) for seed in seeds],
         dtype=getattr(torch, spec.dtype),
+        samples=samples,
     )
+
+
+def tried_samples(settings: DatasetSettings, dataset: Dataset, draw: int) -> Tensor:
+    """The training samples on which a user's networks are tried, `(n, *input_shape)`, float64, as networks get them.
+
+    The first two of the draw's training pool, and those with the largest and the smallest entry: an embedding that has
+    too few rows fails on them.
+
+    Args:
+        settings: of the data set.
+        dataset: all samples.
+        draw: the draw.
+
+    Returns:
+        Two to four samples; one alone if the pool has no other.
+    """
+    key = (id(dataset), settings.model_dump_json(), draw)
+    if key not in _tried:
+        pool = split_indices(dataset, settings, draw).pool
+        flat = dataset.x[pool].reshape(len(pool), -1)
+        chosen = dict.fromkeys([0, min(1, len(pool) - 1), int(flat.max(1).argmax()), int(flat.min(1).argmin())])
+        normalizer = make_draw(dataset, settings, draw).normalizer
+        _tried.clear()  # the draws of a job come one after another
+        _tried[key] = (dataset, as_tensor(normalizer(dataset.x[pool[list(chosen)]])))
+    return _tried[key][1]
+
+
+def _check_whole_numbers(samples: Tensor, spec: NetworksSpec) -> None:
+    # Networks of tokens read whole numbers; those of measurements are not hurt by rounding.
+    rounded = samples.to(getattr(torch, spec.dtype)).double()
+    if bool((samples == samples.floor()).all()) and not torch.equal(rounded, samples):
+        largest = float(samples.abs().max())
+        raise FactoryError(
+            f"network factory {spec.network.factory!r}: inputs are whole numbers of up to {largest:.0f}, which "
+            f"{spec.dtype} rounds to others: set training.dtype: float64, or number tokens from 0"
+        )
+
+
+_tried: dict[tuple, tuple[Dataset, Tensor]] = {}
 
 
 def batch_stream_labels(spec: NetworksSpec, n_train: int, draw: int, seed: int) -> tuple:

@@ -218,11 +218,12 @@ class EnsembleTraining(pl.LightningModule):
     def _freeze(self, stopped: list[int]) -> None:
         diverged = [index for index in stopped if self.members.diverged[index]]
         self._loss_weights[stopped] = 0.0
-        for parameter in self.network.parameters():
-            parameter.data[diverged] = torch.nan  # .data: between a step's forward and backward pass, too
-            for state in self._optimizer.state[parameter].values() if parameter.requires_grad else ():
-                if isinstance(state, Tensor) and state.shape == parameter.shape:
-                    state[stopped] = 0.0
+        for parameter, place in self.network.parameters_of(diverged):
+            parameter.data[place] = torch.nan  # .data: between a step's forward and backward pass, too
+        for parameter, place in self.network.parameters_of(stopped):
+            for name, state in self._optimizer.state[parameter].items() if parameter.requires_grad else ():
+                if isinstance(state, Tensor) and state.shape == parameter.shape and name != "step":
+                    state[place] = 0.0
 
     @torch.no_grad()
     def _record(self, epoch: int) -> None:

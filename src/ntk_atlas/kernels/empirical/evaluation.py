@@ -7,11 +7,10 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules import module as torch_module
 
 from ntk_atlas.kernels.errors import KernelInputError, MixedSamplesError, RandomNetworkError
-from ntk_atlas.numerics import precise_math
+from ntk_atlas.numerics import plain_attention, precise_math
 from ntk_atlas.streams import kept_streams
 
 # Their base classes are private in torch.
@@ -60,18 +59,6 @@ def evaluation_mode(network: nn.Module) -> Iterator[None]:
         ):
             stack.enter_context(context)
         yield
-
-
-@contextmanager
-def plain_attention() -> Iterator[None]:
-    """Attention as separate products: its fused forms have no rules for tangents, nor for batches of gradients."""
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def _compiled_parts_as_written() -> AbstractContextManager:

@@ -113,10 +113,14 @@ def _kernel(
     limit = default_memory_limit(x1.device) if memory_limit is None else memory_limit
     with evaluation_mode(network):
         x1, x2 = (x.clone() if x is not None and x.is_inference() else x for x in (x1, x2))
-        structure = probe_network(network, x1, finite=not lost_members)
-        if not _goes_by_member(network, structure):  # else each member is verified by itself
+        apart, structure = isinstance(network, StackedNetwork) and network.members_apart, None
+        if not apart:
+            structure = probe_network(network, x1, finite=not lost_members)
+            apart = _goes_by_member(network, structure)
+        if not apart:  # else each member is verified by itself
             structure = verified_structure(network, structure, x1)
-        if _goes_by_member(network, structure):
+            apart = _goes_by_member(network, structure)
+        if apart:
             kernel, record = _member_by_member(network, x1, x2, output_reduction, limit)
         else:
             kernel, record = _within_memory(network, structure, x1, x2, output_reduction, limit)
@@ -130,7 +134,7 @@ def _name_what_is_not_finite(kernel: Tensor, network: nn.Module, lost_members: b
         row, column = (~torch.isfinite(kernel)).nonzero()[0, :2].tolist()
         check_finite(kernel, f"the kernel of sample {row} of x1 and sample {column} of the columns is", network)
     elif isinstance(network, StackedNetwork):
-        sound = torch.stack([torch.isfinite(p.detach()).flatten(1).all(1) for p in network.parameters()]).all(0)
+        sound = torch.isfinite(network.weights()).all(1)
         lost = (sound & ~torch.isfinite(kernel).flatten(1).all(1)).nonzero().flatten().tolist()
         if lost:
             log.warning(

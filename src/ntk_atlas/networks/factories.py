@@ -1,0 +1,171 @@
+"""Networks that a factory of the user's own draws: one seed, one network, the same each time."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.memory import is_out_of_memory
+from ntk_atlas.networks.module_checks import (
+    FactoryError,
+    agree,
+    check_members_apart,
+    eagerly,
+    evaluate,
+    in_evaluation_mode,
+    plain_network,
+    under_check,
+)
+from ntk_atlas.networks.plain_state import difference, registered
+from ntk_atlas.networks.user import StackedModules, convert_network, load_factory
+from ntk_atlas.streams import global_streams
+from ntk_atlas.user_code import told
+
+_SAMPLES = "training samples"
+
+
+def factory_networks(
+    settings: NetworkSettings,
+    sizes: Mapping[str, int | float],
+    input_shape: tuple[int, ...],
+    generators: Sequence[torch.Generator],
+    dtype: torch.dtype,
+    samples: Tensor | None,
+) -> StackedModules:
+    """Draws one network a generator from the factory that the settings name.
+
+    Args:
+        settings: names the factory.
+        sizes: depth, width, init_scale and n_outputs, passed on to it.
+        input_shape: shape of one sample.
+        generators: the random streams of the members, each at its start.
+        dtype: precision of the parameters.
+        samples: see `build_networks`.
+
+    Returns:
+        The stack.
+
+    Raises:
+        FactoryError: if a network cannot be used (see `StackedModules`), two seeds give one network, one seed gives
+            another network each time, networks share what decides their outputs, or they fail in double precision.
+    """
+    factory, name = load_factory(settings.factory), f"network factory {settings.factory!r}"
+    seeds = [int(generator.initial_seed()) for generator in generators]
+    made_up = torch.rand(2, *input_shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = (made_up if samples is None else samples.detach()).to("cpu", dtype)
+
+    def build(seed: int) -> nn.Module:
+        # A factory that ignores `generator` still gives the same network every time.
+        with global_streams(seed):
+            generator = torch.Generator().manual_seed(seed)
+            module = factory(**sizes, input_shape=input_shape, generator=generator)
+            if any(nn.parameter.is_lazy(t) for t in registered(module).values()):
+                _fill_lazy_layers(module, x, name)
+            return plain_network(convert_network(module, dtype))
+
+    modules = [build(seeds[0])]
+    again = build(seeds[0])
+    check_members_apart([modules[0], again], name)
+    other_each_time = difference(modules[0], again, values=True) is not None
+    outputs = [_outputs(modules[0], x)]
+    if other_each_time or not _equal(outputs[0], _outputs(again, x)):
+        raise FactoryError(
+            f"{name} gives another network each time for the same `generator`: draw from `generator`, or from the "
+            "global streams of torch, NumPy or Python, which start anew for each network"
+        )
+    for seed in seeds[1:]:
+        modules.append(build(seed))
+        outputs.append(_outputs(modules[-1], x))
+    # With one network there is another to compare it with.
+    compared = modules if len(modules) > 1 else [*modules, build(seeds[0] ^ 1)]
+    check_members_apart(compared, name)
+    for index, (module, first) in enumerate(zip(modules, outputs, strict=True)):
+        if not _equal(first, _outputs(module, x)):
+            evaluate(module, x, sizes["n_outputs"], name, _SAMPLES)  # says so if its outputs change by themselves
+            raise FactoryError(
+                f"{name}: outputs of the network of seed {index} changed when that of another was built: what its "
+                "forward uses must belong to the module, not to a class or to the top of the file"
+            )
+    for index, module in enumerate(compared[1:], start=1):
+        if any(_is_one_network(earlier, module, x, sizes["n_outputs"], name) for earlier in compared[:index]):
+            raise FactoryError(
+                f"{name} gives two seeds the same network: draw its weights from `generator`, or from the global "
+                "streams of torch, NumPy or Python, and set no seed in it"
+            )
+    stack = StackedModules(
+        modules,
+        input_shape,
+        sizes["n_outputs"],
+        settings.output_scale,
+        name=name,
+        samples=samples,
+        rebuild=lambda index: build(seeds[index]),
+    )
+    _check_double_precision(stack, x, name)
+    return stack
+
+
+def _outputs(module: nn.Module, x: Tensor) -> Tensor | None:
+    """Returns what a network says on samples, None if it does not take them: `StackedModules` says why."""
+    try:
+        with under_check(), torch.no_grad(), in_evaluation_mode(module), eagerly(module):
+            output = module(x.clone())
+    except Exception:
+        return None
+    return output if isinstance(output, Tensor) else None
+
+
+def _equal(one: Tensor | None, other: Tensor | None) -> bool:
+    if one is None or other is None:
+        return True
+    return one.shape == other.shape and bool(((one == other) | ((one != one) & (other != other))).all())
+
+
+def _is_one_network(one: nn.Module, other: nn.Module, x: Tensor, n_outputs: int, name: str) -> bool:
+    states = [registered(module) for module in (one, other)]
+    if states[0].keys() != states[1].keys():
+        return False
+    if not all(t.shape == states[1][key].shape and torch.equal(t, states[1][key]) for key, t in states[0].items()):
+        return False
+    if difference(one, other) is None:
+        return True
+    first, second = (evaluate(module, x, n_outputs, name, _SAMPLES) for module in (one, other))
+    return agree([first.outputs, *first.gradients], [second.outputs, *second.gradients])
+
+
+def _fill_lazy_layers(module: nn.Module, x: Tensor, name: str) -> None:
+    """Draws the weights of lazy layers, whose shapes follow from samples.
+
+    Raises:
+        FactoryError: if the network does not take the samples.
+    """
+    try:
+        with torch.no_grad(), in_evaluation_mode(module):
+            module(x.to(torch.get_default_dtype()))
+    except Exception as error:
+        raise FactoryError(
+            f"{name} has lazy layers, and fails on inputs of shape {tuple(x.shape)}: {told(error)}"
+        ) from error
+
+
+def _check_double_precision(stack: StackedModules, x: Tensor, name: str) -> None:
+    """Checks that a network can follow to double precision: there kernels are computed, in jobs after training.
+
+    Raises:
+        FactoryError: if it cannot.
+    """
+    if x.dtype == torch.float64:
+        return
+    try:
+        with torch.no_grad():
+            output = stack.select([0]).double()(x.double())
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise FactoryError(
+            f"{name} fails in double precision, in which kernels are computed: {told(error)}. Keep tensors as buffers "
+            "(self.register_buffer), or bring them to the precision of the input: `tensor.to(x)`"
+        ) from error
+    if output.dtype != torch.float64:
+        raise FactoryError(f"{name} returns {output.dtype} for inputs in double precision: return the precision of x")

@@ -1,0 +1,324 @@
+"""What a module of the user's own computes on samples, by itself: outputs and gradients, or one message why not."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ntk_atlas.memory import is_out_of_memory
+from ntk_atlas.networks.plain_state import registered
+from ntk_atlas.numerics import no_fast_path, plain_attention, precise_math
+from ntk_atlas.streams import global_streams
+from ntk_atlas.user_code import told
+
+_ATTENTION = (nn.MultiheadAttention, nn.TransformerEncoder, nn.TransformerEncoderLayer)
+
+
+class FactoryError(ValueError):
+    """The user's factory cannot be loaded, or what it returns is not a usable network."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a module computes on samples, in evaluation mode.
+
+    Attributes:
+        outputs: `(n, C)`.
+        gradients: of Σ_ic v_ic f_c(x_i) for fixed v without symmetry, one a trainable parameter.
+        changed_buffers: names of buffers that the forward pass changed.
+        changes_input: whether it wrote into its input.
+    """
+
+    outputs: Tensor
+    gradients: list[Tensor]
+    changed_buffers: tuple[str, ...] = ()
+    changes_input: bool = False
+
+
+def plain_network(module: nn.Module) -> nn.Module:
+    """The network inside wrappers: `torch.compile`, `DataParallel`; sparse gradients of embeddings become dense.
+
+    Args:
+        module: changed in place where wrappers lie further in.
+
+    Returns:
+        The network.
+    """
+    module = _unwrapped(module)
+    for part in list(module.modules()):
+        if isinstance(part, torch.jit.ScriptModule):
+            continue
+        for name, child in part._modules.items():
+            if child is not None and child is not (inner := _unwrapped(child)):
+                part._modules[name] = inner
+        if isinstance(part, nn.Embedding | nn.EmbeddingBag):
+            part.sparse = False
+        if getattr(part, "_compiled_call_impl", None) is not None:
+            part._compiled_call_impl = None
+    return module
+
+
+def _unwrapped(module: nn.Module) -> nn.Module:
+    while True:
+        if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            module = module.module
+        elif isinstance(getattr(module, "_orig_mod", None), nn.Module):
+            module = module._orig_mod
+        else:
+            return module
+
+
+@contextmanager
+def eagerly(module: nn.Module) -> Iterator[None]:
+    """Inside the block the module runs as it is written: nothing compiled, attention as with gradients."""
+    compiler = torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
+    with compiler, no_fast_path() if has_attention(module) else nullcontext():
+        yield
+
+
+def has_attention(module: nn.Module) -> bool:
+    """Whether a module has layers of torch that take another path without gradients."""
+    return any(isinstance(part, _ATTENTION) for part in module.modules())
+
+
+def two_dimensional(output: Tensor, n_outputs: int) -> Tensor:
+    """The output `(n, C)`; for C = 1 it may have come without its second axis."""
+    return output.unsqueeze(-1) if n_outputs == 1 and output.dim() == 1 else output
+
+
+def fixed_weights(outputs: Tensor) -> Tensor:
+    """Weights `(n, C)` without any symmetry, for outputs `(..., n, C)`."""
+    count = torch.arange(outputs.shape[-2:].numel(), dtype=torch.float64, device=outputs.device)
+    return torch.sin(1.0 + count**2).view(outputs.shape[-2:]).to(outputs.dtype)
+
+
+def gradients_of(outputs: Tensor, parameters: Sequence[Tensor]) -> list[Tensor | None]:
+    """Gradients of Σ v·f for `fixed_weights` v, summed over members, as training takes them: where they accumulate."""
+    held = [p.grad for p in parameters]
+    try:
+        for p in parameters:
+            p.grad = None
+        (outputs * fixed_weights(outputs)).sum().backward()
+        return [p.grad for p in parameters]
+    finally:
+        for p, grad in zip(parameters, held, strict=True):
+            p.grad = grad
+
+
+def agree(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
+    """Whether tensors are equal to rounding.
+
+    A tensor may be off by 1000 ε of its own largest entry, and by 30 ε of the largest of all: the gradient of a
+    parameter that does nothing (the bias of keys) is rounding alone.
+
+    Args:
+        found: tensors of one network.
+        expected: as many.
+
+    Returns:
+        Whether they agree.
+    """
+    if [t.shape for t in found] != [t.shape for t in expected]:
+        return False
+    largest = max((float(t.abs().max()) for t in expected if t.numel()), default=0.0)
+    for one, other in zip(found, expected, strict=True):
+        eps = torch.finfo(other.dtype).eps
+        allowed = 1e3 * eps * float(other.abs().max()) + 30 * eps * largest if other.numel() else 0.0
+        if not bool(((one - other).abs() <= allowed).all()):  # NaN does not agree
+            return False
+    return True
+
+
+@contextmanager
+def under_check() -> Iterator[None]:
+    """Precise mathematics with gradients, whatever the caller's modes; global random streams come back."""
+    with ExitStack() as stack:
+        for block in (global_streams(0), precise_math(), plain_attention()):
+            stack.enter_context(block)
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        yield
+
+
+@contextmanager
+def in_evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside the block; flags come back."""
+    flags = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in flags:
+            if part.training != training:
+                part.training = training
+
+
+def check_parameters(module: nn.Module, name: str) -> None:
+    """Checks parameters and buffers without running the network.
+
+    Raises:
+        FactoryError: if there is nothing to train, a weight is not finite or not yet made, or precisions are mixed.
+    """
+    lazy = [key for key, p in registered(module).items() if nn.parameter.is_lazy(p)]
+    if lazy:
+        raise FactoryError(f"{name} has lazy layers without weights ({lazy[0]!r}): call the network on samples once")
+    parameters = dict(module.named_parameters())
+    if not parameters:
+        raise FactoryError(f"{name} has no trainable parameters: make its weights `torch.nn.Parameter`s")
+    if not any(p.requires_grad for p in parameters.values()):
+        raise FactoryError(f"{name} has no trainable parameters: all of them are frozen (requires_grad is False)")
+    for key, p in registered(module).items():
+        if p.device.type == "meta":
+            raise FactoryError(f"{name} has weights without values ({key!r} is on the meta device): initialize them")
+    precisions = {p.dtype for p in parameters.values()}
+    if len(precisions) > 1 or not next(iter(precisions)).is_floating_point:
+        found = " and ".join(sorted(map(str, precisions)))
+        raise FactoryError(f"{name} has parameters of {found}: give all of them one real precision")
+    for key, p in parameters.items():
+        if not bool(torch.isfinite(p).all()):
+            raise FactoryError(
+                f"{name} has weights that are not finite at initialization ({key!r}): mend what makes them"
+            )
+
+
+def check_members_apart(modules: Sequence[nn.Module], name: str) -> None:
+    """Checks that no trainable weight belongs to two networks.
+
+    Raises:
+        FactoryError: if one does.
+    """
+    owner: dict[int, int] = {}
+    for index, module in enumerate(modules):
+        for key, p in module.named_parameters():
+            if not p.requires_grad or nn.parameter.is_lazy(p) or not p.numel():
+                continue
+            if owner.setdefault(p.data_ptr(), index) != index:
+                raise FactoryError(
+                    f"{name} gives two networks the same weights in memory ({key!r}): make a new module with weights "
+                    "of its own at each call, without a cache and without a module at the top of the file"
+                )
+
+
+def evaluate(module: nn.Module, x: Tensor, n_outputs: int, name: str, tried_on: str) -> Evaluation:
+    """Outputs and gradients of a module by itself, in evaluation mode.
+
+    Args:
+        module: the network; random streams, training flags and values are as before.
+        x: samples `(n, *input_shape)`, two or more.
+        n_outputs: C.
+        name: what to call the network in messages.
+        tried_on: what the samples are, for messages: "training samples".
+
+    Returns:
+        What it computes.
+
+    Raises:
+        FactoryError: if it fails, if outputs have another shape, type or precision, are not finite, have no gradient,
+            change from call to call or with the rest of the batch, or if the forward pass changes weights.
+    """
+    before = {key: t.detach().clone() for key, t in registered(module).items()}
+    with under_check(), in_evaluation_mode(module), eagerly(module):
+        samples = x.clone()
+        raw = _tried(module, samples, name, tried_on)
+        changes_input = samples._version > 0
+        _check_output(raw, x, n_outputs, name)
+        outputs = two_dimensional(raw, n_outputs)
+        changed = _changed(module, before, name)
+        again, alone = _tried(module, x.clone(), name, tried_on), _tried(module, x[:1].clone(), name, "one of them")
+        if not _same(outputs.detach(), two_dimensional(again, n_outputs).detach()):
+            raise FactoryError(
+                f"{name} gives other outputs each time it is called, also in evaluation mode: remove what draws random "
+                "numbers or counts calls (dropout by `F.dropout` needs `training=self.training`)"
+            )
+        if not _same(outputs[:1].detach(), two_dimensional(alone, n_outputs).detach(), scale=outputs.detach()):
+            raise FactoryError(
+                f"{name} gives a sample other outputs with another batch, also in evaluation mode, so a kernel between "
+                "samples is not defined (statistics of the batch?)"
+            )
+        parameters = {key: p for key, p in module.named_parameters() if p.requires_grad}
+        gradients = _checked_gradients(outputs, parameters, name)
+    return Evaluation(outputs.detach(), gradients, changed, changes_input)
+
+
+def _tried(module: nn.Module, x: Tensor, name: str, tried_on: str) -> Tensor:
+    try:
+        return module(x)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        kind = str(x.dtype).removeprefix("torch.")
+        raise FactoryError(
+            f"{name} fails on inputs of shape {tuple(x.shape)}: {told(error)} (tried on {tried_on} in {kind})"
+        ) from error
+
+
+def _check_output(output: Tensor, x: Tensor, n_outputs: int, name: str) -> None:
+    expected = (len(x), n_outputs)
+    shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+    if shape != expected and not (n_outputs == 1 and shape == expected[:1]):
+        raise FactoryError(
+            f"{name} maps inputs of shape {tuple(x.shape)} to {shape}, expected {expected}: one row a sample, one "
+            "column an output"
+        )
+    if output.layout != torch.strided or output.dtype != x.dtype:
+        found = output.dtype if output.layout == torch.strided else output.layout
+        raise FactoryError(f"{name} maps {x.dtype} inputs to {found} outputs: return them dense, as {x.dtype}")
+    if not output.requires_grad:
+        raise FactoryError(
+            f"{name} returns outputs without a gradient: its forward must not run under torch.no_grad, nor detach them"
+        )
+    if not bool(torch.isfinite(output).all()):
+        raise FactoryError(
+            f"{name} has outputs that are not finite at initialization: scale its weights or inputs down"
+        )
+
+
+def _changed(module: nn.Module, before: dict[str, Tensor], name: str) -> tuple[str, ...]:
+    trained = {key for key, _ in module.named_parameters()}
+    now = registered(module)
+    changed = tuple(
+        key for key, t in before.items() if key not in now or t.shape != now[key].shape or not _identical(t, now[key])
+    )
+    for key in changed:
+        if key in trained:
+            raise FactoryError(
+                f"{name} changes its weights ({key!r}) when it is called in evaluation mode: set them in the factory"
+            )
+    return changed
+
+
+def _identical(one: Tensor, other: Tensor) -> bool:
+    return bool(((one == other) | ((one != one) & (other != other))).all())  # NaN is NaN
+
+
+def _same(one: Tensor, other: Tensor, scale: Tensor | None = None) -> bool:
+    if one.shape != other.shape:
+        return False
+    largest = float((one if scale is None else scale).abs().max())
+    return bool(((one - other).abs() <= torch.finfo(one.dtype).eps ** 0.5 * largest).all())
+
+
+def _checked_gradients(outputs: Tensor, parameters: dict[str, Tensor], name: str) -> list[Tensor]:
+    try:
+        gradients = gradients_of(outputs, list(parameters.values()))
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise FactoryError(f"{name} has no gradients: {told(error)}") from error
+    if all(g is None for g in gradients):
+        raise FactoryError(f"{name} has outputs that depend on none of its trainable parameters: use them in forward")
+    found = []
+    for (key, p), g in zip(parameters.items(), gradients, strict=True):
+        g = torch.zeros_like(p) if g is None else g.detach()
+        if g.layout != torch.strided:
+            raise FactoryError(f"{name} has sparse gradients ({key!r}): call F.embedding with `sparse=False`")
+        if not bool(torch.isfinite(g).all()):
+            raise FactoryError(
+                f"{name} has gradients that are not finite at initialization ({key!r}): a square root or norm at zero, "
+                "or a function without a derivative there?"
+            )
+        found.append(g)
+    return found

@@ -1,0 +1,158 @@
+"""A stack is the networks it was made of: held against a loop over the factory's own modules, in float64."""
+
+import warnings
+
+import hostile_networks
+import pytest
+import torch
+
+from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.networks.build import build_networks
+from ntk_atlas.streams import global_streams, torch_stream
+
+SEEDS, STEPS, RATE = (0, 1, 2), 5, 0.1
+CLOSE = {"rtol": 1e-9, "atol": 1e-11}
+NAMES = [*hostile_networks.ON_NUMBERS, *hostile_networks.ON_TOKENS]
+IN_TRAINING = ["PlainTensor", "Checkpointed", "Reversible", "of_local_class", "sparse_tokens", "scripted"]
+
+pytestmark = pytest.mark.filterwarnings("ignore::Warning:torch", "ignore:.*deprecated.*")
+
+
+def inputs(name, n=6):
+    if name in hostile_networks.ON_TOKENS:
+        x = torch.randint(0, hostile_networks.TOKENS, (n, 5), generator=torch_stream("x")).double()
+        x[0, 3:] = 0
+        return x
+    return torch.randn(n, 5, generator=torch_stream("x"), dtype=torch.float64)
+
+
+def targets(n=6):
+    return torch.randn(n, 2, generator=torch_stream("y"), dtype=torch.float64)
+
+
+def made(name, tmp_path, seeds=SEEDS):
+    """The stack of float32 networks, brought to float64 as for kernels."""
+    file = tmp_path / "my_net.py"
+    file.write_text(f"import hostile_networks\nbuild = hostile_networks.factory({name!r})\n")
+    stack = build_networks(
+        NetworkSettings(factory=f"{file}:build"),
+        depth=1,
+        width=4,
+        init_scale=1.0,
+        input_shape=(5,),
+        n_outputs=2,
+        generators=[torch_stream("w", seed) for seed in seeds],
+        samples=inputs(name),
+    )
+    return stack.double()
+
+
+def own_modules(name, seeds=SEEDS):
+    """What the factory builds, without the package: in float64 and evaluation mode."""
+    modules = []
+    for seed in seeds:
+        generator = torch_stream("w", seed)
+        with global_streams(generator.initial_seed()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            module = hostile_networks.factory(name)(
+                depth=1, width=4, init_scale=1.0, input_shape=(5,), n_outputs=2, generator=generator
+            )
+            module = getattr(module, "_orig_mod", getattr(module, "module", module))
+            if name == "LazyNet":
+                module(inputs(name).float())
+        module.double().eval()
+        for part in module.modules():
+            if not isinstance(part, torch.jit.ScriptModule):
+                for key, value in vars(part).items():
+                    if isinstance(value, torch.Tensor) and value.is_floating_point() and value.is_leaf:
+                        setattr(part, key, value.double())
+        if name == "UnregisteredLayers":
+            module.layers[0].double()
+        modules.append(module)
+    return modules
+
+
+def by_itself(module, x):
+    """Outputs and gradients of one module, whatever it is."""
+    with torch.compiler.set_stance("force_eager"), torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        output = module(x.clone())
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    return output.detach(), gradients(output.pow(3).sum() + output.sum(), parameters)
+
+
+def gradients(total, parameters):
+    for p in parameters:
+        p.grad = None
+    total.backward()
+    return [torch.zeros_like(p) if p.grad is None else p.grad.to_dense().clone() for p in parameters]
+
+
+def assert_is(network, module, x, message=""):
+    for found, expected in zip(by_itself(network, x), by_itself(module, x), strict=True):
+        torch.testing.assert_close(found, expected, **CLOSE, msg=lambda m: f"{message}: {m}")
+
+
+def gradients_of_members(stack, x):
+    """Gradients of each member, from one pass over the stack."""
+    parameters = [p for p in stack.parameters() if p.requires_grad]
+    outputs = stack(x)
+    found = gradients(outputs.pow(3).sum() + outputs.sum(), parameters)
+    of = {id(p): g for g, p in zip(found, parameters, strict=True)}
+    return outputs.detach(), [
+        [of[id(p)][place].reshape(p[place].shape[1:] if place is not ... else p.shape)
+         for p, place in stack.parameters_of([member]) if p.requires_grad]
+        for member in range(stack.n_members)
+    ]  # fmt: skip
+
+
+def train_by_hand(modules, x, y, steps=STEPS):
+    """Losses before each step of gradient descent on 1/(2n) Σ‖f − y‖², a list a module."""
+    losses = []
+    for module in modules:
+        losses.append([])
+        for _ in range(steps):
+            parameters = [p for p in module.parameters() if p.requires_grad]
+            with torch.compiler.set_stance("force_eager"):
+                loss = (module(x.clone()) - y).square().sum() / (2 * len(x))
+            losses[-1].append(float(loss.detach()))
+            found = gradients(loss, parameters)
+            with torch.no_grad():
+                for p, g in zip(parameters, found, strict=True):
+                    p -= RATE * g
+    return losses
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_outputs_gradients_and_training_are_those_of_the_members(name, tmp_path):
+    stack, modules, x, y = made(name, tmp_path), own_modules(name), inputs(name), targets()
+    kept = x.clone()
+    outputs, gradients = gradients_of_members(stack, x)
+    assert torch.equal(x, kept)
+    for member, module in enumerate(modules):
+        expected = by_itself(module, x)
+        torch.testing.assert_close((outputs[member], gradients[member]), expected, **CLOSE)
+        assert_is(stack.member(member), module, x, "member")
+    own_inputs = torch.stack([x, x.flip(0), x])
+    torch.testing.assert_close(stack(own_inputs)[1], by_itself(modules[1], x.flip(0))[0], **CLOSE)
+    selected = stack.select([2, 0, 2])
+    losses = []
+    optimizer = torch.optim.SGD([p for p in stack.parameters() if p.requires_grad], lr=RATE, fused=True)
+    for _ in range(STEPS):
+        loss = (stack(x) - y).square().sum((1, 2)) / (2 * len(x))
+        optimizer.zero_grad()
+        loss.sum().backward()
+        optimizer.step()
+        losses.append(loss.tolist())
+    torch.testing.assert_close(
+        torch.tensor(losses).T, torch.tensor(train_by_hand(modules, x, y)), rtol=1e-9, atol=1e-11
+    )
+    for member, module in enumerate(modules):
+        assert_is(stack.member(member), module, x, "trained member")
+        flat = torch.cat([p.detach().flatten() for p in module.parameters()])
+        torch.testing.assert_close(stack.weights()[member], flat, **CLOSE)
+    torch.testing.assert_close(selected(x)[1], outputs[0], **CLOSE)  # it has not been trained
+    selected.load_weights(stack.weights()[[2, 0, 2]])
+    torch.testing.assert_close(selected(x), stack(x)[[2, 0, 2]], **CLOSE)
+    with torch.no_grad():
+        without_gradients = stack(x)[1]
+    torch.testing.assert_close(without_gradients, by_itself(modules[1], x)[0], **CLOSE)
