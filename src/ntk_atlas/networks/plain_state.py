@@ -53,7 +53,12 @@ def deep_copy(module: nn.Module) -> nn.Module:
     Raises:
         Exception: whatever an object of the user's raises when it is copied.
     """
-    return copy.deepcopy(module, {id(t): t.detach().clone() for t in tensors_with_a_graph(module).values()})
+    memo = {id(t): t.detach().clone() for t in tensors_with_a_graph(module).values()}
+    with torch.no_grad():  # else TorchScript copies its weights with a graph
+        copied = copy.deepcopy(module, memo)
+    for p, source in zip(copied.parameters(), module.parameters(), strict=True):
+        p.requires_grad_(source.requires_grad)
+    return copied
 
 
 def convert_plain_tensors(module: nn.Module, convert: Callable[[Tensor], Tensor]) -> None:
