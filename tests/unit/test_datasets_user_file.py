@@ -1,16 +1,18 @@
 """User files: what they give, and the message for everything that can be wrong with them."""
 
-import logging
+import os
 import pathlib
 import pickle
+import types
+import zipfile
 from pathlib import Path
 
 import netCDF4
 import numpy as np
 import pytest
 
-from ntk_atlas.config.dataset import FileSettings
-from ntk_atlas.datasets import DataError, inspect_dataset, make_draw, read_dataset
+from ntk_atlas.config.dataset import CaliforniaSettings, FileSettings, MnistSettings
+from ntk_atlas.datasets import DataError, inspect_dataset, load_dataset, make_draw, notices, read_dataset, save_dataset
 from ntk_atlas.datasets.user_file import read_array
 
 N = 30
@@ -45,7 +47,7 @@ def test_classes(tmp_path, suffix):
     dataset = read_dataset(settings)
     np.testing.assert_array_equal(dataset.x, X)
     np.testing.assert_array_equal(dataset.labels, LABELS)
-    assert (dataset.name, dataset.class_names) == ("mine", ("0", "10", "20"))
+    assert (dataset.name, dataset.class_names) == ("mine", (0, 10, 20))
     size = inspect_dataset(settings)
     assert (size.n_samples, size.n_pool, size.n_test) == (N, N - 11, 6)
     assert (size.input_shape, size.n_outputs, size.task) == ((4,), None, "classes")
@@ -109,15 +111,15 @@ def test_compressed_and_fortran_ordered_arrays(tmp_path):
     assert dataset.x.flags.c_contiguous
 
 
-def test_repeated_samples_are_reported(tmp_path, caplog):
+def test_repeated_samples_are_said(tmp_path):
     repeated = X.copy()
     repeated[[4, 9]] = repeated[2]
-    with caplog.at_level(logging.WARNING):
-        read_dataset(mine(write(tmp_path, X=repeated, y=LABELS)))
-    assert "array 'X'" in caplog.text and "2 of 30 samples repeat another one" in caplog.text
-    caplog.clear()
-    read_dataset(mine(write(tmp_path, X=X, y=LABELS)))
-    assert not caplog.records
+    settings = mine(write(tmp_path, X=repeated, y=LABELS))
+    (said,) = notices(read_dataset(settings), settings)
+    assert said.startswith(settings.path) and "2 of 30 samples repeat another one" in said
+    assert "and 1 repeated samples have different targets" in said  # 2 and 4 have classes 2 and 1
+    settings = mine(write(tmp_path, X=X, y=LABELS))
+    assert notices(read_dataset(settings), settings) == []
 
 
 def changed(values, index, value):
@@ -140,7 +142,24 @@ HEADER_PROBLEMS = {
         r"'X' .* has 30 samples, but array 's' .*\(dataset.split\) has 29",
     ),
     "complex": ({"X": X + 1j, "y": LABELS}, {}, r"'X' of .* has dtype complex128, which is not numeric"),
-    "text": ({"X": X, "y": LABELS.astype(str)}, {}, r"'y' of .* has dtype <U21, .*return_inverse=True"),
+    "text": ({"X": X.astype(str), "y": LABELS}, {}, r"'X' of .* has dtype <U32, which is text: .*return_inverse=True"),
+    "text targets": (
+        {"X": X, "y": LABELS.astype(str)},
+        {"task": "regression"},
+        r"'y' of .* has dtype <U21, which is text: .*return_inverse=True",
+    ),
+    "dates": (
+        {"X": np.datetime64("2024-01-01") + np.arange(N), "y": LABELS},
+        {},
+        r"'X' of .* has dtype datetime64\[D\], which holds dates: save numbers, e.g. \(array - array.min",
+    ),
+    "spans": ({"X": np.arange(N).astype("m8[s]"), "y": LABELS}, {}, r"'X' of .* which holds time spans: save numbers"),
+    "records": ({"X": np.zeros(N, [("a", "f8")]), "y": LABELS}, {}, r"'X' of .* holds records: save their fields"),
+    "misspelt": (
+        {"X": X, "target": LABELS},
+        {"y": "tarqet"},
+        r"no array 'tarqet' .*; did you mean 'target'\? it holds",
+    ),
     "empty": ({"X": X[:0], "y": LABELS[:0]}, {}, r"'X' of .* is empty, shape \(0, 4\)"),
     "no features": ({"X": X[:, :0], "y": LABELS}, {}, r"'X' of .* is empty, shape \(30, 0\)"),
     "scalar": ({"X": X, "y": np.array(3)}, {}, r"'y' of .* is a single number"),
@@ -234,7 +253,7 @@ def test_objects_are_refused_and_never_unpickled(tmp_path, read):
     with pytest.raises(DataError, match=r"'X' of .* has dtype object, which is never loaded"):
         read(mine(path))
     with pytest.raises(DataError, match="allow_pickle=False"):
-        read_array(Path(path), "X", mine(path))
+        read_array(Path(path), "X")
     assert not Bomb.exploded
     pickle.loads(pickle.dumps(Bomb()))
     assert Bomb.exploded  # it would have been seen
@@ -292,11 +311,272 @@ def test_netcdf_bytes_are_missing_only_by_the_users_own_fill_value(tmp_path):
         read_dataset(mine(str(tmp_path / "fill_255.nc")))
 
 
-def test_netcdf_text_labels_are_refused(tmp_path):
-    path = tmp_path / "mine.nc"
+WORDS = np.array(["dog", "cat", "größe"])[LABELS]
+
+
+def netcdf_words(path, kind):
+    with netCDF4.Dataset(path, "w") as file:
+        file.createDimension("sample", N)
+        file.createDimension("length", 8)
+        file.createVariable("X", "f8", ("sample",))[...] = X[:, 0]
+        if kind == "strings":
+            file.createVariable("y", str, ("sample",))[...] = WORDS.astype(object)
+            return
+        characters = file.createVariable("y", "S1", ("sample", "length"))
+        if kind == "characters with an encoding":
+            characters._Encoding = "utf-8"
+        characters.set_auto_chartostring(False)
+        characters[...] = np.array([list(w.encode().ljust(8, b"\0")) for w in WORDS], np.uint8).view("S1")
+
+
+@pytest.mark.parametrize("kind", ["strings", "characters", "characters with an encoding", "str", "bytes"])
+def test_classes_may_be_words_in_every_format(tmp_path, kind):
+    if kind in ("str", "bytes"):
+        path = write(tmp_path, X=X[:, 0], y=np.char.encode(WORDS, "utf-8") if kind == "bytes" else WORDS)
+    else:
+        path = str(tmp_path / "mine.nc")
+        netcdf_words(path, kind)
+    dataset = read_dataset(mine(path))
+    assert dataset.class_names == ("cat", "dog", "größe")
+    np.testing.assert_array_equal([dataset.class_names[label] for label in dataset.labels], WORDS)
+    save_dataset(dataset, tmp_path / "dataset.nc")
+    assert load_dataset(tmp_path / "dataset.nc").class_names == dataset.class_names
+    size = inspect_dataset(mine(path))
+    assert (size.n_samples, size.input_shape) == (N, (1,))
+    for read in (inspect_dataset, read_dataset):
+        with pytest.raises(DataError, match=r"'y' of .* \(dataset.y\) has dtype .*, which is text: save numbers"):
+            read(mine(path, task="regression"))
+
+
+NAMES = {
+    "whole floats": (LABELS.astype(float), (0, 1, 2)),
+    "half floats": (LABELS.astype(np.float16) + 1, (1, 2, 3)),
+    "digits as text": (LABELS.astype(str), ("0", "1", "2")),
+    "bool": (LABELS > 0, (0, 1)),
+    "negative": (LABELS.astype(np.int8) - 1, (-1, 0, 1)),
+    "big-endian": (LABELS.astype(">i4"), (0, 1, 2)),
+    "beyond 2⁵³": (2**60 + LABELS, (2**60, 2**60 + 1, 2**60 + 2)),
+    "beyond 2⁶³": (np.uint64(2**63) + LABELS.astype(np.uint64), (2**63, 2**63 + 1, 2**63 + 2)),
+    "minus zero": (np.where(LABELS == 0, -0.0, LABELS.astype(float)), (0, 1, 2)),
+}
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_class_names_keep_value_and_type(tmp_path, kind):
+    labels, names = NAMES[kind]
+    dataset = read_dataset(mine(write(tmp_path, X=X, y=labels)))
+    assert dataset.class_names == names and [type(n) for n in dataset.class_names] == [type(n) for n in names]
+    np.testing.assert_array_equal(np.array([dataset.class_names[label] for label in dataset.labels], object), labels)
+    save_dataset(dataset, tmp_path / "dataset.nc")
+    loaded = load_dataset(tmp_path / "dataset.nc")
+    assert loaded.class_names == names and [type(n) for n in loaded.class_names] == [type(n) for n in names]
+
+
+NUMBERS = {
+    "float16": X.astype(np.float16),
+    "big-endian": X.astype(">f8"),
+    "longdouble": X.astype(np.longdouble),
+    "bool": X > 0,
+    "int8": (10 * X).astype(np.int8),
+    "large but exact": np.rint(X * 2.0**61).astype(np.int64) & ~0xFFFF,
+    "minus zero": np.where(X > 0, X, -0.0),
+}
+
+
+@pytest.mark.parametrize("kind", NUMBERS)
+def test_numbers_of_every_type_are_the_same_in_float64(tmp_path, kind):
+    dataset = read_dataset(mine(write(tmp_path, X=NUMBERS[kind], y=LABELS)))
+    assert dataset.x.dtype == np.float64 and dataset.x.dtype.isnative
+    for found, given in zip(dataset.x.ravel().tolist(), NUMBERS[kind].ravel(), strict=True):
+        assert found == given and np.signbit(found) == np.signbit(np.float64(given))
+
+
+ONE = np.longdouble(1)
+LOST = {
+    "integers": (2**60 + np.arange(2 * N).reshape(N, 2), {},
+        r"'X' .* integers beyond 2⁵³.* index \[0, 1\]: 1152921504606846977"),
+    "negative integers": (-(2**60) - np.arange(N), {},
+        r"'X' .* integers beyond 2⁵³, .* at index \[1\]: -1152921504606846977"),
+    "unsigned": (np.uint64(2**64 - 1) - np.arange(N, dtype=np.uint64), {}, r"'X' .* integers beyond 2⁵³.* index \[0\]"),
+    "targets": (X, {"y": 2**60 + np.arange(N), "task": "regression"}, r"'y' of .* has integers beyond 2⁵³"),
+    "float labels": (X, {"y": 2.0**63 + 4096.0 * LABELS},
+        r"'y' .* class labels beyond 2\^53 as float64, .* \[0\]: 9.2233720368547758e\+18"),
+    "float labels, 32 bits": (X, {"y": np.float32(2**24) + 2 * LABELS.astype(np.float32)},
+        r"'y' .* class labels beyond 2\^24 as float32"),
+    "empty labels": (X, {"y": np.where(LABELS > 0, WORDS, "")},
+        r"'y' .* has 10 empty names \(''\), the first at index \[0\]"),
+    "nan among words": (X, {"y": np.array([*WORDS[:-1], np.nan])},
+        r"'y' .* has 1 empty names \('nan'\), .* index \[29\]"),
+    "a class a sample": (X, {"y": np.arange(N)},
+        r"'y' .* holds 30 classes, one for each sample .* is the task a regression"),
+    "a class a sample, words": (X, {"y": np.arange(N).astype(str)}, r"'y' .* holds 30 classes, one for each sample"),
+}  # fmt: skip
+
+
+if np.finfo(np.longdouble).nmant > 52:  # elsewhere it is float64
+    LOST |= {
+        "overflow": (
+            X * ONE * 10.0**300 * 10.0**300,
+            {},
+            r"'X' .* is float128, whose values leave the range of float64",
+        ),
+        "underflow": (X * ONE * 10.0**-300 * 10.0**-300, {}, r"'X' .* is float128, whose values leave the range"),
+        "fall together": (1 + np.arange(N) * ONE * 2.0**-63, {}, r"'X' .* is float128, whose values .* fall together"),
+    }
+
+
+@pytest.mark.parametrize("kind", LOST)
+def test_values_that_would_be_lost_are_refused(tmp_path, kind):
+    x, others, message = LOST[kind]
+    others = {"y": LABELS} | others
+    with pytest.raises(DataError, match=message):
+        read_dataset(mine(write(tmp_path, X=x, y=others.pop("y")), **others))
+
+
+def test_packed_netcdf_is_unpacked(tmp_path):
+    path = tmp_path / "packed.nc"
+    with netCDF4.Dataset(path, "w") as file:
+        file.createDimension("sample", N)
+        file.createDimension("feature", 4)
+        packed = file.createVariable("X", "i2", ("sample", "feature"))
+        packed.scale_factor, packed.add_offset = 0.5, 7.0
+        packed.set_auto_maskandscale(False)
+        packed[...] = (100 * X).astype(np.int16)
+        file.createVariable("y", "i4", ("sample",))[...] = LABELS
+    np.testing.assert_array_equal(read_dataset(mine(str(path))).x, 0.5 * (100 * X).astype(np.int16) + 7.0)
+
+
+def test_netcdf_of_ragged_rows_is_refused(tmp_path):
+    path = tmp_path / "ragged.nc"
     with netCDF4.Dataset(path, "w") as file:
         file.createDimension("sample", 2)
-        file.createVariable("X", "f8", ("sample",))[...] = [1.0, 2.0]
-        file.createVariable("y", str, ("sample",))[...] = np.array(["cat", "dog"], dtype=object)
-    with pytest.raises(DataError, match=r"'y' .* has dtype object"):
+        kind = file.createVLType(np.float64, "rows")
+        file.createVariable("X", kind, ("sample",))[0] = np.ones(3)
+        file.createVariable("y", "i4", ("sample",))[...] = [0, 1]
+    with pytest.raises(DataError, match=r"'X' .* dtype object, .*ragged rows must first get one length"):
         inspect_dataset(mine(str(path)))
+
+
+def claiming(path, shape, content=b""):
+    """An .npz whose `X` says it has that shape."""
+    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("X.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + content)
+        with archive.open("y.npy", "w") as stream:
+            np.save(stream, LABELS)
+
+
+@pytest.mark.parametrize("read", [inspect_dataset, read_dataset])
+def test_headers_that_claim_more_than_there_is_are_refused(tmp_path, read):
+    claiming(tmp_path / "mine.npz", (10**12,))
+    with pytest.raises(
+        DataError, match=r"mine.npz \(dataset.path\) .*array 'X' claims shape .* 8,000,000,000,000 bytes"
+    ):
+        read(mine(str(tmp_path / "mine.npz")))
+
+
+def test_arrays_larger_than_memory_are_refused_before_they_are_read(tmp_path, monkeypatch):
+    path = write(tmp_path, X=X, y=LABELS)
+    small = types.SimpleNamespace(total=900, available=800)
+    monkeypatch.setattr("ntk_atlas.datasets.checks.psutil.virtual_memory", lambda: small)
+    with pytest.raises(DataError, match=r"'X' of .*mine.npz \(dataset.x\) would take 0.0 GiB, and this machine has"):
+        inspect_dataset(mine(path))
+    small.total = 1000
+    assert inspect_dataset(mine(path)).n_samples == N
+    with pytest.raises(DataError, match=r"'X' of .*mine.npz \(dataset.x\) would take .* GiB free: save fewer samples"):
+        read_dataset(mine(path))
+
+
+@pytest.mark.parametrize("read", [inspect_dataset, read_dataset])
+@pytest.mark.parametrize("suffix", [".npz", ".csv"])
+def test_memory_that_runs_out_names_the_file(tmp_path, monkeypatch, read, suffix):
+    path = write(tmp_path, X=X, y=LABELS)
+    (tmp_path / "mine.csv").write_text("a,y\n1,0\n")
+
+    def full(*args, **keys):
+        raise MemoryError("Unable to allocate 7.28 TiB")
+
+    monkeypatch.setattr("ntk_atlas.datasets.file_headers._npz_headers", full)
+    monkeypatch.setattr("ntk_atlas.datasets.text_tables._content", full)
+    with pytest.raises(
+        DataError, match=rf"mine{suffix} \(dataset.path\) does not fit into memory \(Unable to allocate"
+    ):
+        read(mine(path.replace(".npz", suffix)))
+
+
+PLACES = {
+    "a folder": (lambda place: place.mkdir(), r"is a folder: name the file in it"),
+    "a broken link": (lambda place: place.symlink_to("gone"),
+        r"is a link to gone, where there is no file: correct the link"),
+    "a link to itself": (lambda place: place.symlink_to(place.name),
+        r"cannot be looked at \(Too many levels of symbolic links\)"),
+    "a pipe": (lambda place: os.mkfifo(place), r"is a pipe, socket or device: save the data in a file"),
+    "nothing": (lambda place: None, r"there is no file .*\(dataset.path, relative to the working directory\)"),
+    "empty": (lambda place: place.touch(), r"cannot be read as|has no line of names|is empty"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("read", [inspect_dataset, read_dataset])
+@pytest.mark.parametrize("suffix", [".npz", ".nc", ".csv", ".csv.gz", ".parquet"])
+@pytest.mark.parametrize("kind", PLACES)
+def test_what_is_no_file_is_said(tmp_path, read, suffix, kind):
+    make, message = PLACES[kind]
+    place = tmp_path / f"with blanks {{and}} größe{suffix}"
+    make(place)
+    with pytest.raises(DataError, match=message) as raised:
+        read(mine(str(place)))
+    assert str(place) in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".npz", "a\0b.npz"])
+def test_impossible_names_are_said(tmp_path, name):
+    with pytest.raises(DataError, match=r"\(dataset.path\) cannot be looked at .*: correct the path"):
+        inspect_dataset(mine(str(tmp_path / name)))
+
+
+def test_files_without_rights_are_said(tmp_path, monkeypatch):
+    path = write(tmp_path, X=X, y=LABELS)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # tests may run as root
+    with pytest.raises(DataError, match=r"mine.npz \(dataset.path\) may not be read by this user: change its rights"):
+        inspect_dataset(mine(path))
+
+
+def test_home_is_expanded_once_and_unknown_users_are_no_crash(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = write(tmp_path, X=X, y=LABELS)
+    settings = mine("~/mine.npz")
+    assert settings.path == path and FileSettings.model_validate_json(settings.canonical_json()) == settings
+    assert read_dataset(settings).n_samples == N
+    for kind in (CaliforniaSettings, MnistSettings):
+        assert kind(path="~/images").path == str(tmp_path / "images")
+        with pytest.raises(DataError, match="there is no folder ~nobody-here/x"):
+            inspect_dataset(kind(path="~nobody-here/x"))
+    with pytest.raises(DataError, match=r"there is no file ~nobody-here/x\.npz"):
+        inspect_dataset(mine("~nobody-here/x.npz"))
+
+
+def test_names_of_files_with_blanks_and_letters(tmp_path):
+    path = write(tmp_path, X=X, y=LABELS)
+    for name in ("my data {1}.npz", "größe.NPZ", "a'b.npz"):
+        copy = tmp_path / name
+        copy.write_bytes(Path(path).read_bytes())
+        save_dataset(read_dataset(mine(str(copy))), tmp_path / "dataset.nc")
+        assert load_dataset(tmp_path / "dataset.nc").name == copy.stem
+
+
+def test_positive_classes_are_not_booleans():
+    with pytest.raises(ValueError, match="positive_classes"):
+        mine("a.npz", task="binary", positive_classes=[True])
+    assert mine("a.npz", positive_classes=["b", 2, 1, "a", 1]).positive_classes == (1, 2, "a", "b")
+
+
+@pytest.mark.parametrize(
+    ("path", "normalization"),
+    [
+        ("a.csv", "standardize"), ("a.CSV", "standardize"), ("a.tsv.gz", "standardize"), ("a.parquet", "standardize"),
+        ("a.npz", "center_unit_norm"), ("a.nc", "center_unit_norm"),
+    ],
+)  # fmt: skip
+def test_tables_are_standardized_by_default(path, normalization):
+    assert FileSettings(path=path).normalization == normalization
+    assert FileSettings(path=path, normalization="unit_norm").normalization == "unit_norm"

@@ -4,6 +4,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+from ntk_atlas.datasets.draw_checks import notices
 from ntk_atlas.datasets.draws import make_draw
 from ntk_atlas.datasets.read import read_dataset
 from ntk_atlas.datasets.store import save_dataset
@@ -18,6 +19,8 @@ def main(output: Path, spec: PrepareSpec) -> None:
         "%s: %d samples of shape %s, %d outputs, pool of %d",
         dataset.name, len(dataset.x), dataset.x.shape[1:], dataset.y.shape[1], pool,
     )  # fmt: skip
+    for notice in notices(dataset, spec.dataset):
+        logging.getLogger(__name__).warning("%s", notice)
     save_dataset(replace(dataset, attributes={**dataset.attributes, "spec": spec.canonical_json()}), output)
 
 

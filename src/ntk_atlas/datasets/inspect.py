@@ -76,7 +76,7 @@ def inspect_dataset(settings: DatasetSettings) -> DatasetSize:
 
 def _inspect_digits(settings: DigitsSettings) -> DatasetSize:
     if settings.task == "binary":
-        classes = np.arange(digits.N_CLASSES)
+        classes = range(digits.N_CLASSES)
         check_positive_classes(classes, settings.positive_classes, where=source_name(settings))
     n_outputs = 1 if settings.task == "binary" else digits.N_CLASSES
     return _drawn(settings, digits.N_SAMPLES, digits.digits_shape(settings), n_outputs, settings.task)
@@ -86,7 +86,7 @@ def _inspect_images(settings: ImageSettings) -> DatasetSize:
     image_set = IMAGE_SETS[settings.source]
     n_classes = len(image_set.class_names)
     if settings.task == "binary":
-        check_positive_classes(np.arange(n_classes), settings.positive_classes, where=source_name(settings))
+        check_positive_classes(range(n_classes), settings.positive_classes, where=source_name(settings))
     sizes = {"n_validation": settings.n_validation, "n_test": settings.n_test}
     check_held_out_sizes(image_set.n_train, image_set.n_test, **sizes, where=source_name(settings))
     if settings.path is not None:

@@ -6,6 +6,7 @@ from typing import get_args
 import numpy as np
 
 from ntk_atlas.config.dataset import Normalization
+from ntk_atlas.datasets.targets import power_of_two
 
 ROUNDING = 1e-12
 """Spread relative to the mean below which a feature, or a sample about the mean, is nothing but rounding."""
@@ -58,24 +59,42 @@ def fit_normalizer(name: Normalization, x_pool: np.ndarray, pool: np.ndarray | N
     if name == "none":
         return Normalizer(name)
     if name == "standardize":
-        mean = _mean(x_pool, pool)
-        deviation = np.sqrt(_mean(x_pool, pool, about=mean))
+        exponent = _exponent(x_pool, pool)
+        mean = _mean(x_pool, pool, exponent)
+        deviation = np.sqrt(_mean(x_pool, pool, exponent, about=mean))
         constant = deviation <= ROUNDING * np.abs(mean)
         factor = np.where(constant, 0.0, 1.0 / np.where(constant, 1.0, deviation))
-        return Normalizer(name, shift=mean, factor=factor)
+        return Normalizer(name, shift=np.ldexp(mean, exponent), factor=np.ldexp(factor, -exponent))
     if name == "unit_norm":
         return Normalizer(name, unit_norm=True)
     if name == "center_unit_norm":
-        return Normalizer(name, shift=_mean(x_pool, pool), unit_norm=True)
+        exponent = _exponent(x_pool, pool)
+        return Normalizer(name, shift=np.ldexp(_mean(x_pool, pool, exponent), exponent), unit_norm=True)
     raise ValueError(f"unknown normalization {name!r}: choose one of {', '.join(get_args(Normalization))}")
 
 
-def _mean(x: np.ndarray, indices: np.ndarray | None, *, about: np.ndarray | None = None) -> np.ndarray:
-    """Returns the mean of the indexed samples, or of their squared deviations from `about`, in float64."""
+def _exponent(x: np.ndarray, indices: np.ndarray | None) -> np.ndarray | int:
+    """Powers of two, one a feature, that keep squares of extreme inputs in range; 0 for all others."""
+    if x.dtype != np.float64:
+        return 0
+    indices = np.arange(len(x)) if indices is None else indices
+    largest = np.zeros(x.shape[1:])
+    for start in range(0, len(indices), BLOCK):
+        np.maximum(largest, np.abs(x[indices[start : start + BLOCK]]).max(axis=0), out=largest)
+    exponent = power_of_two(largest)
+    return exponent if exponent.any() else 0
+
+
+def _mean(
+    x: np.ndarray, indices: np.ndarray | None, exponent: np.ndarray | int, *, about: np.ndarray | None = None
+) -> np.ndarray:
+    """Returns the mean of the indexed samples over 2^exponent, or of their squared deviations from `about`; float64."""
     indices = np.arange(len(x)) if indices is None else indices
     total = np.zeros(x.shape[1:])
     for start in range(0, len(indices), BLOCK):
         block = x[indices[start : start + BLOCK]].astype(np.float64)
+        if np.any(exponent):
+            block = np.ldexp(block, -exponent)
         total += (block if about is None else (block - about) ** 2).sum(axis=0)
     return total / len(indices)
 

@@ -27,6 +27,10 @@ def read_dataset(settings: DatasetSettings) -> Dataset:
             n_test=settings.n_test,
             where=source_name(settings),
         )
+    if settings.source == "file":
+        from ntk_atlas.datasets.draw_checks import check_draws
+
+        check_draws(dataset, settings)
     return dataset
 
 

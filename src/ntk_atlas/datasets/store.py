@@ -10,12 +10,12 @@ from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.errors import DataError
 from ntk_atlas.labelled import LabelledArray, LabelledArrays, read_labelled, write_labelled
 
-OWN_ATTRIBUTES = ("title", "name", "target_encoding", "class_names", "digest")
+OWN_ATTRIBUTES = ("title", "name", "target_encoding", "class_names", "feature_names", "digest")
 SPLIT_FLAGS = {"flag_values": np.array([0, 1, 2], np.int8), "flag_meanings": "training_pool validation test"}
 
 
 def dataset_digest(dataset: Dataset) -> str:
-    """SHA-256 of what the data are: inputs, targets, labels, split and encoding, but neither name nor attributes.
+    """SHA-256 of what the data are: inputs, targets, labels, split and encoding, but neither names nor attributes.
 
     Args:
         dataset: the samples.
@@ -63,7 +63,7 @@ def load_dataset(path: str | Path) -> Dataset:
     try:
         stored = read_labelled(path)
         dataset, digest = _from_labelled(stored), stored.attributes["digest"]
-    except (OSError, KeyError, RuntimeError, ValueError) as error:
+    except (OSError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise DataError(
             f"{path} cannot be read as a prepared data set ({error}): delete it and prepare the data again"
         ) from error
@@ -94,6 +94,7 @@ def _to_labelled(dataset: Dataset) -> LabelledArrays:
         "name": dataset.name,
         "target_encoding": dataset.target_encoding,
         "class_names": json.dumps(list(dataset.class_names)),
+        "feature_names": json.dumps(list(dataset.feature_names)),
         "digest": dataset_digest(dataset),
     }
     return LabelledArrays(arrays, attributes)
@@ -108,6 +109,7 @@ def _from_labelled(stored: LabelledArrays) -> Dataset:
         split=stored["split"] if "split" in stored.arrays else None,
         target_encoding=stored.attributes["target_encoding"],
         class_names=tuple(json.loads(stored.attributes["class_names"])),
+        feature_names=tuple(json.loads(stored.attributes["feature_names"])),
         attributes={name: _plain(value) for name, value in stored.attributes.items() if name not in OWN_ATTRIBUTES},
     )
 

@@ -1,10 +1,16 @@
 """Encodings of targets: centred one-hot, ±1, standardized real values."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ntk_atlas.datasets.checks import check_label_shape, check_positive_classes, check_several_classes
+from ntk_atlas.datasets.checks import (
+    check_label_shape,
+    check_memory,
+    check_positive_classes,
+    check_several_classes,
+)
 from ntk_atlas.datasets.dataset import TargetEncoding
 from ntk_atlas.datasets.errors import DataError
 
@@ -16,10 +22,10 @@ class Targets:
     y: np.ndarray
     labels: np.ndarray | None
     encoding: TargetEncoding
-    class_names: tuple[str, ...] = ()
+    class_names: tuple[int | str, ...] = ()
 
 
-def encode_targets(values: np.ndarray, *, task: str, positive_classes: tuple[int, ...] = (), where: str) -> Targets:
+def encode_targets(values: np.ndarray, *, task: str, positive_classes: Sequence[int | str] = (), where: str) -> Targets:
     """Encodes raw targets for a task.
 
     Args:
@@ -41,17 +47,19 @@ def encode_targets(values: np.ndarray, *, task: str, positive_classes: tuple[int
 def centred_one_hot(values: np.ndarray, *, where: str) -> Targets:
     """Returns one output a class: 1 − 1/K for the sample's own class, −1/K for the other K − 1."""
     indices, classes = _class_indices(values, where=where)
+    check_memory(8 * len(classes) * (len(classes) + len(indices)), where=f"{where}, with {len(classes)} classes,")
     y = np.eye(len(classes))[indices] - 1.0 / len(classes)
-    return Targets(y, indices, "centred_one_hot", tuple(str(c) for c in classes))
+    return Targets(y, indices, "centred_one_hot", classes)
 
 
-def plus_minus_one(values: np.ndarray, *, positive_classes: tuple[int, ...], where: str) -> Targets:
+def plus_minus_one(values: np.ndarray, *, positive_classes: Sequence[int | str], where: str) -> Targets:
     """Returns one output: +1 for the positive classes (label 1), −1 for all others (label 0)."""
     indices, classes = _class_indices(values, where=where)
     check_positive_classes(classes, positive_classes, where=where)
-    positive = np.isin(classes, positive_classes)
+    positive = np.array([name in positive_classes for name in classes])
     labels = positive[indices].astype(np.int64)
-    names = tuple(" ".join(str(c) for c in classes[side]) for side in (~positive, positive))
+    sides = [[name for name, there in zip(classes, side, strict=True) if there] for side in (~positive, positive)]
+    names = tuple(side[0] if len(side) == 1 else " ".join(map(str, side)) for side in sides)
     return Targets(2.0 * labels[:, None] - 1.0, labels, "plus_minus_one", names)
 
 
@@ -81,28 +89,53 @@ def standardized(values: np.ndarray, *, where: str) -> Targets:
 def standardize_over(y: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Returns targets `(n, n_outputs)` in units of each output's mean and deviation in `reference`.
 
-    An output that is constant in `reference` is only centred.
+    An output that is constant in `reference` is only centred. Squares of very large and very small targets leave the
+    range of float64, so these are first scaled by a power of two, which rounds nothing.
     """
+    exponent = power_of_two(np.abs(reference).max(axis=0))
+    y, reference = np.ldexp(y, -exponent), np.ldexp(reference, -exponent)
     mean, deviation = reference.mean(axis=0), reference.std(axis=0)
     constant = reference.max(axis=0) == reference.min(axis=0)
     return (y - mean) / np.where(constant, 1.0, deviation)
 
 
-def _class_indices(values: np.ndarray, *, where: str) -> tuple[np.ndarray, np.ndarray]:
-    """Returns class indices 0..K−1 `(n,)` and the sorted classes `(K,)` of raw labels `(n,)` or `(n, 1)`.
+def power_of_two(largest: np.ndarray) -> np.ndarray:
+    """Returns exponents, int, of powers of two that bring sizes near one; 0 where squares are in range anyway."""
+    exponent = np.frexp(largest)[1]
+    return np.where(np.abs(exponent) > 256, exponent, 0)
+
+
+def _class_indices(values: np.ndarray, *, where: str) -> tuple[np.ndarray, tuple[int | str, ...]]:
+    """Returns class indices 0..K−1 `(n,)` and the sorted classes, K of them, of raw labels `(n,)` or `(n, 1)`.
+
+    Classes are Python integers or text, as the labels are: numbers in ascending, words in alphabetical order.
 
     Raises:
-        DataError: when labels are not integers, not one a sample, or all the same.
+        DataError: when labels are neither integers nor text, not one a sample, or all the same.
     """
     check_label_shape(values.shape, where=where)
     values = values.reshape(-1)
-    wrong = values != np.rint(values) if values.dtype.kind == "f" else np.zeros(len(values), bool)
+    if values.dtype.kind == "f":
+        _check_whole(values, where=where)
+    classes, indices = np.unique(values, return_inverse=True)
+    names = tuple(c if isinstance(c, str) else int(c) for c in classes.tolist())
+    check_several_classes(names, len(values), where=where)
+    return indices.astype(np.int64), names
+
+
+def _check_whole(values: np.ndarray, *, where: str) -> None:
+    wrong = values != np.rint(values)
     if wrong.any():
         first = int(np.argmax(wrong))
         raise DataError(
             f"{where} has {int(wrong.sum())} class labels that are not integers, the first at index "
             f"[{first}]: {values[first]:g}; write integer classes, or set dataset.task: regression"
         )
-    classes, indices = np.unique(values.astype(np.int64), return_inverse=True)
-    check_several_classes(classes, where=where)
-    return indices.astype(np.int64), classes
+    digits = np.finfo(values.dtype).nmant + 1
+    large = np.abs(values).astype(np.longdouble) >= 2.0**digits
+    if large.any():
+        first = int(np.argmax(large))
+        raise DataError(
+            f"{where} has class labels beyond 2^{digits} as {values.dtype}, which does not tell neighbours apart "
+            f"there, the first at index [{first}]: {values[first]:.17g}; save them as integers or text"
+        )

@@ -168,10 +168,10 @@ def trial_digest(experiment: ExperimentSettings, source: str) -> str:
     parts = [
         dataset.canonical_json(),
         experiment.network.canonical_json(),
-        [grid.depth, grid.width, grid.init_scale, max(grid.n_train)],
+        [grid.depth, grid.width, grid.init_scale, max(grid.n_train), grid.draws],
         [experiment.training.dtype, experiment.training.seed],
         user_file_digest(experiment.network),
-        [] if path is None else _state(Path(path).expanduser()),
+        [] if path is None else _state(Path(path)),
         [source, sys.version, *(version(name) for name in ("torch", "numpy"))],
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]

@@ -21,7 +21,8 @@ from ntk_atlas.activations.elementwise import ActivationError
 from ntk_atlas.activations.user_file import load_activation
 from ntk_atlas.config.network import is_own_activation
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.datasets.draws import Draw, make_draw
+from ntk_atlas.datasets.draw_checks import check_draws, notices
+from ntk_atlas.datasets.draws import make_draw
 from ntk_atlas.datasets.errors import DataError
 from ntk_atlas.datasets.inspect import inspect_dataset
 from ntk_atlas.datasets.read import read_dataset
@@ -40,6 +41,8 @@ from ntk_atlas.user_code import told
 
 SAMPLES = 4
 _TIMED_SAMPLES = 16
+_DRAWS = 32
+"""Draws of the data that are looked at."""
 _MEMORY_SHARE = 0.5
 """Of what is free, that a network tried at the start may take."""
 
@@ -66,8 +69,8 @@ def trial(experiment: ExperimentSettings) -> Iterator[Finding]:
     step, key = FIRST_STEP, "dataset"
     try:
         yield Finding("begins", step)
-        inputs, n_outputs, notices = _inputs(experiment)
-        yield from notices
+        inputs, n_outputs, data_notices = _inputs(experiment)
+        yield from data_notices
         key = own_key(experiment)
         if key:
             for finding in _networks(experiment, inputs, n_outputs):
@@ -95,14 +98,12 @@ def _inputs(experiment: ExperimentSettings) -> tuple[np.ndarray, int, list[Findi
     if settings.source in FETCHED_SETS and settings.path is None:
         return _made_up(experiment)
     dataset = read_dataset(settings)
+    if settings.source == "file":
+        draws = min(experiment.grid.draws, _DRAWS)
+        check_draws(dataset, settings, draws=draws, dtype=experiment.training.dtype)
     draw = make_draw(dataset, settings, 0)
     n = min(_TIMED_SAMPLES, len(draw.indices.pool))
-    return draw.training_set(n)[0], dataset.y.shape[1], [Finding("notice", text) for text in _data_notices(draw)]
-
-
-def _data_notices(draw: Draw) -> tuple[str, ...]:
-    del draw
-    return ()
+    return draw.training_set(n)[0], dataset.y.shape[1], [Finding("notice", said) for said in notices(dataset, settings)]
 
 
 def _made_up(experiment: ExperimentSettings) -> tuple[np.ndarray, int, list[Finding]]:
