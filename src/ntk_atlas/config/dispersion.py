@@ -2,11 +2,12 @@
 
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from ntk_atlas.config.base import Scale, Seed, Settings, Width
 
 Correlation = Annotated[float, Field(ge=-1.0, le=1.0)]
+_MOST_LAYERS = 20_000
 
 
 class DispersionSettings(Settings):
@@ -15,7 +16,7 @@ class DispersionSettings(Settings):
     the kernel depends on the inputs' norms and correlations only.
     """
 
-    depth: Annotated[tuple[Annotated[int, Field(ge=1, le=10_000)], ...], Field(min_length=1)]
+    depth: Annotated[tuple[Annotated[int, Field(ge=1, le=1000)], ...], Field(min_length=1)]
     """Hidden layers."""
     width: Annotated[tuple[Width, ...], Field(min_length=1)]
     """Units of each hidden layer."""
@@ -41,6 +42,13 @@ class DispersionSettings(Settings):
     @classmethod
     def _ascending(cls, values: tuple) -> tuple:
         return tuple(sorted(set(values)))
+
+    @model_validator(mode="after")
+    def _countable(self) -> "DispersionSettings":
+        layers = len(self.width) * sum(self.depth)
+        if layers > _MOST_LAYERS:
+            raise ValueError(f"{layers:,} layers in all depths and widths: give at most {_MOST_LAYERS:,}")
+        return self
 
     @field_validator("correlations")
     @classmethod

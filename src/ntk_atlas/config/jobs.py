@@ -31,8 +31,9 @@ class JobSettings(Settings):
     every epoch, but never more often than 5 % of the time allow. Shorter trainings write nothing."""
 
     allow_huge: bool = False
-    """Whether to start what takes more than a year of one core, or more than a TiB of disk or memory. Without it a
-    config that asks for as much, mostly by a zero too many, is refused with the numbers."""
+    """Whether to start an experiment that takes more than a year of one core, a TiB of disk, or 128 GiB of memory in a
+    job, by the estimates of the plan. Without it a config that asks for as much is refused with the numbers: mostly it
+    has a zero too many."""
 
     @property
     def kernels_mb(self) -> int:

@@ -10,7 +10,7 @@ from ntk_atlas.config.base import Seed, Settings, Width
 class KernelVariantsSettings(Settings):
     """Untrained networks of growing width beside the infinite-width kernel of each variant of the NTK."""
 
-    depth: Annotated[tuple[Annotated[int, Field(ge=1, le=10_000)], ...], Field(min_length=1)]
+    depth: Annotated[tuple[Annotated[int, Field(ge=1, le=1000)], ...], Field(min_length=1)]
     """Hidden layers."""
     width: Annotated[tuple[Width, ...], Field(min_length=2)]
     """Units of each hidden layer, two widths or more: the distance must shrink as they grow."""

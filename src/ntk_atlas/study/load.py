@@ -12,6 +12,7 @@ from ntk_atlas.study.config_tree import Node, keys_of, tree_of
 from ntk_atlas.study.consistency import consistency_problems
 from ntk_atlas.study.presets import laid_over, with_preset, with_variants
 from ntk_atlas.study.problems import ConfigError, Problem, validation_problems
+from ntk_atlas.study.size_questions import size_problems
 
 StartProblems = Callable[[StudySettings, Sequence[Problem]], list[Problem]]
 
@@ -46,7 +47,7 @@ def load_study(config: Mapping | Node, start: StartProblems | None = None) -> St
         study = StudySettings.model_validate(plain, strict=True)
     except ValidationError as error:
         raise ConfigError(validation_problems(error, plain, StudySettings), tree) from None
-    problems = consistency_problems(study)
+    problems = consistency_problems(study) or size_problems(study)
     if start is not None:
         problems = [*problems, *start(study, problems)]
     if problems:

@@ -57,7 +57,7 @@ def validation_problems(error: ValidationError, config: dict, model: type[BaseMo
     Returns:
         The problems, in the order of the config.
     """
-    messages: dict[Key, list[tuple[bool, str]]] = {}
+    messages: dict[Key, list[tuple[int, str]]] = {}
     errors = [(item, _key_in_config(item["loc"], config, item["type"])) for item in error.errors(include_url=False)]
     for item, key in errors:
         below = any(len(other) > len(key) and other[: len(key)] == key for _, other in errors)
@@ -68,65 +68,73 @@ def validation_problems(error: ValidationError, config: dict, model: type[BaseMo
             messages[key].append(sentence)
     problems = []
     for key, sentences in messages.items():
-        # Of a key that may be several things, what tells how to write it says enough.
-        telling = [text for tells, text in sentences if tells] or [text for _, text in sentences]
-        problems.append(Problem(key, "; or: ".join(telling)))
+        # Of a key that may be several things: its own bound says enough, or what tells how to write it.
+        most = max(tells for tells, _ in sentences)
+        problems.append(Problem(key, "; or: ".join(text for tells, text in sentences if tells == most)))
     return problems
 
 
-def _sentence(item: Any, key: Key, config: dict, model: type[BaseModel]) -> tuple[bool, str]:
-    """A sentence for one error, and whether it tells how to write the value."""
+def _sentence(item: Any, key: Key, config: dict, model: type[BaseModel]) -> tuple[int, str]:
+    """A sentence for one error, and how much it tells: how to write the value (1), which bound it breaks (2)."""
     value, ctx = item["input"], item.get("ctx", {})
     match item["type"]:
         case "extra_forbidden":
-            return True, "unknown key; " + did_you_mean(str(key[-1]), _known_keys(model, key[:-1], config))
+            return 1, "unknown key; " + did_you_mean(str(key[-1]), _known_keys(model, key[:-1], config))
         case "missing":
-            return True, "is required: add it"
+            return 1, "is required: add it"
         case "value_error":
-            return True, str(ctx["error"])
+            return 1, str(ctx["error"])
         case "too_short":
             least = ctx.get("min_length", 1)
             many = "one value" if least == 1 else f"{least} values"
-            return True, f"{'is empty' if not ctx.get('actual_length') else 'is too short'}: give at least {many}"
+            return 1, f"{'is empty' if not ctx.get('actual_length') else 'is too short'}: give at least {many}"
         case "union_tag_invalid":
             tags = [tag.strip(" '") for tag in ctx["expected_tags"].split(",")]
             hint = _close(str(ctx["tag"]), tags)
-            return True, f"source is {ctx['tag']!r}: it must be one of {', '.join(tags)}{hint}"
+            return 1, f"source is {ctx['tag']!r}: it must be one of {', '.join(tags)}{hint}"
         case "union_tag_not_found":
-            return True, f"has no `source`: add one of {', '.join(_sources(model, key, config))}"
+            return 1, f"has no `source`: add one of {', '.join(_sources(model, key, config))}"
         case "string_pattern_mismatch":
-            return True, _not_a_name(str(value), ctx["pattern"])
+            return 1, _not_a_name(str(value), ctx["pattern"])
         case "literal_error":
             close = _close(value, re.findall(r"'([^']*)'", ctx["expected"]))
-            return True, f"input should be {ctx['expected']} (it is {_shown(value)}){close}"
+            return 1, f"input should be {ctx['expected']} (it is {_shown(value)}){close}"
         case "int_type" | "float_type":
             kind = "a valid integer" if item["type"] == "int_type" else "a valid number"
             hint = number_hint(value, whole=item["type"] == "int_type")
-            return bool(hint), f"input should be {kind} (it is {_shown(value)}){hint and f': {hint}'}"
+            return int(bool(hint)), f"input should be {kind} (it is {_shown(value)}){hint and f': {hint}'}"
         case "bool_type":
             hint = {"yes": "true", "on": "true", "true": "true", "no": "false", "off": "false", "false": "false"}
             word = hint.get(str(value).lower()) if isinstance(value, str) else {0: "false", 1: "true"}.get(value)
-            return bool(word), f"input should be true or false (it is {_shown(value)})" + (
+            return int(bool(word)), f"input should be true or false (it is {_shown(value)})" + (
                 f": write {word}" if word else ""
             )
         case "string_type":
             number = isinstance(value, bool | int | float)
-            return number, f"input should be text (it is {_shown(value)})" + (
+            return int(number), f"input should be text (it is {_shown(value)})" + (
                 f": write '{_shown(value)}'" if number else ""
             )
         case "tuple_type" | "list_type":
-            return _list_hint(value) != "", f"input should be a list (it is {_shown(value)}){_list_hint(value)}"
+            return int(_list_hint(value) != ""), f"input should be a list (it is {_shown(value)}){_list_hint(value)}"
         case "model_type" | "model_attributes_type" | "dict_type":
             known = _known_keys(model, key, config) if item["type"] != "dict_type" else []
             if "source" in known:
                 source = value if value in (sources := _sources(model, key, config)) else sources[0]
-                return True, f"input should be a section (it is {_shown(value)}): write {{source: {source}}}"
+                return 1, f"input should be a section (it is {_shown(value)}): write {{source: {source}}}"
             keys = f", with keys such as {', '.join(known[:6])}" if known else ""
-            return True, f"input should be a section (it is {_shown(value)}){keys}"
+            return 1, f"input should be a section (it is {_shown(value)}){keys}"
         case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal" | "finite_number":
-            return True, f"{item['msg'][0].lower()}{item['msg'][1:]} (it is {_shown(value)})"
+            return 2, _bound_broken(item)
         case _:
-            return False, f"{item['msg'][0].lower()}{item['msg'][1:]} (it is {_shown(value)})"
+            return 0, f"{item['msg'][0].lower()}{item['msg'][1:]} (it is {_shown(value)})"
+
+
+def _bound_broken(item: Any) -> str:
+    """What a number is beyond; the number in a readable form."""
+    bounds = [bound for name, bound in item.get("ctx", {}).items() if name in ("gt", "ge", "lt", "le")]
+    words = item["msg"].rsplit(" ", 1)[0] if bounds else item["msg"]
+    bound = "".join(f" {each:,}" if isinstance(each, int) else f" {each:g}" for each in bounds)
+    return f"{words[0].lower()}{words[1:]}{bound} (it is {_shown(item['input'])})"
 
 
 def _shown(value: Any) -> str:
