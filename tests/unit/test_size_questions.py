@@ -66,8 +66,8 @@ HUGE = [
     ("training.min_steps", 10**9, "would train for about 58 days, 1,000,000,000 steps one after the other"),
     (
         "grid",
-        GRID | {"draws": 10**6, "init_scale": [1, 2, 3, 4, 5, 6]},
-        "1.4 years of one core, for 24,000,000 networks",
+        GRID | {"draws": 10**6, "depth": list(range(40))},
+        "years of one core, for 160,000,000 networks (depth × width",
     ),
     ("grid", GRID | {"draws": 10**6, "width": [512, 1024]}, "would fill about 4.4 TiB of disk, for 8,000,000 networks"),
     ("grid", GRID | {"depth": list(range(5000))}, "its networks have 12,502,500 layers in all, of 5,000 depths"),
