@@ -96,3 +96,8 @@ def test_results_of_an_earlier_config_are_named_and_no_others(tmp_path):
     assert f"for example {stale[0]}: `make clean-orphans` lists" in said
     (tmp_path / "claims.csv").touch()
     assert "1 result is not of this config but of an earlier one" in earlier_results_told(study, tmp_path)
+
+
+def test_every_figure_has_a_caption_in_the_report():
+    caption = (Path(__file__).parents[2] / "workflow/report/figure.rst").read_text()
+    assert [name for name in FIGURES if f'snakemake.wildcards.figure == "{name}" %}}' not in caption] == []

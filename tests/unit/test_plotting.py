@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 
 import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import xarray as xr
@@ -24,6 +25,7 @@ from ntk_atlas.plotting import (
     panels,
     scaling_exponents,
 )
+from ntk_atlas.plotting.notices import notices_of
 from ntk_atlas.plotting.style import predictor_styles, save_figure, theme
 from ntk_atlas.study.outputs import FIGURES
 
@@ -402,3 +404,45 @@ def test_readable_subset_has_first_and_last(count, places):
     selection = panels.readable_subset(cube, {"depth": 3})
     np.testing.assert_array_equal(selection.cube["depth"], places)
     assert selection.note == ("" if count == 3 else f"Shown: 3 of {count} depths, from first to last.")
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.84, 0.89), (1.02, 1.98), (0.5, 0.5001), (3e-7, 3.3e-7), (1.0, 1e9)])
+def test_a_log_axis_has_ticks_however_little_it_spans(low, high):
+    figure = plt.figure()
+    ax = figure.subplots()
+    ax.set_yscale("log")
+    ax.set_ylim(low, high)
+    panels.log_ticks(ax.yaxis, (low, high))
+    ticks = ax.get_yticks()
+    labels = [text.get_text() for text in ax.get_yticklabels()]
+    plt.close(figure)
+    assert len(ticks) >= 2 and ticks.min() >= low * 0.999 and ticks.max() <= high * 1.001
+    assert len(set(labels)) == len(labels) and "" not in labels
+
+
+@pytest.mark.parametrize("module", [kernel_drift, kernel_alignment, learning_curves])
+def test_no_title_breaks_at_an_equals_sign(module):
+    for width in (8, 16, 32, 64, 128, 4096):
+        cube = one_cell(n_train=(width // 4, width // 2, width))
+        title = draw(module, cube, synthetic_laws(cube)).get_suptitle()
+        assert "=\n" not in title and "\n=" not in title and "\N{NO-BREAK SPACE}" not in title
+
+
+def test_figures_say_what_their_cube_says_and_draw_the_same_networks_once():
+    cube = plain_cube().assign_attrs(
+        notices="my_net.py:build has 3 BatchNorm2d, which are off\nmy_net.py:build ignores width",
+        same_networks='{"width": [[32, 128]]}',
+    )
+    with notices_of([cube]) as (shown,):
+        figure = kernel_drift.draw(shown, STYLE)
+    assert shown["width"].values.tolist() == [32]
+    text = " ".join(figure.texts[-1].get_text().split())
+    for said in (
+        "3 BatchNorm2d, which are off",
+        "ignores width",
+        "The widths 32, 128 have the same networks: drawn is 32.",
+    ):
+        assert said in text
+    assert {line.get_gid() for line in figure.axes[0].lines} == {"2.0 32", "3.0 32"}
+    check_layout(figure)
+    assert "BatchNorm2d" not in kernel_drift.draw(cube, STYLE).texts[-1].get_text()

@@ -94,6 +94,21 @@ def test_errors_over_layers_are_means_over_draws_and_rivals_are_points(cube):
     assert "From 1 to 3 layers errors change by the factors: network" in notes(figure)
 
 
+def test_kernels_that_explode_at_ridge_zero_leave_the_axis_to_the_others(cube):
+    wild = cube.copy(deep=True)
+    wild["test_mse_infinite_ntk"].loc[{"ridge": "zero"}] *= 1e6
+    figure = layer_errors.draw(wild, STYLE)
+    plain = max(line.get_ydata().max() for line in layer_errors.draw(cube, STYLE).axes[1].lines)
+    assert figure.axes[0].get_ylim()[1] <= 40 * plain
+    lines = drawn(figure.axes[0])
+    edge = lines["beyond infinite_ntk"]
+    np.testing.assert_array_equal(edge.get_xdata(), lines["infinite_ntk"].get_xdata())
+    assert (edge.get_ydata() < figure.axes[0].get_ylim()[1]).all()
+    largest = lines["infinite_ntk"].get_ydata().max()
+    assert f"Triangles at the upper edge stand for larger errors: infinite NTK up to {largest:.2g}." in notes(figure)
+    assert not any(name.startswith("beyond") for name in drawn(figure.axes[1]))
+
+
 def test_variants_have_a_panel_of_their_own_beside_the_network(cube):
     cube["test_mse_c1_with_bias"] = cube["test_mse_infinite_ntk"]
     cube = cube.assign_coords(predictor=[*NAMES, "c1_with_bias"])

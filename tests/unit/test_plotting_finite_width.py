@@ -172,6 +172,18 @@ def test_the_title_of_movement_says_what_the_deepest_widest_networks_did():
     assert expected in heading(plain_figure(kernel_movement))
 
 
+def test_the_title_of_movement_says_in_words_where_no_network_got_to_the_equal_training_error():
+    cube = plain_cube().copy(deep=True)
+    cube["kernel_drift_at_equal_loss"].loc[{"init_scale": cube["init_scale"].values[0]}] = np.nan
+    text = " ".join(heading(draw(kernel_movement, cube)).split())
+    assert re.search(
+        r"at the end of training; critical: \S+, chaotic: \S+ at equal training error, which no ordered network", text
+    )
+    cube["kernel_drift_at_equal_loss"][:] = np.nan
+    text = " ".join(heading(draw(kernel_movement, cube)).split())
+    assert text.endswith("at the end of training; none got to the equal training error") and "–" not in text
+
+
 # --- kernel_heat_maps and class_blocks --------------------------------------------------------------------------------
 
 
@@ -318,7 +330,8 @@ def test_the_title_counts_cells_beyond_the_depth_scale():
 
 def test_a_diverged_cell_is_in_no_count():
     cube = diverge(trained_cube(), depth=[10, 20], init_scale=1.0)
-    assert "0 of 0 ordered cells deeper than 6.0 ξ₁" in heading(draw(trainability, cube))
+    text = heading(draw(trainability, cube))
+    assert "of 14 cells, none of them ordered and deeper than 6.0 ξ₁" in text and "of 0" not in text
 
 
 def test_depth_scale_lines_go_through_the_middles_of_cells():

@@ -6,12 +6,14 @@ from pathlib import Path
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.netcdf import read_netcdf
 from ntk_atlas.job_log import job_log
+from ntk_atlas.plotting.notices import notices_of
 from ntk_atlas.plotting.style import save_figure
 
 
 def main(name: str, files: list[Path], svg: Path, png: Path, settings: FigureSettings) -> None:
     module = importlib.import_module(f"ntk_atlas.plotting.{name}")
-    figure = module.draw(*[read_netcdf(file) for file in files], settings)
+    with notices_of([read_netcdf(file) for file in files]) as datasets:
+        figure = module.draw(*datasets, settings)
     save_figure(figure, svg, png, settings.dpi)
 
 

@@ -32,6 +32,7 @@ from ntk_atlas.status import NOT_TRAINED, Status
 
 DRIFT_LABEL = "relative drift (pure number)\n" + r"$\Vert\Theta_t - \Theta_0\Vert_F\ /\ \Vert\Theta_0\Vert_F$"
 MAX_PANELS = 3
+NOT_THERE = "–"
 
 
 @dataclass(frozen=True)
@@ -214,15 +215,21 @@ def _finding(shown: xr.Dataset, intervals: Mapping[_Moment, tuple]) -> str:
     end, equal = (
         [_number(value) for value in select(intervals[moment][0][0], place).values] for moment in (END, EQUAL_LOSS)
     )
-    names = ", ".join(f"{name}: {value}" for name, value in zip(scale_names(shown), end, strict=True))
+    names = scale_names(shown)
+    there = [f"{name}: {value}" for name, value in zip(names, equal, strict=True) if value != NOT_THERE]
+    at_equal = f"{', '.join(there)} at equal training error" if there else "none got to the equal training error"
+    if there and len(there) < len(names):
+        at_equal += (
+            f", which no {' or '.join(n for n, v in zip(names, equal, strict=True) if v == NOT_THERE)} network got to"
+        )
+    at_end = ", ".join(f"{name}: {value}" for name, value in zip(names, end, strict=True))
     return (
-        f"Kernel drift at depth {place['depth']}, width {place['width']}: {names} at the end of training; "
-        f"{', '.join(equal)} at equal training error"
+        f"Kernel drift at depth {place['depth']}, width {place['width']}: {at_end} at the end of training; {at_equal}"
     )
 
 
 def _number(value: float) -> str:
-    return f"{value:.2g}" if np.isfinite(value) else "–"
+    return f"{value:.2g}" if np.isfinite(value) else NOT_THERE
 
 
 def _left_out_note(shown: xr.Dataset, widths: np.ndarray, ratios: np.ndarray) -> str:

@@ -29,6 +29,8 @@ from ntk_atlas.plotting.panels import (
 from ntk_atlas.plotting.style import PredictorStyle, predictor_styles, themed
 
 _RIDGES = {"zero": "ridge → 0", "tuned": "tuned ridge"}
+_MOST_ABOVE = 30.0
+"""How many times the largest error at the tuned ridge the axis may reach."""
 _DODGE = 0.5
 """Share of the step between depths over which predictors stand side by side."""
 
@@ -78,6 +80,7 @@ def plot_layer_errors(
             row[0].set_ylabel(METRIC_LABELS[metric])
         axes[0, 0].set_yscale("log")
         longer = hold_to_lines(axes)
+        above = _hold_to_tuned(axes, columns)
         log_ticks(axes[0, 0].yaxis, axes[0, 0].get_ylim())
         handles = [_handle(styles[name], predictor_label(name, stand_ins_of(cube))) for name in (*own, *variants)]
         outside_legend(figure, handles)
@@ -87,8 +90,36 @@ def plot_layer_errors(
             _finding(shown.isel(init_scale=-1), own, metric, confidence),
             f"Geometric means over draws of the mean over seeds; whiskers: {confidence:.0%} t intervals over draws. "
             "Networks have no ridge." + (" Whiskers that leave a panel are longer than drawn." if longer else ""),
+            above and f"Triangles at the upper edge stand for larger errors: {above}.",
             selection.note,
         )
+
+
+def _hold_to_tuned(axes: np.ndarray, columns: Sequence[tuple[str, Sequence[str], str]]) -> str:
+    """Cuts the shared axis above what is drawn at the tuned ridge: kernels at ridge → 0 may err without bound.
+
+    Returns:
+        The predictors whose points are cut off, with the largest error of each; empty if none is.
+    """
+    tuned = [i for i, (_, _, ridge) in enumerate(columns) if ridge == "tuned"]
+    drawn = [line for ax in axes[:, tuned].ravel() for line in ax.lines]
+    values = np.concatenate([line.get_ydata() for line in drawn] or [np.array([])])
+    values = values[np.isfinite(values) & (values > 0)]
+    low, high = axes[0, 0].get_ylim()
+    if not values.size or high <= _MOST_ABOVE * values.max():
+        return ""
+    upper = _MOST_ABOVE * values.max()
+    axes[0, 0].set_ylim(low, upper)
+    largest: dict[str, float] = {}
+    for ax in axes.ravel():
+        for line in list(ax.lines):
+            beyond = np.isfinite(line.get_ydata()) & (line.get_ydata() > upper)
+            if beyond.any():
+                name = line.get_gid()
+                largest[name] = max(largest.get(name, 0.0), line.get_ydata()[beyond].max())
+                x = np.asarray(line.get_xdata())[beyond]
+                ax.plot(x, np.full(len(x), upper / 1.25), "^", color=line.get_color(), gid=f"beyond {name}")
+    return ", ".join(f"{predictor_label(name)} up to {value:.2g}" for name, value in largest.items())
 
 
 def draw(cube: xr.Dataset, style: FigureSettings) -> Figure:

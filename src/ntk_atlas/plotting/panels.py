@@ -14,8 +14,9 @@ from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from ntk_atlas.plotting.notices import current_notes
 from ntk_atlas.plotting.style import QUIET, freeze_layout
 
 MAX_WIDTH = 14.0
@@ -113,8 +114,11 @@ def finish(figure: Figure, title: str, *notes: str) -> Figure:
     """Sets the title and, in smaller letters under it, what the reader has to know; then fixes the layout."""
     size = rcParams["font.size"]
     letters = figure.get_figwidth() * 72.0 / (0.53 * size)
+    notes = (*notes, *current_notes())
     lines = [line for note in notes if note for line in textwrap.wrap(note, int(letters), break_on_hyphens=False)]
-    heading = textwrap.fill(title, int(letters * 0.62))
+    # No line ends before or after an equals sign.
+    unbroken = title.replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
+    heading = textwrap.fill(unbroken, int(letters * 0.62), break_on_hyphens=False).replace("\N{NO-BREAK SPACE}", " ")
     suptitle = figure.suptitle(heading + "\n" * len(lines), x=0.012, ha="left", linespacing=1.2)
     FigureCanvasAgg(figure)  # not before: seaborn draws the whole figure at every heat map if it can
     freeze_layout(figure)
@@ -160,7 +164,7 @@ def number_label(value: float, _position: object = None) -> str:
 
 
 def log_ticks(axis: Axis, limits: tuple[float, float], *, most: int = 7) -> None:
-    """Places round ticks on a log axis: decades if there are enough of them, steps between them if not."""
+    """Places round ticks on a log axis: decades if there are enough of them, steps between them if not, else finer."""
     low, high = limits
     decades = np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
     for steps in _TICK_STEPS:
@@ -168,6 +172,9 @@ def log_ticks(axis: Axis, limits: tuple[float, float], *, most: int = 7) -> None
         ticks = ticks[(ticks >= low * 0.999) & (ticks <= high * 1.001)]
         if len(ticks) >= 3:
             break
+    if len(ticks) < 2:  # values within a small part of a decade
+        ticks = MaxNLocator(min(most, 4)).tick_values(low, high)
+        ticks = ticks[(ticks >= low) & (ticks <= high)]
     _fix_ticks(axis, ticks[:: -(-len(ticks) // most)] if len(ticks) else ticks)
 
 

@@ -244,6 +244,9 @@ def _finding(shown: xr.Dataset, lost: xr.DataArray, multiple: float, steps: int)
         return f"{head} {int(untrained.sum())} of {int(there.sum())} cells; {diverged}"
     beyond = (shown["chi_1"] < 1.0) & (shown["depth"] > multiple / np.abs(np.log(shown["chi_1"])))
     beyond = beyond & xr.ones_like(there)
+    if not (there & beyond).any():
+        counts = f"{int(untrained.sum())} of {int(there.sum())} cells"
+        return f"{head} {counts}, none of them ordered and deeper than {multiple:.1f} ξ₁; {diverged}"
     parts = [f"{int((untrained & place).sum())} of {int((there & place).sum())}" for place in (beyond, ~beyond)]
     return f"{head} {parts[0]} ordered cells deeper than {multiple:.1f} ξ₁, {parts[1]} other cells; {diverged}"
 
