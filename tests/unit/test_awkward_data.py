@@ -5,6 +5,7 @@ import pytest
 
 from ntk_atlas.config.predictors import predictors_of
 from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.cubes.kernel_variants_schema import KERNEL_VARIANTS_VARIABLES
 from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.errors import DataError
 from ntk_atlas.datasets.read import read_dataset
@@ -57,7 +58,11 @@ def test_one_feature_is_regressed_with_and_kernels_of_low_rank_say_so():
     for name in ("infinite_ntk", "laplace"):
         assert (found[name]["solve_status"] == Status.CONVERGED).all(), name
     spec = kernel_variants_spec(settings)
-    distance = compare_variants(spec, read_dataset(settings.dataset))["variant_distance"]
+    found = compare_variants(spec, read_dataset(settings.dataset))
+    distance = found["variant_distance"]
+    assert {name: array.dims for name, array in found.arrays.items()} == {
+        v.name: v.dims for v in KERNEL_VARIANTS_VARIABLES
+    }
     assert np.isfinite(distance).all() and distance[..., 1, :].mean() < distance[..., 0, :].mean()
 
 

@@ -1,5 +1,6 @@
 """The claims on planted evidence: what each finds, and what it says where there is nothing to find."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,14 @@ def test_the_exact_law_is_for_relu():
 def test_class_blocks_need_classes(dataset):
     found = judged(evidence(dataset=dataset))["A'4"]
     assert found.verdict == "not applicable" and "regression" in found.reason
+
+
+def test_class_blocks_are_judged_where_the_cube_has_classes_whatever_the_data_are_called():
+    found = evidence(dataset={"source": "teacher"})
+    probe = ("draw", "probe")
+    for classes, verdict in (([0, 1], "supported"), ([-1, -1], "not applicable")):
+        labelled = found.cube.assign(probe_class=(probe, np.tile(classes, (found.cube.sizes["draw"], 1))))
+        assert judged(replace(found, cube=labelled))["A'4"].verdict == verdict
 
 
 def test_what_was_not_asked_for_is_not_run():

@@ -26,6 +26,8 @@ from ntk_atlas.config.claims.finite_width import (
     OrderedRegimeSettings,
     RegimeSettings,
 )
+from ntk_atlas.cubes.schema import NO_CLASS
+from ntk_atlas.datasets.inspect import inspect_dataset
 
 DRIFT, EQUAL_LOSS = "kernel_drift", "kernel_drift_at_equal_loss"
 
@@ -233,5 +235,6 @@ def _drifts(
 
 
 def _is_regression(evidence: Evidence) -> bool:
-    dataset = evidence.settings.dataset
-    return dataset.source in ("diabetes", "teacher", "california") or getattr(dataset, "task", "") == "regression"
+    if "probe_class" in evidence.cube:
+        return bool((evidence.cube["probe_class"] == NO_CLASS).all())
+    return inspect_dataset(evidence.settings.dataset).task == "regression"

@@ -1,6 +1,7 @@
 """Joins rows and predictions into the cube of an experiment, by position on the configured grid."""
 
 import logging
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -179,7 +180,8 @@ def _described(cube: xr.Dataset, experiment: ExperimentSettings, provenance: Map
         "title": "NTK Atlas cube: finite networks beside their kernels",
         "Conventions": "CF-1.11",
         "config": experiment.canonical_json(),
-        "n_cells": cube["status"].size,
+        "n_cells": math.prod(cube.sizes[dim] for dim in ("depth", "width", "init_scale", "n_train")),
+        "n_networks": cube["status"].size,
         "n_missing": missing,
         "stand_ins": " ".join(stand_ins(experiment.network.architecture, experiment.regression.predictors)),
         "parameterization": "as written" if experiment.network.factory else experiment.network.parameterization,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ntk_atlas.cubes.dispersion_schema import DISPERSION_COORDINATES, DISPERSION_ESTIMATES, DISPERSION_THEORY
 from ntk_atlas.cubes.functions_schema import FUNCTION_VARIABLES
+from ntk_atlas.cubes.kernel_variants_schema import KERNEL_VARIANTS_VARIABLES
 from ntk_atlas.cubes.output_variance_schema import OUTPUT_VARIANCE_COORDINATES, OUTPUT_VARIANCE_VARIABLES
 from ntk_atlas.cubes.scaling_schema import LAW_COORDINATES, LAW_VARIABLES
 from ntk_atlas.cubes.schema import dictionary_markdown, tables_markdown
@@ -20,6 +21,7 @@ OTHER_FILES = (
     ("Theory beside them", DISPERSION_THEORY),
     ("Coordinates of `output_variance.nc`", OUTPUT_VARIANCE_COORDINATES),
     ("Spread of outputs over initializations, in `output_variance.nc`", OUTPUT_VARIANCE_VARIABLES),
+    ("Untrained networks beside the variants of the NTK, in `kernel_variants.nc`", KERNEL_VARIANTS_VARIABLES),
 )
 MARKERS = "<!-- generated: begin -->", "<!-- generated: end -->"
 EFFECT_MARKERS = "<!-- generated, effects: begin -->", "<!-- generated, effects: end -->"
