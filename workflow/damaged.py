@@ -7,8 +7,10 @@ import os
 import re
 from pathlib import Path
 
+from ntk_atlas.config.study import StudySettings
 from ntk_atlas.file_errors import is_passing
 from ntk_atlas.result_digests import FOLDER, forget_digest, is_as_noted
+from ntk_atlas.study.earlier_results import foreign_results
 
 log = logging.getLogger("ntk-atlas")
 _HALF_WRITTEN = re.compile(r"\..+\.\d+\.(tmp|partial|unfinished)")
@@ -71,6 +73,24 @@ def remove_half_written(results: Path) -> list[Path]:
     for path in left:
         path.unlink(missing_ok=True)
     return left
+
+
+def remove_foreign(study: StudySettings, results: Path) -> list[Path]:
+    """Names and removes cubes of another study that were put into the folder without what Snakemake knows of them.
+
+    Args:
+        study: the study.
+        results: the folder.
+
+    Returns:
+        What was removed.
+    """
+    foreign = sorted(foreign_results(study, results, results / "snakemake_records"))
+    for path in foreign:
+        log.warning("%s is of other settings than the config's, from another study: removed, it is made again", path)
+        path.unlink()
+        forget_digest(path)
+    return foreign
 
 
 def remove_damaged(results: Path) -> list[Path]:

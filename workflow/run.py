@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import TextIO
 
-from damaged import remove_damaged, remove_half_written
+from damaged import remove_damaged, remove_foreign, remove_half_written
 from folder_lock import FolderLockError, locked
 from orphans import end_workers, live_snakemake
 from slurm_queue import cancel_jobs, end_lost_jobs, queued_jobs, wait_for_submissions
@@ -133,7 +133,9 @@ def locked_run(call: argparse.Namespace, passed_on: list[str], stops: StopSignal
             log.error("snakemake (process %d) is at work in %s: wait for it, or end it", running[0].pid, folder)
             return 1
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        study = study_of(call)
+        asked = call_of(call)
+        settings = None if call.unlock_only else asked.study()  # `ConfigError` says what is wrong, before anything runs
+        study = asked.options
         os.environ["NTK_ATLAS_LAUNCHER"] = "run.py"
         if call.dry_run:
             return run_study(call, study, ["--dry-run", "--nolock", *passed_on], stops, folder)
@@ -147,15 +149,8 @@ def locked_run(call: argparse.Namespace, passed_on: list[str], stops: StopSignal
             return write_report(call, study, stops, folder)
         remove_half_written(folder / "results")
         remove_damaged(folder / "results")
+        remove_foreign(settings, folder / "results")
         return run_study(call, study, passed_on, stops, folder) or write_report(call, study, stops, folder)
-
-
-def study_of(call: argparse.Namespace) -> list[str]:
-    """The options of Snakemake for the study of this call, whose config is valid; `ConfigError` says what is wrong."""
-    asked = call_of(call)
-    if not call.unlock_only:
-        asked.study()
-    return asked.options
 
 
 def run_study(

@@ -7,8 +7,9 @@ import pytest
 
 from ntk_atlas.config.figures import FigureName
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
-from ntk_atlas.study.earlier_results import earlier_results, earlier_results_told, final_results
-from ntk_atlas.study.outputs import FIGURES, cubes_of, figures_of, study_folder, tables_of
+from ntk_atlas.labelled import LabelledArrays, write_labelled
+from ntk_atlas.study.earlier_results import earlier_results, earlier_results_told, final_results, foreign_results
+from ntk_atlas.study.outputs import FIGURES, cube_spec, cubes_of, figures_of, study_folder, tables_of
 
 ASKED_FOR = {"dispersion", "output_variance", "pretrained_kernels", "kernel_evolution", "function_fits"}
 """Figures of what an experiment does only if asked."""
@@ -101,3 +102,18 @@ def test_results_of_an_earlier_config_are_named_and_no_others(tmp_path):
 def test_every_figure_has_a_caption_in_the_report():
     caption = (Path(__file__).parents[2] / "workflow/report/figure.rst").read_text()
     assert [name for name in FIGURES if f'snakemake.wildcards.figure == "{name}" %}}' not in caption] == []
+
+
+def test_a_cube_of_another_study_is_foreign_unless_snakemake_knows_it(tmp_path):
+    here = StudySettings(experiments={"one": experiment()})
+    path, records = tmp_path / "one" / "cube.nc", tmp_path / "records"
+    cube = LabelledArrays({}, {"config": cube_spec(experiment()).canonical_json()})
+    write_labelled(cube, path)
+    assert list(foreign_results(here, tmp_path, records)) == []
+    there = StudySettings(experiments={"one": experiment(training={"seed": 5}), "two": experiment()})
+    assert list(foreign_results(there, tmp_path, records)) == [path]
+    write_labelled(LabelledArrays({}), path)
+    assert list(foreign_results(here, tmp_path, records)) == [path]
+    records.mkdir()
+    (records / "cmVzdWx0cy9vbmUvY3ViZS5uYw==").touch()  # as Snakemake names its record of results/one/cube.nc
+    assert list(foreign_results(here, tmp_path, records)) == []

@@ -1,11 +1,23 @@
-"""Results of an earlier config beside those of this one: whoever opens the folder takes them for this one's."""
+"""Results of another config beside those of this one: whoever opens the folder takes them for results of this one."""
 
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator
 from pathlib import Path
 
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.datasets.inspect import inspect_dataset
-from ntk_atlas.study.outputs import cubes_of, figures_of, tables_of
+from ntk_atlas.labelled import read_labelled
+from ntk_atlas.study.dispersion_spec import dispersion_assembly_spec
+from ntk_atlas.study.output_variance_specs import output_variance_spec
+from ntk_atlas.study.outputs import cube_spec, cubes_of, figures_of, tables_of
 
+_SPECS = {
+    "cube": cube_spec,
+    "functions": cube_spec,
+    "output_variance": output_variance_spec,
+    "dispersion": dispersion_assembly_spec,
+}
+"""Files that carry the settings they were made with as `config`, and which settings these are."""
 _KINDS = ("*.nc", "*.csv", "figures/*.svg", "figures/*.png")
 
 
@@ -47,6 +59,30 @@ def earlier_results(study: StudySettings, results: Path) -> tuple[Path, ...]:
         made = {folder / file for file in (*final_results(experiment, claims=study.claims is not None), "dataset.nc")}
         found += sorted(there - made)
     return tuple(found)
+
+
+def foreign_results(study: StudySettings, results: Path, records: Path) -> Iterator[Path]:
+    """Cubes that were put here from a study with other settings, and that Snakemake believes.
+
+    A result that Snakemake has no record of counts as right whatever the config says: it has to say itself what it was
+    made with. One that has a record is made anew by Snakemake if its settings have changed.
+
+    Args:
+        study: the study.
+        results: the folder of results.
+        records: the folder of Snakemake's records, named by the path of each result.
+
+    Yields:
+        The files.
+    """
+    for name, experiment in study.active().items():
+        for cube in set(cubes_of(experiment)) & _SPECS.keys():
+            path = results / name / f"{cube}.nc"
+            record = urlsafe_b64encode(f"results/{name}/{cube}.nc".encode()).decode()
+            if not path.is_file() or (records / record).is_file():
+                continue
+            if read_labelled(path, ()).attributes.get("config") != _SPECS[cube](experiment).canonical_json():
+                yield path
 
 
 def earlier_results_told(study: StudySettings, results: Path) -> str:
