@@ -136,7 +136,7 @@ class UnitStore:
             if fault is None:
                 done.update(block)
             else:
-                log.warning("%s is damaged (%s): it is removed and computed again", file, fault)
+                log.warning("%s is damaged: it is removed and computed again (%s)", file, fault)
                 file.unlink()
         return tuple(seed for seed in seeds if seed not in done)
 

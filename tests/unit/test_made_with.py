@@ -1,5 +1,6 @@
 """Files between jobs say what they were made with, and who joins them holds that against the experiment."""
 
+import json
 import re
 import shutil
 from dataclasses import replace
@@ -11,6 +12,7 @@ from ntk_atlas.config.dataset import DigitsSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.experiment_files import ExperimentFiles, row_check
 from ntk_atlas.cubes.predictions import rival_predictions
+from ntk_atlas.cubes.settings import experiment_settings
 from ntk_atlas.datasets.read import read_dataset
 from ntk_atlas.datasets.store import dataset_digest, save_dataset
 from ntk_atlas.labelled import read_labelled, write_labelled
@@ -89,3 +91,12 @@ def test_data_prepared_with_other_settings_are_named(tmp_path):
     save_dataset(dataset, path)
     with pytest.raises(OtherSettingsError, match="an older version wrote it"):
         load_prepared(path, here.dataset)
+
+
+def test_a_cube_of_another_version_is_named(files):
+    made = cube(OTHERS["here"], *files["here"])
+    assert experiment_settings(made) == OTHERS["here"]
+    settings = json.loads(made.attrs["config"]) | {"curvature": 3}
+    made.attrs |= {"config": json.dumps(settings), "versions": "python 3.20, ntk-atlas 9.1, torch 3.0"}
+    with pytest.raises(ValueError, match=r"\(curvature: .* not permitted\); it was written by ntk-atlas 9\.1: read"):
+        experiment_settings(made)

@@ -109,6 +109,15 @@ def test_kernels_that_explode_at_ridge_zero_leave_the_axis_to_the_others(cube):
     assert not any(name.startswith("beyond") for name in drawn(figure.axes[1]))
 
 
+def test_layers_of_which_nothing_is_finite_are_drawn_and_said(cube):
+    nothing = cube.copy(deep=True)
+    for name in nothing.data_vars:
+        if str(name).startswith("test_mse"):
+            nothing[name][...] = np.nan
+    figure = layer_errors.draw(nothing, STYLE)
+    assert all("no finite value" in [text.get_text() for text in ax.texts] for ax in figure.axes)
+
+
 def test_variants_have_a_panel_of_their_own_beside_the_network(cube):
     cube["test_mse_c1_with_bias"] = cube["test_mse_infinite_ntk"]
     cube = cube.assign_coords(predictor=[*NAMES, "c1_with_bias"])

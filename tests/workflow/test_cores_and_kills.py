@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import os
 import pathlib
 import random
 import re
@@ -219,17 +220,39 @@ def test_a_damaged_unit_is_named_and_trained_again(finished):
     assert pathlib.Path(path).stat().st_mtime > 0
 
 
-def test_truncated_and_foreign_results_are_named_and_made_again(finished_once, finished):
+def flip(path, at):
+    """Flips a bit of a file whose times stay."""
+    content, times = bytearray(path.read_bytes()), path.stat()
+    content[at] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def test_truncated_changed_and_foreign_results_are_named_and_made_again(finished_once, finished):
+    """Of one project: files cut off, with flipped bits, of another kind, of another cell and of another study."""
     results = finished.folder / "results/one"
     row = next(iter(sorted((results / "networks").glob("*.nc"))))
-    for path in (results / "cube.nc", results / "scaling_laws.nc"):
-        path.write_bytes(path.read_bytes()[:-10])
+    flipped = [results / "cube.nc", results / "summary.csv", results / "figures/error_map.svg"]
+    for path in flipped:
+        flip(path, path.stat().st_size // 2)
+    laws = results / "scaling_laws.nc"
+    laws.write_bytes(laws.read_bytes()[:-10])
     row.write_text("not a result")
+    units = finished.folder / "results/one/units/networks" / row.stem
+    (there,), (here,) = (list(units.glob(f"n_train-8_draw-{draw}/*/*.npz")) for draw in (0, 1))
+    shutil.copy2(there, here)
+    for name in ("scaling_laws.csv", "exponent_differences.csv"):
+        shutil.copy2(results / name, finished.folder / "results/two" / name)
     before = finished.units()
     output, _ = finished.launch().communicate(timeout=600)
-    for path in (results / "cube.nc", results / "scaling_laws.nc", row):
-        assert f"{path} is damaged" in output
-    assert output.count("is damaged") == 3
-    assert finished.units() == before
+    for path in (*flipped, laws, row):
+        assert f"{path} is damaged (not what its job wrote): removed, it is made again" in output
+    log = (finished.folder / f"logs/one/train_networks/{row.stem}.log").read_text()
+    assert (
+        f"{here.relative_to(finished.folder)} is damaged: it is removed and computed again (it is another unit" in log
+    )
+    after = finished.units()
+    assert {name for name in before if before[name] != after[name]} == {str(here.relative_to(finished.folder))}
+    assert "2 results are not of this config but of an earlier one, for example results/two/" in output
     assert row.stat().st_size > 1000
     assert_same_numbers(finished_once, finished)

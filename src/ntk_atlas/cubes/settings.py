@@ -1,6 +1,7 @@
 """The settings that a cube was made with, as it carries them."""
 
 import xarray as xr
+from pydantic import ValidationError
 
 from ntk_atlas.config.movement import MovementSettings
 from ntk_atlas.config.scaling import ScalingSettings
@@ -12,8 +13,18 @@ def experiment_settings(cube: xr.Dataset) -> ExperimentSettings:
 
     Raises:
         KeyError: if it has none.
+        ValueError: if they are not settings of this version of the package.
     """
-    return ExperimentSettings.model_validate_json(cube.attrs["config"])
+    try:
+        return ExperimentSettings.model_validate_json(cube.attrs["config"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        named = [part for part in str(cube.attrs.get("versions", "")).split(", ") if part.startswith("ntk-atlas ")]
+        raise ValueError(
+            f"the settings in this file are not those of this version of ntk-atlas ({'.'.join(map(str, first['loc']))}: "
+            f"{first['msg']}); it was written by {named[0] if named else 'a version that it does not name'}: read it "
+            "with that version, or run its study again"
+        ) from error
 
 
 def scaling_settings(cube: xr.Dataset) -> ScalingSettings:

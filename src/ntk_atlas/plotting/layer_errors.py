@@ -20,7 +20,8 @@ from ntk_atlas.plotting.panels import (
     METRIC_LABELS,
     finish,
     hold_to_lines,
-    log_ticks,
+    log_y_axis,
+    mark_empty_panels,
     outside_legend,
     panel_grid,
     readable_subset,
@@ -81,7 +82,8 @@ def plot_layer_errors(
         axes[0, 0].set_yscale("log")
         longer = hold_to_lines(axes)
         above = _hold_to_tuned(axes, columns)
-        log_ticks(axes[0, 0].yaxis, axes[0, 0].get_ylim())
+        log_y_axis(axes)
+        mark_empty_panels(axes)
         handles = [_handle(styles[name], predictor_label(name, stand_ins_of(cube))) for name in (*own, *variants)]
         outside_legend(figure, handles)
         return finish(

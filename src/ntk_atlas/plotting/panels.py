@@ -223,7 +223,7 @@ def decimals(value: float, digits: int = 2) -> str:
 def mark_empty_panels(axes: np.ndarray) -> None:
     """Says so in panels where not one value is finite."""
     for ax in axes.ravel():
-        if not any(len(line.get_xdata()) for line in ax.lines):
+        if not any(np.isfinite(np.asarray(line.get_ydata(), dtype=np.float64)).any() for line in ax.lines):
             ax.text(0.5, 0.5, "no finite value", transform=ax.transAxes, color=QUIET, ha="center", va="center")
 
 
