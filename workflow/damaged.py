@@ -43,9 +43,10 @@ def _is_whole_netcdf(path: Path) -> bool:
 
 
 def _is_whole_table(path: Path) -> bool:
+    separator = "\t" if path.suffix == ".tsv" else ","
     with path.open(newline="", errors="replace") as file:
         text = file.read()
-    return text.endswith("\n") and len({len(line) for line in csv.reader(io.StringIO(text))}) == 1
+    return text.endswith("\n") and len({len(line) for line in csv.reader(io.StringIO(text), delimiter=separator)}) == 1
 
 
 def _is_whole_png(path: Path) -> bool:
@@ -57,7 +58,13 @@ def _is_whole_svg(path: Path) -> bool:
     return path.read_bytes().rstrip().endswith(b"</svg>")
 
 
-_CHECKS = {".nc": _is_whole_netcdf, ".csv": _is_whole_table, ".png": _is_whole_png, ".svg": _is_whole_svg}
+_CHECKS = {
+    ".nc": _is_whole_netcdf,
+    ".csv": _is_whole_table,
+    ".tsv": _is_whole_table,
+    ".png": _is_whole_png,
+    ".svg": _is_whole_svg,
+}
 
 
 def remove_half_written(results: Path) -> list[Path]:
@@ -104,7 +111,7 @@ def remove_damaged(results: Path) -> list[Path]:
     """
     damaged = []
     for path in sorted(results.glob("**/*")):
-        if path.suffix not in _CHECKS or path.parent.name == FOLDER or is_whole(path):
+        if path.suffix not in _CHECKS or path.parent.name == FOLDER or not path.is_file() or is_whole(path):
             continue
         fault = f"truncated, or no {path.suffix[1:]} file" if is_as_noted(path) is None else "not what its job wrote"
         log.warning("%s is damaged (%s): removed, it is made again", path, fault)

@@ -147,9 +147,13 @@ def locked_run(call: argparse.Namespace, passed_on: list[str], stops: StopSignal
             return 0
         if call.report_only:
             return write_report(call, study, stops, folder)
-        remove_half_written(folder / "results")
-        remove_damaged(folder / "results")
-        remove_foreign(settings, folder / "results")
+        try:
+            remove_half_written(folder / "results")
+            remove_damaged(folder / "results")
+            remove_foreign(settings, folder / "results")
+        except OSError as error:  # of what lies around a file: rights, a disk that does not answer
+            log.error("nothing was run: %s cannot be read or removed (%s)", error.filename, error.strerror)
+            return 1
         return run_study(call, study, passed_on, stops, folder) or write_report(call, study, stops, folder)
 
 

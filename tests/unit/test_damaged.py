@@ -1,5 +1,6 @@
 """What `make run` removes before it starts: half written files, and results that are not what their jobs wrote."""
 
+import errno
 import importlib
 import logging
 import os
@@ -71,6 +72,28 @@ def test_figures_and_tables_that_are_not_whole_are_removed_too(damaged, tmp_path
     assert [path.name for path in damaged.remove_damaged(tmp_path)] == ["short.csv", "short.png", "short.svg"]
     assert len(list(folder.iterdir())) == 3 and (tmp_path / "claims.csv").is_file()
     assert damaged.remove_damaged(tmp_path / "nowhere") == []
+
+
+def test_a_table_of_costs_that_is_cut_off_is_removed_and_folders_are_no_tables(damaged, tmp_path):
+    (tmp_path / "costs.csv").mkdir()
+    costs = {"whole.tsv": "s\tmax_rss\n1.5\t-\n", "cut.tsv": "s\tmax_rss\n1.", "bare.tsv": "s\tmax_rss\n1.5\n"}
+    for name, text in costs.items():
+        (tmp_path / "costs.csv" / name).write_text(text)
+    assert [path.name for path in damaged.remove_damaged(tmp_path)] == ["bare.tsv", "cut.tsv"]
+
+
+def test_what_cannot_be_read_now_is_neither_removed_nor_called_damaged(damaged, tmp_path, monkeypatch):
+    path = tmp_path / "one.nc"
+    write_labelled(LabelledArrays({"x": LabelledArray(("n",), np.arange(3.0))}), path)
+
+    def fails(*_, **__):
+        raise OSError(errno.EIO, "the disk does not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(netCDF4, "Dataset", fails)
+        with pytest.raises(OSError, match="does not answer"):
+            damaged.remove_damaged(tmp_path)
+    assert damaged.remove_damaged(tmp_path) == [] and path.is_file()
 
 
 def test_results_that_are_not_what_their_jobs_wrote_are_removed_whatever_they_look_like(damaged, tmp_path, caplog):

@@ -21,7 +21,7 @@ def experiment_settings(cube: xr.Dataset) -> ExperimentSettings:
         first = error.errors()[0]
         named = [part for part in str(cube.attrs.get("versions", "")).split(", ") if part.startswith("ntk-atlas ")]
         raise ValueError(
-            f"the settings in this file are not those of this version of ntk-atlas ({'.'.join(map(str, first['loc']))}: "
+            f"the settings in this file are not of this version of ntk-atlas ({'.'.join(map(str, first['loc']))}: "
             f"{first['msg']}); it was written by {named[0] if named else 'a version that it does not name'}: read it "
             "with that version, or run its study again"
         ) from error
