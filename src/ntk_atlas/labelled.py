@@ -62,8 +62,9 @@ def write_labelled(contents: LabelledArrays, path: str | Path) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)  # a link that somebody has put there is not written through
     try:
-        with netCDF4.Dataset(temporary, "w") as file:
+        with netCDF4.Dataset(temporary, "w", clobber=False) as file:
             file.setncatts(dict(contents.attributes))
             for name, array in contents.arrays.items():
                 _write(file, name, array)

@@ -29,6 +29,7 @@ def note_digest(path: Path) -> None:
     note = note_of(path)
     note.parent.mkdir(exist_ok=True)
     temporary = note.with_name(f".{note.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)  # a link that somebody has put there is not written through
     try:
         temporary.write_text(_digest(path) + "\n")
         temporary.replace(note)

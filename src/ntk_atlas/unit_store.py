@@ -183,8 +183,9 @@ class UnitStore:
         path = self.path(unit, digest, seeds)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary.unlink(missing_ok=True)  # a link that somebody has put there is not written through
         try:
-            with temporary.open("wb") as file:
+            with temporary.open("xb") as file:
                 np.savez(file, **arrays, **{_OWNER: np.array(self.owner(unit, digest, seeds))})
                 file.flush()
                 os.fsync(file.fileno())

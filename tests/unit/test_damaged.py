@@ -11,9 +11,13 @@ import netCDF4
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 
+from ntk_atlas.cubes.netcdf import write_netcdf
 from ntk_atlas.job_log import job_log
 from ntk_atlas.labelled import LabelledArray, LabelledArrays, write_labelled
+from ntk_atlas.result_digests import note_digest
+from ntk_atlas.unit_store import UnitStore
 
 
 @pytest.fixture
@@ -123,3 +127,22 @@ def test_a_netcdf_file_of_which_a_variable_cannot_be_read_is_damaged(damaged, tm
     content[content.find(values.tobytes()) + 4000] ^= 1
     path.write_bytes(content)
     assert damaged.remove_damaged(tmp_path) == [path]
+
+
+def test_nothing_is_written_through_a_link_in_the_place_of_a_temporary_file(tmp_path):
+    target, arrays = tmp_path / "precious", {"x": np.arange(3.0)}
+    target.write_text("not ours")
+    store = UnitStore(tmp_path / "units")
+    writers = {
+        tmp_path / "a.nc": lambda path: write_labelled(LabelledArrays({"x": LabelledArray(("n",), arrays["x"])}), path),
+        tmp_path / "b.nc": lambda path: write_netcdf(xr.Dataset({"x": ("n", arrays["x"])}), path),
+        store.path("u", "d", (0, 1, 2)): lambda _: store.save("u", "d", (0, 1, 2), arrays),
+        tmp_path / ".digests" / "a.nc": lambda _: note_digest(tmp_path / "a.nc"),
+    }
+    for path, write in writers.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        link = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        link.symlink_to(target)
+        write(path)
+        assert path.is_file() and not path.is_symlink() and not link.is_symlink()
+    assert target.read_text() == "not ours"

@@ -19,6 +19,7 @@ def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)  # a link that somebody has put there is not written through
     numeric = {name for name, variable in dataset.variables.items() if variable.dtype.kind in "fiub"}
     encoding = {name: {"fletcher32": True} for name in numeric if dataset[name].ndim}
     encoding |= {name: {"fletcher32": True, "zlib": True, "complevel": 4} for name in numeric if dataset[name].ndim > 1}

@@ -120,6 +120,7 @@ class TrainingState(pl.callbacks.Checkpoint):
         path = self.resume.path
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary.unlink(missing_ok=True)  # a link that somebody has put there is not written through
         try:
             trainer.save_checkpoint(temporary, weights_only=False)
             with temporary.open("rb") as file:
