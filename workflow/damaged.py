@@ -83,7 +83,7 @@ def remove_half_written(results: Path) -> list[Path]:
 
 
 def remove_foreign(study: StudySettings, results: Path) -> list[Path]:
-    """Names and removes cubes of another study that were put into the folder without what Snakemake knows of them.
+    """Names and removes results of another study that were put into the folder without what Snakemake knows of them.
 
     Args:
         study: the study.

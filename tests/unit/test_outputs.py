@@ -8,7 +8,9 @@ import pytest
 from ntk_atlas.config.figures import FigureName
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.labelled import LabelledArrays, write_labelled
+from ntk_atlas.study.cells import Row
 from ntk_atlas.study.earlier_results import earlier_results, earlier_results_told, final_results, foreign_results
+from ntk_atlas.study.jobs import prepare_spec, train_spec
 from ntk_atlas.study.outputs import FIGURES, cube_spec, cubes_of, figures_of, study_folder, tables_of
 
 ASKED_FOR = {"dispersion", "output_variance", "pretrained_kernels", "kernel_evolution", "function_fits"}
@@ -114,6 +116,17 @@ def test_a_cube_of_another_study_is_foreign_unless_snakemake_knows_it(tmp_path):
     assert list(foreign_results(there, tmp_path, records)) == [path]
     write_labelled(LabelledArrays({}), path)
     assert list(foreign_results(here, tmp_path, records)) == [path]
+    write_labelled(cube, path)
+    rows = [Row(depth, 8, (1.0,)) for depth in (1, 2, 3)]
+    specs = {tmp_path / "one" / "networks" / f"{row.name}.nc": train_spec(experiment(), row) for row in rows}
+    specs |= {tmp_path / "one" / "dataset.nc": prepare_spec(experiment())}
+    for file, spec in specs.items():
+        write_labelled(LabelledArrays({}, {"spec": spec.canonical_json()}), file)
+    assert list(foreign_results(here, tmp_path, records)) == []
+    there = StudySettings(experiments={"one": experiment(dataset={"source": "digits", "n_test": 30})})
+    needed = [file for file in specs if "depth-3" not in file.name]  # no depth of this grid
+    assert sorted(foreign_results(there, tmp_path, records)) == sorted([path, *needed])
+    write_labelled(LabelledArrays({}), path)
     records.mkdir()
     (records / "cmVzdWx0cy9vbmUvY3ViZS5uYw==").touch()  # as Snakemake names its record of results/one/cube.nc
     assert list(foreign_results(here, tmp_path, records)) == []

@@ -4,20 +4,27 @@ from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from pathlib import Path
 
+from ntk_atlas.config.base import Settings
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.datasets.inspect import inspect_dataset
 from ntk_atlas.labelled import read_labelled
+from ntk_atlas.study.cells import Row
 from ntk_atlas.study.dispersion_spec import dispersion_assembly_spec
-from ntk_atlas.study.output_variance_specs import output_variance_spec
+from ntk_atlas.study.jobs import empirical_spec, infinite_spec, prepare_spec, rival_spec, train_spec
+from ntk_atlas.study.linearized_specs import linearize_spec
+from ntk_atlas.study.output_variance_specs import output_variance_spec, variance_theory_spec
 from ntk_atlas.study.outputs import cube_spec, cubes_of, figures_of, tables_of
 
-_SPECS = {
+_CONFIGS = {
     "cube": cube_spec,
     "functions": cube_spec,
     "output_variance": output_variance_spec,
     "dispersion": dispersion_assembly_spec,
 }
 """Files that carry the settings they were made with as `config`, and which settings these are."""
+_OF_ROWS = {"networks": train_spec, "linearized": linearize_spec, "predictions/empirical": empirical_spec}
+_OF_SCALES = {"predictions/infinite": infinite_spec, "predictions/output_variance": variance_theory_spec}
+"""Folders of files that carry the spec of their job as `spec`; a file is named by its row, or by `init_scale-…`."""
 _KINDS = ("*.nc", "*.csv", "figures/*.svg", "figures/*.png")
 
 
@@ -62,7 +69,7 @@ def earlier_results(study: StudySettings, results: Path) -> tuple[Path, ...]:
 
 
 def foreign_results(study: StudySettings, results: Path, records: Path) -> Iterator[Path]:
-    """Cubes that were put here from a study with other settings, and that Snakemake believes.
+    """Results that were put here from a study with other settings, and that Snakemake believes.
 
     A result that Snakemake has no record of counts as right whatever the config says: it has to say itself what it was
     made with. One that has a record is made anew by Snakemake if its settings have changed.
@@ -73,16 +80,46 @@ def foreign_results(study: StudySettings, results: Path, records: Path) -> Itera
         records: the folder of Snakemake's records, named by the path of each result.
 
     Yields:
-        The files.
+        The NetCDF files.
     """
     for name, experiment in study.active().items():
-        for cube in set(cubes_of(experiment)) & _SPECS.keys():
-            path = results / name / f"{cube}.nc"
-            record = urlsafe_b64encode(f"results/{name}/{cube}.nc".encode()).decode()
-            if not path.is_file() or (records / record).is_file():
+        folder = results / name
+        for path in sorted(folder.glob("**/*.nc")):
+            place = path.relative_to(folder)
+            record = urlsafe_b64encode(f"results/{name}/{place.as_posix()}".encode()).decode()
+            if (records / record).is_file():
                 continue
-            if read_labelled(path, ()).attributes.get("config") != _SPECS[cube](experiment).canonical_json():
+            wanted = _made_with(experiment, place)
+            if wanted is not None and read_labelled(path, ()).attributes.get(wanted[0]) != wanted[1].canonical_json():
                 yield path
+
+
+def _made_with(experiment: ExperimentSettings, place: Path) -> tuple[str, Settings] | None:
+    """The attribute in which a file says what it was made with, and what that must be; None if nothing needs the file.
+
+    Args:
+        experiment: the settings of the experiment.
+        place: the file, relative to the experiment's folder.
+    """
+    folder, name, grid = place.parent.as_posix(), place.stem, experiment.grid
+    if folder == ".":
+        if name in set(cubes_of(experiment)) & _CONFIGS.keys():
+            return "config", _CONFIGS[name](experiment)
+        return ("spec", prepare_spec(experiment)) if name == "dataset" else None
+    try:
+        if folder in _OF_ROWS:
+            row = Row.parse(name)
+            here = row.depth in grid.depth and row.width in grid.width and set(row.init_scale) <= set(grid.init_scale)
+            return ("spec", _OF_ROWS[folder](experiment, row)) if here else None
+        if folder in _OF_SCALES:
+            scale = float(name.removeprefix("init_scale-"))
+            return ("spec", _OF_SCALES[folder](experiment, scale)) if scale in grid.init_scale else None
+    except ValueError:  # no name of ours
+        return None
+    kernels = tuple(name.split("+"))
+    if folder == "predictions/rivals" and set(kernels) <= set(experiment.regression.predictors):
+        return "spec", rival_spec(experiment, kernels)
+    return None
 
 
 def earlier_results_told(study: StudySettings, results: Path) -> str:
