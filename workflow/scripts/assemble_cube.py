@@ -21,6 +21,8 @@ def main(
     dataset, data_digest = load_prepared(data, experiment.dataset)
     draws = [make_draw(dataset, experiment.dataset, number) for number in range(experiment.grid.draws)]
     probes = [probe_indices(draw, experiment.training.checkpoints.n_probe) for draw in draws]
+    notices = notice_attributes(experiment, draws[0])
+    notices["notices"] = "\n".join(filter(None, [dataset.attributes.get("notices"), notices["notices"]]))
     cube = assemble_cube(
         experiment,
         files,
@@ -31,7 +33,7 @@ def main(
         zero_train_mse=[[np.mean(draw.y_pool[:n] ** 2) for draw in draws] for n in experiment.grid.n_train],
         provenance=provenance_attributes(repository)
         | {"data_digest": data_digest, "claim_thresholds_digest": thresholds}
-        | notice_attributes(experiment, draws[0]),
+        | notices,
     )
     write_netcdf(cube, output)
 
