@@ -48,6 +48,8 @@ def real_tensor(value: Given, name: str, error: type[ValueError] = ValueError) -
 
 def _as_array(value: Given, name: str, error: type[ValueError]) -> np.ndarray:
     kind = type(value).__name__
+    if np.ma.is_masked(value):
+        raise error(f"{name} has {int(np.ma.getmaskarray(value).sum())} masked entries: drop or impute those samples")
     if isinstance(value, np.ndarray | np.generic | list | tuple | int | float) or hasattr(value, "__array__"):
         try:
             return np.asarray([np.asarray(v) for v in value] if _holds_tensors(value) else value)

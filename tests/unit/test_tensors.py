@@ -45,6 +45,7 @@ def test_a_tensor_and_a_plain_array_are_not_copied():
         ([[1.0], [2.0, 3.0]], "x is a list that is no array of numbers"),
         ({"a": 1}, "x is a dict: give a torch tensor or a NumPy array"),
         (None, "x is a NoneType"),
+        (np.ma.masked_greater(np.arange(4.0), 2.0), "x has 1 masked entries: drop or impute"),
     ],
 )
 def test_what_is_no_tensor_of_real_numbers_is_named(value, message):

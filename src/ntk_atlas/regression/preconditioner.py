@@ -40,8 +40,9 @@ class LowRankPreconditioner:
             v: `(n, k)`.
 
         Returns:
-            Likewise, in the precision of `v`.
+            `(n, k)`, in the precision of `v`, float64 for integers.
         """
+        v = v if v.is_floating_point() else v.double()
         vectors = self.vectors.to(v)
         share = (self.eigenvalues / (self.eigenvalues + self.shift)).to(v)
         return (v - vectors @ (share[:, None] * (vectors.mT @ v))) / self.shift

@@ -70,12 +70,13 @@ class TiledKernel:
             v: `(n, k)`.
 
         Returns:
-            `(n, k)` in the precision of `v`.
+            `(n, k)` in the precision of `v`, float64 for integers.
 
         Raises:
             ValueError: `v` has another shape; the kernel function is not symmetric, of half precision, or gives another
                 shape than that of its pairs.
         """
+        v = _in_floating_point(v, "v")
         if v.dim() != 2 or len(v) != len(self.x_train):
             raise ValueError(f"v has shape {tuple(v.shape)}, expected (n = {len(self.x_train)}, k)")
         return self._halving(lambda: self._product(v))
@@ -114,12 +115,13 @@ class TiledKernel:
             coefficients: α, `(n, n_outputs)`.
 
         Returns:
-            `(n_test, n_outputs)` in the precision of `coefficients`.
+            `(n_test, n_outputs)` in the precision of `coefficients`, float64 for integers.
 
         Raises:
             ValueError: test samples have another shape than training samples, or the kernel function gives another than
                 that of its pairs.
         """
+        coefficients = _in_floating_point(coefficients, "coefficients")
         x_test = real_tensor(x_test, "x_test").to(self.x_train.device)
         if x_test.shape[1:] != self.x_train.shape[1:]:
             raise ValueError(
@@ -170,3 +172,9 @@ class TiledKernel:
                     raise
             self.side = max(_SMALLEST_SIDE, self.side // 2)
             logger.warning("out of memory: going on with tiles of %d × %d samples", self.side, self.side)
+
+
+def _in_floating_point(v: Tensor, name: str) -> Tensor:
+    # Sums of the kernel's entries would be rounded to the integers.
+    v = real_tensor(v, name)
+    return v if v.is_floating_point() else v.double()

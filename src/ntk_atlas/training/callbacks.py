@@ -1,9 +1,10 @@
 """Callbacks for any LightningModule: the empirical NTK at scheduled epochs, and progress lines."""
 
 import logging
+import operator
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ntk_atlas.kernels.empirical.ntk import empirical_ntk
+from ntk_atlas.config.training import CheckpointSettings
+from ntk_atlas.kernels.empirical.gram import check_output_reduction
+from ntk_atlas.kernels.empirical.network_checks import plain_module
+from ntk_atlas.kernels.empirical.ntk import kernel_and_record
+from ntk_atlas.kernels.errors import KernelInputError
 from ntk_atlas.networks.stacked import StackedNetwork
+from ntk_atlas.tensors import Given, real_tensor
 from ntk_atlas.training.lightning_import import pl
+from ntk_atlas.training.schedule import scheduled_epochs
 
 log = logging.getLogger(__name__)
 
@@ -21,9 +28,10 @@ log = logging.getLogger(__name__)
 class EmpiricalNTKCheckpoint(pl.Callback):
     """Records the empirical NTK on fixed samples before the first step and at the end of scheduled epochs.
 
-    It only looks: gradients, training or evaluation mode and random streams are as before. The kernel is
-    that of the network in evaluation mode, as `empirical_ntk` has it. If training ends before the last
-    epoch of a schedule, the final network is recorded too, at the epoch at which it ended.
+    It only looks: gradients, training or evaluation mode, buffers and random streams are as before. The kernel is
+    that of the network in evaluation mode, as `empirical_ntk` has it, in float32 if the network has half precision. A
+    kernel that is not finite, because training diverged, is recorded as it is, with a warning. If training ends before
+    the last epoch of a schedule, the final network is recorded too, at the epoch at which it ended.
 
     Example:
         ntk = EmpiricalNTKCheckpoint(x_test[:100], epochs=[0, 1, 10, 100])
@@ -36,9 +44,9 @@ class EmpiricalNTKCheckpoint(pl.Callback):
 
     def __init__(
         self,
-        x: Tensor,
+        x: Given,
         *,
-        epochs: Sequence[int] | None = None,
+        epochs: Sequence[int] | str | None = None,
         output_reduction: str = "mean",
         network: Callable[[pl.LightningModule], nn.Module] | None = None,
         keep_weights: bool = False,
@@ -47,18 +55,31 @@ class EmpiricalNTKCheckpoint(pl.Callback):
         """Sets up the callback.
 
         Args:
-            x: probe samples, `(P, *input_shape)`, in the network's precision.
-            epochs: epochs to record, 0 being initialization; None for every one.
+            x: probe samples, `(P, *input_shape)`: a tensor in the network's precision, on any device, or an array.
+            epochs: epochs to record, 0 being initialization; None or `every` for every one, `log` for ten that are
+                spaced evenly in log up to `max_epochs` of the Trainer.
             output_reduction: see `empirical_ntk`.
-            network: picks the network `(n, *input_shape)` → `(n, C)` out of the LightningModule; by default
-            the
+            network: picks the network `(n, *input_shape)` → `(n, C)` out of the LightningModule; by default the
                 module itself, whose `forward` is then the network.
-            keep_weights: whether to keep the parameters of these epochs too.
+            keep_weights: whether to keep the parameters of these epochs too, in float32 if they have half precision.
             path: an .npz file to write when training ends, with `epochs`, `kernels` and, if kept, `weights`.
+
+        Raises:
+            KernelInputError: if `x` is no array of numbers, `epochs` no schedule, the reduction unknown, or `network` no
+                function.
         """
         super().__init__()
-        self.x, self.output_reduction, self.keep_weights = x, output_reduction, keep_weights
-        self.schedule = None if epochs is None else frozenset(int(epoch) for epoch in epochs)
+        check_output_reduction(output_reduction)
+        probe = real_tensor(x, "x", KernelInputError).detach().clone()
+        self.x = probe if isinstance(x, Tensor) else probe.numpy()
+        self.output_reduction, self.keep_weights = output_reduction, keep_weights
+        self._in_log = isinstance(epochs, str) and epochs == "log"
+        self.schedule = None if self._in_log else _schedule(epochs)
+        if network is not None and (isinstance(network, nn.Module) or not callable(network)):
+            raise KernelInputError(
+                f"network is a {type(network).__name__}: give a function of the LightningModule, as "
+                "`lambda module: module.net`, that picks the network out of it"
+            )
         self.network = network or (lambda module: module)
         self.path = None if path is None else Path(path)
         self._clear()
@@ -74,9 +95,19 @@ class EmpiricalNTKCheckpoint(pl.Callback):
         return _stack(self._weights, self._member_axis)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Records the untrained network."""
+        """Records the untrained network.
+
+        Raises:
+            KernelInputError: if `log` epochs are wanted of a training without end.
+        """
         if trainer.current_epoch == 0:
             self._clear()
+        if self._in_log:
+            if trainer.max_epochs is None or trainer.max_epochs < 0:
+                raise KernelInputError(
+                    "epochs='log' needs the last epoch: give the Trainer `max_epochs`, or list epochs"
+                )
+            self.schedule = frozenset(scheduled_epochs(CheckpointSettings(epochs="log"), trainer.max_epochs))
         if self._is_scheduled(trainer.current_epoch):
             self._record(pl_module, trainer.current_epoch)
 
@@ -114,11 +145,11 @@ class EmpiricalNTKCheckpoint(pl.Callback):
     def _record(self, pl_module: pl.LightningModule, epoch: int) -> None:
         if epoch in self.epochs:
             return
-        network = self.network(pl_module)
-        x = self.x.to(pl_module.device)
-        devices = [x.device] if x.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            kernel = empirical_ntk(network, x, output_reduction=self.output_reduction)
+        network = plain_module(self.network(pl_module))
+        x = self.x.to(pl_module.device) if isinstance(self.x, Tensor) else self.x
+        kernel, _ = kernel_and_record(network, x, None, self.output_reduction, lost_members=True)
+        if not bool(torch.isfinite(kernel).all()):
+            log.warning("epoch %d: the empirical NTK is not finite, its training diverged or overflows", epoch)
         self._member_axis = isinstance(network, StackedNetwork)
         self.epochs.append(epoch)
         self._kernels.append(kernel.detach().cpu().numpy())
@@ -174,10 +205,26 @@ def _stack(records: list[np.ndarray], member_axis: bool) -> np.ndarray:
     return np.stack(records, axis=1 if member_axis else 0) if records else np.empty(0)
 
 
+def _schedule(epochs: Sequence[int] | str | None) -> frozenset[int] | None:
+    if epochs is None or (isinstance(epochs, str) and epochs == "every"):
+        return None
+    if isinstance(epochs, Iterable) and not isinstance(epochs, str):
+        given = list(epochs)
+        try:
+            numbers = [operator.index(epoch) for epoch in given]
+        except TypeError:
+            numbers = []
+        if numbers and min(numbers) >= 0 and not any(isinstance(epoch, bool) for epoch in given):
+            return frozenset(numbers)
+    raise KernelInputError(f"epochs is {epochs!r}: give whole numbers from 0 on, as [0, 1, 10], `every`, or `log`")
+
+
 def _flat_weights(network: nn.Module) -> Tensor:
     if isinstance(network, StackedNetwork):
-        return network.weights()
-    return torch.cat([p.detach().flatten() for p in network.parameters()])
+        weights = network.weights()
+    else:
+        weights = torch.cat([p.detach().flatten() for p in network.parameters()])
+    return weights.float() if weights.dtype in (torch.float16, torch.bfloat16) else weights
 
 
 def _logged_metrics(trainer: pl.Trainer) -> str:

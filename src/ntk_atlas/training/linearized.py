@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ntk_atlas.config.training import TrainingSettings
+from ntk_atlas.kernels.empirical.evaluation import evaluation_mode
 from ntk_atlas.kernels.empirical.ntk import empirical_ntk
 from ntk_atlas.networks.stacked import StackedNetwork
 from ntk_atlas.regression.finite_time import finite_time_mean
@@ -80,12 +81,10 @@ def train_linearized(
     dynamics = dynamics_of(settings)
     device = x_train.device
     network = network.to(device).double()
-    x_train, x_predicted, y = (
-        x_train.double(),
-        x_predicted.to(device).double(),
-        target_scale * y_train.to(device).double(),
-    )
-    with torch.no_grad():
+    # Integers are tokens: they stay integers.
+    x_train, x_predicted = (x.double() if x.is_floating_point() else x for x in (x_train, x_predicted.to(device)))
+    y = target_scale * y_train.to(device).double()
+    with evaluation_mode(network), torch.no_grad():
         start_train, start_predicted = network(x_train), network(x_predicted)
     if settings.initial_output == "subtract":
         start_train, start_predicted = torch.zeros_like(start_train), torch.zeros_like(start_predicted)

@@ -11,8 +11,8 @@ from ntk_atlas.kernels.empirical.chain import output_sums, readout_coefficients,
 from ntk_atlas.kernels.empirical.factors import FactorStore, LayerFactors, Piece
 from ntk_atlas.kernels.empirical.layer_gradients import layer_gradients
 from ntk_atlas.kernels.empirical.layers import Layer
-from ntk_atlas.kernels.empirical.network_checks import kernel_dtype, n_samples, sample_axis
-from ntk_atlas.kernels.empirical.recorder import LayerRecorder, Record, run
+from ntk_atlas.kernels.empirical.network_checks import kernel_dtype, n_samples, run, sample_axis
+from ntk_atlas.kernels.empirical.recorder import LayerRecorder, Record
 from ntk_atlas.kernels.empirical.replicas import twins
 from ntk_atlas.kernels.empirical.structure import NetworkStructure
 from ntk_atlas.kernels.errors import StructureChangedError

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge
 
 from ntk_atlas.kernels.empirical.layers import Layer
-from ntk_atlas.kernels.empirical.network_checks import sample_axis
-from ntk_atlas.kernels.empirical.recorder import LayerRecorder, Record, run
+from ntk_atlas.kernels.empirical.network_checks import run, sample_axis
+from ntk_atlas.kernels.empirical.recorder import LayerRecorder, Record
 from ntk_atlas.networks.stacked import StackedLinear
 
 

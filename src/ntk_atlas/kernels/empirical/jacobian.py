@@ -16,7 +16,7 @@ from torch.func import functional_call, jacrev, vmap
 from ntk_atlas.kernels.empirical.factors import LayerFactors
 from ntk_atlas.kernels.empirical.gradients import gradients, is_scripted, without_symmetry
 from ntk_atlas.kernels.empirical.gram import add_gram
-from ntk_atlas.kernels.empirical.network_checks import rounding
+from ntk_atlas.kernels.empirical.network_checks import rounding, run
 from ntk_atlas.kernels.errors import RandomNetworkError
 from ntk_atlas.memory import is_out_of_memory
 
@@ -132,7 +132,7 @@ def jacobian_of_sample(
     x = sample.unsqueeze(0)
     if accumulates and x.is_floating_point():  # such functions skip what no input of theirs needs a gradient for
         x = x.clone().requires_grad_()
-    output = network(x)[0]
+    output = run(network, x)[0]
     components = [output.sum()] if sum_outputs else output.unbind()
     parameters = list(chosen.values())
     rows = []
@@ -193,7 +193,7 @@ def say_once(text: str) -> None:
 def _adds_up(jacobian: Tensor, network: nn.Module, parameters: list[Tensor], x: Tensor, sum_outputs: bool) -> bool:
     """Returns whether Σ_ic v_ic J_ic is what one backward pass gives, for fixed v without any symmetry."""
     v = without_symmetry(*jacobian.shape[:2], like=jacobian)
-    output = network(x)
+    output = run(network, x)
     output = output.sum(-1, keepdim=True) if sum_outputs else output
     expected = torch.cat([g.flatten() for g in gradients((output * v).sum(), parameters)])
     found = torch.einsum("ic,icp->p", v, jacobian)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ntk_atlas.kernels.errors import KernelInputError, MixedSamplesError, RandomNetworkError
+from ntk_atlas.memory import is_out_of_memory
 from ntk_atlas.networks.stacked import StackedNetwork
 from ntk_atlas.tensors import Given, real_tensor
 
@@ -108,6 +109,47 @@ def n_samples(network: nn.Module, x: Tensor) -> int:
 def trainable_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
     """Returns parameters that require a gradient, by name, each once."""
     return {name: p for name, p in network.named_parameters() if p.requires_grad}
+
+
+def run(network: nn.Module, x: Tensor) -> Tensor:
+    """Evaluates the network.
+
+    Args:
+        network: any network of `empirical_ntk`.
+        x: inputs.
+
+    Returns:
+        The output, `(n, C)` or `(S, n, C)`.
+
+    Raises:
+        KernelInputError: if the network fails, or its output is anything else.
+    """
+    try:
+        output = network(x)
+    except Exception as error:  # whatever a network of a user's raises
+        if isinstance(error, KernelInputError) or is_out_of_memory(error):
+            raise
+        text = (str(error).strip() or "no message").splitlines()[0]
+        hint = "" if x.is_floating_point() else " (integers are taken for tokens: else give floating-point inputs)"
+        raise KernelInputError(
+            f"the network fails on inputs of shape {tuple(x.shape)}, {x.dtype}{hint}: {type(error).__name__}: {text}"
+        ) from error
+    n = x.shape[sample_axis(network, x)]
+    expected = (network.n_members, n) if isinstance(network, StackedNetwork) else (n,)
+    if isinstance(output, Tensor) and tuple(output.shape[:-1]) == expected and output.shape[-1] > 0:
+        if not output.is_floating_point():
+            raise KernelInputError(
+                f"the network's outputs are {output.dtype}: return real numbers that have a gradient (logits, not "
+                "classes; real and imaginary parts, not complex numbers)"
+            )
+        return output
+    if not isinstance(output, Tensor):
+        got = f"a {type(output).__name__}: wrap it in a module whose `forward` returns the one tensor that is meant"
+    elif output.dim() == len(expected):
+        got = f"{tuple(output.shape)}: let it return `output.unsqueeze(-1)`"
+    else:
+        got = f"{tuple(output.shape)}" + (": let it return `output.flatten(1)`" if output.dim() > 2 else "")
+    raise KernelInputError(f"the network must map {tuple(x.shape)} to {(*expected, 'n_outputs')}, but gives {got}")
 
 
 def check_network_and_inputs(network: nn.Module, x: Tensor, name: str) -> None:
@@ -252,13 +294,13 @@ def check_same_outputs(network: nn.Module, x: Tensor, output: Tensor, axis: int)
     """
     last = x.shape[axis] - 1
     output = output.detach()
-    if any(_differ(output, network(x).detach()) for _ in range(2)):
+    if any(_differ(output, run(network, x).detach()) for _ in range(2)):
         raise RandomNetworkError(
             "the network gives other outputs when it is called again in evaluation mode, so its NTK is random: "
             "remove what draws random numbers (dropout by `F.dropout` needs `training=self.training`)"
         )
     for sample in {0, last}:
-        alone = network(x.narrow(axis, sample, 1)).detach()
+        alone = run(network, x.narrow(axis, sample, 1)).detach()
         if _differ(output[..., sample, :], alone[..., 0, :]):
             raise MixedSamplesError(
                 "the network's output for a sample depends on the rest of the batch, also in evaluation mode, so "

@@ -43,15 +43,19 @@ def empirical_ntk(
 ) -> Tensor:
     r"""Empirical NTK of a network, or of every member of a stack.
 
-    Parameters with `requires_grad` False do not count; hooks on gradients do not either. A member whose weights are
-    not finite gets a kernel that is not finite; the others are not touched by it.
+    Parameters with `requires_grad` False do not count; hooks on gradients, of modules and parameters, do not either. A
+    member of a stack whose weights are not finite gets a kernel that is not finite; the others are not touched by it.
+    The network is left as it was: training flags, buffers, attributes of its modules, random streams.
 
     On a CPU several threads run the network, or copies of it that share its parameters, at the same time. What a
     `forward` keeps outside its modules, in global variables, closures or attributes of classes, must not depend on x.
 
     Args:
-        network: maps `(n, *shape)` to `(n, C)`, each sample by itself; or a `StackedNetwork` of S members.
-        x1: inputs `(n1, *shape)`, for a stack also `(S, n1, *shape)`; precision and device of the network.
+        network: maps `(n, *shape)` to `(n, C)`, each sample by itself; or a `StackedNetwork` of S members. Compiled,
+            scripted and data-parallel modules stand for what they were made of.
+        x1: inputs `(n1, *shape)`, for a stack also `(S, n1, *shape)`; tensors have precision and device of the network.
+            Arrays and lists are brought to its device, and floating-point numbers to its precision; integers stay
+            integers, for they may be tokens.
         x2: inputs of the second argument; None stands for `x1` and gives an exactly symmetric kernel.
         output_reduction: `full`: Θ_cc'; `trace`: Σ_c Θ_cc; `mean`: Σ_c Θ_cc / C; `logit_sum`: Σ_cc' Θ_cc',
             the kernel of the summed outputs (Mohamadi, Bae & Sutherland 2023).
@@ -62,12 +66,14 @@ def empirical_ntk(
     Returns:
         `(n1, n2)`, for `full` `(n1, n2, C, C)`, a view of memory in the order (C, n1, C, n2); a stack's kernels have
         a leading axis S. The (n1·C) × (n2·C) matrix of a full kernel is
-        `kernel.transpose(-3, -2).flatten(-4, -3).flatten(-2, -1)`.
+        `kernel.transpose(-3, -2).flatten(-4, -3).flatten(-2, -1)`. The precision is that of the parameters, float32 for
+        those in half precision.
 
     Raises:
         KernelInputError: if the reduction is unknown, inputs are empty, not finite or do not match each other or
-            the network, or the network has nothing to train, mixes samples, draws random numbers, or does not map
-            to `(n, C)`; if `memory_limit` does not leave room for a single sample.
+            the network, or the network fails, has nothing to train, weights that are not finite, mixes samples, draws
+            random numbers, changes its inputs, or does not map to `(n, C)`; if gradients overflow; if `memory_limit`
+            does not leave room for a single sample.
     """
     return empirical_ntk_with_record(network, x1, x2, output_reduction=output_reduction, memory_limit=memory_limit)[0]
 
@@ -95,19 +101,36 @@ def empirical_ntk_with_record(
     Raises:
         KernelInputError: see `empirical_ntk`.
     """
-    return _kernel(network, x1, x2, output_reduction, memory_limit, lost_members=isinstance(network, StackedNetwork))
+    lost_members = isinstance(network, StackedNetwork)
+    return kernel_and_record(network, x1, x2, output_reduction, memory_limit, lost_members=lost_members)
 
 
-def _kernel(
+def kernel_and_record(
     network: nn.Module,
     x1: Given,
-    x2: Given | None,
-    output_reduction: str,
-    memory_limit: int | None,
+    x2: Given | None = None,
+    output_reduction: str = "mean",
+    memory_limit: int | None = None,
     *,
-    lost_members: bool,
+    lost_members: bool = False,
 ) -> tuple[Tensor, KernelRecord]:
-    """Returns kernel and record; `lost_members`: a kernel that is not finite is no fault of the call."""
+    """What `empirical_ntk_with_record` returns, of networks that training may have lost.
+
+    Args:
+        network: see `empirical_ntk`.
+        x1: see `empirical_ntk`.
+        x2: see `empirical_ntk`.
+        output_reduction: see `empirical_ntk`.
+        memory_limit: see `empirical_ntk`.
+        lost_members: whether weights, outputs and kernels that are not finite are no fault of the call; what they
+            give is not finite.
+
+    Returns:
+        The kernel, and the record.
+
+    Raises:
+        KernelInputError: see `empirical_ntk`.
+    """
     check_output_reduction(output_reduction)
     network, x1, x2 = checked(network, x1, x2, lost_members=lost_members)
     limit = default_memory_limit(x1.device) if memory_limit is None else memory_limit
@@ -275,7 +298,7 @@ def _member_by_member(
     kernels = None
     for i in range(network.n_members):
         left = limit if kernels is None else limit - kernels.nbytes
-        kernel, record = _kernel(
+        kernel, record = kernel_and_record(
             network.member(i), of_member(x1, i), of_member(x2, i), output_reduction, left, lost_members=True
         )
         kernels = kernel.new_empty(network.n_members, *kernel.shape) if kernels is None else kernels

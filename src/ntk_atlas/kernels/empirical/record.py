@@ -20,7 +20,7 @@ class KernelRecord:
         n_outputs: outputs C of the network.
         parameterization: `ntk` or `standard` for built-in networks; `as written` for any other module, whose
             parameters count as they are.
-        dtype: precision of parameters, inputs and kernel.
+        dtype: precision of the kernel, and of parameters and inputs unless these have half precision.
         device: where it was evaluated.
         matmul_precision: of float32 matrix products; `highest` means neither TF32 nor bfloat16.
         layers: number of layers by the form of their part, e.g. `7 layers by factors`.

@@ -11,9 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from ntk_atlas.kernels.empirical.layers import Layer, form_of_call
-from ntk_atlas.kernels.empirical.network_checks import sample_axis
 from ntk_atlas.kernels.errors import KernelInputError, StructureChangedError
-from ntk_atlas.networks.stacked import StackedNetwork
 
 
 class Record:
@@ -108,35 +106,3 @@ class LayerRecorder:
         record = getattr(self._here, "record", None)
         if record is not None:
             record.note(own, args[0] if args else next(iter(kwargs.values())), output)
-
-
-def run(network: nn.Module, x: Tensor) -> Tensor:
-    """Evaluates the network.
-
-    Args:
-        network: any network of `empirical_ntk`.
-        x: inputs.
-
-    Returns:
-        The output, `(n, C)` or `(S, n, C)`.
-
-    Raises:
-        KernelInputError: if the output is anything else.
-    """
-    output = network(x)
-    n = x.shape[sample_axis(network, x)]
-    expected = (network.n_members, n) if isinstance(network, StackedNetwork) else (n,)
-    if isinstance(output, Tensor) and tuple(output.shape[:-1]) == expected and output.shape[-1] > 0:
-        if not output.is_floating_point():
-            raise KernelInputError(
-                f"the network's outputs are {output.dtype}: return real numbers that have a gradient (logits, not "
-                "classes; real and imaginary parts, not complex numbers)"
-            )
-        return output
-    if not isinstance(output, Tensor):
-        got = f"a {type(output).__name__}: wrap it in a module whose `forward` returns the one tensor that is meant"
-    elif output.dim() == len(expected):
-        got = f"{tuple(output.shape)}: let it return `output.unsqueeze(-1)`"
-    else:
-        got = f"{tuple(output.shape)}" + (": let it return `output.flatten(1)`" if output.dim() > 2 else "")
-    raise KernelInputError(f"the network must map {tuple(x.shape)} to {(*expected, 'n_outputs')}, but gives {got}")

@@ -12,12 +12,12 @@ from ntk_atlas.kernels.empirical.layers import Layer, candidate, form_of_call
 from ntk_atlas.kernels.empirical.network_checks import (
     check_finite,
     check_samples_apart,
+    run,
     sample_axis,
     trainable_parameters,
 )
-from ntk_atlas.kernels.empirical.recorder import LayerRecorder, Record, run
+from ntk_atlas.kernels.empirical.recorder import LayerRecorder, Record
 from ntk_atlas.kernels.errors import KernelInputError
-from ntk_atlas.memory import is_out_of_memory
 from ntk_atlas.networks.stacked import StackedNetwork
 
 # Nodes of the graph that act on each entry by itself, and those that keep an affine function affine.
@@ -181,18 +181,7 @@ def _trial(network: nn.Module, x: Tensor) -> Tensor:
     """
     given = x.clone()
     version = given._version
-    try:
-        output = run(network, given)
-    except KernelInputError:
-        raise
-    except Exception as error:  # whatever a network of a user's raises
-        if is_out_of_memory(error):
-            raise
-        text = (str(error).strip() or "no message").splitlines()[0]
-        hint = "" if x.is_floating_point() else " (integers are taken for tokens: else give floating-point inputs)"
-        raise KernelInputError(
-            f"the network fails on inputs of shape {tuple(x.shape)}, {x.dtype}{hint}: {type(error).__name__}: {text}"
-        ) from error
+    output = run(network, given)
     if given._version != version:
         raise KernelInputError(
             "the network changes its inputs in place, so that no second pass sees the same: let its `forward` begin "

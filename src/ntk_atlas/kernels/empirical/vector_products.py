@@ -31,10 +31,10 @@ from ntk_atlas.kernels.empirical.network_checks import (
     kernel_dtype,
     plain_module,
     rounding,
+    run,
     trainable_parameters,
 )
 from ntk_atlas.kernels.empirical.ntk import empirical_ntk
-from ntk_atlas.kernels.empirical.recorder import run
 from ntk_atlas.kernels.empirical.structure import probe_network
 from ntk_atlas.kernels.errors import KernelInputError
 from ntk_atlas.memory import default_memory_limit, is_out_of_memory
@@ -141,8 +141,8 @@ class EmpiricalNTKOperator:
     def _full_product(self, v: Tensor) -> Tensor:
         parameters = trainable_parameters(self.network)
         direction = self._pulled_back(parameters, v)
-        # Half precision has few powers of ten: passes get directions of length one in the maximum norm.
-        scale = _largest(direction.values()) if self.dtype != next(iter(parameters.values())).dtype else 1.0
+        # Half precision has few powers of ten: passes get directions of length one.
+        scale = _length(direction.values()) if self.dtype != next(iter(parameters.values())).dtype else 1.0
         direction = {name: (d / scale).to(parameters[name].dtype) for name, d in direction.items()}
         parts = [self._push_forward(self.network, parameters, x, direction) for x in self.rows.split(self._block)]
         return torch.cat(parts).to(self.dtype) * scale
@@ -193,7 +193,9 @@ def _working_push_forward(network: nn.Module, x: Tensor, accumulates: bool) -> P
     for name, g in pulled.items():
         size, other = max(sizes[name], smallest), without_symmetry(*g.shape, like=g.double())
         other = other / other.norm().clamp(min=1.0)
-        direction[name] = ((g.double() / size + other) / size).to(g.dtype)
+        direction[name] = (g.double() / size + other) / size
+    length = _length(direction.values())
+    direction = {name: (d / length).to(pulled[name].dtype) for name, d in direction.items()}
     terms = torch.stack([(pulled[name].double() * direction[name].double()).sum() for name in pulled])
     ways = {"tangents": _by_tangents, "a second backward pass": _by_second_backward_pass}
     for way, push_forward in ({} if accumulates else ways).items():
@@ -225,17 +227,17 @@ def _pull_back(network: nn.Module, parameters: list[Tensor], x: Tensor, v: Tenso
     scale = 1.0
     if x.is_floating_point() and accumulates:
         x = x.clone().requires_grad_()
-    output = network(x)
+    output = run(network, x)
     if output.dtype != v.dtype:  # half precision
-        scale = _largest([v])
+        scale = _length([v])
     found = gradients((output * (v / scale).to(output.dtype)).sum(), parameters, accumulates=accumulates)
     return found if scale == 1.0 else [scale * g.to(v.dtype) for g in found]
 
 
-def _largest(tensors: Iterable[Tensor]) -> float:
-    """Returns the largest absolute entry, 1 if that is 0 or not finite."""
-    largest = max(float(t.abs().max()) for t in tensors if t.numel())
-    return largest if 0.0 < largest < math.inf else 1.0
+def _length(tensors: Iterable[Tensor]) -> float:
+    """Returns the Euclidean length of all entries, 1 if that is 0 or not finite."""
+    length = math.hypot(*(float(t.double().norm()) for t in tensors))
+    return length if 0.0 < length < math.inf else 1.0
 
 
 def _by_tangents(
@@ -252,7 +254,7 @@ def _by_tangents(
 def _by_second_backward_pass(
     network: nn.Module, parameters: Mapping[str, nn.Parameter], x: Tensor, direction: Mapping[str, Tensor]
 ) -> Tensor:
-    output = network(x)
+    output = run(network, x)
     u = torch.zeros_like(output, requires_grad=True)
     pulled = torch.autograd.grad(output, list(parameters.values()), u, create_graph=True, materialize_grads=True)
     used = [(g, direction[name]) for name, g in zip(parameters, pulled, strict=True) if g.requires_grad]

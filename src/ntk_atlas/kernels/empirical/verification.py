@@ -19,11 +19,11 @@ from ntk_atlas.kernels.empirical.network_checks import (
     check_same_outputs,
     compared_samples,
     rounding,
+    run,
     sample_axis,
     trainable_parameters,
 )
 from ntk_atlas.kernels.empirical.plain_stack import is_plain_stack
-from ntk_atlas.kernels.empirical.recorder import run
 from ntk_atlas.kernels.empirical.structure import NetworkStructure
 from ntk_atlas.kernels.errors import StructureChangedError
 
