@@ -65,8 +65,8 @@ class EmpiricalNTKCheckpoint(pl.Callback):
             path: an .npz file to write when training ends, with `epochs`, `kernels` and, if kept, `weights`.
 
         Raises:
-            KernelInputError: if `x` is no array of numbers, `epochs` no schedule, the reduction unknown, or `network` no
-                function.
+            KernelInputError: if `x` is no array of numbers, `epochs` no schedule, the reduction unknown, or `network`
+                no function.
         """
         super().__init__()
         check_output_reduction(output_reduction)
