@@ -108,3 +108,63 @@ def test_a_kernel_that_is_not_finite_gives_nan_and_spares_the_others(bad):
         value, expected = measure(k), measure(good)
         assert not torch.isfinite(value[1])
         torch.testing.assert_close(value[[0, 2]], expected[[0, 2]])
+
+
+def random_symmetric(n=5):
+    return kernels(n=n, name="checked")
+
+
+@pytest.mark.parametrize(
+    ("measure", "message"),
+    [
+        (lambda k: relative_drift(k, k[:1]), r"k_t has shape \(5, 5\), k_0 \(1, 5\): kernels are compared on the same"),
+        (lambda k: relative_drift(k, k[0, 0]), "k_0 has shape .*: kernels are"),
+        (lambda k: kernel_distance(k, k[:, :1]), r"k1 has shape \(5, 5\), k2 \(5, 1\)"),
+        (lambda k: kernel_distance(k.expand(2, 5, 5), k.expand(3, 5, 5)), "their leading axes do not match"),
+        (lambda k: kernel_velocity(k, k[:3, :3], 1.0), "their last two axes must be equal"),
+        (lambda k: kernel_velocity(k, k, math.inf), "positive elapsed time"),
+        (lambda k: kernel_velocity(k, k, math.nan), "positive elapsed time"),
+        (lambda k: target_alignment(k, torch.ones(4)), r"y has shape \(4,\), the kernel \(5, 5\)"),
+        (lambda k: target_alignment(k, torch.ones(1, 5)), r"y has shape \(1, 5\)"),
+        (lambda k: target_alignment(k, torch.tensor(1.0)), r"y has shape \(\)"),
+        (lambda k: target_alignment(k, torch.arange(5)), "y is torch.int64: classes have no order"),
+        (lambda k: target_alignment(k, k[0] > 0), "y is torch.bool: classes"),
+        (lambda k: target_alignment(k, k[0] / 0), "y has NaN or infinite entries"),
+        (lambda k: target_alignment(k[:3], torch.ones(5)), r"k has shape \(3, 5\): a kernel of one set of samples"),
+        (lambda k: target_alignment(k.expand(2, 5, 5), torch.ones(3, 5, 1)), "their leading axes do not match"),
+        (lambda k: spectrum(k[:3]), r"k has shape \(3, 5\)"),
+        (lambda k: spectrum(k.triu()), "k is not symmetric"),
+        (lambda k: effective_rank(k.tril()), "k is not symmetric"),
+        (lambda k: effective_rank(-k), "below 0: it is no kernel"),
+        (lambda k: spectrum(k[:0, :0]), "of at least one sample"),
+        (lambda k: spectrum(k + 0j), "k is complex"),
+        (lambda k: class_block_ratios(k.triu(), torch.arange(5)), "k is not symmetric"),
+        (lambda k: class_block_ratios(k, torch.ones(5, 1)), "give one a sample"),
+        (lambda k: class_block_ratios(k, ["cat"] * 5), "labels has dtype <U3: give numbers"),
+    ],
+)
+def test_what_is_no_kernel_or_does_not_belong_to_it_is_named(measure, message):
+    with pytest.raises(ValueError, match=message):
+        measure(random_symmetric())
+
+
+def test_arrays_integers_half_precision_and_one_sample():
+    k = random_symmetric()
+    half, y = k.half(), torch.arange(5.0)
+    torch.testing.assert_close(spectrum(half), spectrum(half.float()))
+    torch.testing.assert_close(relative_drift(half, k.bfloat16()), relative_drift(half.float(), k.bfloat16().float()))
+    torch.testing.assert_close(target_alignment(k.numpy(), y.tolist()), target_alignment(k, y))
+    whole = torch.tensor([[2, 1], [1, 2]])
+    torch.testing.assert_close(spectrum(whole), torch.tensor([3.0, 1.0]).double())
+    torch.testing.assert_close(target_alignment(whole, torch.ones(2)), torch.tensor(0.75).double())
+    one = torch.tensor([[4.0]])
+    assert float(target_alignment(one, torch.tensor([3.0]))) == float(effective_rank(one)) == 1.0
+    assert torch.isnan(target_alignment(torch.zeros(3, 3), torch.ones(3)))
+    assert torch.isnan(kernel_distance(torch.zeros(3, 3), torch.ones(3, 3)))
+
+
+@pytest.mark.parametrize("size", [1e25, 1e-30])
+def test_squares_that_overflow_do_not_reach_drift_and_distance(size):
+    k, other = random_symmetric().float(), kernels(n=5, name="other").float()
+    torch.testing.assert_close(relative_drift(size * k, size * other), relative_drift(k, other))
+    torch.testing.assert_close(kernel_distance(size * k, other), kernel_distance(k, other))

@@ -67,6 +67,36 @@ class Observed(pl.Callback):
         self.seen.append((gradients, flags, buffers, rng, torch.is_grad_enabled()))
 
 
+class Regression(pl.LightningModule):
+    """Two layers, one bias of which is frozen, and the squared loss."""
+
+    def __init__(self, rate=0.05):
+        super().__init__()
+        torch.manual_seed(4)
+        self.rate, self.net = rate, nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 1))
+        self.net[0].bias.requires_grad_(False)
+
+    def forward(self, x):
+        return self.net(x)
+
+    def training_step(self, batch, batch_idx):
+        return (self(batch[0]) - batch[1]).square().mean()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD([p for p in self.parameters() if p.requires_grad], lr=self.rate)
+
+
+def trainer(**options):
+    return pl.Trainer(
+        accelerator="cpu", plugins=None if "precision" in options else [LightningEnvironment()], logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, **options,
+    )  # fmt: skip
+
+
+def loader_of(x):
+    return DataLoader(TensorDataset(x, x[:, :1]), 3)
+
+
 class StopAfter(pl.Callback):
     def on_train_epoch_end(self, trainer, pl_module):
         trainer.should_stop = trainer.current_epoch + 1 == 3
@@ -153,3 +183,68 @@ def test_progress_lines(caplog):
     lines = [record.getMessage() for record in caplog.records if record.name.startswith("ntk_atlas")]
     assert [line.split(":")[0] for line in lines] == [f"epoch {e} of 3" for e in (1, 2, 3)] + ["epoch 1 of 1"]
     assert "train_loss" in lines[0] and "at most" in lines[0] and "Classifier" in lines[3]
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true"])
+def test_kernels_and_weights_in_a_precision_that_numpy_has(probe, precision):
+    dtype = {"bf16-true": torch.bfloat16, "16-true": torch.float16, "64-true": torch.float64}[precision]
+    module, given = Regression(), torch.randn(20, 5, generator=torch.Generator().manual_seed(9))
+    ntk = EmpiricalNTKCheckpoint(probe.numpy(), epochs=[0, 1], keep_weights=True)
+    loader = DataLoader(TensorDataset(given.to(dtype), given[:, :1].to(dtype)), 10)
+    trainer(precision=precision, max_epochs=1, callbacks=[ntk]).fit(module, loader)
+    kept = np.float64 if dtype is torch.float64 else np.float32
+    assert ntk.kernels.dtype == ntk.weights.dtype == kept
+    module = module.to(dtype)
+    expected = empirical_ntk(module, probe.to(dtype)).detach()
+    np.testing.assert_allclose(ntk.kernels[-1], expected, rtol=1e-5)
+    np.testing.assert_array_equal(
+        ntk.weights[-1], nn.utils.parameters_to_vector(module.parameters()).detach().to(expected.dtype)
+    )
+
+
+def test_epochs_in_log_follow_the_trainer(probe):
+    ntk = EmpiricalNTKCheckpoint(probe, epochs="log")
+    fit([ntk], max_epochs=4)
+    assert ntk.epochs == [0, 1, 2, 3, 4]
+    every = EmpiricalNTKCheckpoint(probe, epochs="every")
+    fit([every], max_epochs=2)
+    assert every.epochs == [0, 1, 2]
+    with pytest.raises(ValueError, match="'log' needs the last epoch: give the Trainer `max_epochs`"):
+        trainer(max_epochs=-1, callbacks=[EmpiricalNTKCheckpoint(probe, epochs="log")]).fit(
+            Regression(), loader_of(probe)
+        )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"epochs": "often"}, "epochs is 'often': give whole numbers from 0 on"),
+        ({"epochs": 5}, "epochs is 5: give whole numbers"),
+        ({"epochs": [0, 1.5]}, r"epochs is \[0, 1.5\]"),
+        ({"epochs": [-1, 2]}, r"epochs is \[-1, 2\]"),
+        ({"epochs": [True]}, r"epochs is \[True\]"),
+        ({"epochs": []}, r"epochs is \[\]"),
+        ({"x": None}, "x is a NoneType: give a torch tensor or a NumPy array"),
+        ({"output_reduction": "sum"}, "choose one of full, trace, mean, logit_sum"),
+        ({"network": nn.Linear(5, 1)}, "network is a Linear: give a function of the LightningModule"),
+        ({"network": "net"}, "network is a str: give a function"),
+    ],
+)
+def test_bad_arguments_are_named_when_they_are_given(probe, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        EmpiricalNTKCheckpoint(**({"x": probe} | arguments))
+
+
+def test_a_network_that_diverged_is_recorded_and_said(probe, caplog):
+    ntk = EmpiricalNTKCheckpoint(probe, epochs=[0, 2])
+    trainer(max_epochs=2, callbacks=[ntk]).fit(Regression(rate=1e30), loader_of(probe))
+    assert ntk.epochs == [0, 2] and np.isfinite(ntk.kernels[0]).all() and not np.isfinite(ntk.kernels[1]).all()
+    assert "epoch 2: the empirical NTK is not finite" in caplog.text
+
+
+def test_probe_samples_are_those_of_the_beginning(probe):
+    ntk = EmpiricalNTKCheckpoint(probe, epochs=[0])
+    expected = empirical_ntk(Regression(), probe).detach()
+    probe.zero_()
+    trainer(max_epochs=1, callbacks=[ntk]).fit(Regression(), loader_of(torch.ones(4, 5)))
+    np.testing.assert_allclose(ntk.kernels[0], expected, rtol=1e-5)
