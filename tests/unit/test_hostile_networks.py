@@ -13,10 +13,15 @@ from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
+from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.config.training import LearningRateSettings, TrainingSettings
 from ntk_atlas.kernels import EmpiricalNTKOperator, MixedSamplesError, RandomNetworkError, empirical_ntk
 from ntk_atlas.kernels.empirical.gram import OUTPUT_REDUCTIONS
+from ntk_atlas.networks.fully_connected import fully_connected
+from ntk_atlas.networks.user import StackedModules
 from ntk_atlas.streams import torch_stream
 from ntk_atlas.training.callbacks import EmpiricalNTKCheckpoint
+from ntk_atlas.training.linearized import train_linearized
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
 
@@ -600,3 +605,45 @@ def test_why_a_network_goes_one_sample_at_a_time_is_said_once(caplog):
         empirical_ntk(network.double(), inputs(n))
     lines = [record.getMessage() for record in caplog.records if "Recurrent" in record.getMessage()]
     assert lines == ["Recurrent goes one sample at a time: torch.func.vmap has no batching rule for nn.LSTM"]
+
+
+def test_linearized_training_takes_tokens_as_tokens():
+    torch.manual_seed(0)
+    seen = set()
+
+    class Table(nn.Sequential):
+        def forward(self, x):
+            seen.add(x.dtype)
+            return super().forward(x.long())
+
+    members = [
+        Table(nn.Embedding(9, 3, sparse=True), nn.Flatten(), nn.Tanh(), nn.Linear(6, 1)).double() for _ in range(2)
+    ]
+    tokens = torch.randint(0, 9, (8, 2))
+    y = torch.randn(8, 1, generator=torch_stream("targets"), dtype=torch.float64)
+    stack = StackedModules(members, (2,), 1, samples=tokens.double())
+    seen.clear()
+    found = train_linearized(
+        stack, tokens, y, tokens[:3], learning_rates=[0.1, 0.2], epochs=[0, 50],
+        settings=TrainingSettings(optimizer="sgd", learning_rate=LearningRateSettings(absolute=0.1)),
+    )  # fmt: skip
+    assert seen == {torch.int64}
+    with torch.no_grad():
+        np.testing.assert_allclose(found.predictions[:, 0], stack(tokens[:3]), rtol=1e-12)
+    assert (found.train_mse[:, 1] < found.train_mse[:, 0]).all()
+
+
+def test_overflow_in_a_stack_is_said_and_spares_the_other_members(caplog):
+    settings = NetworkSettings(activation="tanh")
+    stack = fully_connected(
+        settings, depth=1, width=5, init_scale=2.0, input_shape=(4,), n_outputs=2,
+        generators=[torch_stream("overflow", i) for i in range(3)], dtype=torch.float32,
+    )  # fmt: skip
+    x = inputs(4).float()
+    expected = empirical_ntk(stack, x)
+    with torch.no_grad():
+        stack.layers[1].weight[1] = 1e30
+    kernel = empirical_ntk(stack, x)
+    assert torch.equal(kernel[[0, 2]], expected[[0, 2]]) and not torch.isfinite(kernel[1]).all()
+    assert "the kernel of 1 of 3 networks is not finite though their weights are: torch.float32" in caplog.text
+    assert "(members 1)" in caplog.text

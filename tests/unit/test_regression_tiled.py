@@ -11,6 +11,7 @@ from ntk_atlas.kernels.errors import MemoryLimitError
 from ntk_atlas.memory import memory_limited
 from ntk_atlas.regression.dense_solve import solve
 from ntk_atlas.regression.distinct import DuplicateSamplesError, check_distinct, duplicate_pairs
+from ntk_atlas.regression.preconditioner import nystrom_preconditioner
 from ntk_atlas.regression.tiled_kernel import TiledKernel
 from ntk_atlas.regression.tiled_regression import regress_tiled
 from ntk_atlas.status import Status
@@ -162,3 +163,17 @@ def test_the_sign_of_zero_and_one_ulp():
 def test_bad_input_is_named(change, message):
     with pytest.raises(ValueError, match=message):
         regress_tiled(laplace, **{"x_train": X_TRAIN, "y_train": Y} | change)
+
+
+def test_vectors_of_integers_do_not_round_the_kernel():
+    x = torch.rand(20, 3, generator=torch_stream("integers"), dtype=torch.float64)
+
+    def kernel(a, b):
+        return torch.exp(-torch.cdist(a, b))
+
+    k, whole = kernel(x, x), torch.arange(20)[:, None]
+    tiled = TiledKernel(kernel, x)
+    torch.testing.assert_close(tiled(whole), k @ whole.double())
+    torch.testing.assert_close(tiled.predict(x[:4], whole), k[:4] @ whole.double())
+    precondition = nystrom_preconditioner(tiled, 20, rank=5, generator=torch_stream("omega"), diag_reg=0.1)
+    torch.testing.assert_close(precondition(whole), precondition(whole.double()))
