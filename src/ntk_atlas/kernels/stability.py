@@ -13,6 +13,7 @@ from torch import Tensor
 from ntk_atlas.kernels.empirical.evaluation import evaluation_mode
 from ntk_atlas.kernels.empirical.network_checks import (
     check_network_and_inputs,
+    input_tensor,
     n_samples,
     sample_axis,
     trainable_parameters,
@@ -64,6 +65,7 @@ def largest_eigenvalue(
     Raises:
         ValueError: as `kernels.empirical.empirical_ntk`.
     """
+    x = input_tensor(network, x, "x")
     check_network_and_inputs(network, x, "x")
     # The products are backward passes: neither a caller's inference mode nor its no_grad may reach them.
     with evaluation_mode(network):

@@ -37,7 +37,7 @@ def checked(
     """
     network = plain_module(network)
     given = {"x1": x1} | ({} if x2 is None else {"x2": x2})
-    tensors = {name: _input_tensor(network, x, name) for name, x in given.items()}
+    tensors = {name: input_tensor(network, x, name) for name, x in given.items()}
     for name, x in tensors.items():
         check_network_and_inputs(network, x, name)
     if x2 is not None:
@@ -198,7 +198,12 @@ def check_network_and_inputs(network: nn.Module, x: Tensor, name: str) -> None:
             raise KernelInputError(f"{name} has a NaN or infinite entry, the first at index {where}: clean the inputs")
 
 
-def _input_tensor(network: nn.Module, value: Given, name: str) -> Tensor:
+def input_tensor(network: nn.Module, value: Given, name: str) -> Tensor:
+    """Inputs of a network from what a caller gave, see `checked`.
+
+    Raises:
+        KernelInputError: if it is no array of real numbers, or has numbers beyond the network's precision.
+    """
     x = real_tensor(value, name, KernelInputError)
     if isinstance(value, Tensor):
         if x.is_quantized or x.is_nested:
