@@ -218,6 +218,56 @@ class InPlaceOnInput(Net):
         return super().forward(x)
 
 
+class ScalarParameter(Net):
+    def set_up(self, draw):
+        self.temperature = nn.Parameter(draw(1)[0])
+
+    def inner(self, h):
+        return torch.tanh(self.second(h) * self.temperature)
+
+
+class PlainAliases(Net):
+    """A list that is no ParameterList leads to a weight that is registered."""
+
+    def set_up(self, draw):
+        self.weights = [self.second.weight]
+
+    def inner(self, h):
+        return torch.tanh(h @ self.weights[0])
+
+
+class TwoNames(Net):
+    """One module under two names."""
+
+    def set_up(self, draw):
+        self.block = nn.Sequential(self.second, nn.Tanh())
+
+    def inner(self, h):
+        return self.block(h)
+
+
+class LazyByHand(Net):
+    """Makes a layer when it is first called."""
+
+    def inner(self, h):
+        if not hasattr(self, "third"):
+            self.third = nn.Linear(WIDTH, WIDTH).to(h)
+        return torch.tanh(self.third(h))
+
+
+class CopiesNothing(Net):
+    def __deepcopy__(self, memo):
+        return self
+
+
+class HookOnGradients(Net):
+    """Training descends what the hook makes of a gradient."""
+
+    def set_up(self, draw):
+        scale = float(draw(1))
+        self.second.weight.register_hook(lambda g: scale * g)
+
+
 class Branching(Net):
     def inner(self, h):
         return torch.tanh(self.second(h)) if float(h.detach().sum()) < 1e9 else h
@@ -479,7 +529,8 @@ ON_NUMBERS = {
     **{cls.__name__: cls for cls in (
         Net, PlainTensor, Scalar, Threshold, Permutation, TupleOfTensors, HeldObject, NumpyArray, Closure, Partial,
         ClosureOverItself, Hook, KeepsGenerator, UnregisteredLayers, RandomActivation, RandomlyFrozen, KeepsActivations,
-        CountsCalls, ReplacesABuffer, ComplexBuffer, Tied, InPlaceOnInput, Branching, Checkpointed,
+        CountsCalls, ReplacesABuffer, ComplexBuffer, Tied, InPlaceOnInput,
+        ScalarParameter, PlainAliases, TwoNames, LazyByHand, CopiesNothing, HookOnGradients, Branching, Checkpointed,
         CheckpointedInTheOldForm, CheckpointedTwice,
         OffloadedTensors, RecomputedInHook, Equilibrium, Reversible, OnceDifferentiable, Recurrent, LazyNet,
         SharedBackbone,

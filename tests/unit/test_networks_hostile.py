@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.kernels.stability import largest_eigenvalue
 from ntk_atlas.networks.build import build_networks
 from ntk_atlas.streams import global_streams, torch_stream
 
@@ -58,7 +59,7 @@ def own_modules(name, seeds=SEEDS):
                 depth=1, width=4, init_scale=1.0, input_shape=(5,), n_outputs=2, generator=generator
             )
             module = getattr(module, "_orig_mod", getattr(module, "module", module))
-            if name == "LazyNet":
+            if name in ("LazyNet", "LazyByHand"):
                 module(inputs(name).float())
         module.double().eval()
         for part in module.modules():
@@ -156,3 +157,42 @@ def test_outputs_gradients_and_training_are_those_of_the_members(name, tmp_path)
     with torch.no_grad():
         without_gradients = stack(x)[1]
     torch.testing.assert_close(without_gradients, by_itself(modules[1], x)[0], **CLOSE)
+
+
+@pytest.mark.parametrize("name", ["Checkpointed", "RecomputedInHook", "Reversible", "PlainAliases"])
+def test_one_network_alone_has_its_own_weights_in_the_backward_pass(name, tmp_path):
+    """The only member starts with the weights of any template: what runs again must see those that it has later."""
+    stack, (module,), x = made(name, tmp_path, seeds=(1,)), own_modules(name, seeds=(1,)), inputs(name)
+    weights = torch.randn(stack.weights().shape, generator=torch_stream("other"), dtype=torch.float64)
+    stack.load_weights(weights)
+    torch.nn.utils.vector_to_parameters(weights[0], module.parameters())
+    outputs, (gradients_found,) = gradients_of_members(stack, x)
+    torch.testing.assert_close((outputs[0], gradients_found), by_itself(module, x), **CLOSE)
+    assert_is(stack.member(0), module, x)
+
+
+def largest_by_hand(module, x):
+    with torch.compiler.set_stance("force_eager"), torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        outputs = module(x.clone())
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    rows = []
+    for output in outputs.flatten():
+        for p in parameters:
+            p.grad = None
+        output.backward(retain_graph=True)
+        rows.append(
+            torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad.to_dense()).flatten() for p in parameters])
+        )
+    jacobian = torch.stack(rows)
+    return torch.linalg.eigvalsh(jacobian @ jacobian.T)[-1]
+
+
+WITHOUT_HOOKS = [name for name in NAMES if name != "HookOnGradients"]  # hooks are no part of a kernel
+
+
+@pytest.mark.parametrize("name", WITHOUT_HOOKS)
+def test_learning_rates_are_shares_of_the_limit_of_each_member(name, tmp_path):
+    stack, x = made(name, tmp_path), inputs(name, n=4)
+    found = largest_eigenvalue(stack, x, generator=torch_stream("s"))
+    expected = torch.stack([largest_by_hand(module, x) for module in own_modules(name)])
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=0)

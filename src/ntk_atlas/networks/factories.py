@@ -11,6 +11,8 @@ from ntk_atlas.networks.module_checks import (
     FactoryError,
     agree,
     check_members_apart,
+    check_one_architecture,
+    check_parameters,
     eagerly,
     evaluate,
     in_evaluation_mode,
@@ -60,9 +62,15 @@ def factory_networks(
         with global_streams(seed):
             generator = torch.Generator().manual_seed(seed)
             module = factory(**sizes, input_shape=input_shape, generator=generator)
-            if any(nn.parameter.is_lazy(t) for t in registered(module).values()):
-                _fill_lazy_layers(module, x, name)
-            return plain_network(convert_network(module, dtype))
+            _run_once(module, x, name)
+        for key, t in registered(module).items():
+            if t.is_meta or t.is_inference():
+                check_parameters(module, name)
+            if t.is_complex() and t.requires_grad:
+                raise FactoryError(f"{name} has complex parameters ({key!r}): keep real and imaginary parts apart")
+        module = plain_network(convert_network(module, dtype))
+        check_parameters(module, name)
+        return module
 
     modules = [build(seeds[0])]
     again = build(seeds[0])
@@ -80,6 +88,7 @@ def factory_networks(
     # With one network there is another to compare it with.
     compared = modules if len(modules) > 1 else [*modules, build(seeds[0] ^ 1)]
     check_members_apart(compared, name)
+    check_one_architecture(compared, name)
     for index, (module, first) in enumerate(zip(modules, outputs, strict=True)):
         if not _equal(first, _outputs(module, x)):
             evaluate(module, x, sizes["n_outputs"], name, _SAMPLES)  # says so if its outputs change by themselves
@@ -134,19 +143,22 @@ def _is_one_network(one: nn.Module, other: nn.Module, x: Tensor, n_outputs: int,
     return agree([first.outputs, *first.gradients], [second.outputs, *second.gradients])
 
 
-def _fill_lazy_layers(module: nn.Module, x: Tensor, name: str) -> None:
-    """Draws the weights of lazy layers, whose shapes follow from samples.
+def _run_once(module: nn.Module, x: Tensor, name: str) -> None:
+    """Runs a new network: lazy layers draw their weights then, from the streams of its seed.
 
     Raises:
-        FactoryError: if the network does not take the samples.
+        FactoryError: if it has lazy layers and does not take the samples.
     """
+    lazy = any(nn.parameter.is_lazy(t) for t in registered(module).values())
     try:
-        with torch.no_grad(), in_evaluation_mode(module):
-            module(x.to(torch.get_default_dtype()))
-    except Exception as error:
-        raise FactoryError(
-            f"{name} has lazy layers, and fails on inputs of shape {tuple(x.shape)}: {told(error)}"
-        ) from error
+        with torch.no_grad(), in_evaluation_mode(module), eagerly(module):
+            module(x.to(torch.get_default_dtype(), copy=True))
+    except Exception as error:  # of others `StackedModules` says what is wrong
+        if lazy:
+            shape = tuple(x.shape)
+            raise FactoryError(
+                f"{name} has lazy layers, and fails on inputs of shape {shape}: {told(error)}"
+            ) from error
 
 
 def _check_double_precision(stack: StackedModules, x: Tensor, name: str) -> None:

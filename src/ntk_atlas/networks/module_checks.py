@@ -173,6 +173,8 @@ def check_parameters(module: nn.Module, name: str) -> None:
     for key, p in registered(module).items():
         if p.device.type == "meta":
             raise FactoryError(f"{name} has weights without values ({key!r} is on the meta device): initialize them")
+        if p.is_inference():
+            raise FactoryError(f"{name} makes weights under torch.inference_mode ({key!r}): make them outside of it")
     precisions = {p.dtype for p in parameters.values()}
     if len(precisions) > 1 or not next(iter(precisions)).is_floating_point:
         found = " and ".join(sorted(map(str, precisions)))
@@ -202,6 +204,23 @@ def check_members_apart(modules: Sequence[nn.Module], name: str) -> None:
                 )
 
 
+def check_one_architecture(modules: Sequence[nn.Module], name: str) -> None:
+    """Checks that all networks have parameters and buffers of the same names and shapes.
+
+    Raises:
+        FactoryError: if they do not.
+    """
+    shapes = [{key: (tuple(t.shape), t.dtype) for key, t in registered(module).items()} for module in modules]
+    for index, found in enumerate(shapes):
+        for key in [*shapes[0], *found]:
+            if found.get(key) != shapes[0].get(key):
+                one, other = (s[key][0] if key in s else "absent" for s in (shapes[0], found))
+                raise FactoryError(
+                    f"{name} gives networks of different architectures: {key!r} is {one} in the first and {other} in "
+                    f"number {index + 1}: the architecture may depend on depth and width alone, not on random numbers"
+                )
+
+
 def evaluate(module: nn.Module, x: Tensor, n_outputs: int, name: str, tried_on: str) -> Evaluation:
     """Outputs and gradients of a module by itself, in evaluation mode.
 
@@ -227,20 +246,41 @@ def evaluate(module: nn.Module, x: Tensor, n_outputs: int, name: str, tried_on: 
         _check_output(raw, x, n_outputs, name)
         outputs = two_dimensional(raw, n_outputs)
         changed = _changed(module, before, name)
-        again, alone = _tried(module, x.clone(), name, tried_on), _tried(module, x[:1].clone(), name, "one of them")
-        if not _same(outputs.detach(), two_dimensional(again, n_outputs).detach()):
-            raise FactoryError(
-                f"{name} gives other outputs each time it is called, also in evaluation mode: remove what draws random "
-                "numbers or counts calls (dropout by `F.dropout` needs `training=self.training`)"
-            )
-        if not _same(outputs[:1].detach(), two_dimensional(alone, n_outputs).detach(), scale=outputs.detach()):
-            raise FactoryError(
-                f"{name} gives a sample other outputs with another batch, also in evaluation mode, so a kernel between "
-                "samples is not defined (statistics of the batch?)"
-            )
+        _check_again(module, x, outputs.detach(), name, tried_on)
         parameters = {key: p for key, p in module.named_parameters() if p.requires_grad}
         gradients = _checked_gradients(outputs, parameters, name)
     return Evaluation(outputs.detach(), gradients, changed, changes_input)
+
+
+def _check_again(module: nn.Module, x: Tensor, outputs: Tensor, name: str, tried_on: str) -> None:
+    """Checks that outputs are the same when the module is called again, without gradients, on each sample alone.
+
+    Raises:
+        FactoryError: if they are not.
+    """
+    n_outputs = outputs.shape[1]
+    if not _same(outputs, two_dimensional(_tried(module, x.clone(), name, tried_on), n_outputs).detach()):
+        raise FactoryError(
+            f"{name} gives other outputs each time it is called, also in evaluation mode: remove what draws random "
+            "numbers or counts calls (dropout by `F.dropout` needs `training=self.training`)"
+        )
+    with torch.no_grad():
+        without = two_dimensional(_tried(module, x.clone(), name, f"{tried_on}, without gradients,"), n_outputs)
+    if not _same(outputs, without):
+        raise FactoryError(
+            f"{name} gives other outputs under torch.no_grad, under which errors are measured: remove what asks "
+            "whether gradients are recorded"
+        )
+    mixes = f"{name} gives a sample other outputs with another batch, also in evaluation mode, so a kernel between"
+    mixes += " samples is not defined (statistics of the batch?)"
+    try:
+        alone = torch.cat([module(sample.clone()).detach().view(1, -1) for sample in x.split(1)])
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise FactoryError(f"{mixes}; on one sample alone it fails: {told(error)}") from error
+    if not _same(outputs, alone):
+        raise FactoryError(mixes)
 
 
 def _tried(module: nn.Module, x: Tensor, name: str, tried_on: str) -> Tensor:
@@ -294,11 +334,10 @@ def _identical(one: Tensor, other: Tensor) -> bool:
     return bool(((one == other) | ((one != one) & (other != other))).all())  # NaN is NaN
 
 
-def _same(one: Tensor, other: Tensor, scale: Tensor | None = None) -> bool:
+def _same(one: Tensor, other: Tensor) -> bool:
     if one.shape != other.shape:
         return False
-    largest = float((one if scale is None else scale).abs().max())
-    return bool(((one - other).abs() <= torch.finfo(one.dtype).eps ** 0.5 * largest).all())
+    return bool(((one - other).abs() <= torch.finfo(one.dtype).eps ** 0.5 * one.abs().max()).all())
 
 
 def _checked_gradients(outputs: Tensor, parameters: dict[str, Tensor], name: str) -> list[Tensor]:
@@ -307,6 +346,8 @@ def _checked_gradients(outputs: Tensor, parameters: dict[str, Tensor], name: str
     except Exception as error:
         if is_out_of_memory(error):
             raise
+        if "Sparse" in str(error):
+            raise FactoryError(f"{name} has sparse gradients: call F.embedding with `sparse=False`") from error
         raise FactoryError(f"{name} has no gradients: {told(error)}") from error
     if all(g is None for g in gradients):
         raise FactoryError(f"{name} has outputs that depend on none of its trainable parameters: use them in forward")

@@ -15,6 +15,7 @@ from enum import Enum
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 # A module may lead to a whole data set: what is looked at is bounded.
 _MOST_OBJECTS = 100_000
@@ -30,6 +31,20 @@ Setter = Callable[[object], None] | None
 def registered(module: nn.Module) -> dict[str, Tensor]:
     """The parameters and buffers of a module by name, each once."""
     return dict(module.named_parameters()) | dict(module.named_buffers())
+
+
+def called_with(module: nn.Module, state: dict[str, Tensor], x: Tensor) -> Tensor:
+    """The module's output at x with other parameters and buffers, after which it has its own again.
+
+    `torch.func.functional_call` puts them back by name, and the wrong ones where a module has two names.
+    """
+    held = [(part._parameters, dict(part._parameters), part._buffers, dict(part._buffers)) for part in module.modules()]
+    try:
+        return functional_call(module, state, (x,))
+    finally:
+        for parameters, own, buffers, own_buffers in held:
+            parameters.update(own)
+            buffers.update(own_buffers)
 
 
 def tensors_with_a_graph(module: nn.Module) -> dict[str, Tensor]:
@@ -51,12 +66,15 @@ def deep_copy(module: nn.Module) -> nn.Module:
     """A deep copy; tensors with a graph, which torch does not copy, lose it.
 
     Raises:
+        TypeError: if it is no copy, because a `__deepcopy__` of the user's returns weights of the module itself.
         Exception: whatever an object of the user's raises when it is copied.
     """
     memo = {id(t): t.detach().clone() for t in tensors_with_a_graph(module).values()}
     with torch.no_grad():  # else TorchScript copies its weights with a graph
         copied = copy.deepcopy(module, memo)
     for p, source in zip(copied.parameters(), module.parameters(), strict=True):
+        if p.numel() and p.data_ptr() == source.data_ptr():
+            raise TypeError(f"a deep copy of {type(module).__name__} shares its weights")
         p.requires_grad_(source.requires_grad)
     return copied
 

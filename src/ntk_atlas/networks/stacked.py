@@ -58,7 +58,7 @@ class StackedNetwork(nn.Module, ABC):
 
     def weights(self) -> Tensor:
         """Returns a copy of all parameters, `(n_members, n_parameters)`, in the order of `parameters()`."""
-        return torch.cat([p.detach().flatten(1) for p in self.parameters()], dim=1)
+        return torch.cat([p.detach().reshape(len(p), -1) for p in self.parameters()], dim=1)
 
     def load_weights(self, weights: Tensor) -> None:
         """Overwrites the parameters with what `weights()` returned."""

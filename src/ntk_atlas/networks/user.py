@@ -6,7 +6,6 @@ from types import EllipsisType
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from ntk_atlas.memory import is_out_of_memory
 from ntk_atlas.networks.evaluation_layers import layers_off_in_evaluation
@@ -15,6 +14,7 @@ from ntk_atlas.networks.module_checks import (
     FactoryError,
     agree,
     check_members_apart,
+    check_one_architecture,
     check_parameters,
     eagerly,
     evaluate,
@@ -24,6 +24,7 @@ from ntk_atlas.networks.module_checks import (
     under_check,
 )
 from ntk_atlas.networks.plain_state import (
+    called_with,
     convert_plain_tensors,
     deep_copy,
     difference,
@@ -334,7 +335,7 @@ class StackedModules(StackedNetwork):
         return dict(self._named_parameters()) | dict(self._named_buffers())
 
     def _evaluate(self, state: dict[str, Tensor], x: Tensor) -> Tensor:
-        return two_dimensional(functional_call(self._template[0], state, (x,)), self.n_outputs)
+        return two_dimensional(called_with(self._template[0], state, x), self.n_outputs)
 
 
 class UserMember(nn.Module):
@@ -392,15 +393,7 @@ def _check_members(modules: Sequence[nn.Module], name: str) -> None:
     for module in modules:
         check_parameters(module, name)
     check_members_apart(modules, name)
-    shapes = [{key: (tuple(t.shape), t.dtype) for key, t in registered(module).items()} for module in modules]
-    for index, found in enumerate(shapes):
-        for key in [*shapes[0], *found]:
-            if found.get(key) != shapes[0].get(key):
-                one, other = (s[key][0] if key in s else "absent" for s in (shapes[0], found))
-                raise FactoryError(
-                    f"{name} gives members of different architectures: {key!r} is {one} in member 0 and {other} in "
-                    f"member {index}: the architecture may depend on depth and width alone, not on random numbers"
-                )
+    check_one_architecture(modules, name)
 
 
 def _samples(

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jacrev, vmap
+from torch.func import jacrev, vmap
 
 from ntk_atlas.kernels.empirical.factors import LayerFactors
 from ntk_atlas.kernels.empirical.gradients import gradients, is_scripted, without_symmetry
@@ -19,6 +19,7 @@ from ntk_atlas.kernels.empirical.gram import add_gram
 from ntk_atlas.kernels.empirical.network_checks import rounding, run
 from ntk_atlas.kernels.errors import RandomNetworkError
 from ntk_atlas.memory import is_out_of_memory
+from ntk_atlas.networks.plain_state import called_with
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +153,7 @@ def _in_a_batch(network: nn.Module, chosen: Mapping[str, Tensor], x: Tensor, sum
     """
 
     def of_sample(parameters: dict[str, Tensor], sample: Tensor) -> Tensor:
-        output = functional_call(network, parameters, (sample.unsqueeze(0),)).squeeze(0)
+        output = called_with(network, parameters, sample.unsqueeze(0)).squeeze(0)
         return output.sum(-1, keepdim=True) if sum_outputs else output
 
     try:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jvp
+from torch.func import jvp
 
 from ntk_atlas.kernels.empirical.evaluation import evaluation_mode
 from ntk_atlas.kernels.empirical.gradients import gradients, is_scripted, without_symmetry
@@ -38,6 +38,7 @@ from ntk_atlas.kernels.empirical.ntk import empirical_ntk
 from ntk_atlas.kernels.empirical.structure import probe_network
 from ntk_atlas.kernels.errors import KernelInputError
 from ntk_atlas.memory import default_memory_limit, is_out_of_memory
+from ntk_atlas.networks.plain_state import called_with
 from ntk_atlas.networks.stacked import StackedNetwork
 from ntk_atlas.tensors import Given, real_tensor
 
@@ -244,7 +245,7 @@ def _by_tangents(
     network: nn.Module, parameters: Mapping[str, nn.Parameter], x: Tensor, direction: Mapping[str, Tensor]
 ) -> Tensor:
     def outputs(values: dict[str, Tensor]) -> Tensor:
-        return functional_call(network, values, (x,))
+        return called_with(network, values, x)
 
     values = {name: p.detach() for name, p in parameters.items()}
     with torch.no_grad():
