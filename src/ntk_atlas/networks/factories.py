@@ -20,7 +20,7 @@ from ntk_atlas.networks.module_checks import (
     under_check,
 )
 from ntk_atlas.networks.plain_state import difference, registered
-from ntk_atlas.networks.user import StackedModules, convert_network, load_factory
+from ntk_atlas.networks.user import Factory, StackedModules, convert_network, load_factory
 from ntk_atlas.streams import global_streams
 from ntk_atlas.user_code import told
 
@@ -58,19 +58,7 @@ def factory_networks(
     x = (made_up if samples is None else samples.detach()).to("cpu", dtype)
 
     def build(seed: int) -> nn.Module:
-        # A factory that ignores `generator` still gives the same network every time.
-        with global_streams(seed):
-            generator = torch.Generator().manual_seed(seed)
-            module = factory(**sizes, input_shape=input_shape, generator=generator)
-            _run_once(module, x, name)
-        for key, t in registered(module).items():
-            if t.is_meta or t.is_inference():
-                check_parameters(module, name)
-            if t.is_complex() and t.requires_grad:
-                raise FactoryError(f"{name} has complex parameters ({key!r}): keep real and imaginary parts apart")
-        module = plain_network(convert_network(module, dtype))
-        check_parameters(module, name)
-        return module
+        return built_network(factory, sizes, x, seed, name)
 
     modules = [build(seeds[0])]
     again = build(seeds[0])
@@ -113,6 +101,38 @@ def factory_networks(
     )
     _check_double_precision(stack, x, name)
     return stack
+
+
+def built_network(factory: Factory, sizes: Mapping[str, int | float], x: Tensor, seed: int, name: str) -> nn.Module:
+    """One network of a factory, ready to be evaluated: wrappers taken off, on the CPU, in the precision of samples.
+
+    A factory that ignores `generator` gives the same network every time too: the global streams start from the seed.
+
+    Args:
+        factory: the user's.
+        sizes: depth, width, init_scale and n_outputs, passed on to it.
+        x: samples `(n, *input_shape)`; the network is run on them once, so that lazy layers draw their weights.
+        seed: of its generator and of the global streams.
+        name: what to call the network in messages.
+
+    Returns:
+        The network.
+
+    Raises:
+        FactoryError: if the factory fails, or its weights cannot be used.
+    """
+    with global_streams(seed):
+        generator = torch.Generator().manual_seed(seed)
+        module = factory(**sizes, input_shape=tuple(x.shape[1:]), generator=generator)
+        _run_once(module, x, name)
+    for key, t in registered(module).items():
+        if t.is_meta or t.is_inference():
+            check_parameters(module, name)
+        if t.is_complex() and t.requires_grad:
+            raise FactoryError(f"{name} has complex parameters ({key!r}): keep real and imaginary parts apart")
+    module = plain_network(convert_network(module, x.dtype))
+    check_parameters(module, name)
+    return module
 
 
 def _outputs(module: nn.Module, x: Tensor) -> Tensor | None:

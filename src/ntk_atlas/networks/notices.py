@@ -4,7 +4,6 @@ Nothing here is wrong, so nothing is refused; but a network whose batch normaliz
 one that the user has in mind, and cells that differ by name only look like a result.
 """
 
-import copy
 import hashlib
 import json
 from collections import defaultdict
@@ -15,6 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.networks.factories import built_network
+from ntk_atlas.networks.module_checks import evaluate
+from ntk_atlas.networks.plain_state import deep_copy
 from ntk_atlas.networks.user import Factory, load_factory
 from ntk_atlas.streams import global_streams, stream_seed
 
@@ -57,7 +59,7 @@ def network_notices(
         return NetworkNotices()
     name = f"network factory {settings.factory!r}"
     smallest = {key: min(grid[key]) for key in GRID_KEYS}
-    module = _built(load_factory(settings.factory), smallest, samples, n_outputs)
+    module = _built(load_factory(settings.factory), smallest, samples, n_outputs, name)
     off = evaluation_mode_notice(module, samples, name)
     repeated = repeated_cells(settings, grid, samples, n_outputs)
     said = [repeats_notice(name, key, groups) for key, groups in repeated.items()]
@@ -100,18 +102,28 @@ def mode_dependent_layers(module: nn.Module) -> dict[str, list[str]]:
     layers = defaultdict(list)
     for name, layer in module.named_modules():
         if _depends_on_the_mode(layer):
-            layers[type(layer).__name__].append(name or "the network itself")
+            layers[_kind(layer)].append(name or "the network itself")
     return dict(layers)
 
 
+def _kind(layer: nn.Module) -> str:
+    kind = layer.original_name if isinstance(layer, torch.jit.ScriptModule) else type(layer).__name__
+    return kind.lstrip("_")
+
+
 def _depends_on_the_mode(layer: nn.Module) -> bool:
+    if isinstance(layer, torch.jit.ScriptModule):
+        return layer.original_name.startswith(("BatchNorm", "InstanceNorm", "Dropout", "AlphaDropout"))
     if isinstance(layer, nn.modules.batchnorm._NormBase):
         return bool(layer.track_running_stats)
     if isinstance(layer, nn.modules.dropout._DropoutNd):
         return layer.p > 0
     if isinstance(layer, nn.RNNBase):
         return layer.dropout > 0 and layer.num_layers > 1
-    return isinstance(layer, nn.RReLU) or (isinstance(layer, nn.MultiheadAttention) and layer.dropout > 0)
+    if isinstance(layer, nn.MultiheadAttention):
+        return layer.dropout > 0
+    spectral = any(type(hook).__name__ == "SpectralNorm" for hook in layer._forward_pre_hooks.values())
+    return spectral or isinstance(layer, nn.RReLU) or type(layer).__name__ == "_SpectralNorm"
 
 
 def _modes_differ(module: nn.Module, samples: Tensor) -> bool:
@@ -120,7 +132,7 @@ def _modes_differ(module: nn.Module, samples: Tensor) -> bool:
         for training in (False, True, True):
             try:
                 with global_streams(len(outputs)):
-                    outputs.append(copy.deepcopy(module).train(training)(samples))
+                    outputs.append(deep_copy(module).train(training)(samples.clone()))
             except Exception:  # a network that has no training mode runs in the other
                 return False
     first = outputs[0]
@@ -147,7 +159,7 @@ def repeated_cells(
     Raises:
         FactoryError: if the factory cannot be used.
     """
-    factory = load_factory(settings.factory)
+    factory, name = load_factory(settings.factory), f"network factory {settings.factory!r}"
     smallest = {key: min(grid[key]) for key in GRID_KEYS}
     repeated = {}
     for key in GRID_KEYS:
@@ -156,8 +168,8 @@ def repeated_cells(
             continue
         groups = defaultdict(list)
         for value in values[:_MOST_VALUES]:
-            module = _built(factory, smallest | {key: value}, samples, n_outputs)
-            groups[_fingerprint(module, samples)].append(value)
+            module = _built(factory, smallest | {key: value}, samples, n_outputs, name)
+            groups[_fingerprint(module, samples, n_outputs, name)].append(value)
         if same := [group for group in groups.values() if len(group) > 1]:
             repeated[key] = same
     return repeated
@@ -171,35 +183,20 @@ def repeats_notice(name: str, key: str, groups: Sequence[Sequence[float]]) -> st
     return f"{name} ignores {key}: the cells of {listed} are one architecture and differ by their random weights alone"
 
 
-def _built(factory: Factory, cell: Mapping[str, float], samples: Tensor, n_outputs: int) -> nn.Module:
-    seed = stream_seed("notices")
-    with global_streams(seed):
-        module = factory(
-            **cell,
-            input_shape=tuple(samples.shape[1:]),
-            n_outputs=n_outputs,
-            generator=torch.Generator().manual_seed(seed),
-        )
-    return module.to(samples.dtype if samples.is_floating_point() else torch.get_default_dtype()).eval()
+def _built(factory: Factory, cell: Mapping[str, float], samples: Tensor, n_outputs: int, name: str) -> nn.Module:
+    x = samples if samples.is_floating_point() else samples.to(torch.get_default_dtype())
+    return built_network(factory, dict(cell) | {"n_outputs": n_outputs}, x, stream_seed("notices"), name).eval()
 
 
-def _fingerprint(module: nn.Module, samples: Tensor) -> str:
+def _fingerprint(module: nn.Module, samples: Tensor, n_outputs: int, name: str) -> str:
+    found = evaluate(module, samples, n_outputs, name, "training samples")
+    tensors = module.state_dict() | {"output": found.outputs}
+    tensors |= {f"gradient {index}": gradient for index, gradient in enumerate(found.gradients)}
     digest = hashlib.sha256()
-
-    def add(name: str, tensor: Tensor | None) -> None:
-        shape = None if tensor is None else (str(tensor.dtype), tuple(tensor.shape))
-        digest.update(json.dumps([name, shape]).encode())
-        if tensor is not None:
-            digest.update(tensor.detach().to_dense().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-
-    for name, tensor in module.state_dict().items():
+    for key, tensor in tensors.items():
         if isinstance(tensor, Tensor):
-            add(name, tensor)
-    output = module(samples)
-    add("output", output)
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    for index, gradient in enumerate(torch.autograd.grad(output.square().sum(), parameters, allow_unused=True)):
-        add(f"gradient {index}", gradient)
+            digest.update(json.dumps([key, str(tensor.dtype), tuple(tensor.shape)]).encode())
+            digest.update(tensor.detach().to_dense().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

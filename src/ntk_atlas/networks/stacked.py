@@ -18,14 +18,12 @@ class StackedNetwork(nn.Module, ABC):
         n_members: number of networks S.
         input_shape: shape of one sample.
         output_scale: α of f = α f̃, the factor `forward` applies to the raw output.
-        evaluation_layers: layers that act differently in evaluation mode, in which members always run.
         members_apart: whether kernels are those of one member after another; else of layers with a member axis.
     """
 
     n_members: int
     input_shape: tuple[int, ...]
     output_scale: float
-    evaluation_layers: tuple[str, ...] = ()
     members_apart: bool = False
 
     @abstractmethod

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from ntk_atlas.memory import is_out_of_memory
-from ntk_atlas.networks.evaluation_layers import layers_off_in_evaluation
 from ntk_atlas.networks.module_checks import (
     Evaluation,
     FactoryError,
@@ -129,7 +128,6 @@ class StackedModules(StackedNetwork):
         x, tried_on = _samples(samples, given[0], self.input_shape, n_outputs, name)
         own = [evaluate(module, x, n_outputs, name, tried_on) for module in given]
         _check_kept_graphs(given[0], own[0], x, n_outputs, name)
-        self.evaluation_layers = layers_off_in_evaluation(given[0])
         self._rebuild, self._by_rebuilding = rebuild, False
         self._clones_input = any(e.changes_input for e in own)
         for path in unregistered_weights(given[0])[:1]:
@@ -177,7 +175,7 @@ class StackedModules(StackedNetwork):
         members, rebuild = list(members), self._rebuild
         other = StackedModules.__new__(StackedModules)
         StackedNetwork.__init__(other)
-        for key in ("input_shape", "output_scale", "n_outputs", "evaluation_layers", "_clones_input", "_by_rebuilding"):
+        for key in ("input_shape", "output_scale", "n_outputs", "_clones_input", "_by_rebuilding"):
             setattr(other, key, getattr(self, key))
         other.n_members = len(members)
         other._rebuild = None if rebuild is None else lambda index: rebuild(members[index])

@@ -178,10 +178,13 @@ def _tried(experiment: ExperimentSettings, cell: dict, x: Tensor, n_outputs: int
             n_outputs=n_outputs,
             generators=[torch_stream("weights", *labels, seed) for seed in range(2)],
             dtype=x.dtype,
+            samples=x[:SAMPLES],
         )
         outputs = network(x[:SAMPLES])
         trained = [p for p in network.parameters() if p.requires_grad]
-        gradients = torch.autograd.grad(outputs.square().sum(), trained, allow_unused=True)
+        outputs.square().sum().backward()  # as in training
+        gradients = [p.grad for p in trained]
+        network.zero_grad()
     except ValueError as error:
         words = str(error) if name in str(error) else f"{name}: {told(error)}"
         raise FactoryError(f"{words} [at {_words(cell)}]") from error
@@ -203,16 +206,16 @@ def _is_out_of_memory(error: BaseException | None) -> bool:
 
 def _cost(network: StackedNetwork, cell: dict, x: Tensor) -> OwnCost:
     """Measured once, in CPU time: a step of both members, and Jacobians of one."""
-    trained = [p for p in network.parameters() if p.requires_grad]
 
     def step() -> None:
-        torch.autograd.grad(network(x).square().sum(), trained, allow_unused=True)
+        network(x).square().sum().backward()
+        network.zero_grad()
 
     member = network.member(0)
     n_kernel = min(len(x), 8)
     step_seconds = _cpu_seconds(step)
     kernel_seconds = _cpu_seconds(lambda: empirical_ntk(member, x[:n_kernel]))
-    parameters = sum(p[0].numel() for p in trained)
+    parameters = sum(p[place].numel() for p, place in network.parameters_of([0]) if p.requires_grad)
     return OwnCost(
         depth=cell["depth"],
         width=cell["width"],

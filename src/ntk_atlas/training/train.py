@@ -6,7 +6,6 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from operator import attrgetter, methodcaller
 
 import numpy as np
@@ -14,7 +13,6 @@ import torch
 from torch import Tensor
 
 from ntk_atlas.config.training import TrainingSettings
-from ntk_atlas.networks.evaluation_layers import listed
 from ntk_atlas.networks.stacked import StackedNetwork
 from ntk_atlas.numerics import plain_attention, precise_math
 from ntk_atlas.status import Status
@@ -71,8 +69,6 @@ def train_unit(
     """
     state = TrainingState(resume, max_seconds=settings.max_seconds)
     _check(network, data, settings, batch_labels, lambda_max)
-    if network.evaluation_layers:
-        _warn_of_layers_off(listed(network.evaluation_layers))
     dtype = getattr(torch, settings.dtype)
     network.to(dtype)
     data = dataclasses.replace(
@@ -116,14 +112,6 @@ def train_unit(
     for index in np.flatnonzero(unit.status == Status.DIVERGED):
         log.warning("member %d diverged at epoch %d", index, unit.stop_epoch[index])
     return unit
-
-
-@lru_cache(maxsize=64)
-def _warn_of_layers_off(layers: str) -> None:
-    # Once a process: every unit of a job trains the same architecture.
-    log.warning(
-        "networks are trained in evaluation mode, so these layers are off or use their running statistics: %s", layers
-    )
 
 
 def lean_trainer(n_epochs: int, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
