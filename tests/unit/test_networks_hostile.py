@@ -3,20 +3,37 @@
 import warnings
 
 import hostile_networks
+import numpy as np
 import pytest
 import torch
 
 from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.config.training import CheckpointSettings, LearningRateSettings, TrainingSettings
 from ntk_atlas.kernels.stability import largest_eigenvalue
 from ntk_atlas.networks.build import build_networks
+from ntk_atlas.status import Status
 from ntk_atlas.streams import global_streams, torch_stream
+from ntk_atlas.training.resume import Resume, TrainingTimedOutError
+from ntk_atlas.training.train import UnitData, train_unit
 
 SEEDS, STEPS, RATE = (0, 1, 2), 5, 0.1
 CLOSE = {"rtol": 1e-9, "atol": 1e-11}
 NAMES = [*hostile_networks.ON_NUMBERS, *hostile_networks.ON_TOKENS]
-IN_TRAINING = ["PlainTensor", "Checkpointed", "Reversible", "of_local_class", "sparse_tokens", "scripted"]
+QUICK = (
+    "PlainTensor", "Threshold", "TupleOfTensors", "Closure", "ClosureOverItself", "UnregisteredLayers",
+    "RandomlyFrozen", "CountsCalls", "InPlaceOnInput", "ScalarParameter", "PlainAliases", "LazyByHand", "Checkpointed",
+    "RecomputedInHook", "CheckpointedInTheOldForm", "Equilibrium", "Reversible", "of_local_class", "scripted", "old_weight_norm",
+    "with_compiled_part", "sparse_tokens", "Transformer",
+)  # fmt: skip
+"""One of each kind; the others are slow together."""
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:torch", "ignore:.*deprecated.*")
+
+
+def all_names(quick=QUICK, without=()):
+    return [
+        pytest.param(name, marks=() if name in quick else pytest.mark.slow) for name in NAMES if name not in without
+    ]
 
 
 def inputs(name, n=6):
@@ -106,7 +123,7 @@ def gradients_of_members(stack, x):
     ]  # fmt: skip
 
 
-def train_by_hand(modules, x, y, steps=STEPS):
+def train_by_hand(modules, x, y, steps=STEPS, rate=RATE):
     """Losses before each step of gradient descent on 1/(2n) Σ‖f − y‖², a list a module."""
     losses = []
     for module in modules:
@@ -119,11 +136,11 @@ def train_by_hand(modules, x, y, steps=STEPS):
             found = gradients(loss, parameters)
             with torch.no_grad():
                 for p, g in zip(parameters, found, strict=True):
-                    p -= RATE * g
+                    p -= rate * g
     return losses
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", all_names())
 def test_outputs_gradients_and_training_are_those_of_the_members(name, tmp_path):
     stack, modules, x, y = made(name, tmp_path), own_modules(name), inputs(name), targets()
     kept = x.clone()
@@ -187,12 +204,82 @@ def largest_by_hand(module, x):
     return torch.linalg.eigvalsh(jacobian @ jacobian.T)[-1]
 
 
-WITHOUT_HOOKS = [name for name in NAMES if name != "HookOnGradients"]  # hooks are no part of a kernel
-
-
-@pytest.mark.parametrize("name", WITHOUT_HOOKS)
+# Hooks on gradients are no part of a kernel.
+@pytest.mark.parametrize(
+    "name",
+    all_names(
+        ("Attention", "Equilibrium", "OnceDifferentiable", "Reversible", "weight_norm", "sparse_tokens"),
+        without=("HookOnGradients",),
+    ),
+)
 def test_learning_rates_are_shares_of_the_limit_of_each_member(name, tmp_path):
     stack, x = made(name, tmp_path), inputs(name, n=4)
     found = largest_eigenvalue(stack, x, generator=torch_stream("s"))
     expected = torch.stack([largest_by_hand(module, x) for module in own_modules(name)])
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=0)
+
+
+def unit_data(name):
+    x, y = inputs(name, n=12), targets(12)
+    return UnitData(x[:6], y[:6], x[6:8], y[6:8], x[8:], y[8:], x[8:10])
+
+
+def trained(name, tmp_path, resume=None, **settings):
+    stack = made(name, tmp_path)
+    defaults = {"optimizer": "sgd", "learning_rate": LearningRateSettings(absolute=RATE), "stop_loss": None}
+    settings = TrainingSettings(
+        **defaults | settings, dtype="float64", max_epochs=STEPS, checkpoints=CheckpointSettings(epochs=(1, 2, 3, 4))
+    )
+    labels = [("b", seed) for seed in SEEDS]
+    return stack, train_unit(
+        stack, unit_data(name), settings=settings, n_epochs=STEPS, batch_labels=labels, resume=resume
+    )
+
+
+@pytest.mark.parametrize(
+    "name", all_names(("PlainTensor", "CheckpointedInTheOldForm", "scripted"), without=("HookOnGradients",))
+)
+def test_a_unit_of_training_has_the_losses_of_a_loop_by_hand(name, tmp_path):
+    stack, unit = trained(name, tmp_path)
+    modules, data = own_modules(name), unit_data(name)
+    losses = train_by_hand(modules, data.x_train, data.y_train, STEPS + 1)
+    np.testing.assert_allclose(unit.train_loss, losses, rtol=1e-9)
+    for member, module in enumerate(own_modules(name)):
+        train_by_hand([module], data.x_train, data.y_train, STEPS)
+        assert_is(stack.member(member), module, data.x_test)
+        np.testing.assert_allclose(unit.test_predictions[member], by_itself(module, data.x_test)[0], rtol=1e-9)
+
+
+def test_several_rates_divergence_and_early_stops_member_by_member(tmp_path):
+    """Runs of a network that is no stack of parameters: copies, frozen one by one."""
+    rates = (0.1, 0.5, 50.0)
+    stack, unit = trained("PlainTensor", tmp_path, learning_rate=LearningRateSettings(relative=rates))
+    assert not stack.vectorized
+    data = unit_data("PlainTensor")
+    best = []
+    for rate in rates[:2]:
+        modules = own_modules("PlainTensor")
+        for module in modules:
+            eta = rate * 2 * 6 / float(largest_by_hand(module, data.x_train))
+            train_by_hand([module], data.x_train, data.y_train, STEPS, rate=eta)
+        best.append([float((m(data.x_train) - data.y_train).square().sum().detach()) / 12 for m in modules])
+    np.testing.assert_allclose(unit.train_loss[:, -1], np.min(best, axis=0), rtol=1e-3)  # a rate has two digits
+    assert (unit.n_rates_diverged == 1).all()
+    _, lost = trained("PlainTensor", tmp_path, learning_rate=LearningRateSettings(absolute=1e3), optimizer="momentum")
+    assert (lost.status == Status.DIVERGED).all() and np.isnan(lost.weights[:, -1]).all()
+    _, stopped = trained("PlainTensor", tmp_path, stop_loss=1.2, optimizer="momentum")
+    assert len(set(stopped.stop_epoch.tolist())) > 1  # some stop, others go on
+
+
+def test_a_killed_training_of_modules_goes_on_where_it_was(tmp_path):
+    whole = trained("CountsCalls", tmp_path)[1]
+    resume = Resume(tmp_path / "state", every=0.0, share=1e9)
+    settings = {"max_seconds": 1e-9, "resume": resume}
+    for _ in range(STEPS + 1):
+        try:
+            resumed = trained("CountsCalls", tmp_path, **settings)[1]
+            break
+        except TrainingTimedOutError:
+            settings["max_seconds"] = None
+    np.testing.assert_array_equal(resumed.train_loss, whole.train_loss)
+    np.testing.assert_array_equal(resumed.weights, whole.weights)

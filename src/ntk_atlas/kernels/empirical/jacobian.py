@@ -167,7 +167,8 @@ def _in_a_batch(network: nn.Module, chosen: Mapping[str, Tensor], x: Tensor, sum
             ) from error
         say_once(f"{type(network).__name__} goes one sample at a time: {_why_no_batch(network, error)}")
         return None
-    jacobian = torch.cat([jacobian[name].flatten(2) for name in chosen], dim=2).detach()
+    parts = [jacobian[name].reshape(*jacobian[name].shape[:2], p.numel()) for name, p in chosen.items()]
+    jacobian = torch.cat(parts, dim=2).detach()
     if not _adds_up(jacobian, network, list(chosen.values()), x, sum_outputs):
         say_once(
             f"{type(network).__name__} goes one sample at a time: torch.func.vmap computes other gradients of it than "
