@@ -22,8 +22,8 @@ NAMES = [*hostile_networks.ON_NUMBERS, *hostile_networks.ON_TOKENS]
 QUICK = (
     "PlainTensor", "Threshold", "TupleOfTensors", "Closure", "ClosureOverItself", "UnregisteredLayers",
     "RandomlyFrozen", "CountsCalls", "InPlaceOnInput", "ScalarParameter", "PlainAliases", "LazyByHand", "Checkpointed",
-    "RecomputedInHook", "CheckpointedInTheOldForm", "Equilibrium", "Reversible", "of_local_class", "scripted", "old_weight_norm",
-    "with_compiled_part", "sparse_tokens", "Transformer",
+    "RecomputedInHook", "CheckpointedInTheOldForm", "Equilibrium", "Reversible", "of_local_class", "scripted",
+    "old_weight_norm", "with_compiled_part", "sparse_tokens", "Transformer",
 )  # fmt: skip
 """One of each kind; the others are slow together."""
 

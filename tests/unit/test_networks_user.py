@@ -243,3 +243,224 @@ def test_members_follow_their_stack_to_another_precision():
     assert stack.select([1])(x).dtype == torch.float64
     torch.testing.assert_close(stack.member(1)(x), stack(x)[1], rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(stack(x).float(), single, rtol=1e-4, atol=1e-5)
+
+
+UNUSABLE = """
+import numpy
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+def linear(generator):
+    layer = nn.Linear(5, 2)
+    with torch.no_grad():
+        for p in layer.parameters():
+            p.normal_(generator=generator)
+    return layer
+
+class Net(nn.Module):
+    scale = 1.0
+    def __init__(self, forward, generator):
+        super().__init__()
+        self.layer, self.does = linear(generator), forward
+    def forward(self, x):
+        return self.does(self, x)
+
+class KeptGraph(nn.Module):
+    def __init__(self, generator):
+        super().__init__()
+        self.layer = linear(generator)
+        self.doubled = 2 * self.layer.weight
+    def forward(self, x):
+        return F.linear(x, self.doubled, self.layer.bias)
+
+class OnlySingle(nn.Module):
+    def __init__(self, generator):
+        super().__init__()
+        self.layer, self.shift = linear(generator), numpy.float32([1, 2, 3, 4, 5])
+    def forward(self, x):
+        return F.linear(torch.from_numpy(self.shift) * 0 + x, self.layer.weight.float(), self.layer.bias.float())
+
+CACHE = nn.Linear(5, 2)
+WEIGHT = nn.Parameter(torch.ones(2, 5))
+
+def cached(generator):
+    with torch.no_grad():
+        CACHE.weight.normal_(generator=generator)
+    return CACHE
+
+def shares_a_weight(generator):
+    layer = linear(generator)
+    layer.weight = WEIGHT
+    return layer
+
+def seeded(generator):
+    torch.manual_seed(0)
+    return nn.Linear(5, 2)
+
+def of_a_class(generator):
+    Net.scale = float(torch.randn((), generator=generator))
+    return Net(lambda net, x: net.scale * net.layer(x), generator)
+
+def of_random_width(generator):
+    width = 3 + int(torch.randint(999, (), generator=generator))
+    return nn.Sequential(nn.Linear(5, width), nn.Linear(width, 2))
+
+def unseeded_features(generator):
+    net = Net(lambda net, x: net.layer(x + net.shift), generator)
+    net.shift = torch.as_tensor(numpy.random.default_rng().normal(size=5)).float()
+    return net
+
+def with_lost_weights(generator):
+    layer = linear(generator)
+    layer.bias.data.fill_(torch.nan)
+    return layer
+
+def halving(net, x):
+    with torch.no_grad():
+        net.layer.weight.mul_(0.5)
+    return net.layer(x)
+
+def counting(net, x):
+    net.calls = getattr(net, "calls", 0) + 1
+    return net.calls * net.layer(x)
+
+FORWARDS = {
+    "nan_outputs": lambda net, x: net.layer(x) / 0,
+    "nan_gradients": lambda net, x: net.layer(x) + (net.layer(x) - net.layer(x).detach()).square().sqrt(),
+    "a_tuple": lambda net, x: (net.layer(x), x),
+    "a_dict": lambda net, x: {"outputs": net.layer(x)},
+    "complex_outputs": lambda net, x: 1j * net.layer(x),
+    "double_outputs": lambda net, x: net.layer(x).double(),
+    "whole_outputs": lambda net, x: net.layer(x).long(),
+    "one_axis": lambda net, x: net.layer(x)[:, 0],
+    "detached": lambda net, x: net.layer(x).detach(),
+    "of_no_weight": lambda net, x: x[:, :2] * torch.ones((), requires_grad=True),
+    "dropout": lambda net, x: net.layer(F.dropout(x)),
+    "counts": counting,
+    "halves_weights": halving,
+    "mixes_by_mean": lambda net, x: net.layer(x - x.mean(0)),
+    "mixes_by_maximum": lambda net, x: net.layer(x / x.detach().abs().amax()),
+    "asks_for_gradients": lambda net, x: net.layer(x) * (1 + torch.is_grad_enabled()),
+    "sparse_gradients": lambda net, x: F.embedding((x[:, 0] > 0).long(), net.layer.weight.T[:, :2], sparse=True),
+}
+MADE = {
+    "frozen": lambda g: linear(g).requires_grad_(False),
+    "without_parameters": lambda g: nn.Tanh(),
+    "on_meta": lambda g: nn.Linear(5, 2, device="meta"),
+    "complex_weights": lambda g: nn.Linear(5, 2, dtype=torch.complex64),
+    "batch_norm_without_statistics": lambda g: nn.Sequential(linear(g), nn.BatchNorm1d(2, track_running_stats=False)),
+    "lazy_convolution": lambda g: nn.Sequential(nn.LazyConv2d(3, 3), nn.Flatten(), nn.LazyLinear(2)),
+    "kept_graph": KeptGraph,
+    "only_single": OnlySingle,
+}
+
+def __getattr__(name):
+    if name in FORWARDS:
+        return lambda *, generator, **sizes: Net(FORWARDS[name], generator)
+    if name in MADE:
+        return lambda *, generator, **sizes: MADE[name](generator)
+    if name.startswith("call_"):
+        return lambda *, generator, **sizes: globals()[name.removeprefix("call_")](generator)
+    raise AttributeError(name)
+"""
+REFUSED = {
+    "call_cached": r"gives two networks the same weights in memory \('weight'\): make a new module",
+    "call_shares_a_weight": r"gives two networks the same weights in memory \('weight'\)",
+    "call_seeded": r"gives two seeds the same network: draw its weights from `generator`",
+    "call_of_a_class": r": outputs of the network of seed 0 changed when that of another was built",
+    "call_of_random_width": r"different architectures: '0.weight' is .* in the first and .* in number 2",
+    "call_unseeded_features": r"gives another network each time for the same `generator`",
+    "call_with_lost_weights": r"has weights that are not finite at initialization \('bias'\)",
+    "nan_outputs": r"has outputs that are not finite at initialization",
+    "nan_gradients": r"has gradients that are not finite at initialization \('layer.weight'\)",
+    "a_tuple": r"maps inputs of shape \(4, 5\) to tuple, expected \(4, 2\)",
+    "a_dict": r"maps inputs of shape \(4, 5\) to dict, expected",
+    "complex_outputs": r"maps torch.float32 inputs to torch.complex64 outputs",
+    "double_outputs": r"maps torch.float32 inputs to torch.float64 outputs",
+    "whole_outputs": r"maps torch.float32 inputs to torch.int64 outputs",
+    "one_axis": r"to \(4,\), expected \(4, 2\)",
+    "detached": r"returns outputs without a gradient",
+    "of_no_weight": r"has outputs that depend on none of its trainable parameters",
+    "dropout": r"gives other outputs each time it is called, also in evaluation mode",
+    "counts": r"gives other outputs each time it is called",
+    "halves_weights": r"changes its weights \('layer.weight'\) when it is called",
+    "mixes_by_mean": r"gives a sample other outputs with another batch",
+    "mixes_by_maximum": r"gives a sample other outputs with another batch",
+    "asks_for_gradients": r"gives other outputs under torch.no_grad",
+    "sparse_gradients": r"has sparse gradients: call F.embedding with `sparse=False`",
+    "frozen": r"has no trainable parameters: all of them are frozen",
+    "without_parameters": r"has no trainable parameters: make its weights",
+    "on_meta": r"has weights without values \('weight' is on the meta device\)",
+    "complex_weights": r"has complex parameters \('weight'\)",
+    "batch_norm_without_statistics": r"gives a sample other outputs with another batch.*alone it fails: ValueError",
+    "lazy_convolution": r"has lazy layers, and fails on inputs of shape \(4, 5\): RuntimeError",
+    "kept_graph": r"uses a tensor that was computed from weights before its forward \('doubled'\)",
+    "only_single": r"fails in double precision, in which kernels are computed: RuntimeError.*Keep tensors as buffers",
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_networks_that_cannot_be_used_are_refused_in_one_message(name, tmp_path):
+    file = tmp_path / "unusable.py"
+    file.write_text(UNUSABLE)
+    for seeds in ((0, 1), (3,)):  # a single network is held against another one, too
+        with pytest.raises(FactoryError, match=rf"^network factory '.*unusable\.py:{name}'.*{REFUSED[name]}"):
+            build_networks(
+                NetworkSettings(factory=f"{file}:{name}"),
+                depth=2,
+                width=4,
+                init_scale=2.0,
+                input_shape=(5,),
+                n_outputs=2,
+                generators=[torch_stream("w", seed) for seed in seeds],
+                samples=inputs(4, 5),
+            )
+
+
+def test_one_module_twice_and_weights_in_two_modules_are_no_stack():
+    one, other = nn.Linear(4, 2), nn.Linear(4, 2)
+    with pytest.raises(FactoryError, match=r"the network gives two networks the same weights in memory \('weight'\)"):
+        StackedModules([one, one], (4,), 2)
+    other.weight = one.weight
+    with pytest.raises(FactoryError, match="the same weights in memory"):
+        StackedModules([one, other], (4,), 2)
+
+
+def test_samples_decide_what_networks_are_tried_on():
+    class Tokens(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding, self.out = nn.Embedding(9, 3), nn.Linear(3, 2)
+
+        def forward(self, x):
+            return self.out(self.embedding(x.long()).mean(1))
+
+    networks, tokens = [Tokens(), Tokens()], torch.tensor([[0.0, 8.0], [3.0, 1.0]])
+    stack = StackedModules(networks, (2,), 2, samples=tokens)
+    torch.testing.assert_close(stack(tokens)[1], networks[1](tokens))
+    assert StackedModules(networks, (2,), 2)(tokens).shape == (2, 2, 2)  # zeros and ones will do
+    with pytest.raises(FactoryError, match=r"IndexError: .*\(tried on training samples in float32\)"):
+        StackedModules(networks, (2,), 2, samples=tokens + 1)
+    with pytest.raises(FactoryError, match=r"tried on made-up numbers: give samples=, some real inputs"):
+        StackedModules([nn.Linear(3, 2)], (2,), 2)
+
+
+def test_what_is_plain_follows_a_stack_to_another_precision_and_back():
+    class Shifted(nn.Module):
+        def __init__(self, shift):
+            super().__init__()
+            self.layer, self.held = nn.Linear(3, 2), {"shift": (torch.full((3,), shift), [torch.eye(3)])}
+
+        def forward(self, x):
+            return self.layer((x + self.held["shift"][0]) @ self.held["shift"][1][0])
+
+    for shifts in ((1.0, 2.0), (1.0, 1.0)):
+        networks, x = [Shifted(shift) for shift in shifts], inputs(4, 3)
+        stack = StackedModules(networks, (3,), 2, samples=x)
+        assert stack.vectorized == (shifts[0] == shifts[1])
+        single = stack(x.float()).detach()
+        for copy in (stack.double(), stack.double().select([0, 1])):
+            torch.testing.assert_close(copy(x).float(), single, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(stack.member(1)(x).float(), single[1], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(stack.member(1).float()(x.float()), single[1], rtol=1e-5, atol=1e-5)

@@ -346,7 +346,7 @@ def _checked_gradients(outputs: Tensor, parameters: dict[str, Tensor], name: str
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        if "Sparse" in str(error):
+        if "sparse" in str(error).lower():
             raise FactoryError(f"{name} has sparse gradients: call F.embedding with `sparse=False`") from error
         raise FactoryError(f"{name} has no gradients: {told(error)}") from error
     if all(g is None for g in gradients):
