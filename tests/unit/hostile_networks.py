@@ -246,6 +246,30 @@ class TwoNames(Net):
         return self.block(h)
 
 
+class SparseBuffer(Net):
+    """A wiring between units, as graph networks have it."""
+
+    def set_up(self, draw):
+        self.register_buffer("wiring", (draw(WIDTH, WIDTH) * (draw(WIDTH, WIDTH) > 0)).to_sparse())
+
+    def inner(self, h):
+        return torch.tanh(torch.sparse.mm(self.wiring.to(h.dtype), self.second(h).T).T)
+
+
+class LongList(Net):
+    def set_up(self, draw):
+        self.order = [*draw(WIDTH).argsort().tolist(), *range(200_000)]
+
+    def inner(self, h):
+        return torch.tanh(self.second(h))[:, self.order[:WIDTH]]
+
+
+class WritesByNumpy(Net):
+    def forward(self, x):
+        x.detach().numpy()[:] += 0.5
+        return super().forward(x)
+
+
 class LazyByHand(Net):
     """Makes a layer when it is first called."""
 
@@ -505,6 +529,16 @@ def traced(n_outputs, generator):
     return torch.jit.trace(Net(n_outputs, generator), torch.zeros(2, FEATURES))
 
 
+def symbolic(n_outputs, generator):
+    return torch.fx.symbolic_trace(Net(n_outputs, generator))
+
+
+class SharedBackboneOfFeatures(PlainTensor):
+    def set_up(self, draw):
+        super().set_up(draw)
+        self.first = BACKBONE
+
+
 def sparse_tokens(n_outputs, generator):
     return Tokens(n_outputs, generator, sparse=True)
 
@@ -530,14 +564,15 @@ ON_NUMBERS = {
         Net, PlainTensor, Scalar, Threshold, Permutation, TupleOfTensors, HeldObject, NumpyArray, Closure, Partial,
         ClosureOverItself, Hook, KeepsGenerator, UnregisteredLayers, RandomActivation, RandomlyFrozen, KeepsActivations,
         CountsCalls, ReplacesABuffer, ComplexBuffer, Tied, InPlaceOnInput,
-        ScalarParameter, PlainAliases, TwoNames, LazyByHand, CopiesNothing, HookOnGradients, Branching, Checkpointed,
+        ScalarParameter, PlainAliases, TwoNames,
+        SparseBuffer, LongList, WritesByNumpy, LazyByHand, CopiesNothing, HookOnGradients, Branching, Checkpointed,
         CheckpointedInTheOldForm, CheckpointedTwice,
         OffloadedTensors, RecomputedInHook, Equilibrium, Reversible, OnceDifferentiable, Recurrent, LazyNet,
         SharedBackbone,
     )},
     **{make.__name__: make for make in (
         of_local_class, of_local_class_with_features, of_local_class_attribute, compiled, with_compiled_part, scripted,
-        traced, data_parallel,
+        traced, symbolic, SharedBackboneOfFeatures, data_parallel,
     )},
     **{change.__name__: with_second_layer(change) for change in (
         old_weight_norm, old_spectral_norm, parametrizations.weight_norm, parametrizations.spectral_norm, orthogonal,

@@ -19,7 +19,7 @@ from ntk_atlas.networks.module_checks import (
     plain_network,
     under_check,
 )
-from ntk_atlas.networks.plain_state import difference, registered
+from ntk_atlas.networks.plain_state import difference, equal_tensors, registered
 from ntk_atlas.networks.user import Factory, StackedModules, convert_network, load_factory
 from ntk_atlas.streams import global_streams
 from ntk_atlas.user_code import told
@@ -63,7 +63,7 @@ def factory_networks(
     modules = [build(seeds[0])]
     again = build(seeds[0])
     check_members_apart([modules[0], again], name)
-    other_each_time = difference(modules[0], again, values=True) is not None
+    other_each_time = difference(modules[0], again, values=True, doubtful=False) is not None
     outputs = [_outputs(modules[0], x)]
     if other_each_time or not _equal(outputs[0], _outputs(again, x)):
         raise FactoryError(
@@ -148,14 +148,14 @@ def _outputs(module: nn.Module, x: Tensor) -> Tensor | None:
 def _equal(one: Tensor | None, other: Tensor | None) -> bool:
     if one is None or other is None:
         return True
-    return one.shape == other.shape and bool(((one == other) | ((one != one) & (other != other))).all())
+    return equal_tensors(one, other)
 
 
 def _is_one_network(one: nn.Module, other: nn.Module, x: Tensor, n_outputs: int, name: str) -> bool:
     states = [registered(module) for module in (one, other)]
     if states[0].keys() != states[1].keys():
         return False
-    if not all(t.shape == states[1][key].shape and torch.equal(t, states[1][key]) for key, t in states[0].items()):
+    if not all(equal_tensors(t, states[1][key]) for key, t in states[0].items()):
         return False
     if difference(one, other) is None:
         return True

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ntk_atlas.memory import is_out_of_memory
-from ntk_atlas.networks.plain_state import registered
+from ntk_atlas.networks.plain_state import equal_tensors, registered
 from ntk_atlas.numerics import no_fast_path, plain_attention, precise_math
 from ntk_atlas.streams import global_streams
 from ntk_atlas.user_code import told
@@ -160,8 +160,16 @@ def check_parameters(module: nn.Module, name: str) -> None:
     """Checks parameters and buffers without running the network.
 
     Raises:
-        FactoryError: if there is nothing to train, a weight is not finite or not yet made, or precisions are mixed.
+        FactoryError: if there is no evaluation mode, nothing to train, a weight that is not finite or not yet made, or
+            if precisions are mixed.
     """
+    try:
+        with in_evaluation_mode(module):
+            pass
+    except NotImplementedError as error:
+        raise FactoryError(
+            f"{name} has no evaluation mode ({error}): return the network that it was made from"
+        ) from error
     lazy = [key for key, p in registered(module).items() if nn.parameter.is_lazy(p)]
     if lazy:
         raise FactoryError(f"{name} has lazy layers without weights ({lazy[0]!r}): call the network on samples once")
@@ -242,7 +250,7 @@ def evaluate(module: nn.Module, x: Tensor, n_outputs: int, name: str, tried_on: 
     with under_check(), in_evaluation_mode(module), eagerly(module):
         samples = x.clone()
         raw = _tried(module, samples, name, tried_on)
-        changes_input = samples._version > 0
+        changes_input = samples._version > 0 or not torch.equal(samples, x)
         _check_output(raw, x, n_outputs, name)
         outputs = two_dimensional(raw, n_outputs)
         changed = _changed(module, before, name)
@@ -319,19 +327,13 @@ def _check_output(output: Tensor, x: Tensor, n_outputs: int, name: str) -> None:
 def _changed(module: nn.Module, before: dict[str, Tensor], name: str) -> tuple[str, ...]:
     trained = {key for key, _ in module.named_parameters()}
     now = registered(module)
-    changed = tuple(
-        key for key, t in before.items() if key not in now or t.shape != now[key].shape or not _identical(t, now[key])
-    )
+    changed = tuple(key for key, t in before.items() if key not in now or not equal_tensors(t, now[key]))
     for key in changed:
         if key in trained:
             raise FactoryError(
                 f"{name} changes its weights ({key!r}) when it is called in evaluation mode: set them in the factory"
             )
     return changed
-
-
-def _identical(one: Tensor, other: Tensor) -> bool:
-    return bool(((one == other) | ((one != one) & (other != other))).all())  # NaN is NaN
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

@@ -89,6 +89,8 @@ def convert_plain_tensors(module: nn.Module, convert: Callable[[Tensor], Tensor]
     done: dict[int, tuple[object, object]] = {id(t): (t, t) for t in registered(module).values()}
 
     def converted(held: object) -> object:
+        if isinstance(held, _VALUES):
+            return held
         if id(held) in done or len(done) > _MOST_OBJECTS:
             return done.get(id(held), (held, held))[1]
         new = held
@@ -108,7 +110,7 @@ def convert_plain_tensors(module: nn.Module, convert: Callable[[Tensor], Tensor]
                 new = type(held)(*items) if hasattr(held, "_fields") else type(held)(items)
                 done[id(held)] = (held, new)
             return new
-        for _, part, put in _parts(held, classes=_is_local):
+        for _, part, put in _parts(held, classes=_is_local, values=False):
             other = converted(part)
             if other is not part and put is not None:
                 put(other)
@@ -118,7 +120,7 @@ def convert_plain_tensors(module: nn.Module, convert: Callable[[Tensor], Tensor]
         converted(module)
 
 
-def difference(one: nn.Module, other: nn.Module, *, values: bool = False) -> str | None:
+def difference(one: nn.Module, other: nn.Module, *, values: bool = False, doubtful: bool = True) -> str | None:
     """Where two modules of one architecture differ outside the values of their parameters and buffers.
 
     Classes and functions that were made anew for each module are equal if their code is, and what they close over.
@@ -127,9 +129,10 @@ def difference(one: nn.Module, other: nn.Module, *, values: bool = False) -> str
         one: a module.
         other: another.
         values: whether the values of parameters and buffers count too.
+        doubtful: whether what cannot be compared counts as a difference.
 
     Returns:
-        The path to the first thing that is not equal, or that cannot be compared; None if everything is equal.
+        The path to the first thing that differs; None if nothing does.
     """
     names = [{id(t): name for name, t in registered(module).items()} for module in (one, other)]
     seen: dict[tuple[int, int], tuple[object, object]] = {}
@@ -137,25 +140,31 @@ def difference(one: nn.Module, other: nn.Module, *, values: bool = False) -> str
     def differs(a: object, b: object, path: str) -> str | None:
         if (id(a), id(b)) in seen or (a is b and not isinstance(a, Tensor)):
             return None
+        if isinstance(a, _VALUES) and isinstance(b, _VALUES):
+            return None if a == b or (a != a and b != b) else path
         seen[id(a), id(b)] = (a, b)
-        if len(seen) > _MOST_OBJECTS or not _same_kind(type(a), type(b)):
+        if len(seen) > _MOST_OBJECTS:
+            return path if doubtful else None
+        if not _same_kind(type(a), type(b)):
             return path
         if isinstance(a, Tensor):
             name, twin = names[0].get(id(a)), names[1].get(id(b))
             same = name == twin and (a.dtype, a.shape, a.requires_grad) == (b.dtype, b.shape, b.requires_grad)
-            return None if same and ((name is not None and not values) or _equal_tensors(a, b)) else path
+            return None if same and ((name is not None and not values) or equal_tensors(a, b)) else path
         if isinstance(a, np.ndarray) and a.dtype != object:
             return None if np.array_equal(a, b, equal_nan=a.dtype.kind in "fc") else path
-        if isinstance(a, _VALUES):
-            return None if a == b or (a != a and b != b) else path
+        if type(a) in (list, tuple) and all(isinstance(item, _VALUES) for item in (*a, *b)):
+            return None if a == b else path
         if isinstance(a, torch.Generator):
             return None if torch.equal(a.get_state(), b.get_state()) else path
         if isinstance(a, set | frozenset | types.BuiltinFunctionType):
             return None if a == b else path
-        if isinstance(a, types.FunctionType) and (a.__code__ != b.__code__ or a.__globals__ is not b.__globals__):
+        if isinstance(a, types.FunctionType) and a.__code__ != b.__code__:
             return path
         parts = [_comparable_parts(held) for held in (a, b)]
-        if None in parts or [label for label, _ in parts[0]] != [label for label, _ in parts[1]]:
+        if None in parts or (isinstance(a, types.FunctionType) and a.__globals__ is not b.__globals__):
+            return path if doubtful else None
+        if [label for label, _ in parts[0]] != [label for label, _ in parts[1]]:
             return path
         for (label, part), (_, twin) in zip(*parts, strict=True):
             found = differs(part, twin, path + label)
@@ -163,7 +172,10 @@ def difference(one: nn.Module, other: nn.Module, *, values: bool = False) -> str
                 return found
         return None
 
-    found = differs(one, other, "")
+    try:
+        found = differs(one, other, "")
+    except RecursionError:  # too deep to be compared, as a graph of operations is
+        return type(one).__name__ if doubtful else None
     return None if found is None else _readable(found) or type(one).__name__
 
 
@@ -173,11 +185,12 @@ def _readable(path: str) -> str:
     return re.sub(r"\._[a-z_]*hooks[a-z_]*\[\d+\]", " (hook)", path).strip(". ")
 
 
-def _equal_tensors(a: Tensor, b: Tensor) -> bool:
-    if a.device != b.device or a.layout != b.layout:
+def equal_tensors(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors have equal entries, NaN being equal to NaN."""
+    if (a.device, a.layout, a.shape, a.dtype) != (b.device, b.layout, b.shape, b.dtype):
         return False
-    a, b = (t if t.layout == torch.strided else t.to_dense() for t in (a, b))
-    return bool(((a == b) | ((a != a) & (b != b))).all())  # NaN is NaN
+    a, b = (t.detach() if t.layout == torch.strided else t.detach().to_dense() for t in (a, b))
+    return bool(((a == b) | ((a != a) & (b != b))).all())
 
 
 def _same_kind(a: type, b: type) -> bool:
@@ -210,14 +223,21 @@ _CLOSED = (Tensor, np.ndarray, types.ModuleType, types.BuiltinFunctionType, *_VA
 _PICKLING = ("__reduce__", "__reduce_ex__", "__getstate__")
 
 
-def _parts(held: object, *, classes: Callable[[type], bool]) -> Iterator[tuple[str, object, Setter]]:
-    """Yields what an object holds: a label, the part, and what puts another in its place (None if nothing does)."""
+def _parts(
+    held: object, *, classes: Callable[[type], bool], values: bool = True
+) -> Iterator[tuple[str, object, Setter]]:
+    """Yields what an object holds: a label, the part, and what puts another in its place (None if nothing does).
+
+    Parts of a class are those of one that `classes` is true of; numbers and texts in lists are left out on demand.
+    """
     if isinstance(held, _CLOSED):
         return
     if isinstance(held, list | deque):
-        yield from ((f"[{i}]", part, functools.partial(held.__setitem__, i)) for i, part in enumerate(list(held)))
+        for i, part in enumerate(list(held)):
+            if values or not isinstance(part, _VALUES):
+                yield f"[{i}]", part, functools.partial(held.__setitem__, i)
     elif isinstance(held, tuple):
-        yield from ((f"[{i}]", part, None) for i, part in enumerate(held))
+        yield from ((f"[{i}]", part, None) for i, part in enumerate(held) if values or not isinstance(part, _VALUES))
     elif isinstance(held, dict):
         yield from ((f"[{key!r}]", held[key], functools.partial(held.__setitem__, key)) for key in list(held))
     elif isinstance(held, set | frozenset):
@@ -277,7 +297,7 @@ def _reach(module: nn.Module) -> Iterator[tuple[str, object]]:
     waiting, entered = deque([("", module)]), {}
     while waiting and len(entered) < _MOST_OBJECTS:
         path, held = waiting.popleft()
-        if id(held) not in entered:
+        if id(held) not in entered and not isinstance(held, _VALUES):
             entered[id(held)] = held  # kept: the address of a freed object would go to another
             yield _readable(path), held
-            waiting.extend((path + label, part) for label, part, _ in _parts(held, classes=_is_local))
+            waiting.extend((path + label, part) for label, part, _ in _parts(held, classes=_is_local, values=False))

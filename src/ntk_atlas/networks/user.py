@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from types import EllipsisType
 
 import torch
@@ -135,10 +136,9 @@ class StackedModules(StackedNetwork):
                         "nn.Parameter", name, path)  # fmt: skip
         reason = _why_not_stacked(given, own)
         if reason is None:
-            self._stack(given)
-            reason = self._stack_differs(own, x)
+            reason = self._stacking_fault(given, own, x)
         if reason is not None:
-            log.info("%s: members run one by one: %s", name, reason)
+            _say_once(f"{name}: members run one by one: {reason}")
             self._keep(given, own, x, name)
 
     @property
@@ -248,29 +248,33 @@ class StackedModules(StackedNetwork):
         self.buffer_names = ()
         self.alone = nn.ModuleList(module.eval() for module in modules)
 
-    def _stack_differs(self, own: Sequence[Evaluation], x: Tensor) -> str | None:
-        """Returns what tells the stack from the members' own modules, None if it is nothing."""
+    def _stacking_fault(self, modules: Sequence[nn.Module], own: Sequence[Evaluation], x: Tensor) -> str | None:
+        """Stacks parameters, and returns what tells the stack from the members' own modules, None if it is nothing."""
+        try:
+            self._stack(modules)
+            return self._difference_from(own, x)
+        except Exception as error:  # whatever a module of the user's raises under vmap
+            if is_out_of_memory(error):
+                raise
+            return f"torch.vmap cannot evaluate them ({type(error).__name__}: {error})"
+
+    def _difference_from(self, own: Sequence[Evaluation], x: Tensor) -> str | None:
         trainable = [p for p in self.stacked if p.requires_grad]
         expected = [self.output_scale * torch.stack([e.outputs for e in own])]
         expected += [
             self.output_scale * torch.stack(gradients) for gradients in zip(*(e.gradients for e in own), strict=True)
         ]
-        try:
-            with under_check():
-                for inputs in (x, x.expand(self.n_members, *x.shape)):
-                    outputs = self(inputs)
-                    gradients = zip(gradients_of(outputs, trainable), trainable, strict=True)
-                    found = [outputs.detach(), *(torch.zeros_like(p) if g is None else g for g, p in gradients)]
-                    for member in range(self.n_members):
-                        if not agree(*([t[member] for t in tensors[:1]] for tensors in (found, expected))):
-                            return "stacked parameters give other outputs"
-                        if not agree(*([t[member] for t in tensors[1:]] for tensors in (found, expected))):
-                            return "stacked parameters give other gradients"
-            copied, fault = _tried_copy(lambda: self._copy(0), own[0], x, self.n_outputs)
-        except Exception as error:
-            if is_out_of_memory(error):
-                raise
-            return f"torch.vmap cannot evaluate them ({type(error).__name__}: {error})"
+        with under_check():
+            for inputs in (x, x.expand(self.n_members, *x.shape)):
+                outputs = self(inputs)
+                gradients = zip(gradients_of(outputs, trainable), trainable, strict=True)
+                found = [outputs.detach(), *(torch.zeros_like(p) if g is None else g for g, p in gradients)]
+                for member in range(self.n_members):
+                    if not agree(*([t[member] for t in tensors[:1]] for tensors in (found, expected))):
+                        return "stacked parameters give other outputs"
+                    if not agree(*([t[member] for t in tensors[1:]] for tensors in (found, expected))):
+                        return "stacked parameters give other gradients"
+        copied, fault = _tried_copy(lambda: self._copy(0), own[0], x, self.n_outputs)
         return None if copied is not None else fault
 
     def _keep(self, given: Sequence[nn.Module], own: Sequence[Evaluation], x: Tensor, name: str) -> None:
@@ -292,11 +296,11 @@ class StackedModules(StackedNetwork):
                     f"{name} cannot be copied: {fault}. Keep what its forward uses in attributes of the module, and "
                     "functions as its methods"
                 )
-            held.append(copied if self._rebuild is None else module)
+            held.append(module if self._by_rebuilding else copied)
         for module in held:
             for p in module.parameters():
                 if not p.requires_grad:
-                    p.data = p.data.clone()  # frozen weights may be those of all members
+                    p.data = p.data.clone()  # a copy of its own of frozen weights that all members have
         self._hold_alone(held)
 
     def _copy(self, index: int) -> nn.Module:
@@ -387,6 +391,12 @@ def _complex_stay_complex(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], 
     return convert
 
 
+@lru_cache(maxsize=64)
+def _say_once(text: str) -> None:
+    # A job stacks networks of one architecture many times.
+    log.info(text)
+
+
 def _check_members(modules: Sequence[nn.Module], name: str) -> None:
     for module in modules:
         check_parameters(module, name)
@@ -443,7 +453,7 @@ def _check_kept_graphs(module: nn.Module, own: Evaluation, x: Tensor, n_outputs:
 def _why_not_stacked(modules: Sequence[nn.Module], own: Sequence[Evaluation]) -> str | None:
     if any(isinstance(part, torch.jit.ScriptModule) for part in modules[0].modules()):
         return "they are TorchScript"
-    if changed := own[0].changed_buffers:
+    if changed := [key for e in own for key in e.changed_buffers]:
         return f"their forward changes a buffer ({changed[0]!r})"
     for module in modules[1:]:
         found = difference(modules[0], module)

@@ -191,13 +191,16 @@ def _trial(network: nn.Module, x: Tensor) -> Tensor:
 
 
 class _SavedBytes(saved_tensors_hooks):
-    """Counts the bytes of all tensors that a graph keeps, parameters aside, each storage once."""
+    """Counts the bytes of all dense tensors that a graph keeps, parameters aside, each storage once."""
 
     def __init__(self, network: nn.Module):
         self.total = 0
-        seen = {p.untyped_storage().data_ptr() for p in [*network.parameters(), *network.buffers()]}
+        own = [p for p in [*network.parameters(), *network.buffers()] if p.layout == torch.strided]
+        seen = {p.untyped_storage().data_ptr() for p in own}
 
         def pack(tensor: Tensor) -> Tensor:
+            if tensor.layout != torch.strided:  # a sparse buffer has no storage
+                return tensor
             storage = tensor.untyped_storage()
             if storage.data_ptr() not in seen:
                 seen.add(storage.data_ptr())
