@@ -258,7 +258,7 @@ class SparseBuffer(Net):
 
 class LongList(Net):
     def set_up(self, draw):
-        self.order = [*draw(WIDTH).argsort().tolist(), *range(200_000)]
+        self.order = [*draw(WIDTH).argsort().tolist(), *range(50_000)]
 
     def inner(self, h):
         return torch.tanh(self.second(h))[:, self.order[:WIDTH]]
@@ -351,7 +351,7 @@ class Equilibrium(Net):
 
         with torch.no_grad():
             z = torch.zeros_like(h)
-            for _ in range(60):
+            for _ in range(30):
                 z = step(z)
         z = step(z)
         if z.requires_grad:
@@ -360,7 +360,7 @@ class Equilibrium(Net):
 
             def solved(gradient):
                 g = gradient
-                for _ in range(60):
+                for _ in range(30):
                     g = torch.autograd.grad(f0, start, g, retain_graph=True)[0] + gradient
                 return g
 
