@@ -138,7 +138,7 @@ def built_network(factory: Factory, sizes: Mapping[str, int | float], x: Tensor,
 def _outputs(module: nn.Module, x: Tensor) -> Tensor | None:
     """Returns what a network says on samples, None if it does not take them: `StackedModules` says why."""
     try:
-        with under_check(), torch.no_grad(), in_evaluation_mode(module), eagerly(module):
+        with under_check(), torch.no_grad(), in_evaluation_mode(module), eagerly(attention=True):
             output = module(x.clone())
     except Exception:
         return None
@@ -171,7 +171,7 @@ def _run_once(module: nn.Module, x: Tensor, name: str) -> None:
     """
     lazy = any(nn.parameter.is_lazy(t) for t in registered(module).values())
     try:
-        with torch.no_grad(), in_evaluation_mode(module), eagerly(module):
+        with torch.no_grad(), in_evaluation_mode(module), eagerly(attention=True):
             module(x.to(torch.get_default_dtype(), copy=True))
     except Exception as error:  # of others `StackedModules` says what is wrong
         if lazy:

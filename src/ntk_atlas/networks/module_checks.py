@@ -72,10 +72,10 @@ def _unwrapped(module: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def eagerly(module: nn.Module) -> Iterator[None]:
-    """Inside the block the module runs as it is written: nothing compiled, attention as with gradients."""
+def eagerly(*, attention: bool) -> Iterator[None]:
+    """Inside the block modules run as they are written: nothing compiled, attention as with gradients."""
     compiler = torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
-    with compiler, no_fast_path() if has_attention(module) else nullcontext():
+    with compiler, no_fast_path() if attention else nullcontext():
         yield
 
 
@@ -247,7 +247,7 @@ def evaluate(module: nn.Module, x: Tensor, n_outputs: int, name: str, tried_on: 
             change from call to call or with the rest of the batch, or if the forward pass changes weights.
     """
     before = {key: t.detach().clone() for key, t in registered(module).items()}
-    with under_check(), in_evaluation_mode(module), eagerly(module):
+    with under_check(), in_evaluation_mode(module), eagerly(attention=True):
         samples = x.clone()
         raw = _tried(module, samples, name, tried_on)
         changes_input = samples._version > 0 or not torch.equal(samples, x)

@@ -19,6 +19,7 @@ from ntk_atlas.networks.module_checks import (
     eagerly,
     evaluate,
     gradients_of,
+    has_attention,
     plain_network,
     two_dimensional,
     under_check,
@@ -130,6 +131,7 @@ class StackedModules(StackedNetwork):
         own = [evaluate(module, x, n_outputs, name, tried_on) for module in given]
         _check_kept_graphs(given[0], own[0], x, n_outputs, name)
         self._rebuild, self._by_rebuilding = rebuild, False
+        self._attention = has_attention(given[0])
         self._clones_input = any(e.changes_input for e in own)
         for path in unregistered_weights(given[0])[:1]:
             log.warning("%s holds weights that are not registered and never trained (%r): use nn.ModuleList, "
@@ -151,11 +153,11 @@ class StackedModules(StackedNetwork):
         per_member = self.is_per_member(x)
         if self.vectorized:
             x = x.clone() if self._clones_input else x
-            with eagerly(self._template[0]):
+            with eagerly(attention=self._attention):
                 outputs = torch.vmap(self._evaluate, in_dims=(0, 0 if per_member else None))(self._state(), x)
             return self.output_scale * outputs
         inputs = x.unbind(0) if per_member else [x] * self.n_members
-        with eagerly(self):
+        with eagerly(attention=self._attention):
             outputs = [
                 two_dimensional(module(part.clone() if self._clones_input else part), self.n_outputs)
                 for module, part in zip(self.alone, inputs, strict=True)
@@ -175,7 +177,7 @@ class StackedModules(StackedNetwork):
         members, rebuild = list(members), self._rebuild
         other = StackedModules.__new__(StackedModules)
         StackedNetwork.__init__(other)
-        for key in ("input_shape", "output_scale", "n_outputs", "_clones_input", "_by_rebuilding"):
+        for key in ("input_shape", "output_scale", "n_outputs", "_attention", "_clones_input", "_by_rebuilding"):
             setattr(other, key, getattr(self, key))
         other.n_members = len(members)
         other._rebuild = None if rebuild is None else lambda index: rebuild(members[index])
@@ -346,12 +348,12 @@ class UserMember(nn.Module):
     def __init__(self, module: nn.Module, n_outputs: int, output_scale: float, *, clones_input: bool = False):
         super().__init__()
         self.module, self.n_outputs, self.output_scale = module, n_outputs, output_scale
-        self.clones_input = clones_input
+        self.clones_input, self._attention = clones_input, has_attention(module)
         self.train(False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the outputs `(n, n_outputs)` at `(n, *input_shape)`."""
-        with eagerly(self.module):
+        with eagerly(attention=self._attention):
             output = self.module(x.clone() if self.clones_input else x)
         return self.output_scale * two_dimensional(output, self.n_outputs)
 
