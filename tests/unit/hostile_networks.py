@@ -270,6 +270,48 @@ class WritesByNumpy(Net):
         return super().forward(x)
 
 
+class Merging(nn.Linear):
+    """Changes its weight in evaluation mode, as low-rank adapters do."""
+
+    def train(self, mode=True):
+        with torch.no_grad():
+            self.weight += (0.5 if self.training else 0.0) - (0.5 if mode else 0.0)
+        return super().train(mode)
+
+
+class Adapter(Net):
+    def set_up(self, draw):
+        self.second = Merging(WIDTH, WIDTH)
+
+
+class HyperNetwork(Net):
+    """Calls a part of itself with weights that it computes."""
+
+    def inner(self, h):
+        weight = torch.tanh(self.second.weight) + 0.1
+        return torch.tanh(torch.func.functional_call(self.second, {"weight": weight}, (h,)))
+
+
+class ComplexArithmetic(Net):
+    def inner(self, h):
+        return torch.fft.irfft(
+            torch.fft.rfft(self.second(h)) * torch.exp(1j * self.second.bias[: WIDTH // 2 + 1]), n=WIDTH
+        )
+
+
+class LinearSolve(Net):
+    def inner(self, h):
+        matrix = torch.eye(WIDTH).to(h) * 3 + torch.tanh(self.second.weight)
+        return torch.linalg.solve(matrix, h.T).T
+
+
+class WritesInPlace(Net):
+    def inner(self, h):
+        z = torch.zeros_like(h).index_add_(1, torch.tensor([1, 0, 2, 3, 5, 4]), self.second(h))
+        z[:, 0] = torch.sin(z[:, 1].clone())
+        return F.relu(z, inplace=True)
+
+
 class LazyByHand(Net):
     """Makes a layer when it is first called."""
 
@@ -565,7 +607,8 @@ ON_NUMBERS = {
         ClosureOverItself, Hook, KeepsGenerator, UnregisteredLayers, RandomActivation, RandomlyFrozen, KeepsActivations,
         CountsCalls, ReplacesABuffer, ComplexBuffer, Tied, InPlaceOnInput,
         ScalarParameter, PlainAliases, TwoNames,
-        SparseBuffer, LongList, WritesByNumpy, LazyByHand, CopiesNothing, HookOnGradients, Branching, Checkpointed,
+        SparseBuffer, LongList, WritesByNumpy, Adapter, HyperNetwork, ComplexArithmetic, LinearSolve, WritesInPlace,
+        LazyByHand, CopiesNothing, HookOnGradients, Branching, Checkpointed,
         CheckpointedInTheOldForm, CheckpointedTwice,
         OffloadedTensors, RecomputedInHook, Equilibrium, Reversible, OnceDifferentiable, Recurrent, LazyNet,
         SharedBackbone,

@@ -78,7 +78,7 @@ def own_modules(name, seeds=SEEDS):
             module = getattr(module, "_orig_mod", getattr(module, "module", module))
             if name in ("LazyNet", "LazyByHand"):
                 module(inputs(name).float())
-        module.double().eval()
+        module.eval().double()  # an adapter merges its weights in the precision that it was made in
         for part in module.modules():
             if not isinstance(part, torch.jit.ScriptModule):
                 for key, value in vars(part).items():

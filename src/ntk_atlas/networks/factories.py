@@ -1,5 +1,6 @@
 """Networks that a factory of the user's own draws: one seed, one network, the same each time."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -124,6 +125,8 @@ def built_network(factory: Factory, sizes: Mapping[str, int | float], x: Tensor,
     with global_streams(seed):
         generator = torch.Generator().manual_seed(seed)
         module = factory(**sizes, input_shape=tuple(x.shape[1:]), generator=generator)
+        with contextlib.suppress(NotImplementedError):  # `check_parameters` says so
+            module.eval()  # once and for all: it may change weights
         _run_once(module, x, name)
     for key, t in registered(module).items():
         if t.is_meta or t.is_inference():

@@ -145,12 +145,16 @@ def under_check() -> Iterator[None]:
 
 @contextmanager
 def in_evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside the block; flags come back."""
+    """Evaluation mode inside the block; what was in training mode is so again after it."""
     flags = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
         yield
     finally:
+        for part, training in flags:
+            # A `train` of the user's own may do more than set the flag: adapters take their weights out again.
+            if training and not part.training and type(part).train is not nn.Module.train:
+                part.train()
         for part, training in flags:
             if part.training != training:
                 part.training = training
