@@ -6,6 +6,7 @@ for the limits in the three phases). The weights' part of Θ scales as a^{L−1}
 and phases differ through the gradients in the biases only.
 """
 
+import logging
 import math
 
 import numpy as np
@@ -13,10 +14,21 @@ import numpy as np
 from ntk_atlas.dispersion.inputs import InitialKernelLaw
 from ntk_atlas.phases.phase import phase_of
 
+log = logging.getLogger(__name__)
+
+_LARGEST = 140.0
+
+
+def _overflows(lam: float) -> bool:
+    if lam <= _LARGEST:
+        return False
+    log.warning("the ratio E[Θ²]/E[Θ]² overflows: at λ = (depth + 1) / width ≈ %.4g it is of the order of e^{5λ}", lam)
+    return True
+
 
 def exponential_ratio(lam: float) -> float:
     """exp(5λ): the dispersion of a single layer's term, which the sum over layers stays below."""
-    return math.exp(5.0 * lam)
+    return math.inf if _overflows(lam) else math.exp(5.0 * lam)
 
 
 def weights_ratio_limit(lam: float) -> float:
@@ -24,6 +36,8 @@ def weights_ratio_limit(lam: float) -> float:
 
     R → (1/2λ) [e^{5λ} + (e^λ − e^{5λ})/(4λ)].
     """
+    if _overflows(lam):
+        return math.inf
     return (math.exp(5 * lam) + (math.exp(lam) - math.exp(5 * lam)) / (4 * lam)) / (2 * lam)
 
 
@@ -40,6 +54,8 @@ def critical_ratio_limit(lam: float, w: float) -> float:
     Returns:
         The limit.
     """
+    if _overflows(lam):
+        return math.inf
     growth = math.expm1(5 * lam)
     biases = 2 * (growth - 5 * lam) / (25 * lam**2)
     mixed = biases / 2 + (-math.exp(5 * lam) * math.expm1(-4 * lam) / (4 * lam) - growth / (5 * lam)) / lam
@@ -82,6 +98,8 @@ def finite_sum_ratio(log_weight_means: np.ndarray, log_bias_means: np.ndarray, w
     l, k = layer[:, None], layer[None, :]  # noqa: E741
     i, j = np.minimum(l, k), np.maximum(l, k)
     log_p, log_q = math.log1p(5.0 / width), math.log1p(1.0 / width)
+    if _overflows(n_layers * log_p / 5.0):
+        return math.inf
     weights = (i - 1 + n_layers - j) * log_p + (j - i) * log_q
     biases = (n_layers - j) * log_p
     mixed = np.where(l <= k, (n_layers - k) * log_p, (l - k) * log_q + (n_layers - l) * log_p)

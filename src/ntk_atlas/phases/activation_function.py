@@ -93,6 +93,8 @@ def _of_tensors(function: Callable, name: str) -> ActivationFunction:
 
     if not callable(function):
         raise ActivationError(f"an activation is a name or a function of a tensor, got {function!r}")
+    if any(True for _ in getattr(function, "parameters", tuple)()):
+        raise ActivationError(f"activation {name} has parameters, which would be trained: fix them")
     checked = ElementwiseFunction(function)
 
     def evaluate(u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

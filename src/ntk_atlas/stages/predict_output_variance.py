@@ -79,6 +79,9 @@ def _fill(
             scale = float(network_output_variance(as_tensor(draw.x_pool), **choice).mean()) ** 0.5
         for i, n in enumerate(spec.n_train):
             gram, rows = ntk[:n, :n], ntk[largest:, :n]
+            if not bool(torch.isfinite(ntk).all() & torch.isfinite(nngp).all()):
+                log.warning("depth %d, n_train %d has no theory: kernels that overflow", depth, n)
+                continue
             rates[d, i] = common_learning_rate(
                 training.learning_rate,
                 n,

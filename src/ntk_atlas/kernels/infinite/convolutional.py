@@ -18,7 +18,8 @@ from ntk_atlas.kernels.infinite.convolutional_tiles import PreparedImages, plan_
 from ntk_atlas.kernels.infinite.duals import ActivationChoice, dual_of
 from ntk_atlas.kernels.infinite.error_bounds import LayerErrors, carried_errors
 from ntk_atlas.kernels.infinite.inputs import checked_dtype, checked_inputs, checked_scale
-from ntk_atlas.kernels.infinite.kernels import InfiniteKernels
+from ntk_atlas.kernels.infinite.kernels import InfiniteKernels, warn_of_kernels
+from ntk_atlas.kernels.infinite.soundness import LayerOfPair, warn_of_range, warn_of_rounding
 from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitecture
 
 log = logging.getLogger(__name__)
@@ -78,7 +79,9 @@ def infinite_convolutional_kernels(
     except ValueError as error:
         raise KernelInputError(str(error)) from error
     dual = dual_of(settings.activation if activation is None else activation)
-    recursion = ConvolutionalRecursion(architecture, settings, checked_scale(init_scale), width, tuple(x1.shape[1:]))
+    recursion = ConvolutionalRecursion(
+        architecture, settings, checked_scale(init_scale, dtype), width, tuple(x1.shape[1:])
+    )
     n1, n2 = len(x1), None if x2 is None else len(x2)
     tiles = plan_convolutional_tiles(recursion, dual, n1, n2, dtype=dtype, device=x1.device, memory_limit=memory_limit)
     cost = estimate_convolutional_cost(
@@ -95,7 +98,34 @@ def infinite_convolutional_kernels(
     images = PreparedImages.of(recursion, dual, x1, x2, chunk=tiles.rows * tiles.columns)
     results = torch.empty(2, n1, n2 or n1, dtype=dtype, device=x1.device)
     errors = tiles.fill(results, images)
-    return InfiniteKernels(results[:1], results[1:], _error_bounds(recursion, images, errors))
+    kernels = InfiniteKernels(results[:1], results[1:], _error_bounds(recursion, images, errors))
+    overflows = _warn(recursion, images, x1, x2)
+    warn_of_kernels(kernels, [architecture.depth], overflow_is_said=overflows)
+    return kernels
+
+
+def _warn(recursion: ConvolutionalRecursion, images: PreparedImages, x1: Tensor, x2: Tensor | None) -> bool:
+    # Depth 0 is the first convolution; pixels of the largest variance stand for all.
+    variances = [variance.flatten() for variance in images.variances] + [images.diagonal[0]]
+    ntks = [variance.new_tensor([size[2]]) for variance, size in zip(variances, images.largest, strict=False)]
+    overflows = warn_of_range(
+        variances, [*ntks, images.diagonal[1]], inputs=[x1] if x2 is None else [x1, x2], dtype=x1.dtype,
+        sigma_w2=recursion.sigma_w2,
+    )  # fmt: skip
+    sizes = [float(variance.max()) for variance in images.variances]
+    layers = [
+        LayerOfPair(dual, size, recursion.fan_in(layer + 1), recursion.bias_part)
+        for layer, (dual, size) in enumerate(zip(images.duals, sizes, strict=True))
+        if 0.0 < size < torch.inf
+    ]
+    if len(layers) == len(sizes) and layers:
+        bias_variance = recursion.settings.bias_variance
+        warn_of_rounding(
+            layers, x1.flatten(1), None if x2 is None else x2.flatten(1),
+            depths=[len(layers)], sigma_w2=recursion.sigma_w2, bias_variance=bias_variance,
+            start=1.0 - bias_variance / sizes[0], dtype=x1.dtype,
+        )  # fmt: skip
+    return overflows
 
 
 def _error_bounds(recursion: ConvolutionalRecursion, images: PreparedImages, errors: Tensor) -> Tensor:

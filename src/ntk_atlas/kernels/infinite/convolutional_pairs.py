@@ -9,6 +9,8 @@ from torch import Tensor
 
 from ntk_atlas.kernels.infinite.convolutional_geometry import Offset, Region, Stage, overlap
 from ntk_atlas.kernels.infinite.dual_activations import Dual
+from ntk_atlas.kernels.infinite.elementwise import ActivationOverflowError
+from ntk_atlas.kernels.infinite.soundness import without_underflow
 
 Sides = list[Any]
 
@@ -66,9 +68,17 @@ class SamePairs(Pairs):
         return (self.images[:, *first] * self.images[:, *second]).sum(0)
 
     def activate(self, layer: int, stage: Stage, offset: Offset, nngp: Tensor, ntk: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the layer, see `Pairs.activate`; exact moments for a pixel with itself."""
+        """Returns the layer, see `Pairs.activate`; exact moments for a pixel with itself.
+
+        Raises:
+            ActivationOverflowError: a function of the user's overflows at the variances of the layer, which is named.
+        """
         if offset == (0, 0):
-            dual = self.dual.at(nngp)
+            nngp = without_underflow(nngp)
+            try:
+                dual = self.dual.at(nngp)
+            except ActivationOverflowError as error:
+                raise ActivationOverflowError(f"convolution {layer + 1}: {error}") from None
             self._ready.append(dual)
             self._sides.append(dual.side(nngp, nngp.dtype))
             self.variances.append(nngp)

@@ -15,7 +15,7 @@ A dual is evaluated in place on tiles: `side` prepares what depends on one sampl
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -44,6 +44,8 @@ class DualTile(NamedTuple):
 
 class Dual(Protocol):
     """Expectations of one activation. Variances and covariances have any shapes that broadcast."""
+
+    closed_form: ClassVar[bool]
 
     def at(self, q: Tensor) -> "Dual":
         """The same dual, made ready for variances q (float64)."""
@@ -78,6 +80,8 @@ class Dual(Protocol):
 
 class _ClosedForm:
     """What closed forms share: no quadrature, so no error of it."""
+
+    closed_form: ClassVar[bool] = True
 
     def at(self, q: Tensor) -> "Dual":
         """Returns itself."""
@@ -124,7 +128,8 @@ class HomogeneousDual(_ClosedForm):
         """Returns √q, 1/√q (0 where q = 0), and where q = 0 if it is anywhere."""
         root = q.sqrt()
         zero = root == 0
-        inverse = torch.where(zero, 0.0, 1.0 / root)
+        # 0 too where the precision of the tile has no such number: the covariances it multiplies are 0 there.
+        inverse = torch.where(zero | (root < 1.0 / torch.finfo(dtype).max), 0.0, 1.0 / root)
         return root.to(dtype), inverse.to(dtype), zero.to(dtype) if bool(zero.any()) else None
 
     def evaluate(self, c: Tensor, a: Any, b: Any, scratch: tuple[Tensor, Tensor], gain: float) -> DualTile:
@@ -178,7 +183,9 @@ class GeluDual(_ClosedForm):
     def second_moment(self, q: Tensor) -> Tensor:
         """Returns E[φ(√q z)²]."""
         root = torch.sqrt(1.0 + 2.0 * q)
-        return q / 4 + q * torch.atan2(q, root) / (2 * math.pi) + q**2 / (math.pi * (1.0 + q) * root)
+        # Beyond 1e100 q / (1 + q) is 1, and q² would overflow.
+        rest = torch.where(q < 1e100, q**2 / (math.pi * (1.0 + q) * root), q / (math.pi * root))
+        return q / 4 + q * torch.atan2(q, root) / (2 * math.pi) + rest
 
     def slope_moment(self, q: Tensor) -> Tensor:
         """Returns E[φ'(√q z)²]."""

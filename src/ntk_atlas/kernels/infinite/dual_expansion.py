@@ -11,8 +11,8 @@ activation, go to `dual_conditional`; what still misses the tolerance is reporte
 """
 
 import logging
-import math
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 
 TOLERANCE = 1e-10
 """Largest error of T and Ṫ aimed at, relative to √(E[φ(u)²] E[φ(v)²]) and the same of φ'."""
+_NO_COEFFICIENT = 1e-14
+"""Share of the largest coefficient below which another is rounding."""
+_SAFE = 1e-250
 _PAIR_EVALUATIONS = 3 * 10**8
 """Most evaluations of the activation spent on single pairs, a tile."""
 
@@ -49,6 +52,7 @@ class ExpansionDual:
         tolerance: aimed at; float32 tiles stop at their own rounding.
     """
 
+    closed_form: ClassVar[bool] = False
     phi: ElementwiseFunction
     moments: Moments | None = None
     rule: HermiteRule | None = None
@@ -73,11 +77,16 @@ class ExpansionDual:
 
     def curvature_moment(self, q: Tensor) -> float:
         """Returns the largest E[φ''(√q z)²] = Σ k d_k² / q at some of the variances q, as far as the series goes."""
+        # A sample of variance 0 has covariances of exactly 0 with all others: no error of c enters its Ṫ.
+        q = q[q > 0]
+        if not len(q):
+            return 0.0
         q = some_of(q)
-        slopes = self._rule(q).coefficients(q).slopes
+        slopes = self._rule(q).coefficients(q).slopes.flatten(1)
+        # Of a small variance the coefficients of k > 0 vanish like its root, down to their rounding.
+        slopes = torch.where(slopes.abs() > _NO_COEFFICIENT * slopes.abs().amax(0), slopes, 0.0)
         order = torch.arange(len(slopes), dtype=q.dtype, device=q.device)
-        total = (order @ slopes.flatten(1) ** 2) / q.flatten().clamp(min=torch.finfo(q.dtype).tiny)
-        return float(total.max())
+        return float(((order @ slopes**2) / q).max())
 
     def fixed_bytes(self) -> int:
         """Returns the memory of the Hermite polynomials and of one chunk of nodes."""
@@ -107,17 +116,17 @@ class ExpansionDual:
         square = rho * rho
         errors, missed = [], []
         for number, out in enumerate((moment, slope)):
-            tails = a.tails[number] * b.tails[number]
-            scale = math.sqrt(float(a.tails[number][0] * b.tails[number][0]))
+            roots = _root_of_product(a.tails[number], b.tails[number])
+            scale = float(roots[0])
             goal = max(self.tolerance, torch.finfo(c.dtype).eps) * scale
-            order = torch.arange(len(tails), dtype=tails.dtype, device=tails.device)
-            bounds = tails.sqrt() * largest**order
+            order = torch.arange(len(roots), dtype=roots.dtype, device=roots.device)
+            bounds = roots * largest**order
             met = (bounds <= goal).nonzero()
-            n_terms = int(met[0]) if len(met) else len(tails) - 1
+            n_terms = int(met[0]) if len(met) else len(roots) - 1
             _series(a.series[number], b.series[number], rho, square, n_terms, out)
             errors.append(float(bounds[n_terms]) + 2.0 * self.rule.coefficient_errors[number] * scale)
             if not len(met):
-                missed.append((goal / math.sqrt(float(tails[-1]))) ** (1.0 / n_terms))
+                missed.append((goal / float(roots[-1])) ** (1.0 / n_terms))
         if missed:
             self._pair_by_pair(rho, min(missed), a, b, moment, slope, errors)
         return DualTile(moment.mul_(gain), slope.mul_(gain), gain * errors[0], gain * errors[1])
@@ -146,8 +155,8 @@ class ExpansionDual:
         )
         moment[where], slope[where] = result.moment.to(moment.dtype), result.slope.to(slope.dtype)
         for number, error in enumerate((result.moment_error, result.slope_error)):
-            tail = math.sqrt(float(a.tails[number][-1] * b.tails[number][-1]))
-            scale = math.sqrt(float(a.tails[number][0] * b.tails[number][0]))
+            roots = _root_of_product(a.tails[number], b.tails[number])
+            tail, scale = float(roots[-1]), float(roots[0])
             left = tail * above ** (len(a.tails[number]) - 1) + 2.0 * self.rule.coefficient_errors[number] * scale
             errors[number] = max(error, left)
 
@@ -184,6 +193,12 @@ class ExpansionSide:
         inverse = torch.where(q > 0, q.rsqrt(), 0.0)
         series = (coefficients.values.to(dtype), coefficients.slopes.to(dtype))
         return cls(q, inverse.to(dtype), series, (tails[0], tails[1]))
+
+
+def _root_of_product(a: Tensor, b: Tensor) -> Tensor:
+    """√(a b) of the tails of two sides, whose product may leave the range of float64."""
+    product = a * b
+    return product.sqrt() if _SAFE < float(product[0]) < 1.0 / _SAFE else a.sqrt() * b.sqrt()
 
 
 def _series(a: Tensor, b: Tensor, rho: Tensor, square: Tensor, n_terms: int, out: Tensor) -> None:

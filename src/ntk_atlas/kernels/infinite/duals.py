@@ -69,6 +69,11 @@ def dual_of(activation: ActivationChoice) -> Dual:
                 "any elementwise function of a tensor"
             )
         return _BY_NAME[activation]()
+    if isinstance(activation, nn.Module) and any(True for _ in activation.parameters()):
+        raise UnsupportedActivationError(
+            f"activation {activation} has parameters, which would be trained: the kernel of infinite width is "
+            "not known for it; fix them (nn.LeakyReLU(0.25) in place of nn.PReLU())"
+        )
     if isinstance(activation, nn.LeakyReLU):
         return HomogeneousDual(activation.negative_slope)
     if isinstance(activation, nn.Identity):
@@ -78,6 +83,10 @@ def dual_of(activation: ActivationChoice) -> Dual:
     name = _NAMES.get(type(activation) if isinstance(activation, nn.Module) else activation)
     if name is not None:
         return _BY_NAME[name]()
+    if isinstance(activation, type):
+        raise UnsupportedActivationError(
+            f"activation {activation.__name__} is a class: give an instance, {activation.__name__}()"
+        )
     if not callable(activation):
         raise UnsupportedActivationError(f"an activation is a name or a function of a tensor, got {activation!r}")
     return ExpansionDual(ElementwiseFunction(activation))

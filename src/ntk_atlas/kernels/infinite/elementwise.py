@@ -16,6 +16,10 @@ class UnsupportedActivationError(KernelInputError, ActivationError):
     """An activation whose infinite-width kernel is not known or cannot be computed."""
 
 
+class ActivationOverflowError(UnsupportedActivationError):
+    """An activation that is not finite where a Gaussian of a layer's variance reaches."""
+
+
 @dataclass(frozen=True)
 class ElementwiseFunction(elementwise.ElementwiseFunction):
     """φ with φ' by automatic differentiation; see there."""

@@ -11,7 +11,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ntk_atlas.kernels.infinite.elementwise import ElementwiseFunction, Grid, UnsupportedActivationError
+from ntk_atlas.kernels.infinite.elementwise import (
+    ActivationOverflowError,
+    ElementwiseFunction,
+    Grid,
+    UnsupportedActivationError,
+)
 
 MOST_TERMS = 2048
 _FEWEST_TERMS = 64
@@ -140,7 +145,7 @@ class HermiteRule:
                 found.append((both * (math.sqrt(every) * weight.sqrt())) @ basis.T)
         squares = torch.cat(squares, dim=1)
         if not torch.isfinite(squares).all():
-            raise UnsupportedActivationError(
+            raise ActivationOverflowError(
                 f"the activation overflows within 12 standard deviations at variance {float(q.max()):.3g}: its "
                 "infinite-width kernel is not finite in double precision; lower init_scale or rescale the inputs"
             )
@@ -166,8 +171,16 @@ class HermiteRule:
         # Stein's lemma: E[z φ(√q z)] = √q E[φ'(√q z)].
         series, squares = self._sums(q)
         gap = (series[0, 1] - q.sqrt() * series[1, 0]).abs()
-        if bool((gap > 1e-2 * squares[0].sqrt() + 1e-300).any()):
+        wrong = gap > 1e-2 * squares[0].sqrt() + 1e-300
+        if not bool(wrong.any()):
+            return
+        if not bool((q[wrong] <= 1.0).any()):
+            self._check_derivative(torch.ones_like(q[:1]))
             raise UnsupportedActivationError(
-                "the activation's derivative (by automatic differentiation) does not integrate to the activation: it "
-                "jumps, or part of it is detached; the NTK needs a continuous activation"
+                f"at variance {float(q[wrong].min()):.3g} the activation is steeper, beside the Gaussian, than "
+                "quadrature resolves: scale the inputs (dataset.normalization), or lower init_scale"
             )
+        raise UnsupportedActivationError(
+            "the activation's derivative (by automatic differentiation) does not integrate to the activation: it "
+            "jumps, or part of it is detached; the NTK needs a continuous activation"
+        )

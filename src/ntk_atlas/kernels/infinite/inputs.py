@@ -4,10 +4,12 @@ import math
 import operator
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ntk_atlas.kernels.errors import KernelInputError
+from ntk_atlas.tensors import real_tensor
 
 
 def checked_depths(depths: Sequence[int]) -> tuple[int, ...]:
@@ -22,14 +24,17 @@ def checked_depths(depths: Sequence[int]) -> tuple[int, ...]:
     return depths
 
 
-def checked_scale(init_scale: float) -> float:
+def checked_scale(init_scale: float, dtype: torch.dtype = torch.float64) -> float:
     """Returns σ_w².
 
     Raises:
-        KernelInputError: if it is not positive and finite.
+        KernelInputError: if it is not positive and finite, or no number of the kernels' precision.
     """
     if not 0.0 < init_scale < math.inf:
         raise KernelInputError(f"init_scale is σ_w², positive and finite; got {init_scale}")
+    limits = torch.finfo(dtype)
+    if not limits.tiny <= init_scale <= limits.max / 16:
+        raise KernelInputError(f"init_scale is {init_scale:g}, which {dtype} does not hold: take a number nearer to 1")
     return init_scale
 
 
@@ -50,16 +55,20 @@ def checked_inputs(x: Tensor, name: str, dtype: torch.dtype, *, sample_dim: int 
     Raises:
         KernelInputError: if they are empty, complex or not finite, or have other dimensions than asked for.
     """
-    if not isinstance(x, Tensor):
+    if not isinstance(x, Tensor | np.ndarray):
         raise KernelInputError(f"{name} is a {type(x).__name__}: give a torch tensor of shape (n, *shape)")
+    x = real_tensor(x, name, KernelInputError)
     if x.dim() == 0 or x.numel() == 0:
         raise KernelInputError(f"{name} is empty (shape {tuple(x.shape)}): a kernel needs at least one sample")
-    if x.is_complex():
-        raise KernelInputError(f"{name} is complex ({x.dtype}): kernels are of real inputs")
     if sample_dim > 1 and x.dim() != sample_dim + 1:
         raise KernelInputError(f"{name} has shape {tuple(x.shape)}: images are (n, channels, height, width)")
-    x = x.detach().to(dtype)
+    given, x = x, x.detach().to(dtype)
     # The sum is quick, and finite unless an entry is not (or it overflows).
     if not (torch.isfinite(x.sum()) or torch.isfinite(x).all()):
+        if torch.isfinite(given).all():
+            raise KernelInputError(
+                f"{name} overflows {dtype}: its largest entry is {float(given.abs().max()):.3g}; scale the inputs, or "
+                "take dtype=torch.float64"
+            )
         raise KernelInputError(f"{name} has a NaN or infinite entry: clean the inputs")
     return x if sample_dim > 1 else x.reshape(len(x), -1)

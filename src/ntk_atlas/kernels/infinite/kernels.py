@@ -23,6 +23,7 @@ from ntk_atlas.kernels.errors import KernelInputError
 from ntk_atlas.kernels.infinite.duals import ActivationChoice, dual_of
 from ntk_atlas.kernels.infinite.inputs import checked_depths, checked_dtype, checked_inputs, checked_scale
 from ntk_atlas.kernels.infinite.recursion import Recursion
+from ntk_atlas.kernels.infinite.soundness import warn_of_entries, warn_of_range, without_underflow
 from ntk_atlas.kernels.infinite.tiles import plan_tiles
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,9 @@ def infinite_kernels(
 ) -> InfiniteKernels:
     """NNGP and NTK at infinite width.
 
+    Kernels that overflow or underflow, and kernels of nearly equal samples that rounding decides by more than a
+    thousandth (`soundness`), are warned of, with the depth.
+
     Evaluated in tiles that stay in cache; beside the result a few tiles are held, and what depends on one sample
     alone. With `x2` None only the upper triangle is evaluated, and the diagonal is exact. Closed forms exist for
     `relu`, `leaky_relu`, `erf` and `gelu`; any other activation is integrated to 1e-10 of the kernel's scale or as
@@ -97,7 +101,7 @@ def infinite_kernels(
     recursion = Recursion(
         settings=settings,
         dual=dual_of(settings.activation if activation is None else activation),
-        sigma_w2=checked_scale(init_scale),
+        sigma_w2=checked_scale(init_scale, dtype),
         width=width,
         depths=checked_depths(depths),
         n_inputs=a.shape[1],
@@ -108,14 +112,24 @@ def infinite_kernels(
     results = torch.empty(2, len(layers.depths), len(a), len(b), dtype=dtype, device=a.device)
     tile_errors = tiles.fill(results, layers)
     kernels = InfiniteKernels(results[0], results[1], layers.error_bounds(tile_errors))
-    _warn_of_loose_bounds(kernels, layers.depths)
+    overflows = layers.warn(a, None if x2 is None else b, dtype)
+    warn_of_kernels(kernels, layers.depths, overflow_is_said=overflows)
     return kernels
 
 
-def _warn_of_loose_bounds(kernels: InfiniteKernels, depths: Sequence[int]) -> None:
+def warn_of_kernels(kernels: InfiniteKernels, depths: Sequence[int], *, overflow_is_said: bool) -> None:
+    """Warns of kernels with entries that are not finite, or whose error bound is loose.
+
+    Args:
+        kernels: of several depths.
+        depths: these.
+        overflow_is_said: whether a warning has said that they overflow.
+    """
     for name, kernel, bounds in zip(("NNGP", "NTK"), (kernels.nngp, kernels.ntk), kernels.error_bound, strict=True):
         for depth, entries, bound in zip(depths, kernel, bounds.tolist(), strict=True):
-            if bound == 0.0:
+            if not overflow_is_said:
+                warn_of_entries(name, depth, entries)
+            if bound == 0.0 or bound == torch.inf:
                 continue
             # Without a copy as large as the kernel.
             largest = max(abs(float(extreme)) for extreme in entries.aminmax())
@@ -206,7 +220,14 @@ def output_variance(
     init_scale = checked_scale(init_scale)
     x = checked_inputs(x, "x", torch.float64)
     dual = dual_of(settings.activation if activation is None else activation)
-    variance = init_scale * (x**2).sum(1) / x.shape[1] + settings.bias_variance
+    variance = without_underflow(init_scale * (x**2).sum(1) / x.shape[1] + settings.bias_variance)
+    variances = [variance]
     for _ in range(depth):
-        variance = init_scale * dual.at(variance).second_moment(variance) + settings.bias_variance
+        if not bool(torch.isfinite(variance).all()):
+            variance = torch.full_like(variance, torch.nan)
+            break
+        moment = dual.at(variance).second_moment(variance)
+        variance = without_underflow(init_scale * moment + settings.bias_variance)
+        variances.append(variance)
+    warn_of_range(variances, variances, inputs=[x], dtype=torch.float64, sigma_w2=init_scale)
     return settings.output_scale**2 * variance

@@ -1,5 +1,6 @@
 """Infinite-width kernels of the network that a config describes, fully connected or convolutional."""
 
+import logging
 from collections.abc import Sequence
 
 import torch
@@ -19,6 +20,8 @@ from ntk_atlas.networks.convolutional_architecture import (
     checked_fan_ins,
     image_shape,
 )
+
+log = logging.getLogger(__name__)
 
 _IMAGES_AT_A_TIME = 64
 
@@ -89,7 +92,10 @@ def network_output_variance(x: Tensor, *, depth: int, settings: NetworkSettings,
     parts = [
         recursion.run(SamePairs(block.permute(1, 2, 3, 0), dual, scale))[0] for block in x.split(_IMAGES_AT_A_TIME)
     ]
-    return settings.output_scale**2 * torch.cat(parts)
+    variance = settings.output_scale**2 * torch.cat(parts)
+    if not bool(torch.isfinite(variance).all()):
+        log.warning("output variances at depth %d, init_scale %g, overflow torch.float64", depth, init_scale)
+    return variance
 
 
 def network_kernel_cost(

@@ -10,7 +10,9 @@ from torch import Tensor
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.kernels.errors import KernelInputError
 from ntk_atlas.kernels.infinite.dual_activations import Dual
+from ntk_atlas.kernels.infinite.elementwise import ActivationOverflowError
 from ntk_atlas.kernels.infinite.error_bounds import LayerErrors, carried_errors
+from ntk_atlas.kernels.infinite.soundness import LayerOfPair, warn_of_range, warn_of_rounding, without_underflow
 
 Sides = list[Any]
 
@@ -71,21 +73,30 @@ class Recursion:
 
         Returns:
             The layers.
+
+        Raises:
+            ActivationOverflowError: a function of the user's overflows at the variances of a layer, which is named.
         """
         squares = [
             torch.linalg.vector_norm(x, dim=1, dtype=torch.float64) ** 2 for x in ((a,) if b is None else (a, b))
         ]
         sizes = [len(x) for x in squares]
         squares = torch.cat(squares)
-        variance = self.sigma_w2 / self.n_inputs * squares + self.settings.bias_variance
+        variance = without_underflow(self.sigma_w2 / self.n_inputs * squares + self.settings.bias_variance)
         ntk = self.input_part * squares + self.bias_part
         variances, ntks, duals, largest = [variance], [ntk], [], []
-        for _ in range(max(self.depths)):
-            dual = self.dual.at(variance)
+        for layer in range(max(self.depths)):
+            # Behind a variance of infinity an activation that saturates would give numbers again, and wrong ones.
+            if not bool(torch.isfinite(variance).all() & torch.isfinite(ntk).all()):
+                break
+            try:
+                dual = self.dual.at(variance)
+            except ActivationOverflowError as error:
+                raise ActivationOverflowError(f"hidden layer {layer + 1}: {error}") from None
             moment, slope = dual.second_moment(variance), dual.slope_moment(variance)
             largest.append((float(moment.max()), float(slope.max())))
             ntk = self.fan_in_part * moment + self.bias_part + self.sigma_w2 * slope * ntk
-            variance = self.sigma_w2 * moment + self.settings.bias_variance
+            variance = without_underflow(self.sigma_w2 * moment + self.settings.bias_variance)
             duals.append(dual)
             variances.append(variance)
             ntks.append(ntk)
@@ -98,7 +109,7 @@ class PreparedLayers:
 
     Attributes:
         recursion: the family.
-        duals: of hidden layers 1 … max(depths).
+        duals: of hidden layers 1 … max(depths), or up to the one whose kernels overflow.
         variances: K^l(x, x) of layers 1 … max(depths) + 1, of both sets of samples one after the other, float64.
         ntks: Θ^l(x, x), likewise.
         largest: largest E[φ²] and E[φ'²] of each hidden layer.
@@ -119,6 +130,8 @@ class PreparedLayers:
 
     def diagonal(self, depth: int) -> Tensor:
         """Returns K(x, x) and Θ(x, x) of the first set at one depth, `(2, n1)`."""
+        if depth >= len(self.variances):
+            return self.variances[0].new_full((2, self.n1), torch.nan)
         scale = self.recursion.settings.output_scale**2
         return scale * torch.stack([self.variances[depth][: self.n1], self.ntks[depth][: self.n1]])
 
@@ -168,6 +181,9 @@ class PreparedLayers:
                     out[0, position], out[1, position] = nngp, ntk
                     if recursion.settings.output_scale != 1.0:
                         out[:, position].mul_(recursion.settings.output_scale**2)
+        for position, wanted in enumerate(self.depths):
+            if wanted > len(self.duals):
+                out[:, position] = torch.nan
 
     def error_bounds(self, errors: Tensor) -> Tensor:
         """Errors of the kernels that follow from those of T and Ṫ in each layer, see `infinite_errors`.
@@ -193,4 +209,34 @@ class PreparedLayers:
         ]
         carried = carried_errors(layers, recursion.sigma_w2)
         scale = recursion.settings.output_scale**2
-        return scale * torch.tensor([carried[d] for d in self.depths], dtype=torch.float64).T
+        bounds = [carried[d] if d < len(carried) else (torch.inf, torch.inf) for d in self.depths]
+        return scale * torch.tensor(bounds, dtype=torch.float64).T
+
+    def warn(self, a: Tensor, b: Tensor | None, dtype: torch.dtype) -> bool:
+        """Warns of kernels that overflow, underflow, or are decided by rounding.
+
+        Args:
+            a: inputs `(n1, n_inputs)`.
+            b: inputs `(n2, n_inputs)`, or None.
+            dtype: precision of the kernels.
+
+        Returns:
+            Whether kernels overflow.
+        """
+        recursion = self.recursion
+        inputs = (a,) if b is None else (a, b)
+        overflows = warn_of_range(self.variances, self.ntks, inputs=inputs, dtype=dtype, sigma_w2=recursion.sigma_w2)
+        sizes = [float(variance.max()) for variance in self.variances]
+        layers = [
+            LayerOfPair(dual, size, recursion.fan_in_part, recursion.bias_part)
+            for dual, size in zip(self.duals, sizes, strict=False)
+            if 0.0 < size < torch.inf
+        ]
+        if len(layers) == len(self.duals) and layers:
+            bias_variance = recursion.settings.bias_variance
+            warn_of_rounding(
+                layers, a, b,
+                depths=self.depths, sigma_w2=recursion.sigma_w2, bias_variance=bias_variance,
+                start=1.0 - bias_variance / sizes[0], dtype=dtype,
+            )  # fmt: skip
+        return overflows

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.kernels.errors import KernelInputError
 from ntk_atlas.kernels.infinite.network_kernels import network_kernels
 
 
@@ -23,7 +24,12 @@ def infinite_lambda_max(
         The eigenvalue.
 
     Raises:
-        KernelInputError: see `network_kernels`.
+        KernelInputError: see `network_kernels`; or the kernel overflows.
     """
     kernels = network_kernels(x, depths=[depth], settings=settings, init_scale=init_scale, width=width)
+    if not bool(torch.isfinite(kernels.ntk).all()):
+        raise KernelInputError(
+            f"the infinite NTK at depth {depth}, init_scale {init_scale:g}, overflows: there is no largest eigenvalue "
+            "to set learning rates by; lower init_scale or depth, or give an absolute learning rate"
+        )
     return float(torch.linalg.eigvalsh(kernels.ntk[0])[-1])
