@@ -189,3 +189,13 @@ def test_depth_scales():
 def test_what_is_no_activation_is_named(activation, message):
     with pytest.raises(ActivationError, match=message):
         phase_at(activation, 1.0)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "erf"])
+@pytest.mark.parametrize("init_scale", [1e7, 1e10, 1e40])
+def test_saturating_activations_are_chaotic_at_every_large_scale(activation, init_scale):
+    phase = phase_at(activation, init_scale, 0.0)
+    assert phase.name == "chaotic"
+    # φ is nearly a sign: E[φ²] = 1 − const/√q, and E[φ'²] ∝ 1/√q.
+    assert phase.q_star == pytest.approx(init_scale, rel=1e-3)
+    assert phase.chi_1 == pytest.approx(phase_at(activation, 1e6, 0.0).chi_1 * (init_scale / 1e6) ** 0.5, rel=2e-3)

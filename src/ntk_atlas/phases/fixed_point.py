@@ -28,7 +28,8 @@ def fixed_point(activation: ActivationLike, init_scale: float, bias_variance: fl
         bias_variance: σ_b².
 
     Returns:
-        q*. Infinity stands for a variance that grows for ever, beyond 1e8; 0 for one that falls below 1e-12.
+        q*. Infinity stands for a variance that grows for ever, beyond 1e8 and ten times the start; 0 for one that
+        falls below 1e-12.
     """
     function = activation_function(activation)
     if function.homogeneous is not None:
@@ -46,7 +47,7 @@ def fixed_point(activation: ActivationLike, init_scale: float, bias_variance: fl
     near = far = start
     while (excess(far) > 0.0) == grows:
         near, far = far, (far * _STEP if grows else far / _STEP)
-        if far > _LARGEST_VARIANCE:
+        if grows and far > max(_LARGEST_VARIANCE, 10.0 * start):
             return math.inf
         if far < _SMALLEST_VARIANCE:
             return 0.0
