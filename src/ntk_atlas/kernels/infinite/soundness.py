@@ -117,8 +117,8 @@ def nearest_pairs(a: Tensor, b: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         rho = (a[rows] / norms[0][rows, None]) @ (other / norms[1][:, None]).mT
         if b is None:
             rho[torch.arange(len(rho)), torch.arange(rows.start, rows.stop)] = 0.0
-        size, place = rho.abs().flatten().topk(min(_NEAREST, rho.numel()))
-        kept.append((size.double().clamp(max=1.0), place // len(other) + start, place % len(other)))
+        size, j = rho.abs_().max(dim=1)  # of each sample its nearest
+        kept.append((size.double().clamp(max=1.0), torch.arange(rows.start, rows.stop, device=a.device), j))
     size, i, j = (torch.cat(parts) for parts in zip(*kept, strict=True))
     order = size.argsort(descending=True)[:_NEAREST]
     return size[order], i[order], j[order]
