@@ -550,6 +550,15 @@ def test_weights_that_are_lost_are_named():
             call(network, inputs(3))
 
 
+def test_a_memory_limit_is_a_number_of_bytes():
+    network, x = plain_mlp(), inputs(3)
+    for limit in ("1 GiB", True, float("nan")):
+        for call in (empirical_ntk, EmpiricalNTKOperator):
+            with pytest.raises(ValueError, match="give a number of bytes"):
+                call(network, x, memory_limit=limit)
+    torch.testing.assert_close(empirical_ntk(network, x, memory_limit=float("inf")), empirical_ntk(network, x))
+
+
 def test_tokens_out_of_range_are_named_wherever_they_are():
     network = nn.Sequential(nn.Embedding(9, 3), nn.Flatten(), nn.Linear(6, 2))
     tokens = torch.zeros(40, 2, dtype=torch.long)

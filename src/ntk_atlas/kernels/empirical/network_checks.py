@@ -1,10 +1,14 @@
 """What a kernel asks of a network and its inputs: one entry for the kernel, its products and its callback."""
 
+import math
+import sys
+from numbers import Real
+
 import torch
 from torch import Tensor, nn
 
 from ntk_atlas.kernels.errors import KernelInputError, MixedSamplesError, RandomNetworkError
-from ntk_atlas.memory import is_out_of_memory
+from ntk_atlas.memory import default_memory_limit, is_out_of_memory
 from ntk_atlas.networks.stacked import StackedNetwork
 from ntk_atlas.tensors import Given, real_tensor
 
@@ -80,6 +84,19 @@ def plain_module(network: nn.Module) -> nn.Module:
                 "outside of it"
             )
     return network
+
+
+def checked_memory_limit(memory_limit: int | None, device: torch.device) -> int:
+    """Returns the limit in bytes; None stands for the default one.
+
+    Raises:
+        KernelInputError: if it is no number.
+    """
+    if memory_limit is None:
+        return default_memory_limit(device)
+    if isinstance(memory_limit, bool) or not isinstance(memory_limit, Real) or math.isnan(memory_limit):
+        raise KernelInputError(f"memory_limit is {memory_limit!r}: give a number of bytes, as 2 * 2**30 for 2 GiB")
+    return int(min(memory_limit, sys.maxsize))
 
 
 def kernel_dtype(network: nn.Module) -> torch.dtype:

@@ -20,13 +20,20 @@ from ntk_atlas.kernels.empirical.evaluation import evaluation_mode
 from ntk_atlas.kernels.empirical.gram import add_gram, check_output_reduction, mirror_upper
 from ntk_atlas.kernels.empirical.jacobian import add_jacobian_gram
 from ntk_atlas.kernels.empirical.memory_plan import MemoryPlan, mebibytes, plan_memory
-from ntk_atlas.kernels.empirical.network_checks import check_finite, checked, kernel_dtype, n_samples, sample_axis
+from ntk_atlas.kernels.empirical.network_checks import (
+    check_finite,
+    checked,
+    checked_memory_limit,
+    kernel_dtype,
+    n_samples,
+    sample_axis,
+)
 from ntk_atlas.kernels.empirical.record import KernelRecord
 from ntk_atlas.kernels.empirical.replicas import replicas
 from ntk_atlas.kernels.empirical.structure import NetworkStructure, probe_network
 from ntk_atlas.kernels.empirical.verification import verified_structure, without_layers
 from ntk_atlas.kernels.errors import MemoryLimitError, StructureChangedError
-from ntk_atlas.memory import default_memory_limit, freed_memory, is_out_of_memory, release_freed_memory
+from ntk_atlas.memory import freed_memory, is_out_of_memory, release_freed_memory
 from ntk_atlas.networks.stacked import StackedNetwork
 from ntk_atlas.tensors import Given
 
@@ -133,7 +140,7 @@ def kernel_and_record(
     """
     check_output_reduction(output_reduction)
     network, x1, x2 = checked(network, x1, x2, lost_members=lost_members)
-    limit = default_memory_limit(x1.device) if memory_limit is None else memory_limit
+    limit = checked_memory_limit(memory_limit, x1.device)
     with evaluation_mode(network):
         x1, x2 = (x.clone() if x is not None and x.is_inference() else x for x in (x1, x2))
         apart, structure = isinstance(network, StackedNetwork) and network.members_apart, None

@@ -27,6 +27,7 @@ from ntk_atlas.kernels.empirical.network_checks import (
     check_finite,
     check_same_outputs,
     checked,
+    checked_memory_limit,
     compared_samples,
     kernel_dtype,
     plain_module,
@@ -37,7 +38,7 @@ from ntk_atlas.kernels.empirical.network_checks import (
 from ntk_atlas.kernels.empirical.ntk import empirical_ntk
 from ntk_atlas.kernels.empirical.structure import probe_network
 from ntk_atlas.kernels.errors import KernelInputError
-from ntk_atlas.memory import default_memory_limit, is_out_of_memory
+from ntk_atlas.memory import is_out_of_memory
 from ntk_atlas.networks.plain_state import called_with
 from ntk_atlas.networks.stacked import StackedNetwork
 from ntk_atlas.tensors import Given, real_tensor
@@ -95,7 +96,7 @@ class EmpiricalNTKOperator:
         self.network, self.output_reduction, self.n_outputs = network, output_reduction, structure.n_outputs
         self.rows, self.columns = x1, x1 if x2 is None else x2
         self.dtype = kernel_dtype(network)
-        self._limit = default_memory_limit(x1.device) if memory_limit is None else memory_limit
+        self._limit = checked_memory_limit(memory_limit, x1.device)
         # Tangents and what the transforms keep come to about three times the graph of a plain pass.
         self._block = samples_a_pass(structure, self._limit, 3 * structure.graph_bytes)
 
