@@ -96,6 +96,7 @@ DIALECTS = {
     "separators at the end of samples": lines().replace("\n", ",\n").replace("y,\n", "y\n", 1),
     "empty lines of Excel": lines() + ",,\n,,\n",
     "names quoted": lines().replace("a,b,y", '"a","b","y"'),
+    "single quotes": lines(cell="'{}'".format).replace("'1.5'", "1.5"),
     "savetxt": "# " + lines(),
     "index of pandas": numbered("", range(8)),
     "index of pandas, read and written again": numbered("Unnamed: 0,", range(8)),
@@ -128,7 +129,7 @@ def test_encodings_and_gzip(tmp_path, encoding, pack):
     np.testing.assert_array_equal(data.x[:, 0], A)
     assert data.feature_names[0] == "größe" and data.name == "t"
     said = " ".join(notices(data, table(path)))
-    assert ("is not UTF-8: it was read as Windows-1252" in said) == (encoding in ("latin-1", "cp1252"))
+    assert ("is not UTF-8 and was read as Windows-1252" in said) == (encoding in ("latin-1", "cp1252"))
 
 
 def test_tsv_and_capital_suffixes(tmp_path):
@@ -243,6 +244,12 @@ REFUSED = {
         r"mixes decimal commas \(line 7, .* and points \(line 2, column 'a': '1.5'\)"),
     "a NUL byte": (after(3, "1,\0,2\n"), r"line 4 holds a NUL byte: it is damaged or no table"),
     "a web page": ("<!DOCTYPE html>\n<html>", "is a web page, not a table"),
+    "JSON": ('{"a": [1, 2]}', "is JSON, not a table"),
+    "ARFF": ("@RELATION iris\n", "is an ARFF file: write it as a CSV"),
+    "Git LFS": ("version https://git-lfs.github.com/spec/v1\n", "has not fetched: git lfs pull"),
+    "all lines are comments": ("c,y\n" + "".join(f"#0{y},{y}\n" for y in Y), "all lines below the names begin with #"),
+    "units": (lines(cell=lambda text: f"{text}%" if "." in text else text),
+        r"'a' \('1.5%' in line 2\), .* text: write numbers without units"),
     "other separators": (lines(":"),
         r"no column 'y' \(dataset.y\); it has one column \('a:b:y'\): are its cells separated by"),
 }  # fmt: skip
@@ -391,3 +398,21 @@ def test_damaged_parquet_is_named(tmp_path):
         path.write_bytes(damaged)
         with pytest.raises(DataError, match=r"t.parquet \(dataset.path\) "):
             read_dataset(table(path))
+
+
+def test_labels_that_are_no_integers_are_named_by_line(tmp_path):
+    (tmp_path / "t.csv").write_text(cell(5, 2, "0.5"))
+    with pytest.raises(
+        DataError, match=r"column 'y' of .*t.csv \(dataset.y\) has 1 class labels .* first at line 6: 0.5"
+    ):
+        read_dataset(table(tmp_path / "t.csv"))
+
+
+def test_one_column_or_array_has_one_role(tmp_path):
+    (tmp_path / "t.csv").write_text(lines())
+    with pytest.raises(DataError, match=r"dataset.y and dataset.split both name the column 'y': name two"):
+        inspect_dataset(table(tmp_path / "t.csv", split="y"))
+    np.savez(tmp_path / "t.npz", X=A, y=Y)
+    for roles in ({"y": "X"}, {"split": "y"}, {"x": "y"}):
+        with pytest.raises(DataError, match=r"t.npz: .* name the same array \(.*\): name different ones"):
+            inspect_dataset(table(tmp_path / "t.npz", **roles))

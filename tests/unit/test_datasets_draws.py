@@ -377,8 +377,18 @@ def test_rare_and_absent_classes_are_said():
     assert any("no sample of class 'a'" in s for s in notices(rows(X, 2.0 * one[:, None] - 1.0, one), settings))
 
 
+@pytest.mark.parametrize("x", [2.0 * LABELS + 3.0, -1.0 * LABELS])
+def test_copies_of_the_target_are_said(x):
+    data = rows(np.column_stack([X, x]), 2.0 * LABELS[:, None] - 1.0, LABELS)
+    (said,) = notices(data, file_settings(normalization="standardize"))
+    assert "feature [3] says what the target is, one value for each" in said
+    y = X[:, 2:] * 3.0 + 1.0
+    (said,) = notices(rows(np.column_stack([X[:, :2], -y, x]), y), file_settings(normalization="standardize"))
+    assert "feature [2] says what the target is" in said
+
+
 def test_columns_that_number_lines_are_said():
-    data = replace(rows(np.column_stack([np.arange(30.0), X])), feature_names=("id", "a", "b", "c"))
+    data = replace(rows(np.column_stack([np.arange(30.0), X]), X[:, :1] ** 2), feature_names=("id", "a", "b", "c"))
     (said,) = notices(data, file_settings(normalization="standardize"))
     assert "column 'id' numbers the lines one by one" in said
 

@@ -220,11 +220,29 @@ def _features_that_say_nothing(dataset: Dataset, draw: Draw, settings: DatasetSe
     zero = int((~x.any(axis=1)).sum())
     if zero and settings.normalization == "unit_norm":
         yield f"{zero} of {len(x)} samples are all zero and stay zero under dataset.normalization: unit_norm"
+    for i in _copies_of_the_target(dataset, x)[:3]:
+        yield f"{feature_name(dataset, int(i))} says what the target is, one value for each: if it is a copy, remove it"
     if dataset.feature_names and len(x) > 2:
         steps = np.diff(x, axis=0)
         counting = np.flatnonzero((steps == 1.0).all(axis=0))
         for i in counting[:3]:
             yield f"{feature_name(dataset, int(i))} numbers the lines one by one: if it is no input, remove it"
+
+
+def _copies_of_the_target(dataset: Dataset, x: np.ndarray) -> np.ndarray:
+    """Features that are the target itself: a line of it, or one value for each class."""
+    if dataset.n_samples < 4 or (dataset.labels is None and dataset.n_outputs > 1):
+        return np.array([], int)
+    if dataset.labels is None:
+        y = dataset.y[:, 0]
+        lowest, highest = int(np.argmin(y)), int(np.argmax(y))
+        with np.errstate(all="ignore"):
+            slopes = (x[highest] - x[lowest]) / (y[highest] - y[lowest])
+            away = np.abs(x - x[lowest] - (y[:, None] - y[lowest]) * slopes)
+            return np.flatnonzero((slopes != 0.0) & (away <= 1e-9 * np.abs(x[highest] - x[lowest])).all(axis=0))
+    _, first = np.unique(dataset.labels, return_index=True)
+    distinct = np.array([len(np.unique(x[first, i])) == len(first) for i in range(x.shape[1])])
+    return np.flatnonzero(distinct & (x == x[first][dataset.labels]).all(axis=0))
 
 
 def _classes(dataset: Dataset, draw: Draw) -> Iterator[str]:

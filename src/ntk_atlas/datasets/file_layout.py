@@ -67,6 +67,12 @@ def file_layout(settings: FileSettings) -> FileLayout:
     if table_suffix(path) is not None:
         return _table_layout(path, settings)
     headers = file_headers(path)
+    named = [name for name in (settings.x, settings.y, settings.split) if name is not None]
+    if len(set(named)) < len(named):
+        raise DataError(
+            f"{path}: dataset.x, dataset.y and dataset.split name the same array ({', '.join(named)}): name "
+            "different ones"
+        )
     found = {}
     for key in ("x", "y", "split"):
         name = getattr(settings, key)

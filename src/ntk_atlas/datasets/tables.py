@@ -108,6 +108,8 @@ def table_roles(table: Table, settings: FileSettings) -> TableRoles:
         )
     y = _named(table, settings.y, "y")
     split = None if settings.split is None else _named(table, settings.split, "split")
+    if split == y:
+        raise DataError(f"{table.path}: dataset.y and dataset.split both name the column {y!r}: name two")
     inputs = tuple(name for name in table.columns if name not in (y, split))
     if not inputs:
         raise DataError(f"{table.path} (dataset.path) has no columns beside {y!r}: it needs inputs")
@@ -159,7 +161,13 @@ def _input_problems(table: Table, names: Sequence[str]) -> Iterator[str]:
     texts = [_first_cell(table, name, c) for name, c in columns.items() if c.kind == "text"]
     if texts:
         noun = "column" if len(texts) == 1 else "columns"
-        yield f"{noun} {_listed(texts)} {'holds' if len(texts) == 1 else 'hold'} text: inputs are numbers, so {ENCODE}"
+        units = ""
+        if any(c.kind == "text" and any(map(str.isdigit, _first_word(c))) for c in columns.values()):
+            units = "write numbers without units, signs of currency or % in the cell; "
+        yield (
+            f"{noun} {_listed(texts)} {'holds' if len(texts) == 1 else 'hold'} text: {units}inputs are numbers, so "
+            f"{ENCODE}"
+        )
     dates = [_first_cell(table, name, c) for name, c in columns.items() if c.kind == "date"]
     if dates:
         noun = "column" if len(dates) == 1 else "columns"
@@ -252,8 +260,11 @@ def _no_numbers(table: Table, name: str, column: Column) -> str:
 
 
 def _first_cell(table: Table, name: str, column: Column) -> str:
-    row = int(np.argmax(~column.missing))
-    return f"{name!r} ({str(column.values[row])[:40]!r} in {table.place(row)})"
+    return f"{name!r} ({_first_word(column)[:40]!r} in {table.place(int(np.argmax(~column.missing)))})"
+
+
+def _first_word(column: Column) -> str:
+    return str(column.values[int(np.argmax(~column.missing))])
 
 
 def _missing(table: Table, name: str, column: Column) -> str:

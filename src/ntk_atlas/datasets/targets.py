@@ -1,6 +1,6 @@
 """Encodings of targets: centred one-hot, ±1, standardized real values."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +25,14 @@ class Targets:
     class_names: tuple[int | str, ...] = ()
 
 
-def encode_targets(values: np.ndarray, *, task: str, positive_classes: Sequence[int | str] = (), where: str) -> Targets:
+def encode_targets(
+    values: np.ndarray,
+    *,
+    task: str,
+    positive_classes: Sequence[int | str] = (),
+    where: str,
+    place: Callable[[int], str] = "index [{}]".format,
+) -> Targets:
     """Encodes raw targets for a task.
 
     Args:
@@ -33,10 +40,14 @@ def encode_targets(values: np.ndarray, *, task: str, positive_classes: Sequence[
         task: `classes`, `binary` or `regression`.
         positive_classes: classes with target +1; binary task only.
         where: source, array and key, for error messages.
+        place: names a sample in error messages.
 
     Returns:
         The targets in the task's encoding.
     """
+    if task != "regression" and values.dtype.kind == "f":
+        check_label_shape(values.shape, where=where)
+        _check_whole(values.reshape(-1), where=where, place=place)
     if task == "classes":
         return centred_one_hot(values, where=where)
     if task == "binary":
@@ -111,25 +122,23 @@ def _class_indices(values: np.ndarray, *, where: str) -> tuple[np.ndarray, tuple
     Classes are Python integers or text, as the labels are: numbers in ascending, words in alphabetical order.
 
     Raises:
-        DataError: when labels are neither integers nor text, not one a sample, or all the same.
+        DataError: when labels are not one a sample, or all the same.
     """
     check_label_shape(values.shape, where=where)
     values = values.reshape(-1)
-    if values.dtype.kind == "f":
-        _check_whole(values, where=where)
     classes, indices = np.unique(values, return_inverse=True)
     names = tuple(c if isinstance(c, str) else int(c) for c in classes.tolist())
     check_several_classes(names, len(values), where=where)
     return indices.astype(np.int64), names
 
 
-def _check_whole(values: np.ndarray, *, where: str) -> None:
+def _check_whole(values: np.ndarray, *, where: str, place: Callable[[int], str]) -> None:
     wrong = values != np.rint(values)
     if wrong.any():
         first = int(np.argmax(wrong))
         raise DataError(
-            f"{where} has {int(wrong.sum())} class labels that are not integers, the first at index "
-            f"[{first}]: {values[first]:g}; write integer classes, or set dataset.task: regression"
+            f"{where} has {int(wrong.sum())} class labels that are not integers, the first at "
+            f"{place(first)}: {values[first]:g}; write integer classes, or set dataset.task: regression"
         )
     digits = np.finfo(values.dtype).nmant + 1
     large = np.abs(values).astype(np.longdouble) >= 2.0**digits
@@ -137,5 +146,5 @@ def _check_whole(values: np.ndarray, *, where: str) -> None:
         first = int(np.argmax(large))
         raise DataError(
             f"{where} has class labels beyond 2^{digits} as {values.dtype}, which does not tell neighbours apart "
-            f"there, the first at index [{first}]: {values[first]:.17g}; save them as integers or text"
+            f"there, the first at {place(first)}: {values[first]:.17g}; save them as integers or text"
         )

@@ -50,6 +50,12 @@ _OTHER_FORMATS = (
     (b"\xfd7zXZ", "is packed by xz: unpack it (.gz is read as it is)"),
     (b"\x28\xb5\x2f\xfd", "is packed by zstd: unpack it (.gz is read as it is)"),
 )
+_OTHER_TEXTS = (
+    ((b"<!doctype", b"<html", b"<?xml"), "is a web page, not a table: download the table itself"),
+    (b"{", "is JSON, not a table: write it as one (pandas.read_json, DataFrame.to_csv)"),
+    (b"@relation", "is an ARFF file: write it as a CSV, with a line of names"),
+    (b"version https://git-lfs", "stands for a file that Git LFS has not fetched: git lfs pull"),
+)
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -92,6 +98,10 @@ def read_text_table(path: Path) -> Table:
         fast = _plain_table(content, names_record, separator)
     if fast is None:
         samples = list(_records(text, separator, first_line))
+        if len(samples) == 1 and not from_comment and _comment_remarks(text, names_record, where):
+            raise DataError(
+                f"{where}: all lines below the names begin with #, as comments do: put such cells in quotes"
+            )
         _refuse_open_quote(text, samples, where)
         if not from_comment:
             samples = samples[1:]
@@ -122,8 +132,9 @@ def _content(path: Path) -> bytes:
     for magic, what in _OTHER_FORMATS:
         if head.startswith(magic):
             raise DataError(f"{path} (dataset.path) {what}")
-    if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
-        raise DataError(f"{path} (dataset.path) is a web page, not a table: download the table itself")
+    for beginning, what in _OTHER_TEXTS:
+        if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(beginning):
+            raise DataError(f"{path} (dataset.path) {what}")
     return content
 
 
@@ -167,7 +178,9 @@ def _decoded(content: bytes, path: Path) -> tuple[str, list[str]]:
                 "is damaged or no table; write it again, as UTF-8"
             ) from None
         text = content.decode("cp1252" if not set(content) & {0x81, 0x8D, 0x8F, 0x90, 0x9D} else "latin-1")
-        return _without_nulls(text, path), [f"{path} is not UTF-8: it was read as Windows-1252, look at its names"]
+        return _without_nulls(text, path), [
+            f"{path} (dataset.path): it is not UTF-8 and was read as Windows-1252, look at its names"
+        ]
     return _without_nulls(text, path), []
 
 
@@ -205,7 +218,7 @@ def _separator(text: str) -> str:
 
 def _records(text: str, separator: str, first_line: int) -> Iterator[_Record]:
     """Lines as cells, without blank lines and comments, blanks around cells gone."""
-    current = first_line - 1
+    current, quote = first_line - 1, _quote(text)
 
     def lines() -> Iterator[str]:
         nonlocal current
@@ -216,11 +229,11 @@ def _records(text: str, separator: str, first_line: int) -> Iterator[_Record]:
             if has_comments:
                 if not quoted and line.lstrip().startswith("#"):
                     continue
-                quoted ^= line.count('"') % 2 == 1
+                quoted ^= line.count(quote) % 2 == 1
             yield line
 
     csv.field_size_limit(2**31 - 1)
-    reader = csv.reader(lines(), delimiter=separator, skipinitialspace=True)
+    reader = csv.reader(lines(), delimiter=separator, skipinitialspace=True, quotechar=quote)
     read = 0
     for cells in reader:
         n_lines, read = reader.line_num - read, reader.line_num
@@ -229,6 +242,11 @@ def _records(text: str, separator: str, first_line: int) -> Iterator[_Record]:
             if separator == " " and not stripped[-1]:
                 stripped.pop()  # blanks at the end of the line
             yield _Record(stripped, current - n_lines + 1, current)
+
+
+def _quote(text: str) -> str:
+    """The sign that quotes the first name; `"` if it is not quoted."""
+    return "'" if re.match(r"\s*'[^'\n]*'\s*[,;\t|]", text) else '"'
 
 
 def _refuse_open_quote(text: str, records: list[_Record], where: str) -> None:
@@ -240,7 +258,7 @@ def _refuse_open_quote(text: str, records: list[_Record], where: str) -> None:
     if not records or records[-1].line == records[-1].last_line:
         return
     rest = list(islice(io.StringIO(text, newline=""), records[-1].line - 1, None))
-    if "".join(rest).count('"') % 2 == 1:
+    if "".join(rest).count(_quote(text)) % 2 == 1:
         raise DataError(f"{where}, line {records[-1].line}: a quote is opened and never closed; close it")
 
 
@@ -395,7 +413,7 @@ def _comment_remarks(text: str, names: _Record, where: str) -> list[str]:
         if not quoted and line.lstrip().startswith("#"):
             left_out.append(i)
         else:
-            quoted ^= line.count('"') % 2 == 1
+            quoted ^= line.count(_quote(text)) % 2 == 1
     below = [i for i in left_out if i > names.line]
     if not below:
         return []

@@ -42,7 +42,11 @@ def read_user_file(settings: FileSettings) -> Dataset:
     if settings.task == "regression":
         y = _as_float64(y, where=array_place(settings, "y"))
     targets = encode_targets(
-        y, task=settings.task, positive_classes=settings.positive_classes, where=array_place(settings, "y")
+        y,
+        task=settings.task,
+        positive_classes=settings.positive_classes,
+        where=array_place(settings, "y"),
+        place="index [{}]".format if layout.table is None else layout.table.place,
     )
     if targets.class_names:
         shown = ", ".join(f"{i}: {name!r}" for i, name in enumerate(targets.class_names[:20]))
