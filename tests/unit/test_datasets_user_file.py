@@ -228,6 +228,11 @@ VALUE_PROBLEMS = {
         {"task": "regression"},
         r"'y' of .*: output 1 is constant \(2.5\)",
     ),
+    "constant to rounding": (
+        {"X": X, "y": 1e9 + 1e-7 * (LABELS > 0)},
+        {"task": "regression"},
+        r"'y' of .*: output 0 is constant to rounding \(1e\+09\), there is nothing to learn",
+    ),
 }
 
 

@@ -106,8 +106,8 @@ def check_finite(values: np.ndarray, *, where: str) -> None:
     if count:
         first = tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), values.shape))
         raise DataError(
-            f"{where} has {count} values that are not finite (NaN or infinity), the first at index "
-            f"{list(first)}: drop those samples or impute the values before writing the file"
+            f"{where} has {count} values that are not finite (NaN, infinity or, in NetCDF, missing), the first at "
+            f"index {list(first)}: drop those samples or impute the values before writing the file"
         )
 
 

@@ -128,7 +128,12 @@ def _table_layout(path: Path, settings: FileSettings) -> FileLayout:
 def _header(headers: dict[str, ArrayHeader], name: str, *, key: str, path: Path) -> ArrayHeader:
     if name in headers:
         return headers[name]
-    there = ", ".join(f"{other} {header.shape}" for other, header in sorted(headers.items())) or "no arrays"
+    there = ", ".join(f"{other} {header.shape}" for other, header in sorted(headers.items()))
+    if not there:
+        raise DataError(
+            f"{path} has no array {name!r} (dataset.{key}); it holds no arrays: save some (of NetCDF only the root "
+            "group is read)"
+        )
     close = difflib.get_close_matches(name, headers, n=1, cutoff=0.6)
     meant = f"did you mean {close[0]!r}? " if close else ""
     raise DataError(

@@ -6,10 +6,7 @@ from typing import get_args
 import numpy as np
 
 from ntk_atlas.config.dataset import Normalization
-from ntk_atlas.datasets.targets import power_of_two
-
-ROUNDING = 1e-12
-"""Spread relative to the mean below which a feature, or a sample about the mean, is nothing but rounding."""
+from ntk_atlas.datasets.targets import ROUNDING, power_of_two
 
 BLOCK = 4096
 """Samples that are summed at a time."""

@@ -1,5 +1,6 @@
 """Parquet tables, read by fastparquet; nothing in them is unpickled."""
 
+import warnings
 from decimal import Decimal
 from pathlib import Path
 
@@ -24,7 +25,9 @@ def read_parquet_table(path: Path) -> Table:
         DataError: when it is damaged, or has no columns or rows.
         MemoryError: when memory does not hold it.
     """
-    import fastparquet
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it asks pandas for an option that newer ones are about to drop
+        import fastparquet
 
     where = f"{path} (dataset.path)"
     try:

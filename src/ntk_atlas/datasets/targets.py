@@ -14,6 +14,9 @@ from ntk_atlas.datasets.checks import (
 from ntk_atlas.datasets.dataset import TargetEncoding
 from ntk_atlas.datasets.errors import DataError
 
+ROUNDING = 1e-12
+"""Spread relative to the size of values below which they are nothing but rounding."""
+
 
 @dataclass(frozen=True, eq=False)
 class Targets:
@@ -85,13 +88,14 @@ def standardized(values: np.ndarray, *, where: str) -> Targets:
         The targets `(n, n_outputs)`.
 
     Raises:
-        DataError: when an output is constant.
+        DataError: when an output is constant, exactly or to rounding.
     """
     y = np.asarray(values, dtype=np.float64).reshape(len(values), -1)
-    constant = np.flatnonzero(y.max(axis=0) == y.min(axis=0))
+    constant = np.flatnonzero(y.max(axis=0) - y.min(axis=0) <= ROUNDING * np.abs(y).max(axis=0))
     if constant.size:
+        varies = "" if (y[:, constant[0]] == y[0, constant[0]]).all() else " to rounding"
         raise DataError(
-            f"{where}: output {int(constant[0])} is constant ({y[0, constant[0]]:g}), there is nothing to "
+            f"{where}: output {int(constant[0])} is constant{varies} ({y[0, constant[0]]:g}), there is nothing to "
             "learn: remove that output, or is dataset.y the right array?"
         )
     return Targets(standardize_over(y, y), None, "standardized")
