@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from ntk_atlas.config.dataset import Cifar10Settings, FashionMnistSettings, MnistSettings
+from ntk_atlas.config.dataset import CaliforniaSettings, Cifar10Settings, FashionMnistSettings, MnistSettings
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.datasets import DataError, dataset_digest, inspect_dataset, load_dataset, make_draw, save_dataset
 from ntk_atlas.datasets import normalization as normalization_module
@@ -158,6 +158,22 @@ def test_half_a_gzipped_file_is_named(tmp_path):
 def test_a_missing_folder_is_found_by_inspection_alone(tmp_path):
     with pytest.raises(DataError, match=r"there is no folder .*nowhere, set by dataset.path .* to have them fetched"):
         inspect_dataset(settings(tmp_path / "nowhere"))
+
+
+def test_a_file_in_place_of_the_folder_is_said(tmp_path):
+    (tmp_path / "mnist.gz").touch()
+    with pytest.raises(DataError, match=r"mnist.gz, set by dataset.path, is a file: name the folder that holds"):
+        inspect_dataset(settings(tmp_path / "mnist.gz"))
+
+
+def test_what_is_to_be_put_in_the_folder_is_said_for_each_source(tmp_path):
+    for kind, said in (
+        (MnistSettings, "MNIST there \\(IDX, gzipped or not\\), correct"),
+        (Cifar10Settings, "binary or python"),
+        (CaliforniaSettings, "of California housing there, correct"),
+    ):
+        with pytest.raises(DataError, match=said):
+            inspect_dataset(kind(path=str(tmp_path)))
 
 
 def test_a_truncated_file_is_found_by_inspection_alone(tmp_path):

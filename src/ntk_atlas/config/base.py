@@ -1,6 +1,6 @@
 """What all settings share: they are frozen, a key they do not know is an error, and sizes have bounds."""
 
-import os
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -14,7 +14,18 @@ Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 """Seed of a random stream."""
 Scale = Annotated[float, Field(ge=1e-10, le=1e10)]
 """A factor or a variance; beyond these bounds it leaves nothing of the numbers it multiplies."""
-UserPath = Annotated[str, AfterValidator(os.path.expanduser)]
+
+
+def _user_path(path: str) -> str:
+    if "{" in path or "}" in path:
+        raise ValueError(f"{path!r} has braces, which name wildcards in a workflow: rename the file or folder")
+    try:
+        return str(Path(path).expanduser())
+    except RuntimeError:  # there is no such user
+        return path
+
+
+UserPath = Annotated[str, AfterValidator(_user_path)]
 """A file or folder of the user's; `~` is expanded here, once, and stays where there is no such user."""
 
 

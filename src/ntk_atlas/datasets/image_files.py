@@ -25,6 +25,8 @@ def find_files(folder: Path, image_set: ImageSet) -> tuple[Path, ...]:
     Raises:
         DataError: when the folder or some of the files are missing, or a file has a wrong length.
     """
+    if folder.is_file():
+        raise DataError(f"{folder}, set by dataset.path, is a file: name the folder that holds the official files")
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder}, {_how_to_get(image_set)}")
     found = [_find(folder, image_set, file) for file in image_set.files]
@@ -90,8 +92,10 @@ def _names(file: OfficialFile) -> Iterator[str]:
 
 
 def _how_to_get(image_set: ImageSet) -> str:
+    first = image_set.files[0].name
+    kind = " (IDX, gzipped or not)" if first.endswith("ubyte") else ""
+    kind = " (binary or python batches)" if first.endswith(".bin") else kind
     return (
-        f"set by dataset.path (relative to the working directory): put the official files of {image_set.title} there "
-        "(IDX, gzipped or not; CIFAR-10 as binary or python batches), correct the path, or remove dataset.path to "
-        "have them fetched"
+        f"set by dataset.path (relative to the working directory): put the official files of {image_set.title} there"
+        f"{kind}, correct the path, or remove dataset.path to have them fetched"
     )
