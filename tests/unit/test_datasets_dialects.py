@@ -1,6 +1,7 @@
 """Tables as the world writes them: each dialect is read to the same numbers, or refused in one message."""
 
 import gzip
+import unicodedata
 
 import numpy as np
 import pandas as pd
@@ -130,6 +131,13 @@ def test_encodings_and_gzip(tmp_path, encoding, pack):
     assert data.feature_names[0] == "größe" and data.name == "t"
     said = " ".join(notices(data, table(path)))
     assert ("is not UTF-8 and was read as Windows-1252" in said) == (encoding in ("latin-1", "cp1252"))
+
+
+def test_names_with_accents_are_found_however_they_are_written(tmp_path):
+    path = tmp_path / "t.csv"
+    for written, asked in (("NFC", "NFD"), ("NFD", "NFC")):
+        path.write_text(lines(names=("a", "b", unicodedata.normalize(written, "größe"))))
+        assert read_dataset(table(path, y=unicodedata.normalize(asked, "größe"))).n_samples == 8
 
 
 def test_tsv_and_capital_suffixes(tmp_path):

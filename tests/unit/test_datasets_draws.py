@@ -387,6 +387,12 @@ def test_copies_of_the_target_are_said(x):
     assert "feature [2] says what the target is" in said
 
 
+def test_classes_that_look_alike_are_said():
+    data = replace(rows(X, 2.0 * LABELS[:, None] - 1.0, LABELS), class_names=("Yes", "yes "))
+    (said,) = notices(data, file_settings())
+    assert "classes 'Yes', 'yes ' differ only in capitals, blanks or type" in said
+
+
 def test_columns_that_number_lines_are_said():
     data = replace(rows(np.column_stack([np.arange(30.0), X]), X[:, :1] ** 2), feature_names=("id", "a", "b", "c"))
     (said,) = notices(data, file_settings(normalization="standardize"))

@@ -256,6 +256,15 @@ def _classes(dataset: Dataset, draw: Draw) -> Iterator[str]:
             f"{dataset.class_names[top]!r}: always answering it errs on "
             f"{100 * (1 - counts[top] / len(dataset.labels)):.2g} %"
         )
+    alike: dict[str, list[str]] = {}
+    for name in dataset.class_names:
+        alike.setdefault(str(name).strip().casefold(), []).append(repr(name))
+    for names in alike.values():
+        if len(names) > 1:
+            yield (
+                f"classes {', '.join(names)} differ only in capitals, blanks or type: if they are one class, write "
+                "one name"
+            )
     absent = np.setdiff1d(dataset.labels, draw.labels_pool)
     if absent.size:
         names = ", ".join(repr(dataset.class_names[i]) for i in absent[:8]) + (", …" if absent.size > 8 else "")

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 
@@ -141,9 +142,10 @@ def input_values(table: Table, roles: TableRoles) -> np.ndarray:
 
 def _named(table: Table, name: str, key: str) -> str:
     wanted = " ".join(name.split())
-    if wanted in table.columns:
-        return wanted
     names = list(table.columns)
+    found = wanted if wanted in table.columns else _same_letters(wanted, names)
+    if found is not None:
+        return found
     there = ", ".join(map(repr, names[:40])) + (f", … ({len(names)} in all)" if len(names) > 40 else "")
     close = difflib.get_close_matches(wanted.lower(), [other.lower() for other in names], n=1, cutoff=0.6)
     meant = next((f"did you mean {other!r}? " for other in names if close and other.lower() == close[0]), "")
@@ -154,6 +156,11 @@ def _named(table: Table, name: str, key: str) -> str:
         f"{table.path} (dataset.path) has no column {name!r} (dataset.{key}); {meant}its columns are {there}: set "
         f"dataset.{key} to one of these"
     )
+
+
+def _same_letters(wanted: str, names: Sequence[str]) -> str | None:
+    """The name that looks the same: letters with accents may be written as one sign or as two."""
+    return next((name for name in names if normalize("NFC", name) == normalize("NFC", wanted)), None)
 
 
 def _input_problems(table: Table, names: Sequence[str]) -> Iterator[str]:

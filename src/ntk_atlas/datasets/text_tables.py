@@ -10,6 +10,7 @@ import gzip
 import io
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -38,6 +39,7 @@ LARGE = 2**21
 _SAMPLE = 100
 _HEAD = 2**18
 """Characters in which the separator is looked for."""
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+\Z")
 _DECIMALS = re.compile(rb",(?:\d{1,2}|\d{4,})(?!\d)")
 """After a comma between thousands there are three digits."""
 _OTHER_FORMATS = (
@@ -193,6 +195,11 @@ def _without_nulls(text: str, path: Path) -> str:
     return text
 
 
+def _lines(text: str) -> Iterator[str]:
+    """Lines with their ends, one at a time; other signs that Unicode calls line breaks belong to cells."""
+    return (found.group() for found in _LINE.finditer(text))
+
+
 def _separator_line(text: str) -> tuple[str, str | None, int]:
     """Takes away Excel's first line `sep=;`; returns the rest, the separator, and the number of its first line."""
     found = re.match(r'"?sep=(.)"?(?:\r\n|\r|\n)', text)
@@ -224,7 +231,7 @@ def _records(text: str, separator: str, first_line: int) -> Iterator[_Record]:
         nonlocal current
         has_comments = "#" in text
         quoted = False
-        for line in io.StringIO(text, newline=""):
+        for line in _lines(text):
             current += 1
             if has_comments:
                 if not quoted and line.lstrip().startswith("#"):
@@ -257,7 +264,7 @@ def _refuse_open_quote(text: str, records: list[_Record], where: str) -> None:
     """
     if not records or records[-1].line == records[-1].last_line:
         return
-    rest = list(islice(io.StringIO(text, newline=""), records[-1].line - 1, None))
+    rest = list(islice(_lines(text), records[-1].line - 1, None))
     if "".join(rest).count(_quote(text)) % 2 == 1:
         raise DataError(f"{where}, line {records[-1].line}: a quote is opened and never closed; close it")
 
@@ -274,7 +281,7 @@ def _names(text: str, separator: str, where: str, first_line: int) -> tuple[_Rec
         raise DataError(f"{where} has no line of names ({said}): its first line must name every column, once")
     if not _has_numbers(first.cells):
         return first, False
-    comments = [(i, line) for i, line in enumerate(io.StringIO(text), first_line) if line.lstrip().startswith("#")]
+    comments = [(i, line) for i, line in enumerate(_lines(text), first_line) if line.lstrip().startswith("#")]
     above = [(i, line) for i, line in comments if i < first.line]
     for i, line in above[-1:]:
         names = next(_records(line.lstrip().lstrip("#"), separator, i), None)
@@ -292,7 +299,7 @@ def _has_numbers(cells: list[str]) -> bool:
 
 
 def _check_names(names: list[str], line: int, where: str) -> None:
-    repeated = sorted({name for name in names if names.count(name) > 1 and name})
+    repeated = sorted(name for name, count in Counter(names).items() if count > 1 and name)
     what = None
     if _has_numbers(names):
         what = f"no line of names (line {line} holds numbers)"
@@ -409,7 +416,7 @@ def _comment_remarks(text: str, names: _Record, where: str) -> list[str]:
     if "#" not in text:
         return []
     quoted, left_out = False, []
-    for i, line in enumerate(io.StringIO(text, newline=""), 1):
+    for i, line in enumerate(_lines(text), 1):
         if not quoted and line.lstrip().startswith("#"):
             left_out.append(i)
         else:
