@@ -408,6 +408,21 @@ def test_damaged_parquet_is_named(tmp_path):
             read_dataset(table(path))
 
 
+def test_messages_show_the_beginning_of_long_cells(tmp_path):
+    for text in (cell(5, 0, "long " * 10**5), cell(5, 2, "long " * 10**5), lines(names=("a", "x" * 10**5, "z"))):
+        (tmp_path / "t.csv").write_text(text)
+        with pytest.raises(DataError, match="long long|xxx") as raised:
+            read_dataset(table(tmp_path / "t.csv"))
+        assert len(str(raised.value)) < 700
+
+
+def test_names_may_be_words_that_stand_for_numbers(tmp_path):
+    (tmp_path / "t.csv").write_text(lines(names=("nan", "inf", "y")))
+    assert read_dataset(table(tmp_path / "t.csv")).feature_names == ("nan", "inf")
+    (tmp_path / "t.csv").write_text(lines(names=("2019", "2020", "y")))
+    assert read_dataset(table(tmp_path / "t.csv")).feature_names == ("2019", "2020")
+
+
 def test_labels_that_are_no_integers_are_named_by_line(tmp_path):
     (tmp_path / "t.csv").write_text(cell(5, 2, "0.5"))
     with pytest.raises(

@@ -65,13 +65,15 @@ def test_inspection_agrees_with_the_data(settings):
     assert (size.task == "regression") == (dataset.labels is None)
 
 
-def test_inspection_imports_neither_torch_nor_sklearn_nor_xarray():
+def test_inspection_imports_nothing_heavy_for_small_tables_too(tmp_path):
+    (tmp_path / "t.csv").write_text("a;y\n" + "".join(f"{i},5;{i % 2}\n" for i in range(12)))
     code = (
-        "import sys; from ntk_atlas.config.dataset import DigitsSettings as D;"
+        "import sys; from ntk_atlas.config.dataset import DigitsSettings as D, FileSettings as F;"
         "from ntk_atlas.datasets import inspect_dataset; inspect_dataset(D());"
-        "print(sorted({'torch', 'sklearn', 'xarray', 'scipy', 'netCDF4'} & set(sys.modules)))"
+        "assert inspect_dataset(F(path='t.csv', n_validation=2, n_test=2)).n_samples == 12;"
+        "print(sorted({'torch', 'sklearn', 'xarray', 'scipy', 'netCDF4', 'pandas', 'fastparquet'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout.strip() == "[]"
 
 

@@ -146,7 +146,7 @@ def _named(table: Table, name: str, key: str) -> str:
     found = wanted if wanted in table.columns else _same_letters(wanted, names)
     if found is not None:
         return found
-    there = ", ".join(map(repr, names[:40])) + (f", … ({len(names)} in all)" if len(names) > 40 else "")
+    there = ", ".join(map(_shown, names[:40])) + (f", … ({len(names)} in all)" if len(names) > 40 else "")
     close = difflib.get_close_matches(wanted.lower(), [other.lower() for other in names], n=1, cutoff=0.6)
     meant = next((f"did you mean {other!r}? " for other in names if close and other.lower() == close[0]), "")
     if len(names) == 1 and table.separator is not None:
@@ -201,7 +201,7 @@ def _target_problems(table: Table, name: str, task: str) -> Iterator[str]:
     if column.kind == "mixed" and task != "regression":
         (first,) = np.flatnonzero(column.odd)[:1]
         yield (
-            f"{label} mixes numbers and words ({column.values[first]!r} in {table.place(first)}): write all classes as "
+            f"{label} mixes numbers and words ({_shown(column.values[first])} in {table.place(first)}): write all classes as "
             "numbers, or all as words"
         )
     elif column.kind == "mixed":
@@ -253,7 +253,7 @@ def _infinite(table: Table, name: str, column: Column) -> Iterator[str]:
         word = str(column.values[bad[0]]) if column.words is None else column.words[bad[0]]
         yield (
             f"column {name!r} has values that are not finite ({bad.size}, the first in {table.place(bad[0])}: "
-            f"{word!r}): drop those lines or write numbers below 1.8e308"
+            f"{_shown(word)}): drop those lines or write numbers below 1.8e308"
         )
 
 
@@ -261,13 +261,18 @@ def _no_numbers(table: Table, name: str, column: Column) -> str:
     odd = np.flatnonzero(column.odd)
     more = f" and {odd.size - 1} more" if odd.size > 1 else ""
     return (
-        f"{table.place(odd[0])}, column {name!r}: {column.values[odd[0]]!r} is no number{more}: correct these cells, "
+        f"{table.place(odd[0])}, column {name!r}: {_shown(column.values[odd[0]])} is no number{more}: correct these cells, "
         "or drop their lines"
     )
 
 
 def _first_cell(table: Table, name: str, column: Column) -> str:
-    return f"{name!r} ({_first_word(column)[:40]!r} in {table.place(int(np.argmax(~column.missing)))})"
+    return f"{name!r} ({_shown(_first_word(column))} in {table.place(int(np.argmax(~column.missing)))})"
+
+
+def _shown(word: str) -> str:
+    """A cell in quotes, not all of a long one."""
+    return repr(word if len(word) <= 60 else f"{word[:50]} …")
 
 
 def _first_word(column: Column) -> str:
@@ -277,7 +282,7 @@ def _first_word(column: Column) -> str:
 def _missing(table: Table, name: str, column: Column) -> str:
     rows = np.flatnonzero(column.missing)
     word = column.words[rows[0]] if column.words is not None else ""
-    shown = repr(word) if word else "an empty cell"
+    shown = _shown(word) if word else "an empty cell"
     return f"{name!r} ({rows.size} of {table.n_samples}, the first in {table.place(rows[0])}: {shown})"
 
 

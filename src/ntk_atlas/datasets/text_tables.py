@@ -292,7 +292,8 @@ def _names(text: str, separator: str, where: str, first_line: int) -> tuple[_Rec
 
 def _has_numbers(cells: list[str]) -> bool:
     """Whether a line is of samples, not of names; whole numbers beside words may be names (0, 1, 2, y; 2019, 2020)."""
-    numbers = [cell for cell in cells if number(cell, "point") is not None or decimal_signs(cell)]
+    digits = [cell for cell in cells if any(map(str.isdigit, cell))]  # nan and inf are words here
+    numbers = [cell for cell in digits if number(cell, "point") is not None or decimal_signs(cell)]
     whole = all(cell.isdigit() for cell in numbers) and len(set(numbers)) == len(numbers)
     words = [cell for cell in cells if cell and cell not in numbers]
     return bool(numbers) and not (whole and words)
