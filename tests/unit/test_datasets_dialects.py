@@ -411,7 +411,7 @@ def test_damaged_parquet_is_named(tmp_path):
 def test_messages_show_the_beginning_of_long_cells(tmp_path):
     for text in (cell(5, 0, "long " * 10**5), cell(5, 2, "long " * 10**5), lines(names=("a", "x" * 10**5, "z"))):
         (tmp_path / "t.csv").write_text(text)
-        with pytest.raises(DataError, match="long long|xxx") as raised:
+        with pytest.raises(DataError, match=r"long long|xxx") as raised:
             read_dataset(table(tmp_path / "t.csv"))
         assert len(str(raised.value)) < 700
 

@@ -201,8 +201,8 @@ def _target_problems(table: Table, name: str, task: str) -> Iterator[str]:
     if column.kind == "mixed" and task != "regression":
         (first,) = np.flatnonzero(column.odd)[:1]
         yield (
-            f"{label} mixes numbers and words ({_shown(column.values[first])} in {table.place(first)}): write all classes as "
-            "numbers, or all as words"
+            f"{label} mixes numbers and words ({_shown(column.values[first])} in {table.place(first)}): write all "
+            "classes as numbers, or all as words"
         )
     elif column.kind == "mixed":
         yield _no_numbers(table, name, column)
@@ -261,8 +261,8 @@ def _no_numbers(table: Table, name: str, column: Column) -> str:
     odd = np.flatnonzero(column.odd)
     more = f" and {odd.size - 1} more" if odd.size > 1 else ""
     return (
-        f"{table.place(odd[0])}, column {name!r}: {_shown(column.values[odd[0]])} is no number{more}: correct these cells, "
-        "or drop their lines"
+        f"{table.place(odd[0])}, column {name!r}: {_shown(column.values[odd[0]])} is no number{more}: correct these "
+        "cells, or drop their lines"
     )
 
 
