@@ -3,13 +3,14 @@
 Heavy jobs write and read their files with these two functions; `xarray.open_dataset` opens the same files.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
 import numpy as np
+
+from ntk_atlas.whole_files import whole_file
 
 Attributes = Mapping[str, str | int | float | np.ndarray]
 
@@ -59,18 +60,10 @@ def write_labelled(contents: LabelledArrays, path: str | Path) -> None:
     """
     import netCDF4
 
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)  # a link that somebody has put there is not written through
-    try:
-        with netCDF4.Dataset(temporary, "w", clobber=False) as file:
-            file.setncatts(dict(contents.attributes))
-            for name, array in contents.arrays.items():
-                _write(file, name, array)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(Path(path)) as temporary, netCDF4.Dataset(temporary, "w") as file:
+        file.setncatts(dict(contents.attributes))
+        for name, array in contents.arrays.items():
+            _write(file, name, array)
 
 
 def read_labelled(path: str | Path, names: Sequence[str] | None = None, *, drop: Sequence[str] = ()) -> LabelledArrays:

@@ -8,9 +8,10 @@ of a version that took no notes.
 
 import contextlib
 import hashlib
-import os
 from collections.abc import Iterable
 from pathlib import Path
+
+from ntk_atlas.whole_files import whole_file
 
 FOLDER = ".digests"
 
@@ -27,14 +28,8 @@ def note_of(path: Path) -> Path:
 def note_digest(path: Path) -> None:
     """Notes what a file is now."""
     note = note_of(path)
-    note.parent.mkdir(exist_ok=True)
-    temporary = note.with_name(f".{note.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)  # a link that somebody has put there is not written through
-    try:
+    with whole_file(note) as temporary:
         temporary.write_text(_digest(path) + "\n")
-        temporary.replace(note)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def forget_digest(path: Path) -> None:

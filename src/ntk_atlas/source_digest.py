@@ -11,11 +11,12 @@ import ast
 import contextlib
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from ntk_atlas.whole_files import whole_file
 
 PACKAGE = "ntk_atlas"
 
@@ -148,10 +149,8 @@ def changed_files(before: Iterable[str], now: Iterable[str], memory: SourceMemor
 
 
 def _write(path: Path, content: object) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary.write_text(json.dumps(content))
-    temporary.replace(path)
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(content))
 
 
 def _parse(content: bytes, lazy: bool) -> ParsedFile:

@@ -23,6 +23,7 @@ import numpy as np
 
 from ntk_atlas.file_errors import is_passing
 from ntk_atlas.labelled import filled
+from ntk_atlas.whole_files import whole_file
 
 log = logging.getLogger(__name__)
 
@@ -181,17 +182,10 @@ class UnitStore:
     def save(self, unit: str, digest: str, seeds: Sequence[int], arrays: Mapping[str, np.ndarray]) -> Path:
         """Writes a finished block; arrays have the seeds on their first axis where they depend on the seed."""
         path = self.path(unit, digest, seeds)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.unlink(missing_ok=True)  # a link that somebody has put there is not written through
-        try:
-            with temporary.open("xb") as file:
-                np.savez(file, **arrays, **{_OWNER: np.array(self.owner(unit, digest, seeds))})
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with whole_file(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, **arrays, **{_OWNER: np.array(self.owner(unit, digest, seeds))})
+            file.flush()
+            os.fsync(file.fileno())
         self.remove_overtaken(unit, digest)
         return path
 

@@ -22,6 +22,7 @@ LAYERS = (
         "phases",
         "labelled",
         "file_errors",
+        "whole_files",
         "tensors",
     ),
     ("datasets", "networks"),

@@ -3,6 +3,7 @@
 import errno
 import io
 import logging
+import os
 import shutil
 from pathlib import Path
 from zipfile import ZipFile
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from ntk_atlas.unit_store import LostUnitError, UnitStore, finished_seeds, seeds_of, unit_digest
+from ntk_atlas.whole_files import whole_file
 
 
 def block(seeds):
@@ -243,3 +245,19 @@ def test_digests_do_not_depend_on_key_order_and_do_on_values():
     assert unit_digest({"a": 1, "b": 2}) == unit_digest({"b": 2, "a": 1})
     assert unit_digest({"a": 1, "b": 2}) != unit_digest({"a": 2, "b": 1})
     assert unit_digest("x", 1) != unit_digest("x", 2)
+
+
+def test_nothing_is_written_through_a_link_that_somebody_planted(tmp_path):
+    target, path = tmp_path / "target", tmp_path / "folder" / "file.json"
+    target.write_text("precious")
+    path.parent.mkdir()
+    planted = path.with_name(f".file.json.{os.getpid()}.tmp")
+    planted.symlink_to(target)
+    with whole_file(path) as temporary:
+        temporary.write_text("new")
+    assert (target.read_text(), path.read_text(), path.is_symlink()) == ("precious", "new", False)
+    planted.symlink_to(target)
+    with pytest.raises(RuntimeError, match="halfway"), whole_file(path) as temporary:
+        temporary.write_text("newer")
+        raise RuntimeError("halfway")
+    assert (target.read_text(), path.read_text(), list(path.parent.iterdir())) == ("precious", "new", [path])

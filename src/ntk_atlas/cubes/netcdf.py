@@ -1,6 +1,5 @@
 """NetCDF files that are written whole or not at all."""
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import xarray as xr
 
 from ntk_atlas.labelled import LabelledArrays, read_labelled
 from ntk_atlas.study.cells import Row
+from ntk_atlas.whole_files import whole_file
 
 
 def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
@@ -17,17 +17,11 @@ def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
         dataset: attributes must be text or numbers; NetCDF has no other kinds.
         path: the file; its folder is made.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)  # a link that somebody has put there is not written through
     numeric = {name for name, variable in dataset.variables.items() if variable.dtype.kind in "fiub"}
     encoding = {name: {"fletcher32": True} for name in numeric if dataset[name].ndim}
     encoding |= {name: {"fletcher32": True, "zlib": True, "complevel": 4} for name in numeric if dataset[name].ndim > 1}
-    try:
+    with whole_file(path) as temporary:
         dataset.to_netcdf(temporary, engine="netcdf4", encoding=encoding)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_netcdf(path: Path, *, drop: tuple[str, ...] = ()) -> xr.Dataset:

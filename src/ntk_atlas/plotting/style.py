@@ -1,6 +1,5 @@
 """The look that all figures share: theme, one fixed style a predictor, and files whose bytes can be reproduced."""
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from matplotlib.figure import Figure
 
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.predictors import AROUND, PRETRAINED
+from ntk_atlas.whole_files import whole_file
 
 INK = "#1a1a1a"
 QUIET = "#555555"
@@ -202,11 +202,5 @@ def save_figure(figure: Figure, svg: Path, png: Path, dpi: int) -> None:
     with matplotlib.rc_context(deterministic):
         freeze_layout(figure)
         for path, kind, metadata in ((svg, "svg", {"Date": None, "Creator": None}), (png, "png", {"Software": None})):
-            path = Path(path)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-            try:
+            with whole_file(Path(path)) as temporary:
                 figure.savefig(temporary, format=kind, dpi=dpi, metadata=metadata)
-                temporary.replace(path)
-            finally:
-                temporary.unlink(missing_ok=True)

@@ -26,6 +26,7 @@ from ntk_atlas.study.own_cost import OwnCost
 from ntk_atlas.study.problems import Problem
 from ntk_atlas.study.user_files import user_file_digest
 from ntk_atlas.user_imports import PACKAGE
+from ntk_atlas.whole_files import whole_file
 
 SECONDS = 90.0
 """That the trial of one experiment may take; what is not tried by then is a notice."""
@@ -129,11 +130,9 @@ class StartChecks:
             key: {"notices": one.notices, "costs": [vars(cost) for cost in one.costs]}
             for key, one in list(known.items())[-_REMEMBERED:]
         }
-        temporary = self.memory.with_name(f".{self.memory.name}.{os.getpid()}.tmp")
         with contextlib.suppress(OSError):  # a folder that cannot be written in: the next start tries again
-            self.memory.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps(kept))
-            temporary.replace(self.memory)
+            with whole_file(self.memory) as temporary:
+                temporary.write_text(json.dumps(kept))
 
 
 FIRST_STEP = "reading the data"

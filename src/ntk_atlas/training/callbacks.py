@@ -2,7 +2,6 @@
 
 import logging
 import operator
-import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from ntk_atlas.networks.stacked import StackedNetwork
 from ntk_atlas.tensors import Given, real_tensor
 from ntk_atlas.training.lightning_import import pl
 from ntk_atlas.training.schedule import scheduled_epochs
+from ntk_atlas.whole_files import whole_file
 
 log = logging.getLogger(__name__)
 
@@ -160,11 +160,8 @@ class EmpiricalNTKCheckpoint(pl.Callback):
         arrays = {"epochs": np.asarray(self.epochs), "kernels": self.kernels}
         if self.keep_weights:
             arrays["weights"] = self.weights
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self.path.with_name(f".{self.path.name}.{os.getpid()}.unfinished")
-        with unfinished.open("wb") as file:
+        with whole_file(self.path) as temporary, temporary.open("wb") as file:
             np.savez(file, **arrays)
-        unfinished.replace(self.path)
 
 
 class ProgressLog(pl.Callback):

@@ -12,6 +12,7 @@ import torch
 
 from ntk_atlas.file_errors import is_passing
 from ntk_atlas.training.lightning_import import pl
+from ntk_atlas.whole_files import whole_file
 
 log = logging.getLogger(__name__)
 
@@ -117,14 +118,7 @@ class TrainingState(pl.callbacks.Checkpoint):
         self._seconds_before = state_dict["seconds"]
 
     def _write(self, trainer: pl.Trainer) -> None:
-        path = self.resume.path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.unlink(missing_ok=True)  # a link that somebody has put there is not written through
-        try:
+        with whole_file(self.resume.path) as temporary:
             trainer.save_checkpoint(temporary, weights_only=False)
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
