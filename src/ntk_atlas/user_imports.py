@@ -169,6 +169,13 @@ def followed(file: Path) -> dict[str, Path]:
     return found
 
 
+def own_files() -> frozenset[Path]:
+    """Files of the user's own that this process has imported by now, whatever imported them."""
+    names = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+    own = {Path(name).resolve() for name in names if name and name.endswith(".py") and not is_installed(name)}
+    return frozenset(place for place in own if not place.is_relative_to(PACKAGE))
+
+
 def _parents(finder: UserFinder, name: str) -> Iterator[tuple[str, Path]]:
     # Of a file in a package, Python runs the `__init__` of each package above it before a relative import.
     for module, source, is_package in _files(finder, name.rpartition(".")[0]):

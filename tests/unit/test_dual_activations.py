@@ -190,7 +190,7 @@ def test_names_modules_and_functions_of_torch_find_the_same_dual():
         (lambda u: torch.softmax(u, 0), "does not act on each entry alone"),
         (lambda u: torch.log(u), "not finite"),
         (lambda u: u.detach().exp(), "no derivative for automatic differentiation"),
-        (lambda u: u @ torch.ones(3), "failed on a float64 tensor of 11 values"),
+        (lambda u: u @ torch.ones(3), "failed on a float64 tensor of shape"),
     ],
 )
 def test_what_is_no_activation_is_refused(activation, message):

@@ -10,12 +10,12 @@ import pytest
 import yaml
 
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
+from ntk_atlas.stages.trial import trial
 from ntk_atlas.study.disk import disk_estimate
 from ntk_atlas.study.load import load_study, read_study
 from ntk_atlas.study.own_cost import OwnCost, cost_at
 from ntk_atlas.study.problems import ConfigError, Problem
 from ntk_atlas.study.start_checks import StartChecks, trial_digest
-from ntk_atlas.study.trial import trial
 from ntk_atlas.study.work import experiment_work, work_estimate
 
 NETS = """
@@ -88,7 +88,8 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "nets.py").write_text(NETS)
     (tmp_path / "phi.py").write_text(
         "import torch\ndef phi(u): return torch.sin(u)\ndef mean(u): return u - u.mean()\n"
-        "def steep(u): return torch.exp(50 * u**2)\n"
+        "def jump(u): return torch.sign(u) + u\n"
+        "def steep(u): return torch.exp(15 * u**2)\n"
     )
     return tmp_path
 
@@ -127,7 +128,8 @@ def test_a_good_network_is_measured_at_its_extreme_cells():
         ("raises", "network.factory", r"'nets.py:raises' failed: KeyError: 'what' \(nets.py, line \d+\)"),
         ("absent", "network.factory", r"nets.py has no function 'absent'"),
         ("too_wide", "network.factory", r"maps inputs .*\[at depth 2, width 8, init_scale 3\]"),
-        ("phi.py:steep", "network.activation", r"'phi.py:steep': its outputs on 4 training samples are not finite"),
+        ("phi.py:steep", "network.activation", r"'phi.py:steep': its (outputs|gradients) on 4 training samples"),
+        ("phi.py:jump", "network.activation", r"activation phi.py:jump .* does not integrate to it: it jumps"),
         ("phi.py:mean", "network.activation", r"'phi.py:mean': activation mean does not act on each entry alone"),
         ("phi.py:absent", "network.activation", r"phi.py has no function 'absent'"),
     ],
@@ -137,6 +139,17 @@ def test_what_is_wrong_with_code_is_a_problem_of_its_key(network, key, message):
     (problem,) = found({name: network if ":" in network else f"nets.py:{network}"})
     assert problem[:2] == ("problem", key)
     assert re.search(message, problem[2]), problem[2]
+
+
+def test_kernels_of_ones_own_are_evaluated_on_the_samples(folder):
+    (folder / "my_k.py").write_text("def k(x1, x2): return x1 @ x2.T\ndef odd(x1, x2): return -x1 @ x2.T\n")
+    settings = experiment({}).model_dump(mode="json")
+    settings["regression"]["predictors"] = ["my_k.py:k", "my_k.py:odd"]
+    ((kind, key, text),) = [
+        (f.kind, f.key, f.text) for f in trial(ExperimentSettings.model_validate(settings)) if f.kind != "begins"
+    ]
+    assert (kind, key) == ("problem", "regression.predictors")
+    assert text.startswith("kernel 'my_k.py:odd' is not positive semidefinite: on 8 samples of the data")
 
 
 def test_contents_of_data_are_read_and_the_code_is_loaded_all_the_same(folder):
@@ -154,14 +167,30 @@ def test_data_that_are_fetched_when_the_run_starts_are_made_up():
     assert found({"activation": "phi.py:phi"}, {"source": "mnist", "side": 4}) == []
 
 
+ONE_CELL = {"depth": [1], "width": [4], "init_scale": [1.0]}
+
+
 def test_layers_that_are_off_are_named():
-    (text,) = notices("normed")
+    (text,) = notices("normed", **ONE_CELL)
     assert text.startswith(
         "network factory 'nets.py:normed': BatchNorm1d '0', Dropout '1' run in evaluation mode, in training"
     )
     assert text.endswith("use GroupNorm or LayerNorm")
-    (text,) = notices("noisy")
-    assert "it gives other outputs in training mode" in text
+    (text,) = notices("noisy", **ONE_CELL)
+    assert "gives other outputs in training mode" in text
+
+
+def test_files_that_are_imported_and_cannot_be_watched_are_named(folder, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (folder / "far").mkdir()
+    (folder / "far" / "remote_module.py").write_text("import torch\n")
+    (folder / "near.py").write_text("import torch\n")
+    lines = ["import sys, near", f"sys.path.append({str(folder / 'far')!r})", "import remote_module, torch"]
+    (folder / "phi.py").write_text("\n".join([*lines, "def phi(u): return torch.sin(u)"]))
+    ((kind, _, text),) = found({"activation": "phi.py:phi"}, **ONE_CELL)
+    assert kind == "notice" and text.startswith(
+        f"phi.py:phi: {folder / 'far' / 'remote_module.py'} is imported by way of"
+    )
 
 
 def test_keys_that_a_factory_ignores_are_named_and_no_others():
@@ -169,8 +198,8 @@ def test_keys_that_a_factory_ignores_are_named_and_no_others():
     assert depth.startswith("network factory 'nets.py:ignores' ignores depth: the cells of 1, 2 are one architecture")
     assert "ignores width: the cells of 4, 8" in width
     assert "ignores init_scale: the cells of 2, 3 are the same networks" in scale
-    assert notices("ignores", depth=[1], width=[4], init_scale=[1.0, 2.0]) == []
-    assert notices("forward_scale") == []
+    assert notices("ignores", **ONE_CELL | {"init_scale": [1.0, 2.0]}) == []
+    assert notices("forward_scale", **ONE_CELL | {"init_scale": [1.0, 2.0]}) == []
 
 
 def study(**networks):
@@ -202,6 +231,11 @@ def test_all_problems_come_in_one_message_and_what_is_right_is_remembered(folder
     again, said = checks(folder)
     load_study(study(good={"factory": "nets.py:normed"}, plain={}), again)
     assert said == [] and again.tried["good"] == start.tried["good"]
+    long = study(good={"factory": "nets.py:normed"})
+    long["experiments"]["good"]["training"] |= {"max_epochs": 10**9}
+    (years,) = again(StudySettings.model_validate(long))
+    assert said == [] and years.key == ("experiments", "good")
+    assert "years of one core, as measured on its network of" in years.message
     (folder / "kept" / "start.json").write_text(json.dumps({"x": 3}))
     assert again._remembered() == {}
 
@@ -222,7 +256,8 @@ def test_code_that_ends_or_holds_up_its_process(folder):
     start, _ = checks(folder, seconds=0.2)
     assert start(StudySettings.model_validate(study(hangs={"factory": "nets.py:hangs"}))) == []
     assert "takes longer than 0.2 s" in start.notices("hangs")[0]
-    assert not start._remembered().get(trial_digest(experiment({"factory": "nets.py:hangs"}), "source"))
+    again, said = checks(folder)
+    assert again(StudySettings.model_validate(study(hangs={"factory": "nets.py:hangs"}))) == [] and said == []
 
 
 def test_experiments_with_problems_in_what_is_tried_are_not_tried(folder):

@@ -43,6 +43,58 @@ def mixes(u):
 def inplace(u):
     return u.relu_()
 
+def first_entry(u):
+    u[..., 0] = 0.0
+    return torch.tanh(u)
+
+def noisy(u):
+    return u + torch.randn_like(u)
+
+class Counts(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, u):
+        self.calls += 1
+        return torch.tanh(u)
+
+counts = Counts()
+noise = nn.RReLU()
+
+def rows(u):
+    return u - u.mean(dim=-1, keepdim=True) if u.dim() > 1 else torch.tanh(u)
+
+def double(u):
+    return torch.tanh(u.double())
+
+def logical(u):
+    return u > 0
+
+def turned(u):
+    return torch.complex(u, u)
+
+def detached(u):
+    return torch.tanh(u).detach()
+
+def logarithm(u):
+    return torch.log(u)
+
+def flat(u):
+    return torch.ones_like(u)
+
+def ends(u):
+    raise SystemExit(0)
+
+def errs(u):
+    return undefined(u)
+
+async def waits(u):
+    return u
+
+def two(u, v):
+    return u
+
 def on_numpy(u):
     import numpy as np
     return np.tanh(u.detach().numpy())
@@ -129,7 +181,23 @@ def test_a_module_without_parameters_is_a_function():
         ),
         ("my_phi.py:trained", "has parameters, which would be trained"),
         ("my_phi.py:mixes", "'my_phi.py:mixes': activation mixes does not act on each entry alone"),
-        ("my_phi.py:inplace", "in-place operation"),
+        ("my_phi.py:inplace", r"activation inplace changes its input: return a new tensor \(torch.relu\(u\)"),
+        ("my_phi.py:first_entry", "activation first_entry changes its input"),
+        ("my_phi.py:noisy", "activation noisy gives other values when it is called again: remove what draws random"),
+        ("my_phi.py:noise", "activation RReLU gives other values when it is called again"),
+        ("my_phi.py:counts", "activation Counts gives other values when it is called again: .* or keeps a state"),
+        ("my_phi.py:rows", "activation rows does not act on each entry alone"),
+        ("my_phi.py:double", "maps a tensor to one of its shape and dtype; .* torch.float32 became .* torch.float64"),
+        ("my_phi.py:logical", "torch.float64 became .* torch.bool"),
+        ("my_phi.py:turned", "torch.float64 became .* torch.complex128"),
+        ("my_phi.py:detached", "has no derivative for automatic differentiation"),
+        ("my_phi.py:logarithm", "activation logarithm or its derivative is not finite on"),
+        ("my_phi.py:flat", "the activation has no derivative"),
+        ("my_phi.py:jump", "'my_phi.py:jump' has the derivative 0 all over"),
+        ("my_phi.py:ends", r"it ends the process by SystemExit \(my_phi.py, line \d+\)"),
+        ("my_phi.py:errs", r"NameError: name 'undefined' is not defined \(my_phi.py, line \d+\)"),
+        ("my_phi.py:waits", "is an async or a generator function: define `def phi"),
+        ("my_phi.py:two", r"cannot be called with one tensor \(missing a required argument: 'v'\)"),
         ("my_phi.py:on_numpy", "maps a tensor to one of its shape and dtype"),
     ],
 )

@@ -55,7 +55,7 @@ def module_source(module):
 STARTS = workflow.is_main_process and not {"--unlock", "--report"} & set(sys.argv)
 START = StartChecks(
     memory=SOURCES.path.with_name("start.json"),
-    source=module_source("study/trial.py") if STARTS else "",
+    source=module_source("stages/trial.py") if STARTS else "",
     say=logger.info,
 )
 START_CHECKS = START if STARTS else None

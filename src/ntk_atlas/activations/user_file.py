@@ -1,5 +1,8 @@
 """An activation in a file of the user's own: `network.activation: my_phi.py:phi`."""
 
+import inspect
+
+import torch
 from torch import nn
 
 from ntk_atlas.activations.elementwise import ActivationError, Elementwise, ElementwiseFunction
@@ -29,13 +32,29 @@ def load_activation(spec: str) -> Elementwise:
         )
     if not callable(phi):
         raise ActivationError(f"activation {spec!r} is {type(phi).__name__}: it must be a function of a tensor")
+    if inspect.iscoroutinefunction(phi) or inspect.isgeneratorfunction(phi):
+        raise ActivationError(
+            f"activation {spec!r} is an async or a generator function: define `def phi(u)`, and return"
+        )
+    try:
+        inspect.signature(phi).bind(None)
+    except TypeError as error:
+        raise ActivationError(
+            f"activation {spec!r} cannot be called with one tensor ({error}): define `def phi(u)`"
+        ) from None
+    except ValueError:  # a signature that Python does not know
+        pass
     if isinstance(phi, nn.Module) and any(True for _ in phi.parameters()):
         raise ActivationError(
             f"activation {spec!r} has parameters, which would be trained: fix them, or build the whole network by "
             "network.factory"
         )
     try:
-        ElementwiseFunction(phi)
+        function = ElementwiseFunction(phi, (torch.float64, torch.float32))
     except ActivationError as error:
         raise ActivationError(f"activation {spec!r}: {error}") from error
+    if not function.values_and_slopes(torch.linspace(-3.1, 2.9, 64, dtype=torch.float64))[1].any():
+        raise ActivationError(
+            f"activation {spec!r} has the derivative 0 all over [−3.1, 2.9]: layers below it are not trained"
+        )
     return phi

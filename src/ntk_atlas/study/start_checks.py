@@ -1,9 +1,9 @@
 """What is tried before any work, by the process that plans a run: data and code of the user's own.
 
 Settings can be checked by looking at them; a factory, an activation, a table cannot. So data are read, networks are
-built at the smallest and the largest cell and evaluated on training samples, in a process of their own (`trial`), and
-all that is wrong joins the problems of the config in one message. What was tried and found right is remembered, by a
-digest of settings, data, the user's code and this package: the next start takes no time.
+built at the smallest and the largest cell and evaluated on training samples, in a process of their own
+(`stages.trial`), and all that is wrong joins the problems of the config in one message. What was tried and found right
+is remembered, by a digest of settings, data, the user's code and this package: the next start takes no time.
 """
 
 import contextlib
@@ -14,17 +14,20 @@ import selectors
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-from ntk_atlas.config.network import is_own_activation
+from ntk_atlas.config.predictors import predictors_of, user_kernels
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.provenance import file_digest
+from ntk_atlas.study.disk import probe_kernel_bytes, weight_bytes
 from ntk_atlas.study.own_cost import OwnCost
 from ntk_atlas.study.problems import Problem
-from ntk_atlas.study.user_files import user_file_digest
+from ntk_atlas.study.size_questions import MOST_DISK, MOST_HOURS
+from ntk_atlas.study.user_files import code_file_digest, user_code, user_file_digest
+from ntk_atlas.study.work import experiment_work
 from ntk_atlas.user_imports import PACKAGE
 from ntk_atlas.whole_files import whole_file
 
@@ -74,7 +77,8 @@ class StartChecks:
         Returns:
             What is wrong.
         """
-        spoiled = {p.key[1] for p in problems if p.key[0] == "experiments" and p.key[2:3] in _READ}
+        of_experiments = [p.key for p in problems if p.key[0] == "experiments" and len(p.key) > 1]
+        spoiled = {key[1] for key in of_experiments if len(key) == 2 or key[2:3] in _READ or key[2:4] in _READ}
         known, keys, todo = self._remembered(), {}, {}
         for name, experiment in study.active().items():
             if name in spoiled or not has_something_to_try(experiment):
@@ -91,12 +95,30 @@ class StartChecks:
         for name in todo:
             result = found[first[keys[name]]]
             self.tried[name] = Tried(tuple(result.notices), tuple(result.costs))
-            if not result.problems and result.whole:
+            if not result.problems:
                 known[keys[name]] = self.tried[name]
             wrong += [Problem(("experiments", name, *key.split(".")), text) for key, text in result.problems]
         if todo:
             self._remember(known)
+        if not study.jobs.allow_huge:
+            wrong += [problem for name in self.tried for problem in self._too_large(name, study.active()[name])]
         return wrong
+
+    def _too_large(self, name: str, experiment: ExperimentSettings) -> Iterator[Problem]:
+        """What is asked about a network of the user's own, whose size only its trial has told."""
+        costs = self.costs(name)
+        work = experiment_work(experiment, costs) if costs else None
+        if work is None:
+            return
+        hours = work.training_hours + work.kernel_hours
+        disk = probe_kernel_bytes(experiment) + (weight_bytes(experiment, costs) or 0)
+        measured = f"as measured on its network of {costs[-1].parameters:,} parameters"
+        ask = "lower its grid or its epochs, or set jobs.allow_huge: true if it is meant"
+        if hours > MOST_HOURS:
+            years = hours / MOST_HOURS
+            yield Problem(("experiments", name), f"would take about {years:.3g} years of one core, {measured}: {ask}")
+        if disk > MOST_DISK:
+            yield Problem(("experiments", name), f"would fill about {disk / 2**40:.3g} TiB of disk, {measured}: {ask}")
 
     def notices(self, name: str) -> tuple[str, ...]:
         """What the user of an experiment may not expect."""
@@ -137,7 +159,7 @@ class StartChecks:
 
 FIRST_STEP = "reading the data"
 """What every trial begins with."""
-_READ = {("dataset",), ("network",), ("grid",)}
+_READ = {("dataset",), ("network",), ("grid",), ("regression", "predictors")}
 """Sections that a trial goes by."""
 
 
@@ -146,18 +168,12 @@ class _Result:
     problems: list[tuple[str, str]] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     costs: list[OwnCost] = field(default_factory=list)
-    whole: bool = True
     step: str = "starting"
 
 
 def has_something_to_try(experiment: ExperimentSettings) -> bool:
     """Whether data or code of an experiment are the user's own."""
-    network = experiment.network
-    return bool(
-        network.factory is not None
-        or is_own_activation(network.activation)
-        or getattr(experiment.dataset, "path", None)
-    )
+    return bool(_own_names(experiment))
 
 
 def trial_digest(experiment: ExperimentSettings, source: str) -> str:
@@ -170,6 +186,11 @@ def trial_digest(experiment: ExperimentSettings, source: str) -> str:
         [grid.depth, grid.width, grid.init_scale, max(grid.n_train), grid.draws],
         [experiment.training.dtype, experiment.training.seed],
         user_file_digest(experiment.network),
+        [
+            [spec, code_file_digest(Path(spec.rpartition(":")[0]))]
+            for spec in user_kernels(experiment.regression.predictors).values()
+        ],
+        predictors_of("infinite", experiment.regression.predictors),
         [] if path is None else _state(Path(path)),
         [source, sys.version, *(version(name) for name in ("torch", "numpy"))],
     ]
@@ -185,9 +206,14 @@ def _state(path: Path) -> list:
 
 
 def _own(experiment: ExperimentSettings) -> str:
-    network, path = experiment.network, getattr(experiment.dataset, "path", None)
-    own = [network.factory, network.activation if is_own_activation(network.activation) else None, path]
-    return " with ".join(text for text in own if text)
+    return " with ".join(_own_names(experiment))
+
+
+def _own_names(experiment: ExperimentSettings) -> list[str]:
+    """What the user has brought: a network or an activation, kernels, a file of data or a folder of them."""
+    code, path = user_code(experiment.network), getattr(experiment.dataset, "path", None)
+    kernels = user_kernels(experiment.regression.predictors).values()
+    return [*([code[1]] if code else []), *kernels, *([path] if path else [])]
 
 
 def _trials(todo: Mapping[str, ExperimentSettings], found: dict[str, _Result], seconds: float) -> list[str]:
@@ -196,7 +222,7 @@ def _trials(todo: Mapping[str, ExperimentSettings], found: dict[str, _Result], s
     settings = {name: experiment.model_dump(mode="json") for name, experiment in todo.items()}
     path = os.pathsep.join([str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": path}
-    command = [sys.executable, "-P", "-m", "ntk_atlas.study.trial", str(writing)]
+    command = [sys.executable, "-P", "-m", "ntk_atlas.stages.trial", str(writing)]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, pass_fds=(writing,),
         env=environment,
@@ -224,7 +250,6 @@ def _heard(
             ready = selector.select(max(deadline - time.monotonic(), 0.0))
             current = found[names[len(done)]]
             if not ready:
-                current.whole = False
                 current.notices.append(
                     f"not everything was tried before the run: {current.step} takes longer than {seconds:g} s"
                 )

@@ -20,27 +20,37 @@ from torch import Tensor
 from ntk_atlas.activations.elementwise import ActivationError
 from ntk_atlas.activations.user_file import load_activation
 from ntk_atlas.config.network import is_own_activation
+from ntk_atlas.config.predictors import predictors_of, user_kernels
 from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.draw_checks import check_draws, notices
 from ntk_atlas.datasets.draws import make_draw
 from ntk_atlas.datasets.errors import DataError
 from ntk_atlas.datasets.inspect import inspect_dataset
 from ntk_atlas.datasets.read import read_dataset
 from ntk_atlas.datasets.table_sets import FETCHED_SETS
-from ntk_atlas.kernels import empirical_ntk
+from ntk_atlas.kernels import empirical_ntk, infinite_kernels
+from ntk_atlas.kernels.user_kernel import UserKernelError, check_user_kernel, load_user_kernel
 from ntk_atlas.memory import is_out_of_memory
 from ntk_atlas.networks.build import build_networks
 from ntk_atlas.networks.notices import GRID_KEYS, network_notices
 from ntk_atlas.networks.stacked import StackedNetwork
 from ntk_atlas.networks.user import FactoryError, load_factory
 from ntk_atlas.numerics import precise_math
+from ntk_atlas.phases.phase import phase_of
+from ntk_atlas.stages.row_networks import row_networks
 from ntk_atlas.streams import numpy_stream, torch_stream
+from ntk_atlas.study.cells import Row
+from ntk_atlas.study.jobs import train_spec
 from ntk_atlas.study.own_cost import OwnCost
 from ntk_atlas.study.start_checks import FIRST_STEP
+from ntk_atlas.study.user_files import user_code
 from ntk_atlas.user_code import told
+from ntk_atlas.user_imports import followed, own_files
 
 SAMPLES = 4
 _TIMED_SAMPLES = 16
+_MOST_SAMPLES = 128
 _DRAWS = 32
 """Draws of the data that are looked at."""
 _MEMORY_SHARE = 0.5
@@ -66,20 +76,44 @@ def trial(experiment: ExperimentSettings) -> Iterator[Finding]:
     Yields:
         Findings, as they are made.
     """
-    step, key = FIRST_STEP, "dataset"
+    specs = _specs(experiment)
+    # Before the user's code runs, which may change where imports are looked for.
+    watched = [place for spec in specs for place in followed(Path(spec.rpartition(":")[0])).values()]
+    before = own_files() | {place.resolve() for place in watched}
+    yield Finding("begins", FIRST_STEP)
     try:
-        yield Finding("begins", step)
-        inputs, n_outputs, data_notices = _inputs(experiment)
-        yield from data_notices
-        key = own_key(experiment)
-        if key:
-            for finding in _networks(experiment, inputs, n_outputs):
-                step = finding.text if finding.kind == "begins" else step
-                yield finding
-    except DataError as error:
-        yield Finding("problem", str(error), "dataset")
+        dataset, inputs, n_outputs, said = _inputs(experiment)
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        yield Finding("problem", str(error) if isinstance(error, DataError) else told(error), "dataset")
         yield from _called_only(experiment)
-    except (FactoryError, ActivationError) as error:
+        return
+    yield from said
+    if key := own_key(experiment):
+        yield from _guarded(key, _networks(experiment, dataset, inputs, n_outputs))
+    for kernel in user_kernels(experiment.regression.predictors).values():
+        yield from _guarded("regression.predictors", _kernel(kernel, inputs))
+    for place in sorted(own_files() - before):
+        yield Finding(
+            "notice",
+            f"{' and '.join(specs)}: {place} is imported by way of sys.path or by a name made at run time, and is not "
+            "watched: an edit of it runs nothing again (put it beside the file, or into the working directory)",
+        )
+
+
+def _specs(experiment: ExperimentSettings) -> list[str]:
+    """What the user has brought, `my_file.py:function`."""
+    code = user_code(experiment.network)
+    return [*([code[1]] if code else []), *user_kernels(experiment.regression.predictors).values()]
+
+
+def _guarded(key: str, part: Iterator[Finding]) -> Iterator[Finding]:
+    """The findings of a part of a trial; what it raises is a problem of the key."""
+    step = ""
+    try:
+        for finding in part:
+            step = finding.text if finding.kind == "begins" else step
+            yield finding
+    except (FactoryError, ActivationError, UserKernelError) as error:
         yield Finding("problem", str(error), key)
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         yield Finding("problem", f"{step} failed: {told(error)}", key)
@@ -92,8 +126,8 @@ def own_key(experiment: ExperimentSettings) -> str:
     return "network.activation" if is_own_activation(experiment.network.activation) else ""
 
 
-def _inputs(experiment: ExperimentSettings) -> tuple[np.ndarray, int, list[Finding]]:
-    """Some training inputs of draw 0, normalized; the outputs; and notices about the data."""
+def _inputs(experiment: ExperimentSettings) -> tuple[Dataset | None, np.ndarray, int, list[Finding]]:
+    """The data, None if they are not here yet; training inputs of draw 0, normalized; the outputs; notices."""
     settings = experiment.dataset
     if settings.source in FETCHED_SETS and settings.path is None:
         return _made_up(experiment)
@@ -102,19 +136,22 @@ def _inputs(experiment: ExperimentSettings) -> tuple[np.ndarray, int, list[Findi
         draws = min(experiment.grid.draws, _DRAWS)
         check_draws(dataset, settings, draws=draws, dtype=experiment.training.dtype)
     draw = make_draw(dataset, settings, 0)
-    n = min(_TIMED_SAMPLES, len(draw.indices.pool))
-    return draw.training_set(n)[0], dataset.y.shape[1], [Finding("notice", said) for said in notices(dataset, settings)]
+    n = min(_MOST_SAMPLES, max(experiment.grid.n_train), len(draw.indices.pool))
+    said = [Finding("notice", sentence) for sentence in notices(dataset, settings)]
+    return dataset, draw.training_set(n)[0], dataset.y.shape[1], said
 
 
-def _made_up(experiment: ExperimentSettings) -> tuple[np.ndarray, int, list[Finding]]:
+def _made_up(experiment: ExperimentSettings) -> tuple[None, np.ndarray, int, list[Finding]]:
     """Normal random images or rows, in place of data that are fetched when the run starts."""
     size = inspect_dataset(experiment.dataset)
-    x = numpy_stream("trial").normal(size=(_TIMED_SAMPLES, *size.input_shape))
-    return x, size.n_outputs, []
+    x = numpy_stream("trial").normal(size=(_MOST_SAMPLES, *size.input_shape))
+    return None, x, size.n_outputs, []
 
 
-def _networks(experiment: ExperimentSettings, inputs: np.ndarray, n_outputs: int) -> Iterator[Finding]:
-    x = torch.as_tensor(inputs, dtype=getattr(torch, experiment.training.dtype))
+def _networks(
+    experiment: ExperimentSettings, dataset: Dataset | None, inputs: np.ndarray, n_outputs: int
+) -> Iterator[Finding]:
+    x = torch.as_tensor(inputs[:_TIMED_SAMPLES], dtype=getattr(torch, experiment.training.dtype))
     factory = experiment.network.factory
     name = f"network factory {factory!r}" if factory else f"activation {experiment.network.activation!r}"
     if factory:
@@ -126,21 +163,62 @@ def _networks(experiment: ExperimentSettings, inputs: np.ndarray, n_outputs: int
     for cell in (smallest, largest) if largest != smallest else (smallest,):
         yield Finding("begins", f"{name}: building and evaluating its network of {_words(cell)}")
         try:
-            network = _tried(experiment, cell, x, n_outputs, name)
+            network = _tried(experiment, dataset, cell, x, n_outputs, name)
+            if factory:
+                yield Finding("begins", f"{name}: timing its network of {_words(cell)}")
+                yield Finding("cost", cost=vars(_cost(network, cell, x)))
         except Exception as error:
             if not _is_out_of_memory(error):
                 raise
             text = f"{name}: its network of {_words(cell)} does not fit into the memory that is free here: not tried"
             yield Finding("notice", text)
-            continue
-        if factory:
-            yield Finding("begins", f"{name}: timing its network of {_words(cell)}")
-            yield Finding("cost", cost=vars(_cost(network, cell, x)))
-        del network
+            if cell == smallest:
+                return
+        network = None
+    if not factory:
+        yield Finding("begins", f"{name}: its phase")
+        for scale in {smallest["init_scale"], largest["init_scale"]}:
+            phase_of(experiment.network, scale)
+    if not factory and predictors_of("infinite", experiment.regression.predictors):
+        yield Finding("begins", f"{name}: integrating its kernels of infinite width")
+        _infinite(experiment, x[:2])
     if factory:
         yield Finding("begins", f"{name}: comparing its networks at different cells")
-        for text in network_notices(experiment.network, values, x[:SAMPLES], n_outputs).sentences:
+        try:
+            found = network_notices(experiment.network, values, x[:SAMPLES], n_outputs).sentences
+        except Exception as error:
+            if not _is_out_of_memory(error):
+                raise
+            found = [f"{name}: some of its networks do not fit into the memory that is free here: cells not compared"]
+        for text in found:
             yield Finding("notice", text)
+
+
+def _infinite(experiment: ExperimentSettings, x: Tensor) -> None:
+    """Kernels of infinite width of the deepest fully connected networks of an activation.
+
+    Raises:
+        ActivationError: if they are not finite.
+    """
+    grid = experiment.grid
+    for scale in {min(grid.init_scale), max(grid.init_scale)}:
+        kernels = infinite_kernels(
+            x.to(torch.float64).flatten(1),
+            depths=[max(grid.depth)],
+            settings=experiment.network.fully_connected(),
+            init_scale=scale,
+            width=max(grid.width),
+        )
+        if not torch.isfinite(kernels.ntk).all():
+            raise ActivationError(
+                f"activation {experiment.network.activation!r}: its infinite-width NTK is not finite at depth "
+                f"{max(grid.depth)}, init_scale {scale:g}"
+            )
+
+
+def _kernel(spec: str, inputs: np.ndarray) -> Iterator[Finding]:
+    yield Finding("begins", f"kernel {spec!r}: evaluating it on {len(inputs)} training samples")
+    check_user_kernel(load_user_kernel(spec), torch.as_tensor(inputs, dtype=torch.float64))
 
 
 def _called_only(experiment: ExperimentSettings) -> Iterator[Finding]:
@@ -158,28 +236,35 @@ def _called_only(experiment: ExperimentSettings) -> Iterator[Finding]:
         elif is_own_activation(network.activation):
             load_activation(network.activation)
     except DataError:
-        return
+        pass
     except ValueError as error:
         yield Finding("problem", str(error), own_key(experiment))
+    for kernel in user_kernels(experiment.regression.predictors).values():
+        try:
+            load_user_kernel(kernel)
+        except ValueError as error:
+            yield Finding("problem", str(error), "regression.predictors")
 
 
-def _tried(experiment: ExperimentSettings, cell: dict, x: Tensor, n_outputs: int, name: str) -> StackedNetwork:
+def _tried(
+    experiment: ExperimentSettings, dataset: Dataset | None, cell: dict, x: Tensor, n_outputs: int, name: str
+) -> StackedNetwork:
     """Two seeds of a cell, whose outputs and gradients are finite on the samples.
 
     Raises:
         FactoryError: with the cell, if they are not, or the network cannot be built.
     """
-    labels = (experiment.training.seed, cell["depth"], cell["width"], 0)
+    row = Row(cell["depth"], cell["width"], (cell["init_scale"],))
     try:
-        network = build_networks(
-            experiment.network,
-            **cell,
-            input_shape=x.shape[1:],
-            n_outputs=n_outputs,
-            generators=[torch_stream("weights", *labels, seed) for seed in range(2)],
-            dtype=x.dtype,
-            samples=x[:SAMPLES],
-        )
+        if dataset is not None:
+            network = row_networks(train_spec(experiment, row), dataset, 0, (0, 1))
+        else:
+            generators = [torch_stream("trial", seed) for seed in (0, 1)]
+            shapes = {"input_shape": x.shape[1:], "n_outputs": n_outputs}
+            samples = x[:SAMPLES].to(torch.float64)
+            network = build_networks(
+                experiment.network, **cell, **shapes, generators=generators, dtype=x.dtype, samples=samples
+            )
         outputs = network(x[:SAMPLES])
         trained = [p for p in network.parameters() if p.requires_grad]
         outputs.square().sum().backward()  # as in training
