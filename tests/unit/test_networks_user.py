@@ -446,6 +446,26 @@ def test_samples_decide_what_networks_are_tried_on():
         StackedModules([nn.Linear(3, 2)], (2,), 2)
 
 
+@pytest.mark.parametrize(
+    ("modules", "samples", "message"),
+    [
+        ([], None, r"the network has no members"),
+        ([nn.Linear(5, 2), "a network"], None, r"the network is a str: it must be a torch.nn.Module"),
+        (
+            [nn.Linear(5, 2)],
+            np.ones((3, 4)),
+            r"samples of shape \(3, 4\): give finite numbers of shape \(n, \*\(5,\)\)",
+        ),
+        ([nn.Linear(5, 2)], np.full((3, 5), np.nan), r"give finite numbers"),
+        ([nn.LazyLinear(2)], None, r"has lazy layers without weights \('weight'\): call the network on samples once"),
+        ([nn.Sequential(nn.Linear(5, 3), nn.Linear(3, 2).double())], None, r"torch.float32 and torch.float64"),
+    ],
+)
+def test_bad_arguments_of_a_stack(modules, samples, message):
+    with pytest.raises(FactoryError, match=message):
+        StackedModules(modules, (5,), 2, samples=samples)
+
+
 def test_what_is_plain_follows_a_stack_to_another_precision_and_back():
     class Shifted(nn.Module):
         def __init__(self, shift):

@@ -34,6 +34,7 @@ from ntk_atlas.networks.plain_state import (
     unregistered_weights,
 )
 from ntk_atlas.networks.stacked import StackedNetwork
+from ntk_atlas.tensors import Given, real_tensor
 from ntk_atlas.user_code import load_function
 
 log = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ class StackedModules(StackedNetwork):
         output_scale: float = 1.0,
         *,
         name: str = "the network",
-        samples: Tensor | None = None,
+        samples: Given | None = None,
         rebuild: Callable[[int], nn.Module] | None = None,
     ):
         """Stacks copies of `modules`.
@@ -125,6 +126,11 @@ class StackedModules(StackedNetwork):
         super().__init__()
         self.n_members, self.input_shape, self.output_scale = len(modules), tuple(input_shape), output_scale
         self.n_outputs = n_outputs
+        for module in modules:
+            if not isinstance(module, nn.Module):
+                raise FactoryError(f"{name} is a {type(module).__name__}: it must be a torch.nn.Module")
+        if not modules:
+            raise FactoryError(f"{name} has no members: give one module or more")
         given = [plain_network(module) for module in modules]
         _check_members(given, name)
         x, tried_on = _samples(samples, given[0], self.input_shape, n_outputs, name)
@@ -407,12 +413,22 @@ def _check_members(modules: Sequence[nn.Module], name: str) -> None:
 
 
 def _samples(
-    samples: Tensor | None, module: nn.Module, input_shape: tuple[int, ...], n_outputs: int, name: str
+    samples: Given | None, module: nn.Module, input_shape: tuple[int, ...], n_outputs: int, name: str
 ) -> tuple[Tensor, str]:
-    """Returns samples in the network's precision, and what they are in words."""
+    """Returns samples in the network's precision, and what they are in words.
+
+    Raises:
+        FactoryError: if they have another shape or are not finite, or the network takes no made-up ones.
+    """
     like = next(module.parameters())
     if samples is not None:
-        return samples.detach().to(like), "training samples"
+        x = real_tensor(samples, "samples", FactoryError).detach().to(like)
+        if tuple(x.shape[1:]) != input_shape or not bool(torch.isfinite(x).all()):
+            raise FactoryError(
+                f"{name} is tried on samples of shape {tuple(x.shape)}: give finite numbers of shape "
+                f"(n, *{input_shape})"
+            )
+        return x, "training samples"
     generator = torch.Generator().manual_seed(0)
     normal = torch.randn(2, *input_shape, generator=generator, dtype=torch.float64)
     uniform = torch.rand(2, *input_shape, generator=generator, dtype=torch.float64)
