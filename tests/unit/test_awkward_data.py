@@ -146,3 +146,17 @@ def test_a_kernel_of_the_users_is_regressed_with_like_the_others(tmp_path):
     file.write_text("def k(x1, x2): return x1 @ x2.T + x1[:, :1]\n")
     with pytest.raises(UserKernelError, match=r"my_kernel.py:k' is not symmetric"):
         rivals_of([f"{file}:k"], x)
+
+
+def test_an_activation_out_of_range_at_a_depth_is_a_status_of_that_depth(tmp_path, caplog):
+    file = tmp_path / "my_phi.py"
+    file.write_text("import torch\ndef phi(u): return torch.expm1(u)\n")
+    settings = experiment()
+    network = settings.network.model_copy(update={"activation": f"{file}:phi"})
+    grid = settings.grid.model_copy(update={"depth": (1, 4)})
+    regression = settings.regression.model_copy(update={"predictors": ("infinite_ntk",)})
+    settings = settings.model_copy(update={"network": network, "grid": grid, "regression": regression})
+    found = regress_infinite(infinite_spec(settings, 2.0), read_dataset(settings.dataset))["infinite_ntk"]
+    assert (found["solve_status"][0, ..., TUNED] == Status.CONVERGED).all()
+    assert (found["solve_status"][1] == Status.SINGULAR).all()
+    assert "no infinite kernels at depth 4: hidden layer" in caplog.text

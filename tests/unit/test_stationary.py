@@ -1,9 +1,11 @@
 """Stationary kernels against scikit-learn, and distances where digits get lost."""
 
+import numpy as np
 import pytest
 import torch
 from sklearn.gaussian_process.kernels import RBF, Matern
 
+from ntk_atlas.kernels.rivals import pair_geometry
 from ntk_atlas.kernels.stationary import distances, median_distance, stationary_kernel
 from ntk_atlas.streams import torch_stream
 
@@ -60,3 +62,33 @@ def test_bad_names_and_scales():
     for scale in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="must be positive and finite"):
             stationary_kernel("rbf", torch.zeros(1), scale)
+
+
+@pytest.mark.parametrize(
+    ("x1", "x2", "message"),
+    [
+        (torch.ones(3), None, r"x1 has shape \(3,\), expected \(n, \*shape\): one sample is x\[None\]"),
+        (torch.full((3, 2), torch.nan), None, "x1 has entries that are NaN, infinite, or beyond 1e\\+100"),
+        (torch.full((3, 2), 1e200, dtype=torch.float64), None, "x1 has entries .* beyond"),
+        (torch.ones(3, 2), torch.ones(3, 4), "a sample of x1 has 2 numbers, of x2 4: they must match"),
+        (torch.ones(3, 2), torch.ones(3, 2, dtype=torch.complex64), "x2 is complex"),
+        ("text", None, "x1 is a str"),
+    ],
+)
+def test_samples_without_distances_are_named(x1, x2, message):
+    for call in (distances, lambda a, b: pair_geometry("rbf", a, b), lambda a, b: pair_geometry("linear", a, b)):
+        with pytest.raises(ValueError, match=message):
+            call(x1, x2)
+
+
+def test_arrays_have_distances():
+    x = np.random.default_rng(0).normal(size=(6, 3))
+    assert torch.equal(distances(x), distances(torch.from_numpy(x)))
+    assert median_distance(x) == median_distance(torch.from_numpy(x))
+
+
+def test_the_median_of_samples_that_are_mostly_equal_is_of_those_that_differ():
+    x = torch.zeros(12, 2)
+    assert median_distance(x) == 0.0
+    x[3], x[7] = torch.tensor([3.0, 4.0]), torch.tensor([6.0, 8.0])
+    assert median_distance(x) == 5.0

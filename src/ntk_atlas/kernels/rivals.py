@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ntk_atlas.kernels.stationary import STATIONARY_KERNELS, distances, stationary_kernel
+from ntk_atlas.kernels.stationary import STATIONARY_KERNELS, checked_samples, distances, stationary_kernel
 
 DOT_PRODUCT_KERNELS = ("arc_cosine_0", "arc_cosine_1", "arc_cosine_2", "polynomial", "linear")
 RIVALS = (*STATIONARY_KERNELS, *DOT_PRODUCT_KERNELS)
@@ -57,14 +57,13 @@ def pair_geometry(name: str, x1: Tensor, x2: Tensor | None = None) -> PairGeomet
         The geometry.
 
     Raises:
-        ValueError: if there is no kernel of that name.
+        ValueError: if there is no kernel of that name, or as `stationary.checked_samples`.
     """
     if name in STATIONARY_KERNELS:
         return PairGeometry(distances(x1, x2), None, x2 is None)
     if name not in DOT_PRODUCT_KERNELS:
         raise ValueError(f"unknown kernel {name!r}: choose one of {', '.join(RIVALS)}")
-    a = x1.to(torch.float64).flatten(1)
-    b = a if x2 is None else x2.to(torch.float64).flatten(1)
+    a, b = checked_samples(x1, x2)
     return PairGeometry(a @ b.T, ((a**2).sum(1), (b**2).sum(1)), x2 is None)
 
 

@@ -241,9 +241,15 @@ def sample_major(kernel: Tensor) -> Tensor:
 
     Returns:
         `(n1 · n_outputs, n2 · n_outputs)`.
+
+    Raises:
+        ValueError: another shape.
     """
+    kernel = real_tensor(kernel, "kernel")
     if kernel.dim() == 2:
         return kernel
+    if kernel.dim() != 4 or kernel.shape[2] != kernel.shape[3]:
+        raise ValueError(f"kernel has shape {tuple(kernel.shape)}, expected (n1, n2) or (n1, n2, n_outputs, n_outputs)")
     n1, n2, n_outputs, _ = kernel.shape
     return kernel.transpose(1, 2).reshape(n1 * n_outputs, n2 * n_outputs)
 

@@ -15,6 +15,7 @@ from ntk_atlas.regression.arguments import (
     precision_of,
 )
 from ntk_atlas.status import Status
+from ntk_atlas.tensors import real_tensor
 
 MAX_JITTER = 1e-6
 """Largest jitter ever added, relative to the mean diagonal: beyond it one solves another problem."""
@@ -179,7 +180,8 @@ def safe_cholesky(
         ValueError: A is not square, not symmetric or of half precision, or the ridge or jitter is negative.
     """
     dtype = checked_working_dtype(dtype)
-    axes = (("n", len(matrix)),) * 2
+    matrix = real_tensor(matrix, "matrix")
+    axes = (("n", len(matrix) if matrix.dim() else None),) * 2
     matrix = checked_block("matrix", matrix, axes, matrix.device, dtype=None)
     kernel_dtype = precision_of(matrix, kernel_dtype)
     if len(matrix):

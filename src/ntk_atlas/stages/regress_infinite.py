@@ -1,6 +1,7 @@
 """Kernel regression with kernels of infinite width at one init_scale, all depths in one pass."""
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -8,6 +9,8 @@ import torch
 from ntk_atlas.config.predictors import STAND_IN
 from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.draws import Draw, make_draw
+from ntk_atlas.kernels.infinite.elementwise import ActivationOverflowError
+from ntk_atlas.kernels.infinite.kernels import InfiniteKernels
 from ntk_atlas.kernels.infinite.network_kernels import network_kernel_cost, network_kernels
 from ntk_atlas.kernels.infinite.variants import depends_on_the_width, variant_network
 from ntk_atlas.regression.regress import NestedRegression, regress_nested
@@ -58,7 +61,7 @@ def _regress(spec: InfiniteSpec, draw: Draw, width: int | None, wanted: list[str
     networks = {name: variant_network(name, spec.network, spec.init_scale) for name in wanted}
     for network, init_scale in dict.fromkeys((network, scale) for network, scale, _ in networks.values()):
         choice = {"depths": spec.depth, "settings": network, "init_scale": init_scale, "width": width}
-        train, rest = network_kernels(x_train, **choice), network_kernels(x_rest, x_train, **choice)
+        train, rest = _kernels(x_train, **choice), _kernels(x_rest, x_train, **choice)
         for name in [name for name in wanted if networks[name][:2] == (network, init_scale)]:
             within, across = (getattr(kernels, networks[name][2]) for kernels in (train, rest))
             results[name] = [
@@ -73,6 +76,23 @@ def _regress(spec: InfiniteSpec, draw: Draw, width: int | None, wanted: list[str
                 for depth in range(len(spec.depth))
             ]
     return results
+
+
+def _kernels(x1: torch.Tensor, x2: torch.Tensor | None = None, *, depths: Sequence[int], **choice) -> InfiniteKernels:
+    """`network_kernels`, NaN at depths at which the activation leaves the range of numbers: they are SINGULAR then."""
+    try:
+        return network_kernels(x1, x2, depths=depths, **choice)
+    except ActivationOverflowError as error:
+        if len(depths) > 1:
+            found = [_kernels(x1, x2, depths=[depth], **choice) for depth in depths]
+            return InfiniteKernels(
+                torch.cat([kernels.nngp for kernels in found]),
+                torch.cat([kernels.ntk for kernels in found]),
+                torch.cat([kernels.error_bound for kernels in found], dim=1),
+            )
+        log.warning("no infinite kernels at depth %d: %s", depths[0], error)
+        lost = torch.full((1, len(x1), len(x1 if x2 is None else x2)), torch.nan, dtype=torch.float64)
+        return InfiniteKernels(lost, lost, torch.full((2, 1), torch.inf, dtype=torch.float64))
 
 
 def _tell_cost(spec: InfiniteSpec, draw: Draw, repeats: int) -> None:

@@ -17,7 +17,7 @@ class UnsupportedActivationError(KernelInputError, ActivationError):
 
 
 class ActivationOverflowError(UnsupportedActivationError):
-    """An activation that is not finite where a Gaussian of a layer's variance reaches."""
+    """An activation that is not finite, or too steep to integrate, where a Gaussian of a layer's variance reaches."""
 
 
 @dataclass(frozen=True)

@@ -176,7 +176,7 @@ class HermiteRule:
             return
         if not bool((q[wrong] <= 1.0).any()):
             self._check_derivative(torch.ones_like(q[:1]))
-            raise UnsupportedActivationError(
+            raise ActivationOverflowError(
                 f"at variance {float(q[wrong].min()):.3g} the activation is steeper, beside the Gaussian, than "
                 "quadrature resolves: scale the inputs (dataset.normalization), or lower init_scale"
             )
