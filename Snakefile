@@ -1,7 +1,7 @@
 # NTK Atlas: for which finite networks is training kernel regression with the NTK, and where does that break?
 #
 #   snakemake --cores 2                                   the study in config/config.yaml
-#   snakemake --cores 2 --configfile config/config.yaml my_overlay.yaml
+#   snakemake --cores 2 --configfile config/config.yaml my.yaml
 #   snakemake --report results/report.html                figures and tables as one page
 from snakemake.utils import min_version
 

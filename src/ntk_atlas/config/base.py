@@ -1,7 +1,7 @@
 """What all settings share: they are frozen, a key they do not know is an error, and sizes have bounds."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -29,6 +29,14 @@ UserPath = Annotated[str, AfterValidator(_user_path)]
 """A file or folder of the user's; `~` is expanded here, once, and stays where there is no such user."""
 
 
+def canonical_json(value: Any) -> str:
+    """JSON text that depends on nothing but the value; it cannot end the script of a page that holds it."""
+    import json
+
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
 class Settings(BaseModel):
     """Base of every config section: immutable, closed to unknown keys, documented by its attributes."""
 
@@ -41,7 +49,4 @@ class Settings(BaseModel):
 
         Text of a user's cannot end the script of a report that holds it: `<`, `>` and `&` are written as escapes.
         """
-        import json
-
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-        return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+        return canonical_json(self.model_dump(mode="json"))
