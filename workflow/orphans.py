@@ -75,11 +75,11 @@ def _is_snakemake(command: list[str]) -> bool:
 def _processes(folder: Path) -> Iterator[tuple[psutil.Process, list[str]]]:
     for process in psutil.process_iter(["cmdline", "cwd"]):
         command = process.info["cmdline"] or []
-        if process.info["cwd"] and _folder_of(command, Path(process.info["cwd"])) == folder:
+        if process.info["cwd"] and folder in _folders_of(command, Path(process.info["cwd"])):
             yield process, command
 
 
-def _folder_of(command: list[str], here: Path) -> Path:
+def _folders_of(command: list[str], here: Path) -> set[Path]:
     """The folder that a process works in: a Snakemake goes to its `--directory` only some time after its start.
 
     Args:
@@ -87,17 +87,20 @@ def _folder_of(command: list[str], here: Path) -> Path:
         here: where it is now.
 
     Returns:
-        The folder it is in or will go to.
+        The folder it is in or will go to; both, if its words do not tell.
     """
     if not _is_snakemake(command):
-        return here
+        return {here}
     for word, following in zip(command, [*command[1:], ""], strict=True):
         option, _, value = word.partition("=")
         if option in ("--directory", "-d"):
             folder = Path(value or following)
-            arrived = not folder.is_absolute() and not (here / folder).is_dir()
-            return here if arrived else Path(os.path.normpath(here / folder))
-    return here
+            target = Path(os.path.normpath(here / folder))
+            if folder.is_absolute():
+                return {target}
+            there_now = not target.is_dir() or ".." in folder.parts
+            return {here, target} if there_now else {target}
+    return {here}
 
 
 def _own_processes(folder: Path) -> Iterator[tuple[psutil.Process, list[str]]]:

@@ -4,7 +4,7 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,37 @@ class Call:
         """
         with contextlib.chdir(self.folder):  # which the config's paths are relative to
             return load_study(self.tree())
+
+
+def as_written(config: Mapping, files: Sequence[Path], values: Mapping[str, Any]) -> Mapping | Node:
+    """The config of a module, read again by the reader of this workflow.
+
+    Args:
+        config: what another workflow gives this one: its whole config, or a section of it, as Snakemake read it.
+        files: that Snakemake read.
+        values: over them.
+
+    Returns:
+        The same part of the files; `config` itself if the other workflow has made it differ from them.
+    """
+    whole: dict = {}
+    for file in files:
+        _update(whole, yaml.safe_load(file.read_text()) or {})
+    _update(whole, values)
+    for key, part in (((), whole), *(((name,), part) for name, part in whole.items())):
+        if part == config:
+            return read_tree(files, values).path(key)[-1]
+    return config
+
+
+def _update(below: dict, above: Mapping) -> None:
+    """As Snakemake lays configs over each other."""
+    for key, value in above.items():
+        if isinstance(value, Mapping):
+            below[key] = below[key] if isinstance(below.get(key), dict) else {}
+            _update(below[key], value)
+        else:
+            below[key] = value
 
 
 def values_of(entries: Sequence[str]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from ntk_atlas.study.load import load_study, read_study
 from ntk_atlas.study.problems import ConfigError
 from ntk_atlas.study.start_checks import StartChecks
 from ntk_atlas.study.thresholds import load_thresholds
-from workflow.study_of_call import config_files, default_config
+from workflow.study_of_call import as_written, config_files, default_config
 
 CONDA = str(WORKFLOW / "envs" / "environment.yaml")
 
@@ -70,7 +70,14 @@ def validated_study():
     settings = workflow.config_settings
     try:
         if workflow.modifier.skip_configfile:
-            return load_study(config, START_CHECKS)
+            given = settings.configfiles
+            own = [
+                Path(file)
+                for file in workflow.configfiles
+                if Path(file).absolute() not in given
+            ]
+            part = as_written(config, [*own, *given], settings.config)
+            return load_study(part, START_CHECKS)
         files = config_files(Path.cwd(), settings.configfiles)
         if settings.replace_workflow_config:
             files = [Path(file) for file in settings.configfiles]
