@@ -38,6 +38,17 @@ def test_all_config_problems_come_before_any_job(fresh):
     assert not (fresh.folder / "results").exists()
 
 
+def test_a_template_in_the_default_config_is_refused_before_it_runs(fresh):
+    code = "?__import__('pathlib').Path('ran').touch()"
+    path = fresh.folder / "config/config.yaml"
+    path.write_text(f"__use_yte__: true\n{path.read_text()}\nfigures:\n  dpi: {code}\n  dpi: 60\n")
+    text = fresh.snakemake("-n", check=False)
+    assert "config/config.yaml, line 1: `__use_yte__` makes a template of the file, which runs code" in text
+    assert "figures: stands here twice" in text
+    assert "Traceback" not in text
+    assert not (fresh.folder / "ran").exists()
+
+
 def test_more_training_samples_than_there_are(fresh):
     with_file(fresh, data(40))
     text = fresh.snakemake("--cores", "1", check=False)
