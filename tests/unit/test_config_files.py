@@ -121,7 +121,7 @@ def test_nothing_is_silently_another_number(key, written, expected):
         ("dataset: {source: file, path: true}", "path: input should be text (it is true): write 'true'"),
         ("network: {activation: rellu}", "(it is 'rellu'): did you mean `relu`?"),
         ("network: {bias_variance: yes}", "input should be a valid number (it is 'yes'): write a number"),
-        ("regression: {predictors: [ntk]}", "regression.predictors.0: there is no predictor 'ntk'; "),
+        ("regression: {predictors: [ntk]}", "there is no predictor 'ntk'; did you mean `ntk_init`? known"),
         ("regression: {predictors: [ntk_epoch_x]}", "ntk_epoch_<number>, ntk_epochs, ntk_pretrained_<number>"),
         ("show: [error_maps]", "show.0: input should be 'learning_curves'"),
         ("show: [error_maps]", "(it is 'error_maps'): did you mean `error_map`?"),

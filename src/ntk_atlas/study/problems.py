@@ -202,8 +202,8 @@ def _list_hint(value: Any) -> str:
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:
     """What a word may have been meant for, and what there is."""
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    hint = f"did you mean `{close[0]}`? " if close else ""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6) or [name for name in known if name.startswith(word)]
+    hint = f"did you mean `{close[0]}`? " if close and word else ""
     return f"{hint}known here: {', '.join(known)}" if known else f"{hint}remove it"
 
 
@@ -216,6 +216,7 @@ def _not_a_name(value: str, pattern: str) -> str:
     """Why a text is no name of the kind that a pattern describes."""
     if pattern == PREDICTOR_PATTERN:
         known = [re.sub(r"\(.*\)", "<number>", family.pattern) for family in PREDICTORS]
+        known.append("my_kernel.py:k")
         return f"there is no predictor {value!r}; {did_you_mean(value, known)}"
     if pattern == EXPERIMENT_NAME:
         return f"{value!r} cannot be a name: write letters, digits, _ and -, the first a letter or a digit, at most 100"
