@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from ntk_atlas.config.dataset import FileSettings
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.study.load import load_study, read_study, read_tree
 from ntk_atlas.study.problems import ConfigError
@@ -139,6 +140,19 @@ def test_canonical_values_do_not_depend_on_how_they_are_written():
     written = [[1, 2], [1.0, 2.0], [2, 1.0, 1]]
     texts = {load_study(changed("grid.init_scale", scales)).canonical_json() for scales in written}
     assert len(texts) == 1
+
+
+def test_text_of_a_users_cannot_end_the_script_of_a_report():
+    hostile = "</script><script>alert(5)</script><!-- & -->"
+    spec = FileSettings(path="x.npz", y=hostile).canonical_json()
+    assert not set("<>&") & set(spec)
+    assert FileSettings.model_validate_json(spec).y == hostile
+
+
+@pytest.mark.parametrize("key", ["dataset.path", "network.factory", "network.activation"])
+@pytest.mark.parametrize("text", ["<script>.py:f", "a\nb.py:f", "x>y.py:f"])
+def test_names_of_files_that_could_act_in_a_report_are_refused(key, text):
+    assert f"{key}: {text!r} has `<`, `>` or a control character: rename the file" in message(changed(key, text))
 
 
 def test_settings_are_frozen():
