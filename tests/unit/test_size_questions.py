@@ -5,6 +5,7 @@ from study_changes import changed_config
 
 from ntk_atlas.study.load import load_study
 from ntk_atlas.study.problems import ConfigError
+from ntk_atlas.study.start_checks import StartChecks
 
 BASE = {
     "experiments": {
@@ -83,6 +84,17 @@ def test_years_and_terabytes_are_questions(key, value, expected):
     assert "\n  experiments.one: " in text
     assert expected in text
     assert "lower them, or set jobs.allow_huge: true if it is meant" in text
+
+
+def test_what_is_too_large_is_not_tried(tmp_path):
+    (tmp_path / "net.py").write_text("raise RuntimeError('tried')\ndef build(): ...")
+    network = {"factory": f"{tmp_path}/net.py:build"}
+    config = changed_config(changed_config(BASE, "dataset", TEACHER), "network", network)
+    start = StartChecks(memory=tmp_path / "start.json", source="", say=print)
+    with pytest.raises(ConfigError) as caught:
+        load_study(config, start)
+    assert [line.split(": ")[0] for line in caught.value.lines if "GiB of memory" in line] == ["experiments.one"]
+    assert "tried" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("key", "value", "_"), HUGE)
