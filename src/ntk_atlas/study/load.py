@@ -50,7 +50,7 @@ def load_study(config: Mapping | Node, start: StartProblems | None = None) -> St
         study = StudySettings.model_validate(plain, strict=True)
     except ValidationError as error:
         raise ConfigError(validation_problems(error, plain, StudySettings), tree) from None
-    problems = consistency_problems(study) or size_problems(study)
+    problems = [*consistency_problems(study), *size_problems(study)]
     if start is not None:
         problems = [*problems, *start(study, problems)]
     if problems:

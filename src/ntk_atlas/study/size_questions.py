@@ -1,10 +1,13 @@
 """Whether a study is meant to be as large as it is: years of computing and terabytes are asked about at the start."""
 
+import contextlib
 import math
 from collections.abc import Iterator
 
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
+from ntk_atlas.datasets.errors import DataError
 from ntk_atlas.datasets.inspect import inspect_dataset
+from ntk_atlas.networks.convolutional_architecture import NetworkShapeError
 from ntk_atlas.study.disk import BYTES, probe_kernel_bytes, weight_bytes
 from ntk_atlas.study.layer_sizes import layer_sizes
 from ntk_atlas.study.problems import Problem
@@ -26,15 +29,17 @@ def size_problems(study: StudySettings) -> list[Problem]:
     """Experiments that take more than a year of one core, a TiB of disk or 128 GiB of memory, or train for six weeks.
 
     Args:
-        study: settings that are right in themselves.
+        study: settings whose sections are valid.
 
     Returns:
-        A problem for each quantity of each such experiment, with the numbers; none if the config allows it.
+        A problem for each quantity of each such experiment, with the numbers; none if the config allows it, or if the
+        experiment's data or network do not go together and its size is not known.
     """
-    if study.jobs.allow_huge:
-        return []
-    experiments = study.active().items()
-    return [Problem(("experiments", name), text) for name, each in experiments for text in _questions(each)]
+    problems = []
+    for name, experiment in study.active().items() if not study.jobs.allow_huge else ():
+        with contextlib.suppress(DataError, NetworkShapeError):
+            problems += [Problem(("experiments", name), text) for text in _questions(experiment)]
+    return problems
 
 
 def _questions(experiment: ExperimentSettings) -> Iterator[str]:
