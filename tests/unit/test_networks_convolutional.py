@@ -242,7 +242,10 @@ def test_what_does_not_fit_is_one_message(change, message):
         ({"convolutional": {"blocks": 2}}, "does not apply to the architecture fully_connected"),
         ({"architecture": "convolutional", "convolutional": {"kernel_size": 4}}, "odd number"),
         ({"architecture": "convolutional", "convolutional": {"channels": []}}, "at least 1 item"),
-        ({"architecture": "convolutional", "factory": "a.py:b"}, "architecture does not apply to a network of your own"),
+        (
+            {"architecture": "convolutional", "factory": "a.py:b"},
+            "architecture does not apply to a network of your own",
+        ),
     ],
 )
 def test_bad_settings_are_named(settings, message):

@@ -20,7 +20,7 @@ class DispersionSettings(Settings):
     """Hidden layers."""
     width: Annotated[tuple[Width, ...], Field(min_length=1)]
     """Units of each hidden layer."""
-    n_networks: Annotated[int, Field(ge=100, le=100_000_000)] = 2000
+    n_networks: Annotated[int, Field(ge=100, le=1_000_000_000)] = 2000
     """Untrained networks a cell."""
     correlations: Annotated[tuple[Correlation, ...], Field(min_length=1)] = (1.0, 0.9, 0.5, 0.0)
     """Cosines r of x and x′ at which Θ(x, x′) is taken; 1 is the diagonal and always among them."""

@@ -5,9 +5,10 @@ from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
-from ntk_atlas.config.base import Count, Scale, Settings, Width
+from ntk_atlas.config.base import Count, Settings, Width
 
 Depth = Annotated[int, Field(ge=0, le=10_000)]
+InitScale = Annotated[float, Field(ge=1e-30, le=1e30)]
 Repetitions = Annotated[int, Field(ge=1, le=1_000_000)]
 _MOST_CELLS = 100_000
 _LEAST_RATIO = 1 + 1e-9
@@ -21,7 +22,7 @@ class GridSettings(Settings):
     """Hidden layers; 0 is a linear model."""
     width: Annotated[tuple[Width, ...], Field(min_length=1)]
     """Units of each hidden layer."""
-    init_scale: Annotated[tuple[Scale, ...], Field(min_length=1)]
+    init_scale: Annotated[tuple[InitScale, ...], Field(min_length=1)]
     """σ_w²: weight variance times fan-in; 2 is critical for ReLU."""
     n_train: Annotated[tuple[Count, ...], Field(min_length=1)]
     """Training samples; the samples of a smaller number are the first of the larger."""
