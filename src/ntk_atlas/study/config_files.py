@@ -17,7 +17,7 @@ from ntk_atlas.study.config_tree import Key, Node, Place
 from ntk_atlas.study.problems import ConfigError, Problem
 
 _LARGEST_FILE = 4 * 2**20
-_MOST_VALUES = 200_000
+_MOST_VALUES = 20_000
 _TAG = "tag:yaml.org,2002:"
 
 
