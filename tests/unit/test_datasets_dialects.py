@@ -106,8 +106,10 @@ DIALECTS = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("large", [0, 2**21], ids=["as a large file", "as a small one"])
 @pytest.mark.parametrize("name", DIALECTS)
-def test_dialects_are_read_to_the_same_numbers(tmp_path, name):
+def test_dialects_are_read_to_the_same_numbers(tmp_path, name, large, monkeypatch):
+    monkeypatch.setattr(text_tables, "LARGE", large)
     path = tmp_path / "t.csv"
     path.write_bytes(DIALECTS[name].encode())
     settings = table(path)
