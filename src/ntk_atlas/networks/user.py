@@ -268,19 +268,16 @@ class StackedModules(StackedNetwork):
 
     def _difference_from(self, own: Sequence[Evaluation], x: Tensor) -> str | None:
         trainable = [p for p in self.stacked if p.requires_grad]
-        expected = [self.output_scale * torch.stack([e.outputs for e in own])]
-        expected += [
-            self.output_scale * torch.stack(gradients) for gradients in zip(*(e.gradients for e in own), strict=True)
-        ]
         with under_check():
             for inputs in (x, x.expand(self.n_members, *x.shape)):
                 outputs = self(inputs)
-                gradients = zip(gradients_of(outputs, trainable), trainable, strict=True)
-                found = [outputs.detach(), *(torch.zeros_like(p) if g is None else g for g, p in gradients)]
-                for member in range(self.n_members):
-                    if not agree(*([t[member] for t in tensors[:1]] for tensors in (found, expected))):
+                found = zip(gradients_of(outputs, trainable), trainable, strict=True)
+                gradients = [torch.zeros_like(p) if g is None else g for g, p in found]
+                for member, expected in enumerate(own):
+                    if not agree([outputs[member].detach()], [self.output_scale * expected.outputs]):
                         return "stacked parameters give other outputs"
-                    if not agree(*([t[member] for t in tensors[1:]] for tensors in (found, expected))):
+                    scaled = [self.output_scale * g for g in expected.gradients]
+                    if not agree([g[member] for g in gradients], scaled):
                         return "stacked parameters give other gradients"
         copied, fault = _tried_copy(lambda: self._copy(0), own[0], x, self.n_outputs)
         return None if copied is not None else fault
