@@ -17,7 +17,7 @@ from ntk_atlas.cubes.gap import GAP_TERMS, PAIRS, gap_terms, pair_name
 from ntk_atlas.plotting import function_fits, gap_waterfall, layer_changes, layer_errors, nngp_against_ntk
 
 STYLE = FigureSettings()
-NAMES = ("network", "linearized", "ntk_init", "ntk_final", "infinite_ntk", "nngp", "laplace", "rbf")
+NAMES = ("network", "linearized", "ntk_init", "ntk_final", "infinite_ntk", "nngp", "laplace", "user_my_kernel_k")
 RIDGE = ["zero", "tuned"]
 
 
@@ -85,12 +85,12 @@ def test_errors_over_layers_are_means_over_draws_and_rivals_are_points(cube):
     here = cube.isel(n_train=-1, width=-1, init_scale=0)
     for panel, ridge in enumerate(RIDGE):
         lines = drawn(figure.axes[panel])
-        assert set(lines) == set(NAMES) - {"laplace", "rbf"}
+        assert set(lines) == set(NAMES) - {"laplace", "user_my_kernel_k"}
         expected = np.exp(np.log(here["test_mse_nngp"].sel(ridge=ridge)).mean("draw"))
         np.testing.assert_allclose(lines["nngp"].get_ydata(), expected, rtol=1e-10)
         network = np.exp(np.log(here["test_mse_network"]).mean("seed").mean("draw"))
         np.testing.assert_allclose(lines["network"].get_ydata(), network, rtol=2e-3)
-    assert set(drawn(figure.axes[2])) == {"laplace", "rbf"}
+    assert set(drawn(figure.axes[2])) == {"laplace", "user_my_kernel_k"}
     assert "From 1 to 3 layers errors change by the factors: network" in notes(figure)
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.config.predictors import known_predictors, predictor_label
+from ntk_atlas.config.predictors import predictor_label
 from ntk_atlas.cubes.predictors import predictor_values, stand_ins_of
 from ntk_atlas.cubes.settings import scaling_settings
 from ntk_atlas.kernels.infinite.variants import VARIANTS
@@ -56,7 +56,7 @@ def plot_layer_errors(
     selection = readable_subset(cube.isel(n_train=-1, width=-1), {"init_scale": 3})
     shown = selection.cube
     there = present_predictors(shown, f"test_{metric}")
-    rivals = [name for name in there if name in known_predictors("rival")]
+    rivals = [name for name in there if "depth" not in predictor_values(shown, name, f"test_{metric}").dims]
     variants = [name for name in there if name in VARIANTS]
     own = [name for name in there if name not in (*rivals, *variants)]
     columns = [(_RIDGES[ridge], own, ridge) for ridge in _RIDGES]
