@@ -516,7 +516,7 @@ PLACES = {
     "a link to itself": (lambda place: place.symlink_to(place.name),
         r"cannot be looked at \(Too many levels of symbolic links\)"),
     "a pipe": (lambda place: os.mkfifo(place), r"is a pipe, socket or device: save the data in a file"),
-    "nothing": (lambda place: None, r"there is no file .*\(dataset.path, relative to the working directory\)"),
+    "nothing": (lambda place: None, r"there is no file .*\(dataset.path, relative to .* or beside the config\)"),
     "empty": (lambda place: place.touch(), r"cannot be read as|has no line of names|is empty"),
 }  # fmt: skip
 

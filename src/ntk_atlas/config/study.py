@@ -77,7 +77,8 @@ class StudySettings(Settings):
     jobs: JobSettings = JobSettings()
     """What jobs may use and how work is cut into them; nothing here changes a number or computes one again."""
     claims: str | None = None
-    """File of the thresholds that claims are judged by, relative to the working directory; none by default."""
+    """File of the thresholds that claims are judged by, relative to the working directory or beside the config; none by
+    default."""
     only: Annotated[tuple[ExperimentName, ...], Field(min_length=1)] | None = None
     """Names of the experiments that run, as if all others were switched off; by default all. `make run MINE=my.yaml`
     sets it to the experiments that my.yaml names."""

@@ -37,8 +37,8 @@ def check_file(path: Path) -> None:
                 f"{path} (dataset.path) is a link to {path.readlink()}, where there is no file: correct the link"
             ) from None
         raise DataError(
-            f"there is no file {path} (dataset.path, relative to the working directory): correct the path or "
-            "put the file there"
+            f"there is no file {path} (dataset.path, relative to the working directory or beside the config): correct "
+            "the path or put the file there"
         ) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error

@@ -1,6 +1,5 @@
 """From config files to validated settings, or to one message that lists everything wrong with them."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,13 +8,13 @@ from pydantic import ValidationError
 
 from ntk_atlas.config.study import StudySettings
 from ntk_atlas.study.config_files import read_config, tree_of_values
-from ntk_atlas.study.config_tree import Key, Node, keys_of, tree_of
+from ntk_atlas.study.config_tree import Node, keys_of, tree_of
 from ntk_atlas.study.consistency import consistency_problems
+from ntk_atlas.study.named_files import found_files
 from ntk_atlas.study.presets import laid_over, with_preset, with_variants
 from ntk_atlas.study.problems import ConfigError, Problem, validation_problems
 from ntk_atlas.study.size_questions import size_problems
 
-_PATHS = ("path", "factory", "activation", "claims")
 StartProblems = Callable[[StudySettings, Sequence[Problem]], list[Problem]]
 
 
@@ -41,7 +40,8 @@ def load_study(config: Mapping | Node, start: StartProblems | None = None) -> St
         for key, name in keys_of(tree)
         if not isinstance(name, str)
     ]
-    odd += _path_problems(tree)
+    tree, of_files = found_files(tree)
+    odd += of_files
     if odd:
         raise ConfigError(odd, tree)
     tree = with_variants(with_preset(tree))
@@ -102,15 +102,3 @@ def read_study(
         ConfigError: if a file cannot be read, or with all problems of the config at once.
     """
     return load_study(read_tree(files, values), start)
-
-
-def _path_problems(tree: Node, key: Key = ()) -> list[Problem]:
-    """Names of files that are no names of files: they stand in reports and logs, where they must not act."""
-    children = tree.value.items() if tree.is_section else enumerate(tree.value if isinstance(tree.value, list) else ())
-    found = []
-    for name, node in children:
-        text = node.value
-        if name in _PATHS and isinstance(text, str) and re.search(r"[<>\x00-\x1f\x7f]", text):
-            found.append(Problem((*key, name), f"{text!r} has `<`, `>` or a control character: rename the file"))
-        found += _path_problems(node, (*key, name))
-    return found

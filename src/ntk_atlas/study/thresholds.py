@@ -24,7 +24,8 @@ def load_thresholds(path: Path) -> Thresholds:
     """
     path = Path(path)
     if not path.is_file():
-        raise ConfigError([f"there is no file of thresholds {path} (relative to {Path.cwd()}): correct the path"])
+        where = f"relative to {Path.cwd()} or beside the config"
+        raise ConfigError([f"there is no file of thresholds {path} ({where}): correct the path"])
     tree = read_config(path)
     content = tree.plain()
     content.pop("shared", None)  # a place for YAML anchors

@@ -69,7 +69,7 @@ def _problems_of(key: str, spec: str) -> Iterator[tuple[str, str]]:
     name, _, function = spec.rpartition(":")
     file = Path(name)
     if not file.is_file():
-        yield key, f"there is no file {file} (relative to {Path.cwd()}): correct the path"
+        yield key, f"there is no file {file} (relative to {Path.cwd()} or beside the config): correct the path"
         return
     try:
         tree = ast.parse(file.read_bytes())
