@@ -40,6 +40,7 @@ def job_log(path: str | Path, job: str, made_of: Iterable[str] = (), makes: Iter
     handler = logging.FileHandler(path, mode="w", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S"))
     root = logging.getLogger()
+    level = root.level
     root.addHandler(handler)
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
@@ -60,6 +61,7 @@ def job_log(path: str | Path, job: str, made_of: Iterable[str] = (), makes: Iter
         raise SystemExit(1) from error
     finally:
         logging.captureWarnings(False)
+        root.setLevel(level)
         root.removeHandler(handler)
         handler.close()
 

@@ -1,5 +1,6 @@
 """Infinite kernels out of range, or decided by rounding, are never silent; error bounds where a variance is 0."""
 
+import logging
 import math
 
 import numpy as np
@@ -34,6 +35,11 @@ def overflow_depth(x: torch.Tensor, init_scale: float, limit: float) -> int:
     return depth
 
 
+def warned(caplog) -> list[str]:
+    """Warnings alone: whether jobs that ran before let information through does not count."""
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("parameterization", ["ntk", "standard"])
 def test_an_overflow_is_said_with_the_depth(dtype, parameterization, caplog):
@@ -48,7 +54,7 @@ def test_an_overflow_is_said_with_the_depth(dtype, parameterization, caplog):
     assert "infinite kernels overflow" in caplog.text
     caplog.clear()
     infinite_kernels(X, depths=[shallow], **choice)
-    assert not caplog.text
+    assert not warned(caplog)
 
 
 @pytest.mark.parametrize("activation", ["erf", "gelu", "leaky_relu", "tanh", "silu"])
@@ -86,7 +92,7 @@ def test_an_underflow_is_said_and_gives_zero(activation, caplog):
         caplog.clear()
     zero = torch.cat([X, torch.zeros(1, 8, dtype=torch.float64)])
     infinite_kernels(zero, depths=[1], settings=settings(activation), init_scale=2.0)
-    assert not caplog.text
+    assert not warned(caplog)
 
 
 @pytest.mark.parametrize("activation", ["tanh", "silu"])
@@ -116,7 +122,7 @@ def test_convolutional_kernels_say_it_too(dtype, scale, caplog):
     assert f"infinite kernels underflow {dtype}" in caplog.text
     caplog.clear()
     infinite_convolutional_kernels(images, init_scale=2.0, dtype=dtype, **choice)
-    assert not caplog.text
+    assert not warned(caplog)
 
 
 def test_a_scale_that_the_precision_does_not_hold_is_named():
