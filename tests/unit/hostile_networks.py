@@ -556,6 +556,23 @@ def compiled(n_outputs, generator):
     return torch.compile(Net(n_outputs, generator), backend="aot_eager")
 
 
+class WithNameOfAWrapper(nn.Module):
+    """Has a part under the name that `torch.compile` uses, and does more than the part."""
+
+    def __init__(self, n_outputs, generator):
+        super().__init__()
+        self._orig_mod = Net(n_outputs, generator)
+
+    def forward(self, x):
+        return 2.0 * self._orig_mod(x)
+
+
+def data_parallel_with_hook(n_outputs, generator):
+    wrapper = nn.DataParallel(Net(n_outputs, generator))
+    wrapper.register_forward_hook(lambda module, inputs, output: 2.0 * output)
+    return wrapper
+
+
 def with_compiled_part(n_outputs, generator):
     network = Net(n_outputs, generator)
     network.second = torch.compile(nn.Sequential(network.second, nn.LayerNorm(WIDTH)), backend="aot_eager")
@@ -615,6 +632,7 @@ ON_NUMBERS = {
     )},
     **{make.__name__: make for make in (
         of_local_class, of_local_class_with_features, of_local_class_attribute, compiled, with_compiled_part, scripted,
+        WithNameOfAWrapper, data_parallel_with_hook,
         traced, symbolic, SharedBackboneOfFeatures, data_parallel,
     )},
     **{change.__name__: with_second_layer(change) for change in (

@@ -23,7 +23,7 @@ QUICK = (
     "PlainTensor", "Threshold", "TupleOfTensors", "Closure", "ClosureOverItself", "UnregisteredLayers",
     "RandomlyFrozen", "CountsCalls", "InPlaceOnInput", "ScalarParameter", "PlainAliases", "LazyByHand", "Checkpointed",
     "RecomputedInHook", "CheckpointedInTheOldForm", "Equilibrium", "Reversible", "of_local_class", "scripted",
-    "old_weight_norm", "data_parallel", "sparse_tokens", "Transformer",
+    "old_weight_norm", "data_parallel", "sparse_tokens", "Transformer", "WithNameOfAWrapper", "data_parallel_with_hook",
 )  # fmt: skip
 """One of each kind; the others are slow together."""
 
@@ -75,7 +75,6 @@ def own_modules(name, seeds=SEEDS):
             module = hostile_networks.factory(name)(
                 depth=1, width=4, init_scale=1.0, input_shape=(5,), n_outputs=2, generator=generator
             )
-            module = getattr(module, "_orig_mod", getattr(module, "module", module))
             if name in ("LazyNet", "LazyByHand"):
                 module(inputs(name).float())
         module.eval().double()  # an adapter merges its weights in the precision that it was made in

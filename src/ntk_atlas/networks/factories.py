@@ -14,13 +14,12 @@ from ntk_atlas.networks.module_checks import (
     check_members_apart,
     check_one_architecture,
     check_parameters,
-    eagerly,
     evaluate,
-    in_evaluation_mode,
     plain_network,
     under_check,
 )
 from ntk_atlas.networks.plain_state import difference, equal_tensors, registered
+from ntk_atlas.networks.running import eagerly, in_evaluation_mode
 from ntk_atlas.networks.user import Factory, StackedModules, convert_network, load_factory
 from ntk_atlas.streams import global_streams
 from ntk_atlas.user_code import told

@@ -1,8 +1,7 @@
 """What a module of the user's own computes on samples, by itself: outputs and gradients, or one message why not."""
 
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -10,11 +9,17 @@ from torch import Tensor, nn
 
 from ntk_atlas.memory import is_out_of_memory
 from ntk_atlas.networks.plain_state import equal_tensors, registered
-from ntk_atlas.numerics import no_fast_path, plain_attention, precise_math
+from ntk_atlas.networks.running import (
+    EMBEDDINGS,
+    accumulated_gradients,
+    eagerly,
+    in_evaluation_mode,
+    without_symmetry,
+    without_wrappers,
+)
+from ntk_atlas.numerics import plain_attention, precise_math
 from ntk_atlas.streams import global_streams
 from ntk_atlas.user_code import told
-
-_ATTENTION = (nn.MultiheadAttention, nn.TransformerEncoder, nn.TransformerEncoderLayer)
 
 
 class FactoryError(ValueError):
@@ -47,41 +52,18 @@ def plain_network(module: nn.Module) -> nn.Module:
     Returns:
         The network.
     """
-    module = _unwrapped(module)
+    module = without_wrappers(module)
     for part in list(module.modules()):
         if isinstance(part, torch.jit.ScriptModule):
             continue
         for name, child in part._modules.items():
-            if child is not None and child is not (inner := _unwrapped(child)):
+            if child is not None and child is not (inner := without_wrappers(child)):
                 part._modules[name] = inner
-        if isinstance(part, nn.Embedding | nn.EmbeddingBag):
+        if isinstance(part, EMBEDDINGS):
             part.sparse = False
         if getattr(part, "_compiled_call_impl", None) is not None:
             part._compiled_call_impl = None
     return module
-
-
-def _unwrapped(module: nn.Module) -> nn.Module:
-    while True:
-        if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
-            module = module.module
-        elif isinstance(getattr(module, "_orig_mod", None), nn.Module):
-            module = module._orig_mod
-        else:
-            return module
-
-
-@contextmanager
-def eagerly(*, attention: bool) -> Iterator[None]:
-    """Inside the block modules run as they are written: nothing compiled, attention as with gradients."""
-    compiler = torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
-    with compiler, no_fast_path() if attention else nullcontext():
-        yield
-
-
-def has_attention(module: nn.Module) -> bool:
-    """Whether a module has layers of torch that take another path without gradients."""
-    return any(isinstance(part, _ATTENTION) for part in module.modules())
 
 
 def two_dimensional(output: Tensor, n_outputs: int) -> Tensor:
@@ -89,23 +71,9 @@ def two_dimensional(output: Tensor, n_outputs: int) -> Tensor:
     return output.unsqueeze(-1) if n_outputs == 1 and output.dim() == 1 else output
 
 
-def fixed_weights(outputs: Tensor) -> Tensor:
-    """Weights `(n, C)` without any symmetry, for outputs `(..., n, C)`."""
-    count = torch.arange(outputs.shape[-2:].numel(), dtype=torch.float64, device=outputs.device)
-    return torch.sin(1.0 + count**2).view(outputs.shape[-2:]).to(outputs.dtype)
-
-
 def gradients_of(outputs: Tensor, parameters: Sequence[Tensor]) -> list[Tensor | None]:
-    """Gradients of Σ v·f for `fixed_weights` v, summed over members, as training takes them: where they accumulate."""
-    held = [p.grad for p in parameters]
-    try:
-        for p in parameters:
-            p.grad = None
-        (outputs * fixed_weights(outputs)).sum().backward()
-        return [p.grad for p in parameters]
-    finally:
-        for p, grad in zip(parameters, held, strict=True):
-            p.grad = grad
+    """Gradients of Σ v·f for fixed v without symmetry, summed over members; outputs are `(..., n, C)`."""
+    return accumulated_gradients((outputs * without_symmetry(*outputs.shape[-2:], like=outputs)).sum(), parameters)
 
 
 def agree(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
@@ -141,23 +109,6 @@ def under_check() -> Iterator[None]:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         yield
-
-
-@contextmanager
-def in_evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside the block; what was in training mode is so again after it."""
-    flags = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in flags:
-            # A `train` of the user's own may do more than set the flag: adapters take their weights out again.
-            if training and not part.training and type(part).train is not nn.Module.train:
-                part.train()
-        for part, training in flags:
-            if part.training != training:
-                part.training = training
 
 
 def check_parameters(module: nn.Module, name: str) -> None:

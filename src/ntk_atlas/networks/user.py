@@ -16,10 +16,8 @@ from ntk_atlas.networks.module_checks import (
     check_members_apart,
     check_one_architecture,
     check_parameters,
-    eagerly,
     evaluate,
     gradients_of,
-    has_attention,
     plain_network,
     two_dimensional,
     under_check,
@@ -33,6 +31,7 @@ from ntk_atlas.networks.plain_state import (
     tensors_with_a_graph,
     unregistered_weights,
 )
+from ntk_atlas.networks.running import eagerly, has_attention, is_scripted
 from ntk_atlas.networks.stacked import StackedNetwork
 from ntk_atlas.tensors import Given, real_tensor
 from ntk_atlas.user_code import load_function
@@ -466,7 +465,7 @@ def _check_kept_graphs(module: nn.Module, own: Evaluation, x: Tensor, n_outputs:
 
 
 def _why_not_stacked(modules: Sequence[nn.Module], own: Sequence[Evaluation]) -> str | None:
-    if any(isinstance(part, torch.jit.ScriptModule) for part in modules[0].modules()):
+    if is_scripted(modules[0]):
         return "they are TorchScript"
     if changed := [key for e in own for key in e.changed_buffers]:
         return f"their forward changes a buffer ({changed[0]!r})"

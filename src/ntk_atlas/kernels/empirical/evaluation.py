@@ -1,22 +1,21 @@
 """The conditions under which a network is run for its kernel, the same in every pass, and how it is left: as it was."""
 
-import sys
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
 from ntk_atlas.kernels.errors import KernelInputError, MixedSamplesError, RandomNetworkError
+from ntk_atlas.networks.running import EMBEDDINGS, eagerly, in_evaluation_mode
 from ntk_atlas.numerics import plain_attention, precise_math
 from ntk_atlas.streams import kept_streams
 
 # Their base classes are private in torch.
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-_EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 _CONTAINERS = (list, set, deque, dict, OrderedDict, defaultdict)
 
 
@@ -50,7 +49,7 @@ def evaluation_mode(network: nn.Module) -> Iterator[None]:
             torch.enable_grad(),
             precise_math(),
             plain_attention(),
-            _compiled_parts_as_written(),
+            eagerly(attention=False),
             kept_streams(sorted(accelerators, key=str)),
             _left_as_it_was(network),
             _no_hooks_on_gradients(network),
@@ -61,21 +60,15 @@ def evaluation_mode(network: nn.Module) -> Iterator[None]:
         yield
 
 
-def _compiled_parts_as_written() -> AbstractContextManager:
-    # Nothing is compiled where the compiler was never imported, which takes seconds.
-    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
-
-
 @contextmanager
 def _no_training_mode(network: nn.Module) -> Iterator[None]:
-    flags = [(module, module.training) for module in network.modules()]
-    try:
-        network.eval()
-    except NotImplementedError as error:
-        raise KernelInputError(
-            f"{type(network).__name__} has no evaluation mode ({error}): give the network that it was made from"
-        ) from error
-    try:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(in_evaluation_mode(network))
+        except NotImplementedError as error:
+            raise KernelInputError(
+                f"{type(network).__name__} has no evaluation mode ({error}): give the network that it was made from"
+            ) from error
         for name, module in network.named_modules():
             if module.training and isinstance(module, _BATCH_NORMS):
                 raise MixedSamplesError(
@@ -88,13 +81,6 @@ def _no_training_mode(network: nn.Module) -> Iterator[None]:
                     "Put it into evaluation mode"
                 )
         yield
-    finally:
-        for module, training in flags:
-            # A `train` of the user's own may have done more than set the flag.
-            if training and not module.training and type(module).train is not nn.Module.train:
-                module.train()
-        for module, training in flags:
-            module.training = training
 
 
 @contextmanager
@@ -119,7 +105,7 @@ def _no_hooks_on_gradients(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _dense_embeddings(network: nn.Module) -> Iterator[None]:
-    sparse = [m for m in network.modules() if isinstance(m, _EMBEDDINGS) and m.sparse]
+    sparse = [m for m in network.modules() if isinstance(m, EMBEDDINGS) and m.sparse]
     for module in sparse:
         module.sparse = False
     try:
@@ -136,7 +122,7 @@ def _left_as_it_was(network: nn.Module) -> Iterator[None]:
     held = [value for _, before in attributes for value in before.values()]
     containers = {id(c): (c, type(c)(c) if type(c) is not defaultdict else dict(c)) for c in held if _is_container(c)}
     tensors = [*network.buffers(), *(t for t in held if isinstance(t, Tensor) and not isinstance(t, nn.Parameter))]
-    tensors += [m.weight for m in network.modules() if isinstance(m, _EMBEDDINGS) and m.max_norm is not None]
+    tensors += [m.weight for m in network.modules() if isinstance(m, EMBEDDINGS) and m.max_norm is not None]
     copies = {id(t): (t, t._version, t.detach().clone()) for t in tensors if not t.is_inference()}
     try:
         yield

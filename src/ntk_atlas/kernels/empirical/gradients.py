@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.function import BackwardCFunction
 
 from ntk_atlas.kernels.empirical.network_checks import rounding, trainable_parameters
+from ntk_atlas.networks.running import accumulated_gradients, without_symmetry
 
 
 def gradients(
@@ -30,19 +31,13 @@ def gradients(
     if not total.requires_grad:
         return [torch.zeros_like(p) for p in parameters]
     if accumulates:
-        found = _accumulated(total, parameters, retain_graph=retain_graph)
+        found = accumulated_gradients(total, parameters, retain_graph=retain_graph)
     else:
         found = torch.autograd.grad(total, list(parameters), retain_graph=retain_graph, allow_unused=True)
     return [
         torch.zeros_like(p) if g is None else g.to_dense() if g.layout != torch.strided else g
         for g, p in zip(found, parameters, strict=True)
     ]
-
-
-def without_symmetry(*shape: int, like: Tensor) -> Tensor:
-    """Fixed numbers in [−1, 1] that no permutation or mirror image leaves as they are, for checks by inner products."""
-    count = torch.arange(torch.Size(shape).numel(), dtype=torch.float64, device=like.device)
-    return torch.sin(1.0 + count**2).view(shape).to(like.dtype)
 
 
 def gradients_accumulate(network: nn.Module, output: Tensor) -> bool:
@@ -90,20 +85,3 @@ def graph_nodes(output: Tensor) -> Iterator[object]:
         seen.add(node)
         yield node
         waiting += [following for following, _ in node.next_functions]
-
-
-def is_scripted(network: nn.Module) -> bool:
-    """Whether TorchScript runs some of it, whose parameters cannot be exchanged for a call."""
-    return any(isinstance(m, torch.jit.ScriptModule) for m in network.modules())
-
-
-def _accumulated(total: Tensor, parameters: Sequence[Tensor], *, retain_graph: bool) -> list[Tensor | None]:
-    held = [p.grad for p in parameters]
-    try:
-        for p in parameters:
-            p.grad = None
-        total.backward(retain_graph=retain_graph)
-        return [p.grad for p in parameters]
-    finally:
-        for p, grad in zip(parameters, held, strict=True):
-            p.grad = grad

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from torch.func import jacrev, vmap
 
 from ntk_atlas.kernels.empirical.factors import LayerFactors
-from ntk_atlas.kernels.empirical.gradients import gradients, is_scripted, without_symmetry
+from ntk_atlas.kernels.empirical.gradients import gradients
 from ntk_atlas.kernels.empirical.gram import add_gram
 from ntk_atlas.kernels.empirical.network_checks import rounding, run
 from ntk_atlas.kernels.errors import RandomNetworkError
 from ntk_atlas.memory import is_out_of_memory
 from ntk_atlas.networks.plain_state import called_with
+from ntk_atlas.networks.running import is_scripted, without_symmetry
 
 log = logging.getLogger(__name__)
 

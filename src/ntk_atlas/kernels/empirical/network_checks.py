@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from ntk_atlas.kernels.errors import KernelInputError, MixedSamplesError, RandomNetworkError
 from ntk_atlas.memory import default_memory_limit, is_out_of_memory
+from ntk_atlas.networks.running import without_wrappers
 from ntk_atlas.networks.stacked import StackedNetwork
 from ntk_atlas.tensors import Given, real_tensor
 
-_DATA_PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 # Samples of a network that are compared: alone, together, and in another order.
 _SAMPLES = 8
 _HALF = (torch.float16, torch.bfloat16)
@@ -61,13 +61,7 @@ def plain_module(network: nn.Module) -> nn.Module:
         raise KernelInputError(
             f"the network is a {type(network).__name__}: give a torch.nn.Module, whose parameters are the kernel's"
         )
-    while not (network._forward_hooks or network._forward_pre_hooks):
-        if isinstance(network, _DATA_PARALLEL):
-            network = network.module
-        elif type(network).__module__.startswith("torch._dynamo"):
-            network = network._orig_mod
-        else:
-            break
+    network = without_wrappers(network)
     for name, p in network.named_parameters():
         if isinstance(p, nn.parameter.UninitializedParameter):
             raise KernelInputError(

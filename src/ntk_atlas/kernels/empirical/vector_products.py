@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.func import jvp
 
 from ntk_atlas.kernels.empirical.evaluation import evaluation_mode
-from ntk_atlas.kernels.empirical.gradients import gradients, is_scripted, without_symmetry
+from ntk_atlas.kernels.empirical.gradients import gradients
 from ntk_atlas.kernels.empirical.gram import check_output_reduction
 from ntk_atlas.kernels.empirical.jacobian import jacobian_of_sample, say_once
 from ntk_atlas.kernels.empirical.memory_plan import samples_a_pass
@@ -40,6 +40,7 @@ from ntk_atlas.kernels.empirical.structure import probe_network
 from ntk_atlas.kernels.errors import KernelInputError
 from ntk_atlas.memory import is_out_of_memory
 from ntk_atlas.networks.plain_state import called_with
+from ntk_atlas.networks.running import is_scripted, without_symmetry
 from ntk_atlas.networks.stacked import StackedNetwork
 from ntk_atlas.tensors import Given, real_tensor
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ntk_atlas.kernels.empirical.capture import capture_factors
 from ntk_atlas.kernels.empirical.factors import LayerFactors, Piece
-from ntk_atlas.kernels.empirical.gradients import gradients, without_symmetry
+from ntk_atlas.kernels.empirical.gradients import gradients
 from ntk_atlas.kernels.empirical.layers import Layer
 from ntk_atlas.kernels.empirical.network_checks import (
     check_same_outputs,
@@ -26,6 +26,7 @@ from ntk_atlas.kernels.empirical.network_checks import (
 from ntk_atlas.kernels.empirical.plain_stack import is_plain_stack
 from ntk_atlas.kernels.empirical.structure import NetworkStructure
 from ntk_atlas.kernels.errors import StructureChangedError
+from ntk_atlas.networks.running import without_symmetry
 
 log = logging.getLogger(__name__)
 
