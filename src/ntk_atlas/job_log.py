@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ntk_atlas.result_digests import check_as_noted, forget_digest, note_digest
-from ntk_atlas.user_imports import PACKAGE, is_installed
+from ntk_atlas.user_imports import is_own
 
 
 @contextmanager
@@ -75,7 +75,7 @@ def why(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "the disk is full: make room and run again; finished work is kept"
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if _is_of_the_user(Path(frame.filename))]
+    own = [frame for frame in frames if is_own(frame.filename)]
     if isinstance(error, SystemExit):
         return f"your code ended the process{_place(own[-1:])}: let it raise an error instead"
     text = str(error).strip()
@@ -86,13 +86,6 @@ def why(error: BaseException) -> str:
     elif own or not text or isinstance(error, LookupError):
         text = f"{type(error).__name__}{f': {text}' if text else ''}"
     return text + _place(own[-1:] or ([] if str(error).strip() else frames[-1:]))
-
-
-def _is_of_the_user(file: Path) -> bool:
-    """Whether a line belongs to code of the user: no library, no module of this package, no script of a job."""
-    return file.is_file() and not (
-        is_installed(str(file)) or file.is_relative_to(PACKAGE) or ".snakemake" in file.parts
-    )
 
 
 def _place(frames: list[traceback.FrameSummary]) -> str:

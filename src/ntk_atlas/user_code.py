@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from ntk_atlas.user_imports import PACKAGE, UserFinder, import_folders, import_root, is_found_elsewhere, is_installed
+from ntk_atlas.user_imports import UserFinder, import_folders, import_root, is_found_elsewhere, is_own
 
 _LONGEST_WORDS = 400
 _FINDERS_KEPT = 3
@@ -138,14 +138,10 @@ def _own_line(problem: BaseException) -> str:
     place, trace = "", problem.__traceback__
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
-        if _is_own(file):
+        if is_own(file):
             place = f"{_shown(file)}, line {trace.tb_lineno}"
         trace = trace.tb_next
     return place
-
-
-def _is_own(file: str) -> bool:
-    return not file.startswith("<") and not is_installed(file) and not Path(file).is_relative_to(PACKAGE)
 
 
 def _shown(file: str) -> str:

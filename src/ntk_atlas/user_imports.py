@@ -169,11 +169,18 @@ def followed(file: Path) -> dict[str, Path]:
     return found
 
 
+def is_own(file: str | None) -> bool:
+    """Whether code in a file is the user's own: of no installed package, not of this one, no script of a job."""
+    if is_installed(file):
+        return False
+    place = Path(file)
+    return not (place.is_relative_to(PACKAGE) or ".snakemake" in place.parts)
+
+
 def own_files() -> frozenset[Path]:
     """Files of the user's own that this process has imported by now, whatever imported them."""
     names = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
-    own = {Path(name).resolve() for name in names if name and name.endswith(".py") and not is_installed(name)}
-    return frozenset(place for place in own if not place.is_relative_to(PACKAGE))
+    return frozenset(Path(name).resolve() for name in names if name and name.endswith(".py") and is_own(name))
 
 
 def _parents(finder: UserFinder, name: str) -> Iterator[tuple[str, Path]]:
