@@ -66,6 +66,37 @@ def load_named(spec: str, what: str, error: type[ValueError]) -> object:
         return getattr(module, name)
 
 
+def check_function(
+    function: object, spec: str, what: str, error: type[ValueError], wanted: str, *, instance: str | None = None
+) -> None:
+    """Checks that what a file defines is a function that returns a value, without a call of it.
+
+    Args:
+        function: from `load_named`.
+        spec: file and name, `my_file.py:name`.
+        what: what the user calls it, for messages: "network factory".
+        error: what to raise.
+        wanted: what to define instead, in words.
+        instance: name of an instance, in the advice to who names a class; None if a class will do, as one that is
+            called for what it makes.
+
+    Raises:
+        ValueError: of type `error`, if it is a class, nothing that can be called, an async or a generator function.
+    """
+    file_name, _, name = spec.rpartition(":")
+    if instance is not None and isinstance(function, type):
+        raise error(f"{what} {spec!r} is a class: define {wanted}, or name an instance of it, `{instance} = {name}()`")
+    if not callable(function):
+        raise error(
+            f"{what} {spec!r}: {file_name} has no function {name!r}, which is {type(function).__name__}: it must be "
+            f"{wanted}"
+        )
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise error(f"{what} {spec!r} is an async function{_at(function)}: define {wanted}")
+    if inspect.isgeneratorfunction(function):
+        raise error(f"{what} {spec!r} is a generator function{_at(function)}: `return`, do not `yield`")
+
+
 def load_function(spec: str, what: str, error: type[ValueError], wanted: Sequence[str]) -> Callable:
     """A user's function that is called with keywords, its errors told as sentences.
 
@@ -85,15 +116,7 @@ def load_function(spec: str, what: str, error: type[ValueError], wanted: Sequenc
     function = load_named(spec, what, error)
     file_name, _, name = spec.rpartition(":")
     signature = f"def {name}(*, {', '.join(wanted)})"
-    if not callable(function):
-        raise error(
-            f"{what} {spec!r}: {file_name} has no function {name!r}, which is {type(function).__name__} there: define "
-            f"`{signature}`"
-        )
-    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-        raise error(f"{what} {spec!r} is an async function{_at(function)}: define `{signature}`")
-    if inspect.isgeneratorfunction(function):
-        raise error(f"{what} {spec!r} is a generator function{_at(function)}: `return`, do not `yield`")
+    check_function(function, spec, what, error, f"`{signature}`")
 
     def call(**arguments: object) -> object:
         try:

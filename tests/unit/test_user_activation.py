@@ -196,7 +196,7 @@ def test_a_module_without_parameters_is_a_function():
         ("my_phi.py:jump", "'my_phi.py:jump' has the derivative 0 all over"),
         ("my_phi.py:ends", r"it ends the process by SystemExit \(my_phi.py, line \d+\)"),
         ("my_phi.py:errs", r"NameError: name 'undefined' is not defined \(my_phi.py, line \d+\)"),
-        ("my_phi.py:waits", "is an async or a generator function: define `def phi"),
+        ("my_phi.py:waits", r"is an async function \(my_phi.py, line \d+\): define a function of a tensor"),
         ("my_phi.py:two", r"cannot be called with one tensor \(missing a required argument: 'v'\)"),
         ("my_phi.py:on_numpy", "maps a tensor to one of its shape and dtype"),
     ],

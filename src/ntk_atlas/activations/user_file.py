@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from ntk_atlas.activations.elementwise import ActivationError, Elementwise, ElementwiseFunction
-from ntk_atlas.user_code import load_named
+from ntk_atlas.user_code import check_function, load_named
 
 
 def load_activation(spec: str) -> Elementwise:
@@ -24,18 +24,7 @@ def load_activation(spec: str) -> Elementwise:
         ActivationError: if there is no such file or function, or it is not an elementwise function.
     """
     phi = load_named(spec, "activation", ActivationError)
-    if isinstance(phi, type):
-        name = spec.rpartition(":")[2]
-        raise ActivationError(
-            f"activation {spec!r} is a class: define a function of a tensor, or name an instance "
-            f"of it, `phi = {name}()`"
-        )
-    if not callable(phi):
-        raise ActivationError(f"activation {spec!r} is {type(phi).__name__}: it must be a function of a tensor")
-    if inspect.iscoroutinefunction(phi) or inspect.isgeneratorfunction(phi):
-        raise ActivationError(
-            f"activation {spec!r} is an async or a generator function: define `def phi(u)`, and return"
-        )
+    check_function(phi, spec, "activation", ActivationError, "a function of a tensor", instance="phi")
     try:
         inspect.signature(phi).bind(None)
     except TypeError as error:

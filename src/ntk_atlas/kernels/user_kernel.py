@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ntk_atlas.kernels.errors import KernelInputError
 from ntk_atlas.tensors import real_tensor
-from ntk_atlas.user_code import load_function, load_named
+from ntk_atlas.user_code import check_function, load_function, load_named
 
 _PRECISIONS = (torch.float64, torch.float32)
 _MOST_SAMPLES = 128
@@ -93,11 +93,7 @@ def load_user_kernel(spec: str, **parameters: Any) -> UserKernel:
             parameter of a name that is given.
     """
     function = load_named(spec, "kernel", UserKernelError)
-    if isinstance(function, type):
-        name = spec.rpartition(":")[2]
-        raise UserKernelError(
-            f"kernel {spec!r} is a class: define a function k(x1, x2), or name an instance of it, `kernel = {name}()`"
-        )
+    check_function(function, spec, "kernel", UserKernelError, "a function k(x1, x2)", instance="kernel")
     call = load_function(spec, "kernel", UserKernelError, ("x1", "x2"))
     named, every = _parameters_of(spec, function)
     unknown = [] if every else sorted(set(parameters) - set(named[2:]))
