@@ -60,3 +60,11 @@ def _as_array(value: Given, name: str, error: type[ValueError]) -> np.ndarray:
 
 def _holds_tensors(value: Given) -> bool:
     return isinstance(value, list | tuple) and any(isinstance(v, Tensor) for v in value)
+
+
+def equal_tensors(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors are of one kind and have equal entries, NaN being equal to NaN."""
+    if (a.device, a.layout, a.shape, a.dtype) != (b.device, b.layout, b.shape, b.dtype):
+        return False
+    a, b = (t.detach() if t.layout == torch.strided else t.detach().to_dense() for t in (a, b))
+    return bool(((a == b) | ((a != a) & (b != b))).all())

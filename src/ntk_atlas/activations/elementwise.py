@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from ntk_atlas.tensors import equal_tensors
 from ntk_atlas.user_code import told
 
 Elementwise = Callable[[Tensor], Tensor]
@@ -53,7 +54,7 @@ class ElementwiseFunction:
         if not torch.equal(given, probe):
             raise self.error(f"{name} changes its input: return a new tensor (torch.relu(u), not u.relu_())")
         again = self(probe)
-        if not _same(values, again) or state != _state(self.function):
+        if not equal_tensors(values, again) or state != _state(self.function):
             raise self.error(
                 f"{name} gives other values when it is called again: remove what draws random numbers or keeps a state"
             )
@@ -94,10 +95,6 @@ class ElementwiseFunction:
                 f"an activation maps a tensor to one of its shape and dtype; {tuple(u.shape)} {u.dtype} became {got}"
             )
         return values
-
-
-def _same(one: Tensor, other: Tensor) -> bool:
-    return bool(((one == other) | ((one != one) & (other != other))).all())
 
 
 def _state(function: object) -> list[tuple[str, bytes]]:

@@ -60,7 +60,7 @@ def notices(dataset: Dataset, settings: DatasetSettings) -> list[str]:
         if table_suffix(settings.path) is not None:
             from ntk_atlas.datasets.tables import read_table
 
-            said += [f"{remark}" for remark in read_table(Path(settings.path)).remarks]
+            said += read_table(Path(settings.path)).remarks
         said += _integers(dataset, settings)
         said += _repeated(dataset, draw)
         said += _features_that_say_nothing(dataset, draw, settings)

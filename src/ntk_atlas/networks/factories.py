@@ -18,10 +18,11 @@ from ntk_atlas.networks.module_checks import (
     plain_network,
     under_check,
 )
-from ntk_atlas.networks.plain_state import difference, equal_tensors, registered
+from ntk_atlas.networks.plain_state import difference, registered
 from ntk_atlas.networks.running import eagerly, in_evaluation_mode
 from ntk_atlas.networks.user import Factory, StackedModules, convert_network, load_factory
 from ntk_atlas.streams import global_streams
+from ntk_atlas.tensors import equal_tensors
 from ntk_atlas.user_code import told
 
 _SAMPLES = "training samples"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ntk_atlas.memory import is_out_of_memory
-from ntk_atlas.networks.plain_state import equal_tensors, registered
+from ntk_atlas.networks.plain_state import registered
 from ntk_atlas.networks.running import (
     EMBEDDINGS,
     accumulated_gradients,
@@ -19,6 +19,7 @@ from ntk_atlas.networks.running import (
 )
 from ntk_atlas.numerics import plain_attention, precise_math
 from ntk_atlas.streams import global_streams
+from ntk_atlas.tensors import equal_tensors
 from ntk_atlas.user_code import told
 
 

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from ntk_atlas.tensors import equal_tensors
+
 # A module may lead to a whole data set: what is looked at is bounded.
 _MOST_OBJECTS = 100_000
 _VALUES = (int, float, complex, str, bytes, type(None), torch.dtype, torch.device, Enum, np.generic, range, slice)
@@ -183,14 +185,6 @@ def _readable(path: str) -> str:
     """The path as one writes it: `layers[0].weight`."""
     path = re.sub(r"\._(?:modules|parameters|buffers)\['([^']*)'\]", r".\1", path)
     return re.sub(r"\._[a-z_]*hooks[a-z_]*\[\d+\]", " (hook)", path).strip(". ")
-
-
-def equal_tensors(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors have equal entries, NaN being equal to NaN."""
-    if (a.device, a.layout, a.shape, a.dtype) != (b.device, b.layout, b.shape, b.dtype):
-        return False
-    a, b = (t.detach() if t.layout == torch.strided else t.detach().to_dense() for t in (a, b))
-    return bool(((a == b) | ((a != a) & (b != b))).all())
 
 
 def _same_kind(a: type, b: type) -> bool:

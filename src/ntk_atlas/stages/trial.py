@@ -38,7 +38,7 @@ from ntk_atlas.networks.stacked import StackedNetwork
 from ntk_atlas.networks.user import FactoryError, load_factory
 from ntk_atlas.numerics import precise_math
 from ntk_atlas.phases.phase import phase_of
-from ntk_atlas.stages.row_networks import row_networks
+from ntk_atlas.stages.row_networks import as_tensor, row_networks
 from ntk_atlas.streams import numpy_stream, torch_stream
 from ntk_atlas.study.cells import Row
 from ntk_atlas.study.jobs import train_spec
@@ -88,7 +88,7 @@ def trial(experiment: ExperimentSettings) -> Iterator[Finding]:
         yield from _called_only(experiment)
         return
     yield from said
-    if key := own_key(experiment):
+    if key := _own_key(experiment):
         yield from _guarded(key, _networks(experiment, dataset, inputs, n_outputs))
     for kernel in user_kernels(experiment.regression.predictors).values():
         yield from _guarded("regression.predictors", _kernel(kernel, inputs))
@@ -119,11 +119,10 @@ def _guarded(key: str, part: Iterator[Finding]) -> Iterator[Finding]:
         yield Finding("problem", f"{step} failed: {told(error)}", key)
 
 
-def own_key(experiment: ExperimentSettings) -> str:
+def _own_key(experiment: ExperimentSettings) -> str:
     """The key that names the user's network or activation; empty if both are built in."""
-    if experiment.network.factory is not None:
-        return "network.factory"
-    return "network.activation" if is_own_activation(experiment.network.activation) else ""
+    code = user_code(experiment.network)
+    return f"network.{code[0]}" if code else ""
 
 
 def _inputs(experiment: ExperimentSettings) -> tuple[Dataset | None, np.ndarray, int, list[Finding]]:
@@ -151,7 +150,7 @@ def _made_up(experiment: ExperimentSettings) -> tuple[None, np.ndarray, int, lis
 def _networks(
     experiment: ExperimentSettings, dataset: Dataset | None, inputs: np.ndarray, n_outputs: int
 ) -> Iterator[Finding]:
-    x = torch.as_tensor(inputs[:_TIMED_SAMPLES], dtype=getattr(torch, experiment.training.dtype))
+    x = as_tensor(inputs[:_TIMED_SAMPLES], experiment.training.dtype)
     factory = experiment.network.factory
     name = f"network factory {factory!r}" if factory else f"activation {experiment.network.activation!r}"
     if factory:
@@ -218,7 +217,7 @@ def _infinite(experiment: ExperimentSettings, x: Tensor) -> None:
 
 def _kernel(spec: str, inputs: np.ndarray) -> Iterator[Finding]:
     yield Finding("begins", f"kernel {spec!r}: evaluating it on {len(inputs)} training samples")
-    check_user_kernel(load_user_kernel(spec), torch.as_tensor(inputs, dtype=torch.float64))
+    check_user_kernel(load_user_kernel(spec), as_tensor(inputs))
 
 
 def _called_only(experiment: ExperimentSettings) -> Iterator[Finding]:
@@ -238,7 +237,7 @@ def _called_only(experiment: ExperimentSettings) -> Iterator[Finding]:
     except DataError:
         pass
     except ValueError as error:
-        yield Finding("problem", str(error), own_key(experiment))
+        yield Finding("problem", str(error), _own_key(experiment))
     for kernel in user_kernels(experiment.regression.predictors).values():
         try:
             load_user_kernel(kernel)

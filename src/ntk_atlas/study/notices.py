@@ -9,7 +9,6 @@ from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.datasets.draws import Draw
 
 _SAMPLES = 4
-_KEYS = ("depth", "width", "init_scale")
 
 
 def notice_attributes(experiment: ExperimentSettings, draw: Draw) -> dict[str, str]:
@@ -27,10 +26,10 @@ def notice_attributes(experiment: ExperimentSettings, draw: Draw) -> dict[str, s
         return {"notices": "", "same_networks": "{}"}
     import torch
 
-    from ntk_atlas.networks.notices import network_notices
+    from ntk_atlas.networks.notices import GRID_KEYS, network_notices
 
     n = min(_SAMPLES, len(draw.indices.pool))
     x = torch.as_tensor(draw.training_set(n)[0], dtype=getattr(torch, experiment.training.dtype))
-    grid = {key: getattr(experiment.grid, key) for key in _KEYS}
+    grid = {key: getattr(experiment.grid, key) for key in GRID_KEYS}
     found = network_notices(experiment.network, grid, x, draw.y_pool.shape[1])
     return {"notices": "\n".join(found.sentences), "same_networks": json.dumps(found.same_networks)}

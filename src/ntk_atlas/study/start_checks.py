@@ -35,6 +35,10 @@ SECONDS = 90.0
 """That the trial of one experiment may take; what is not tried by then is a notice."""
 _SECONDS_TO_START = 120.0
 _REMEMBERED = 200
+FIRST_STEP = "reading the data"
+"""What every trial begins with."""
+_READ = {("dataset",), ("network",), ("grid",), ("regression", "predictors")}
+"""Sections that a trial goes by."""
 
 
 @dataclass(frozen=True)
@@ -155,12 +159,6 @@ class StartChecks:
         with contextlib.suppress(OSError):  # a folder that cannot be written in: the next start tries again
             with whole_file(self.memory) as temporary:
                 temporary.write_text(json.dumps(kept))
-
-
-FIRST_STEP = "reading the data"
-"""What every trial begins with."""
-_READ = {("dataset",), ("network",), ("grid",), ("regression", "predictors")}
-"""Sections that a trial goes by."""
 
 
 @dataclass
