@@ -3,6 +3,7 @@
 import os
 import pathlib
 import pickle
+import runpy
 import types
 import zipfile
 from pathlib import Path
@@ -14,7 +15,10 @@ import pytest
 from ntk_atlas.config.dataset import CaliforniaSettings, FileSettings, MnistSettings
 from ntk_atlas.datasets import DataError, inspect_dataset, load_dataset, make_draw, notices, read_dataset, save_dataset
 from ntk_atlas.datasets.user_file import read_array
+from ntk_atlas.study.made_with import load_prepared
+from ntk_atlas.study.specs import PrepareSpec
 
+REPOSITORY = Path(__file__).parents[2]
 N = 30
 X = np.random.default_rng(0).standard_normal((N, 4))
 LABELS = np.arange(N) % 3
@@ -120,6 +124,16 @@ def test_repeated_samples_are_said(tmp_path):
     assert "and 1 repeated samples have different targets" in said  # 2 and 4 have classes 2 and 1
     settings = mine(write(tmp_path, X=X, y=LABELS))
     assert notices(read_dataset(settings), settings) == []
+
+
+def test_prepared_data_carry_what_is_said_of_them(tmp_path):
+    repeated = X.copy()
+    repeated[4] = repeated[2]
+    settings = mine(write(tmp_path, X=repeated, y=LABELS))
+    prepare = runpy.run_path(str(REPOSITORY / "workflow" / "scripts" / "prepare_dataset.py"))["main"]
+    prepare(tmp_path / "dataset.nc", PrepareSpec(dataset=settings))
+    prepared, _ = load_prepared(tmp_path / "dataset.nc", settings)
+    assert prepared.attributes["notices"] == "\n".join(notices(read_dataset(settings), settings)) != ""
 
 
 def changed(values, index, value):

@@ -19,9 +19,11 @@ def main(output: Path, spec: PrepareSpec) -> None:
         "%s: %d samples of shape %s, %d outputs, pool of %d",
         dataset.name, len(dataset.x), dataset.x.shape[1:], dataset.y.shape[1], pool,
     )  # fmt: skip
-    for notice in notices(dataset, spec.dataset):
+    said = notices(dataset, spec.dataset)
+    for notice in said:
         logging.getLogger(__name__).warning("%s", notice)
-    save_dataset(replace(dataset, attributes={**dataset.attributes, "spec": spec.canonical_json()}), output)
+    of_job = {"spec": spec.canonical_json(), "notices": "\n".join(said)}
+    save_dataset(replace(dataset, attributes={**dataset.attributes, **of_job}), output)
 
 
 if "snakemake" in globals():
