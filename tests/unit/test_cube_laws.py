@@ -73,7 +73,7 @@ def test_exponents_differ_over_the_n_that_both_predictors_have():
     cube["test_mse_network"] = cube["test_mse_network"] * xr.DataArray(bend, dims="n_train")
     same = cube["test_mse_network"].expand_dims(ridge=cube["ridge"]).transpose(*cube["test_mse_ntk_init"].dims)
     cube["test_mse_ntk_init"] = same.where(cube["n_train"] < cube["n_train"].max())
-    found = laws_of(fit_cube(cube, ScalingSettings(n_train_min=0)), "mse").sel(predictor="ntk_init")
-    assert float(abs(found["exponent_difference"]).max()) == 0.0
-    own = laws_of(fit_cube(cube, ScalingSettings(n_train_min=0)), "mse")["exponent"]
+    laws = laws_of(fit_cube(cube, ScalingSettings(n_train_min=0)), "mse")
+    assert float(abs(laws.sel(predictor="ntk_init")["exponent_difference"]).max()) == 0.0
+    own = laws["exponent"]
     assert float((own.sel(predictor="network") - own.sel(predictor="ntk_init")).max()) < -0.01, "of different n"

@@ -5,6 +5,7 @@ import logging
 import math
 import struct
 import warnings
+from functools import cache
 from zipfile import ZipFile
 
 import pytest
@@ -57,6 +58,12 @@ def settings(variant, n_epochs=40, **more):
 
 def network():
     return build(activation="relu")
+
+
+@cache
+def undisturbed():
+    """What the plain training comes to when nothing happens to it."""
+    return train(network(), settings({}))
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -119,10 +126,10 @@ def test_a_damaged_state_is_named_and_the_training_starts_anew(damage, tmp_path,
         resume.path.write_bytes({"truncated": content[: len(content) // 2], "text": b"hello", "empty": b""}[damage])
     trained = train(network(), settings({}), resume=Resume(resume.path, every=60))
     assert f"{resume.path} is damaged" in caplog.text and not resume.path.exists()
-    assert_same(trained, train(network(), settings({})), exact=True)
+    assert_same(trained, undisturbed(), exact=True)
 
 
-@pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
+@pytest.mark.parametrize("share", [0.3, 0.7])
 def test_a_state_with_a_flipped_bit_is_not_taken_up(share, tmp_path, monkeypatch, caplog):
     resume = Resume(tmp_path / "state.ckpt", every=0, share=math.inf)
     until(10, monkeypatch, network(), settings({}), resume=resume)
@@ -135,7 +142,7 @@ def test_a_state_with_a_flipped_bit_is_not_taken_up(share, tmp_path, monkeypatch
     resume.path.write_bytes(content)
     trained = train(network(), settings({}), resume=Resume(resume.path, every=60))
     assert f"{resume.path} is damaged" in caplog.text
-    assert_same(trained, train(network(), settings({})), exact=True)
+    assert_same(trained, undisturbed(), exact=True)
 
 
 def test_the_state_of_another_training_is_not_taken_up(tmp_path, monkeypatch, caplog):
@@ -143,7 +150,7 @@ def test_the_state_of_another_training_is_not_taken_up(tmp_path, monkeypatch, ca
     until(10, monkeypatch, network(), settings({}), resume=other)
     trained = train(network(), settings({}), resume=mine)
     assert f"{mine.path} is damaged (it is of other)" in caplog.text
-    assert_same(trained, train(network(), settings({})), exact=True)
+    assert_same(trained, undisturbed(), exact=True)
 
 
 def test_a_state_that_cannot_be_read_now_is_kept(tmp_path, monkeypatch):
@@ -179,7 +186,7 @@ def test_with_more_time_it_ends_as_if_it_had_had_it_from_the_start(tmp_path):
     with pytest.raises(TrainingTimedOutError):
         train(network(), settings({}, max_seconds=1e-9), resume=resume)
     again = train(network(), settings({}, max_seconds=600.0), resume=resume)
-    assert_same(train(network(), settings({})), again, exact=True)
+    assert_same(undisturbed(), again, exact=True)
 
 
 def test_a_full_disk_leaves_the_last_state(tmp_path, monkeypatch):
