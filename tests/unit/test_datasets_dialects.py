@@ -210,7 +210,7 @@ REFUSED = {
     "a name missing": (lines(names=("a", "", "y")), r"has a column without a name \(the one after 'a'\)"),
     "titles": ("Table of all\n" + lines(), r"line 2 has 3 cells, but line 1 names 1 columns \('Table of all'\)"),
     "too many cells": (after(3, "1,2,0,4\n"),
-        r"line 4 has 4 cells, but line 1 names 3 columns: .*put such cells in quotes"),
+        r"line 4 has 4 cells, but line 1 names 3 columns: .*put those cells in quotes"),
     "too few cells": (after(3, "1,2\n"), r"line 4 has 2 cells, but line 1 names 3 columns"),
     "half a line": (lines()[:-6], r"line 9 has \d cells, but line 1 names 3 columns: .* half copied"),
     "unquoted decimal commas": (lines(cell=commas),

@@ -73,14 +73,14 @@ def check_shape(shape: tuple[int, ...], *, where: str) -> None:
 
 
 def check_lengths(n_x: int, n_other: int, *, where_x: str, where_other: str) -> None:
-    """Refuses arrays that do not have one row a sample.
+    """Refuses arrays that do not have one row per sample.
 
     Raises:
         DataError: when the two lengths differ.
     """
     if n_x != n_other:
         raise DataError(
-            f"{where_x} has {n_x} samples, but {where_other} has {n_other}: both need one row a sample "
+            f"{where_x} has {n_x} samples, but {where_other} has {n_other}: both need one row per sample "
             "(is the sample axis the first one?)"
         )
 

@@ -23,7 +23,7 @@ from ntk_atlas.datasets.tables import Table, TableRoles, check_columns, read_tab
 
 @dataclass(frozen=True)
 class FileLayout:
-    """Headers of the arrays in use; they are numeric (labels may be text), not empty, and have one row a sample.
+    """Headers of the arrays in use; they are numeric (labels may be text), not empty, and have one row per sample.
 
     A table is read whole to be checked, and stays in memory.
     """

@@ -102,7 +102,7 @@ def read_text_table(path: Path) -> Table:
         samples = list(_records(text, separator, first_line))
         if len(samples) == 1 and not from_comment and _comment_remarks(text, names_record, where):
             raise DataError(
-                f"{where}: all lines below the names begin with #, as comments do: put such cells in quotes"
+                f"{where}: all lines below the names begin with #, as comments do: put those cells in quotes"
             )
         _refuse_open_quote(text, samples, where)
         if not from_comment:
@@ -326,7 +326,7 @@ def _rows(
     names = [" ".join(name.split()) for name in names_record.cells]
     if not samples:
         shown = ", ".join(names[:8])
-        raise DataError(f"{where} has a line of names ({shown}) and no samples below it: write a sample a line")
+        raise DataError(f"{where} has a line of names ({shown}) and no samples below it: write one line per sample")
     while (
         len(names) > 1
         and not names[-1]
@@ -365,7 +365,9 @@ def _ragged(sample: _Record, names: list[str], names_line: int, separator: str, 
     if len(names) == 1:
         return f"{said} ({names[0]!r}): the first line must name every column; remove titles above the names"
     if separator == "," and len(sample.cells) > len(names):
-        return f"{said}: are there decimal commas, separators of thousands or commas in words? put such cells in quotes"
+        return (
+            f"{said}: are there decimal commas, separators of thousands or commas in words? put those cells in quotes"
+        )
     return f"{said}: write as many cells as names; is the file half copied?"
 
 

@@ -18,7 +18,7 @@ _APART = {torch.float64: 1e-6, torch.float32: 1e-3}
 """Share of the largest entry by which two evaluations of one entry may differ: distances by matrix products are known
 to the root of rounding."""
 _NEGATIVE = {torch.float64: 1e-7, torch.float32: 1e-4}
-"""Share of the largest eigenvalue by which another may be negative, likewise."""
+"""Share of the largest eigenvalue by which another may be negative: as rounding leaves it."""
 
 
 class UserKernelError(KernelInputError):

@@ -264,8 +264,8 @@ def _check_output(output: Tensor, x: Tensor, n_outputs: int, name: str) -> None:
     shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
     if shape != expected and not (n_outputs == 1 and shape == expected[:1]):
         raise FactoryError(
-            f"{name} maps inputs of shape {tuple(x.shape)} to {shape}, expected {expected}: one row a sample, one "
-            "column an output"
+            f"{name} maps inputs of shape {tuple(x.shape)} to {shape}, expected {expected}: one row per sample, one "
+            "column per output"
         )
     if output.layout != torch.strided or output.dtype != x.dtype:
         found = output.dtype if output.layout == torch.strided else output.layout

@@ -21,8 +21,8 @@ def current_notes() -> tuple[str, ...]:
 def notices_of(datasets: Sequence[xr.Dataset]) -> Iterator[list[xr.Dataset]]:
     """Figures drawn inside the block say what the cubes that they are drawn from say of themselves.
 
-    A cube says it in the attributes `notices`, one sentence a line, and `same_networks`, JSON: key of the grid → groups
-    of values at which a network factory gives the same networks, because it ignores the key.
+    A cube says it in the attributes `notices`, one sentence per line, and `same_networks`, JSON: key of the grid →
+    groups of values at which a network factory gives the same networks, because it ignores the key.
 
     Args:
         datasets: what a figure is drawn from.

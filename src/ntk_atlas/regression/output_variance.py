@@ -69,7 +69,7 @@ def finite_time_variance(
         momentum: β of heavy ball.
         covariance: whether to return covariances too.
         kernel_dtype: precision in which the kernels were computed, see `finite_time_mean`.
-        allow_divergence: likewise.
+        allow_divergence: see `finite_time_mean`.
 
     Returns:
         Variances in float64; values below zero by no more than rounding are set to zero.

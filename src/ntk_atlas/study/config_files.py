@@ -281,7 +281,9 @@ class _Builder:
         found = {}
         for section in reversed(sections):  # the first of several wins
             if not isinstance(section, yaml.MappingNode) or id(section) in self._open:
-                self._problem(place.line, key, "`<<` takes an alias of another section, `<<: *name`, or a list of such")
+                self._problem(
+                    place.line, key, "`<<` takes an alias of another section, `<<: *name`, or a list of aliases"
+                )
                 continue
             self._open.add(id(section))
             found |= self._items(section, key)

@@ -19,8 +19,8 @@ def notice_attributes(experiment: ExperimentSettings, draw: Draw) -> dict[str, s
         draw: the first draw, whose training samples networks are evaluated on.
 
     Returns:
-        `notices`, a sentence a line; `same_networks`, JSON: key of the grid → groups of its values at which a factory
-        gives one and the same networks, which are no comparison. Both are empty for built-in networks.
+        `notices`, one sentence per line; `same_networks`, JSON: key of the grid → groups of its values at which a
+        factory gives one and the same networks, which are no comparison. Both are empty for built-in networks.
     """
     if experiment.network.factory is None:
         return {"notices": "", "same_networks": "{}"}

@@ -31,7 +31,7 @@ class ConfigError(ValueError):
         tree: the config, in which the places of keys are looked up.
 
     Attributes:
-        lines: one sentence a problem, with file, line and key.
+        lines: one sentence per problem, with file, line and key.
     """
 
     def __init__(self, problems: Sequence["Problem | str"], tree: Node | None = None):

@@ -30,7 +30,7 @@ def checked(
     Args:
         network: what was given as the network.
         x1: what was given as inputs of the rows.
-        x2: likewise, of the columns, or None.
+        x2: what was given as inputs of the columns, or None.
         lost_members: whether weights that are not finite are no fault, as of members of a stack.
 
     Returns:

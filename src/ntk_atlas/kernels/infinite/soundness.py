@@ -189,7 +189,7 @@ def warn_of_range(
 
     Args:
         variances: K(x, x) by depth, from 0 on.
-        ntks: Θ(x, x), likewise.
+        ntks: Θ(x, x) by depth.
         inputs: sets of samples x; one that is 0 may have a kernel of 0.
         dtype: precision of the kernels.
         sigma_w2: σ_w².
