@@ -86,8 +86,8 @@ def target_alignment(k: Given, y: Given) -> Tensor:
     k, y = _symmetric(k, "k"), real_tensor(y, "y")
     if not y.is_floating_point():
         raise ValueError(
-            f"y is {y.dtype}: classes have no order and no distance. Give targets, one column per class (one-hot) or ±1; if "
-            "y holds numbers, convert them to floating-point ones"
+            f"y is {y.dtype}: classes have no order and no distance. Give targets, one column per class (one-hot) or "
+            "±1; if y holds numbers, convert them to floating-point ones"
         )
     if y.dim() == 0 or y.shape[-2 if y.dim() > 1 else -1] != k.shape[-1]:
         raise ValueError(
@@ -170,8 +170,8 @@ def class_block_ratios(k: Given, labels: Given | None) -> ClassBlockRatios:
         Both ratios; `between` is NaN if there is one class only.
 
     Raises:
-        ValueError: if a kernel is not symmetric, there is not one label per sample, or labels are no classes but None or real
-            numbers.
+        ValueError: if a kernel is not symmetric, there is not one label per sample, or labels are no classes but None
+            or real numbers.
     """
     k = _symmetric(k, "k")
     labels = None if labels is None else real_tensor(labels, "labels")
