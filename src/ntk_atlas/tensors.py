@@ -1,11 +1,13 @@
 """What a caller gives as a tensor: torch tensors and NumPy arrays are taken, and one message says what is not."""
 
 from collections.abc import Sequence
+from numbers import Real
 
 import numpy as np
 import torch
 from torch import Tensor
 
+_NUMBER = Real | np.bool
 Given = Tensor | np.ndarray | Sequence
 """A torch tensor, a NumPy array, or numbers in lists."""
 
@@ -35,7 +37,10 @@ def real_tensor(value: Given, name: str, error: type[ValueError] = ValueError) -
                 "are all that is computed with"
             )
         if array.dtype.kind not in "biufc":
-            raise error(f"{name} has dtype {array.dtype}: give numbers, as a torch tensor or a NumPy array")
+            odd = (f": {v!r}" for v in array.flat if array.dtype == object and not isinstance(v, _NUMBER))
+            raise error(
+                f"{name} has dtype {array.dtype}: give numbers, as a torch tensor or a NumPy array{next(odd, '')[:60]}"
+            )
         # A copy only where torch has none of that layout: another byte order, negative strides, read-only memory.
         array = np.require(array, array.dtype.newbyteorder("="), ["C", "W"])
         tensor = torch.from_numpy(array)
@@ -52,7 +57,9 @@ def _as_array(value: Given, name: str, error: type[ValueError]) -> np.ndarray:
         raise error(f"{name} has {int(np.ma.getmaskarray(value).sum())} masked entries: drop or impute those samples")
     if isinstance(value, np.ndarray | np.generic | list | tuple | int | float) or hasattr(value, "__array__"):
         try:
-            return np.asarray([np.asarray(v) for v in value] if _holds_tensors(value) else value)
+            array = np.asarray([np.asarray(v) for v in value] if _holds_tensors(value) else value)
+            # NumPy has no type for integers beyond 64 bits, and none for numbers in columns of several types.
+            return array.astype(np.float64) if _are_numbers(array) else array
         except (ValueError, TypeError) as problem:
             raise error(f"{name} is a {kind} that is no array of numbers: {problem}") from None
     raise error(f"{name} is a {kind}: give a torch tensor or a NumPy array")
@@ -60,6 +67,10 @@ def _as_array(value: Given, name: str, error: type[ValueError]) -> np.ndarray:
 
 def _holds_tensors(value: Given) -> bool:
     return isinstance(value, list | tuple) and any(isinstance(v, Tensor) for v in value)
+
+
+def _are_numbers(array: np.ndarray) -> bool:
+    return array.dtype == object and array.size > 0 and all(isinstance(v, _NUMBER) for v in array.flat)
 
 
 def equal_tensors(a: Tensor, b: Tensor) -> bool:

@@ -224,6 +224,15 @@ def with_derivative(net, x):
     return torch.cat([y, torch.autograd.grad(y[:, 0].sum(), x, create_graph=True)[0]], 1)
 
 
+def with_derivative_by_vmap(net, x):
+    first = torch.func.grad(lambda sample: net.b(net.a(sample).tanh())[0])
+    return torch.cat([net.b(net.a(x).tanh()), torch.vmap(first)(x)], 1)
+
+
+def of_tokens(net, x):
+    return net.b(net.a(tokens_of(net, x)).mean(1).tanh())
+
+
 def tied(net, x):
     return nn.functional.linear(net.b(net.a(tokens_of(net, x)).mean(1).tanh()), net.a.weight)
 
@@ -245,6 +254,13 @@ NETWORKS = {
     "hook on a tensor": lambda: Hostile(two_layers(with_reversal)),
     "fixed point": lambda: Hostile(FixedPoint(unrolled=False), FixedPoint(unrolled=True)),
     "derivative among its outputs": lambda: Hostile(Net(with_derivative, a=nn.Linear(4, 5), b=nn.Linear(5, 1))),
+    "derivative by torch.func": lambda: Hostile(
+        Net(with_derivative_by_vmap, a=nn.Linear(4, 5), b=nn.Linear(5, 1)),
+        Net(with_derivative, a=nn.Linear(4, 5), b=nn.Linear(5, 1)),
+    ),
+    "embedding scaled by frequency": lambda: Hostile(
+        Net(of_tokens, a=nn.Embedding(9, 3, scale_grad_by_freq=True), b=nn.Linear(3, 3))
+    ),
     "tied sparse embedding": lambda: Hostile(
         Net(tied, a=nn.Embedding(9, 3, sparse=True), b=nn.Linear(3, 3)),
         Net(tied, a=nn.Embedding(9, 3), b=nn.Linear(3, 3)),

@@ -307,7 +307,8 @@ def test_nngp_needs_no_width_but_the_standard_ntk_does():
         ({"x1": torch.full((2, 3), torch.nan)}, "x1 has a NaN"),
         ({"x2": torch.full((2, 3), torch.inf)}, "x2 has a NaN"),
         ({"x2": torch.ones(2, 4)}, "a sample of x1 has 3 inputs .* of x2 4"),
-        ({"x1": [[1.0, 2.0]]}, "x1 is a list: give a torch tensor"),
+        ({"x1": [[1.0, 2.0], [3.0]]}, "x1 is a list that is no array of numbers"),
+        ({"x1": None}, "x1 is a NoneType: give a torch tensor or a NumPy array"),
         ({"x1": torch.ones(2, 3, dtype=torch.complex64)}, "x1 is complex"),
         ({"init_scale": -1.0}, "positive and finite; got -1.0"),
         ({"init_scale": float("inf")}, "positive and finite"),
@@ -315,6 +316,13 @@ def test_nngp_needs_no_width_but_the_standard_ntk_does():
         ({"activation": "swish"}, "'swish': available are relu"),
         ({"depths": []}, "numbers of hidden layers"),
         ({"depths": [2, -1]}, "numbers of hidden layers"),
+        ({"depths": [1.5]}, r"numbers of hidden layers, .*; got \(1.5,\)"),
+        ({"depths": 3}, "numbers of hidden layers, .*; got 3"),
+        ({"depths": "3"}, "numbers of hidden layers, .*; got '3'"),
+        ({"init_scale": None}, "positive and finite; got None"),
+        ({"init_scale": "2.0"}, "positive and finite; got '2.0'"),
+        ({"init_scale": 1e300}, "init_scale is 1e.300, which torch.float64 does not hold"),
+        *(({"width": width}, "width is a number of hidden units, from 1 on; got") for width in (0, -3, 1.5, "16")),
     ],
 )
 def test_bad_input_gives_one_clear_message(change, message):

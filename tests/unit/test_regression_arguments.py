@@ -193,6 +193,18 @@ def test_ridges_are_numbers_from_zero_on(name, ridge):
         OF_RIDGES[name](ridge)
 
 
+@pytest.mark.parametrize("ridge", ["1e-3", None, [0.1], 1j, True, torch.ones(2)])
+def test_a_ridge_that_is_no_number_is_named(ridge):
+    with pytest.raises(ValueError, match=r"diag_reg is .*: give one number"):
+        solve(GRAM, Y[:N], diag_reg=ridge)
+
+
+def test_a_number_may_be_an_array_of_one():
+    expected = solve(GRAM, Y[:N], diag_reg=0.5).coefficients
+    for ridge in (np.float32(0.5), np.array(0.5), torch.tensor(0.5)):
+        assert torch.equal(solve(GRAM, Y[:N], diag_reg=ridge).coefficients, expected)
+
+
 @pytest.mark.parametrize("jitter", [-1.0, math.nan])
 def test_jitters_are_numbers_from_zero_on(jitter):
     for call in (lambda: solve(GRAM, Y[:N], jitter=jitter), lambda: safe_cholesky(GRAM, jitter=jitter)):

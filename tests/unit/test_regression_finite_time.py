@@ -164,6 +164,24 @@ def test_the_full_kernel_mixes_outputs():
     torch.testing.assert_close(mean.train[0], jacobian[:N] @ theta, rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("dynamics", DYNAMICS)
+def test_times_beyond_any_training_are_the_limit(linear_model, dynamics):
+    features, _, y = linear_model
+    rate = stable_rate(features, 0.3)
+    times = [10**30, 3 * 10**9 + 1, math.inf]
+    mean = finite_time_mean(*kernels(features), y, times=times, learning_rate=rate, dynamics=dynamics)
+    torch.testing.assert_close(mean.test, mean.test[2:].expand(3, -1, -1), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 300])
+def test_powers_of_a_step_are_its_repetition(linear_model, steps, monkeypatch):
+    features, _, y = linear_model
+    choice = {"times": [steps], "learning_rate": stable_rate(features, 0.95), "dynamics": "heavy_ball"}
+    expected = finite_time_mean(*kernels(features), y, **choice).test
+    monkeypatch.setattr("ntk_atlas.regression.training_modes._MOST_STEPS", 0)
+    torch.testing.assert_close(finite_time_mean(*kernels(features), y, **choice).test, expected, rtol=0, atol=1e-10)
+
+
 def test_a_block_diagonal_full_kernel_equals_the_kernel_of_each_output(linear_model):
     features, _, y = linear_model
     shared = kernels(features)
@@ -188,6 +206,9 @@ def test_a_block_diagonal_full_kernel_equals_the_kernel_of_each_output(linear_mo
         ({"learning_rate": math.nan}, "learning_rate is nan, expected a finite number > 0"),
         ({"learning_rate": 0.0}, "learning_rate is 0.0, expected"),
         ({"momentum": 1.0, "dynamics": "heavy_ball"}, "momentum is 1.0, expected a number from 0 to below 1"),
+        ({"learning_rate": "0.1"}, "learning_rate is '0.1': give one number"),
+        ({"learning_rate": [0.1]}, r"learning_rate is \[0.1\]: give one number"),
+        ({"momentum": None, "dynamics": "heavy_ball"}, "momentum is None: give one number"),
         ({"f0_test": torch.zeros(3, 1)}, "f0_train is None: a network that starts at f₀ has it on both sets"),
         ({"f0_train": torch.zeros(4, 1)}, "f0_test is None"),
         ({"ntk_train_train": -torch.eye(4)}, "ntk_train_train is not positive semi-definite: its eigenvalues run"),

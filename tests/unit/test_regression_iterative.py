@@ -230,11 +230,21 @@ def test_products_without_a_kernel_give_a_preconditioner_that_changes_nothing(ca
         ({"y_train": torch.ones(4)}, r"y_train has shape \(4,\), expected \(n, n_outputs\)"),
         ({"y_train": torch.full((4, 1), torch.nan)}, r"y_train.* has 4 entries that are NaN"),
         ({"dtype": torch.bfloat16}, "dtype is torch.bfloat16"),
+        ({"tolerance": "1e-8"}, "tolerance is '1e-8': give one number"),
+        ({"matvec": torch.eye(4)}, "matvec is a Tensor: give a function of vectors"),
+        ({"preconditioner": torch.eye(4)}, "preconditioner is a Tensor: give a function of vectors"),
+        ({"matvec": lambda v: None}, "the product that matvec gives is a NoneType"),
     ],
 )
 def test_bad_input_is_named(change, message):
     with pytest.raises(ValueError, match=message):
-        conjugate_gradient(lambda v: v, **{"y_train": torch.ones(4, 1)} | change)
+        conjugate_gradient(**{"matvec": lambda v: v, "y_train": torch.ones(4, 1)} | change)
+
+
+def test_products_may_be_arrays():
+    matvec = lambda v: np.diag([1.0, 2.0, 4.0]) @ v.numpy()  # noqa: E731
+    found = conjugate_gradient(matvec, torch.ones(3, 1)).coefficients
+    torch.testing.assert_close(found[:, 0], torch.tensor([1.0, 0.5, 0.25], dtype=torch.float64))
 
 
 def test_nystrom_of_products_in_single_precision(caplog):

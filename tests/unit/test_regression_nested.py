@@ -213,6 +213,11 @@ def test_report_shifts_the_eigenvalues_by_ridge_and_jitter():
         ({"sizes": [0, 2]}, r"sizes is \[0, 2\]"),
         ({"sizes": [2, 5]}, r"sizes is \[2, 5\]"),
         ({"sizes": []}, r"sizes is \[\]"),
+        ({"sizes": 2}, "sizes is 2, expected strictly increasing"),
+        ({"sizes": "2"}, "sizes is '2', expected"),
+        ({"sizes": [float("nan")]}, r"sizes is \[nan\]"),
+        ({"sizes": ["2"]}, r"sizes is \['2'\]"),
+        ({"sizes": [1.5]}, r"sizes is \[1.5\]"),
     ],
 )
 def test_wrong_shapes_are_named(change, message):

@@ -3,7 +3,9 @@
 import math
 from collections.abc import Sequence
 from itertools import chain, pairwise
+from numbers import Real
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -284,13 +286,14 @@ def checked_sizes(sizes: Sequence[int], n_train: int) -> tuple[int, ...]:
     Raises:
         ValueError: none, not increasing, not whole, or out of range.
     """
-    checked = tuple(sizes)
-    increasing = all(left < right for left, right in pairwise(checked))
-    whole = all(size == int(size) for size in checked)
-    if not checked or not increasing or not whole or checked[0] < 1 or checked[-1] > n_train:
+    listed = isinstance(sizes, Sequence | np.ndarray | Tensor) and not isinstance(sizes, str | bytes)
+    checked = tuple(sizes) if listed and getattr(sizes, "ndim", 1) == 1 else ()
+    whole = all(isinstance(size, Real | Tensor) and size % 1 == 0 for size in checked)  # NaN and infinity are not
+    increasing = whole and all(left < right for left, right in pairwise(checked))
+    if not checked or not increasing or checked[0] < 1 or checked[-1] > n_train:
         raise ValueError(
-            f"sizes is {list(checked)}, expected strictly increasing sample counts between 1 and the "
-            f"{n_train} rows of k_train_train"
+            f"sizes is {list(sizes) if listed else sizes!r}, expected strictly increasing sample counts between 1 and "
+            f"the {n_train} rows of k_train_train"
         )
     return tuple(int(size) for size in checked)
 
@@ -307,10 +310,31 @@ def checked_number(name: str, value: float, *, positive: bool = False) -> float:
         The number.
 
     Raises:
-        ValueError: it is NaN, infinite, negative, or 0 where that is refused.
+        ValueError: it is no number, NaN, infinite, negative, or 0 where that is refused.
     """
+    value = real_number(name, value)
     if not (0.0 <= value < math.inf) or (positive and value == 0.0):
         raise ValueError(f"{name} is {value}, expected a finite number {'> 0' if positive else '≥ 0'}")
+    return value
+
+
+def real_number(name: str, value: float) -> float:
+    """Returns a real number as it was given, of a tensor or an array of one entry that entry.
+
+    Args:
+        name: the argument's name, for the message.
+        value: the number.
+
+    Returns:
+        The number.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if isinstance(value, Tensor | np.ndarray) and value.ndim == 0:
+        value = value.item()
+    if not isinstance(value, Real) or isinstance(value, bool | np.bool):
+        raise ValueError(f"{name} is {value!r}: give one number")
     return value
 
 

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ntk_atlas.regression.arguments import checked_number, checked_ridge, checked_targets, checked_working_dtype
+from ntk_atlas.regression.arguments import (
+    checked_number,
+    checked_ridge,
+    checked_targets,
+    checked_working_dtype,
+    real_number,
+)
 from ntk_atlas.status import Status
 from ntk_atlas.tensors import real_tensor
 
@@ -78,16 +84,22 @@ def conjugate_gradient(
         raised.
 
     Raises:
-        ValueError: a target is not finite, the ridge is negative or has no unit, the precision is neither of the two,
-            or a product has another shape than its vectors.
+        ValueError: `matvec` is no function, a target is not finite, the ridge is negative or has no unit, the
+            precision is neither of the two, or a product has another shape than its vectors.
     """
+    for name, function in (("matvec", matvec), ("preconditioner", preconditioner)):
+        if not callable(function) and not (function is None and name == "preconditioner"):
+            raise ValueError(
+                f"{name} is a {type(function).__name__}: give a function of vectors (n, k), as `lambda v: k @ v` of a "
+                "matrix k"
+            )
     dtype, given = checked_working_dtype(dtype), real_tensor(y_train, "y_train")
     checked_ridge(diag_reg)
     checked_number("tolerance", tolerance)
     y = checked_targets("y_train", given, (("n", None), ("n_outputs", None)), given.device).to(dtype)
     if diag_reg and mean_diagonal is None:
         raise ValueError("diag_reg is relative to the mean diagonal of the kernel: give `mean_diagonal` too")
-    if diag_reg and mean_diagonal <= 0:
+    if diag_reg and real_number("mean_diagonal", mean_diagonal) <= 0:
         raise ValueError(f"mean_diagonal is {mean_diagonal}, expected that of a positive semi-definite kernel")
     shift = diag_reg * mean_diagonal if diag_reg else 0.0
     system = _System(matvec, preconditioner or (lambda v: v), shift)
@@ -150,7 +162,7 @@ class _System:
 
     def product(self, v: Tensor) -> Tensor:
         self.n_products += 1
-        image = self.matvec(v)
+        image = real_tensor(self.matvec(v), "the product that matvec gives")
         if image.shape != v.shape:
             raise ValueError(
                 f"matvec gives shape {tuple(image.shape)} for vectors of shape {tuple(v.shape)}: a product with K "

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ntk_atlas.regression.arguments import checked_number, rounding_in
+from ntk_atlas.regression.arguments import checked_number, real_number, rounding_in
 from ntk_atlas.tensors import real_tensor
 
 logger = logging.getLogger(__name__)
@@ -21,6 +21,8 @@ class UnstableTrainingError(ValueError):
     """A learning rate above the stability limit, at a time at which what it diverges to is no number."""
 
 
+# Steps of the heavy ball that are taken one by one.
+_MOST_STEPS = 1_000_000
 # Share of the largest eigenvalue up to which a negative one is noise of quadrature, or of a precision not told.
 _NOISE = 1e-4
 
@@ -95,7 +97,7 @@ def training_modes(
     """
     checked = _checked_times(times, dynamics)
     checked_number("learning_rate", learning_rate, positive=True)
-    if dynamics == "heavy_ball" and not 0.0 <= momentum < 1.0:
+    if dynamics == "heavy_ball" and not 0.0 <= real_number("momentum", momentum) < 1.0:
         raise ValueError(f"momentum is {momentum}, expected a number from 0 to below 1")
     if not bool(torch.isfinite(gram).all()):
         raise ValueError("ntk_train_train has entries that are NaN or infinite: training by it is not defined")
@@ -170,9 +172,25 @@ def _heavy_ball_reach(u: Tensor, times: Tensor, momentum: float) -> Tensor:
     limit = torch.where(u < 2 * (1 + momentum), 1.0 / u, math.nan)
     at_time = {math.inf: limit}
     wanted = {t for t in times.tolist() if math.isfinite(t)}
+    early = {t for t in wanted if t <= _MOST_STEPS}
     before, now = torch.zeros_like(u), torch.zeros_like(u)
-    for step in range(int(max(wanted, default=0)) + 1):
-        if step in wanted:
+    for step in range(int(max(early, default=0)) + 1):
+        if step in early:
             at_time[step] = now
         before, now = now, 1.0 + (1.0 + momentum - u) * now - momentum * before
+    for t in wanted - early:
+        at_time[t] = _heavy_ball_by_squares(u, int(t), momentum)
     return torch.stack([at_time[t] for t in times.tolist()])
+
+
+def _heavy_ball_by_squares(u: Tensor, steps: int, momentum: float) -> Tensor:
+    """Returns s_t of `_heavy_ball_reach`: (s_t, s_{t−1}, 1) is the t-th power of one step's matrix times (0, 0, 1)."""
+    zero, one = torch.zeros_like(u), torch.ones_like(u)
+    rows = [[1.0 + momentum - u, -momentum * one, one], [one, zero, zero], [zero, zero, one]]
+    power = torch.stack([torch.stack(row, -1) for row in rows], -2)
+    state = torch.stack([zero, zero, one], -1)[..., None]
+    while steps:
+        if steps % 2:
+            state = power @ state
+        power, steps = power @ power, steps // 2
+    return state[..., 0, 0]

@@ -115,8 +115,18 @@ def probe_network(network: nn.Module, x: Tensor, *, finite: bool = False) -> Net
         batch = batch.contiguous(memory_format=torch.channels_last) if channels_last else batch
         batch.requires_grad_(batch.is_floating_point())
         saved = _SavedBytes(network)
-        with LayerRecorder(candidates) as recorder, recorder.record() as record, saved:
-            outputs.append(_trial(network, batch))
+        try:
+            with LayerRecorder(candidates) as recorder, recorder.record() as record, saved:
+                outputs.append(_trial(network, batch))
+            graph_bytes = saved.total
+        except KernelInputError as error:
+            if "saved tensor hooks" not in str(error):
+                raise
+            # Derivatives that a `forward` takes by torch.func refuse hooks, and their layers see no plain tensors.
+            candidates = []
+            with LayerRecorder(candidates) as recorder, recorder.record() as record:
+                outputs.append(_trial(network, batch))
+            graph_bytes = _bytes_of_graph(network, outputs[-1])
         forms.append(
             {
                 layer.module: form_of_call(layer.module, record.live_inputs[layer.module], members, len(probe))
@@ -158,7 +168,7 @@ def probe_network(network: nn.Module, x: Tensor, *, finite: bool = False) -> Net
         others={name: p for name, p in trainable_parameters(network).items() if id(p) not in owned},
         n_members=members,
         n_outputs=outputs[-1].shape[-1],
-        graph_bytes=saved.total // 3,
+        graph_bytes=graph_bytes // 3,
         shapes={
             layer.module: LayerShape(
                 record.live_inputs[layer.module].numel() // 3, record.output_shapes[layer.module].numel() // 3
@@ -196,18 +206,30 @@ class _SavedBytes(saved_tensors_hooks):
     def __init__(self, network: nn.Module):
         self.total = 0
         own = [p for p in [*network.parameters(), *network.buffers()] if p.layout == torch.strided]
-        seen = {p.untyped_storage().data_ptr() for p in own}
+        self._seen = {p.untyped_storage().data_ptr() for p in own}
+        super().__init__(self.count, lambda tensor: tensor)
 
-        def pack(tensor: Tensor) -> Tensor:
-            if tensor.layout != torch.strided:  # a sparse buffer has no storage
-                return tensor
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in seen:
-                seen.add(storage.data_ptr())
-                self.total += storage.nbytes()
+    def count(self, tensor: Tensor) -> Tensor:
+        """Returns the tensor, counted."""
+        if tensor.layout != torch.strided:  # a sparse buffer has no storage
             return tensor
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self._seen:
+            self._seen.add(storage.data_ptr())
+            self.total += storage.nbytes()
+        return tensor
 
-        super().__init__(pack, lambda tensor: tensor)
+
+def _bytes_of_graph(network: nn.Module, output: Tensor) -> int:
+    """Returns what `_SavedBytes` counts, read off a graph that was made without it."""
+    saved = _SavedBytes(network)
+    for node in graph_nodes(output):
+        for name in dir(node):
+            held = getattr(node, name) if name.startswith("_saved_") else None
+            for tensor in held if isinstance(held, tuple) else (held,):
+                if isinstance(tensor, Tensor):
+                    saved.count(tensor)
+    return saved.total
 
 
 def _runs_channels_last(network: nn.Module, x: Tensor) -> bool:

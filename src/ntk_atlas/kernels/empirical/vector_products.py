@@ -93,13 +93,14 @@ class EmpiricalNTKOperator:
             samples = compared_samples(network, x1)
             check_same_outputs(network, samples, run(network, samples), 0)
             self._accumulates = structure.accumulates
-            self._push_forward = _working_push_forward(network, x1[:2], structure.accumulates)
+            apart = _gradients_add_up(network, x1[:2], structure.accumulates)
+            self._push_forward = _working_push_forward(network, x1[:2], structure.accumulates, by_sample=not apart)
         self.network, self.output_reduction, self.n_outputs = network, output_reduction, structure.n_outputs
         self.rows, self.columns = x1, x1 if x2 is None else x2
         self.dtype = kernel_dtype(network)
         self._limit = checked_memory_limit(memory_limit, x1.device)
         # Tangents and what the transforms keep come to about three times the graph of a plain pass.
-        self._block = samples_a_pass(structure, self._limit, 3 * structure.graph_bytes)
+        self._block = samples_a_pass(structure, self._limit, 3 * structure.graph_bytes) if apart else 1
 
     def __call__(self, v: Given) -> Tensor:
         """The product K v.
@@ -182,8 +183,24 @@ PushForward = Callable[[nn.Module, Mapping[str, nn.Parameter], Tensor, Mapping[s
 """Network, trainable parameters, inputs x `(n, *shape)`, direction t by parameter → J(x) t, `(n, C)`."""
 
 
-def _working_push_forward(network: nn.Module, x: Tensor, accumulates: bool) -> PushForward:
-    """Returns the quickest way to J t that agrees with a backward pass on samples x."""
+def _gradients_add_up(network: nn.Module, x: Tensor, accumulates: bool) -> bool:
+    """Returns whether the gradients of a batch are the sum of its samples' (not if shares of tokens scale them)."""
+    parameters = list(trainable_parameters(network).values())
+    x = torch.cat([x, x])  # what samples may have in common, two equal ones have
+    u = without_symmetry(*run(network, x).shape, like=run(network, x).detach())
+    together = _pull_back(network, parameters, x, u, accumulates)
+    alone = [_pull_back(network, parameters, x[i : i + 1], u[i : i + 1], accumulates) for i in range(len(x))]
+    eps = rounding(u, *parameters)
+    for batch, *samples in zip(together, *alone, strict=True):
+        size = sum(g.abs() for g in samples)
+        largest = size.max() if size.numel() else 0.0
+        if bool(((batch - sum(samples)).abs() > eps**0.5 * (size + largest)).any()):
+            return False
+    return True
+
+
+def _working_push_forward(network: nn.Module, x: Tensor, accumulates: bool, *, by_sample: bool) -> PushForward:
+    """Returns the quickest way to J t that agrees with a backward pass on samples x, or one sample at a time."""
     parameters = trainable_parameters(network)
     found = run(network, x).detach()
     u = without_symmetry(*found.shape, like=found)
@@ -201,7 +218,7 @@ def _working_push_forward(network: nn.Module, x: Tensor, accumulates: bool) -> P
     direction = {name: (d / length).to(pulled[name].dtype) for name, d in direction.items()}
     terms = torch.stack([(pulled[name].double() * direction[name].double()).sum() for name in pulled])
     ways = {"tangents": _by_tangents, "a second backward pass": _by_second_backward_pass}
-    for way, push_forward in ({} if accumulates else ways).items():
+    for way, push_forward in ({} if accumulates or by_sample else ways).items():
         if push_forward is _by_tangents and is_scripted(network):
             continue
         try:

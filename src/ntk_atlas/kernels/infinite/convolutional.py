@@ -17,17 +17,18 @@ from ntk_atlas.kernels.infinite.convolutional_recursion import ConvolutionalRecu
 from ntk_atlas.kernels.infinite.convolutional_tiles import PreparedImages, plan_convolutional_tiles
 from ntk_atlas.kernels.infinite.duals import ActivationChoice, dual_of
 from ntk_atlas.kernels.infinite.error_bounds import LayerErrors, carried_errors
-from ntk_atlas.kernels.infinite.inputs import checked_dtype, checked_inputs, checked_scale
+from ntk_atlas.kernels.infinite.inputs import checked_dtype, checked_inputs, checked_scale, checked_width
 from ntk_atlas.kernels.infinite.kernels import InfiniteKernels, warn_of_kernels
 from ntk_atlas.kernels.infinite.soundness import LayerOfPair, warn_of_range, warn_of_rounding
 from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitecture
+from ntk_atlas.tensors import Given
 
 log = logging.getLogger(__name__)
 
 
 def infinite_convolutional_kernels(
-    x1: Tensor,
-    x2: Tensor | None = None,
+    x1: Given,
+    x2: Given | None = None,
     *,
     architecture: ConvolutionalArchitecture,
     settings: NetworkSettings,
@@ -80,7 +81,7 @@ def infinite_convolutional_kernels(
         raise KernelInputError(str(error)) from error
     dual = dual_of(settings.activation if activation is None else activation)
     recursion = ConvolutionalRecursion(
-        architecture, settings, checked_scale(init_scale, dtype), width, tuple(x1.shape[1:])
+        architecture, settings, checked_scale(init_scale, dtype), checked_width(width), tuple(x1.shape[1:])
     )
     n1, n2 = len(x1), None if x2 is None else len(x2)
     tiles = plan_convolutional_tiles(recursion, dual, n1, n2, dtype=dtype, device=x1.device, memory_limit=memory_limit)

@@ -2,14 +2,18 @@
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from numbers import Real
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ntk_atlas.kernels.errors import KernelInputError
-from ntk_atlas.tensors import real_tensor
+from ntk_atlas.tensors import Given, real_tensor
+
+_LARGEST_SCALE = 1e150
+"""Kernels have squares of σ_w²."""
 
 
 def checked_depths(depths: Sequence[int]) -> tuple[int, ...]:
@@ -18,10 +22,34 @@ def checked_depths(depths: Sequence[int]) -> tuple[int, ...]:
     Raises:
         KernelInputError: if there are none, or one is negative.
     """
-    depths = tuple(operator.index(depth) for depth in depths)
-    if not depths or min(depths) < 0:
-        raise KernelInputError(f"depths are numbers of hidden layers, at least one and none below 0; got {depths}")
-    return depths
+    listed = isinstance(depths, Iterable) and not isinstance(depths, str | bytes)
+    given = tuple(depths) if listed and getattr(depths, "ndim", 1) else ()
+    try:
+        checked = tuple(operator.index(depth) for depth in given)
+    except TypeError:
+        checked = ()
+    if not checked or min(checked) < 0:
+        raise KernelInputError(
+            f"depths are numbers of hidden layers, at least one and none below 0; got {given if listed else depths!r}"
+        )
+    return checked
+
+
+def checked_width(width: int | None) -> int | None:
+    """Returns the number of hidden units.
+
+    Raises:
+        KernelInputError: if it is no whole number from 1 on.
+    """
+    if width is None:
+        return None
+    try:
+        checked = operator.index(width)
+    except TypeError:
+        checked = 0
+    if checked < 1:
+        raise KernelInputError(f"width is a number of hidden units, from 1 on; got {width!r}")
+    return checked
 
 
 def checked_scale(init_scale: float, dtype: torch.dtype = torch.float64) -> float:
@@ -30,10 +58,12 @@ def checked_scale(init_scale: float, dtype: torch.dtype = torch.float64) -> floa
     Raises:
         KernelInputError: if it is not positive and finite, or no number of the kernels' precision.
     """
-    if not 0.0 < init_scale < math.inf:
-        raise KernelInputError(f"init_scale is σ_w², positive and finite; got {init_scale}")
+    if isinstance(init_scale, Tensor | np.ndarray) and init_scale.ndim == 0:
+        init_scale = init_scale.item()
+    if not isinstance(init_scale, Real) or not 0.0 < init_scale < math.inf:
+        raise KernelInputError(f"init_scale is σ_w², positive and finite; got {init_scale!r}")
     limits = torch.finfo(dtype)
-    if not limits.tiny <= init_scale <= limits.max / 16:
+    if not limits.tiny <= init_scale <= min(limits.max / 16, _LARGEST_SCALE):
         raise KernelInputError(f"init_scale is {init_scale:g}, which {dtype} does not hold: take a number nearer to 1")
     return init_scale
 
@@ -49,14 +79,12 @@ def checked_dtype(dtype: torch.dtype) -> torch.dtype:
     return dtype
 
 
-def checked_inputs(x: Tensor, name: str, dtype: torch.dtype, *, sample_dim: int = 1) -> Tensor:
+def checked_inputs(x: Given, name: str, dtype: torch.dtype, *, sample_dim: int = 1) -> Tensor:
     """Returns inputs flattened to `(n, n_inputs)` (or `sample_dim` dimensions a sample, kept), in a precision.
 
     Raises:
         KernelInputError: if they are empty, complex or not finite, or have other dimensions than asked for.
     """
-    if not isinstance(x, Tensor | np.ndarray):
-        raise KernelInputError(f"{name} is a {type(x).__name__}: give a torch tensor of shape (n, *shape)")
     x = real_tensor(x, name, KernelInputError)
     if x.dim() == 0 or x.numel() == 0:
         raise KernelInputError(f"{name} is empty (shape {tuple(x.shape)}): a kernel needs at least one sample")

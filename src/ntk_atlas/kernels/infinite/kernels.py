@@ -21,10 +21,17 @@ from torch import Tensor
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.kernels.errors import KernelInputError
 from ntk_atlas.kernels.infinite.duals import ActivationChoice, dual_of
-from ntk_atlas.kernels.infinite.inputs import checked_depths, checked_dtype, checked_inputs, checked_scale
+from ntk_atlas.kernels.infinite.inputs import (
+    checked_depths,
+    checked_dtype,
+    checked_inputs,
+    checked_scale,
+    checked_width,
+)
 from ntk_atlas.kernels.infinite.recursion import Recursion
 from ntk_atlas.kernels.infinite.soundness import warn_of_entries, warn_of_range, without_underflow
 from ntk_atlas.kernels.infinite.tiles import plan_tiles
+from ntk_atlas.tensors import Given
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +56,8 @@ class InfiniteKernels:
 
 
 def infinite_kernels(
-    x1: Tensor,
-    x2: Tensor | None = None,
+    x1: Given,
+    x2: Given | None = None,
     *,
     depths: Sequence[int],
     settings: NetworkSettings,
@@ -89,8 +96,8 @@ def infinite_kernels(
 
     Raises:
         KernelInputError: if inputs are empty, not finite or do not match, depths are not numbers of layers, the
-            width is missing, an activation is none (`UnsupportedActivationError`), or the result does not fit the
-            memory limit (`MemoryLimitError`).
+            width is missing or no whole number from 1 on, an activation is none
+            (`UnsupportedActivationError`), or the result does not fit the memory limit (`MemoryLimitError`).
     """
     a = checked_inputs(x1, "x1", checked_dtype(dtype))
     b = a if x2 is None else checked_inputs(x2, "x2", dtype)
@@ -102,7 +109,7 @@ def infinite_kernels(
         settings=settings,
         dual=dual_of(settings.activation if activation is None else activation),
         sigma_w2=checked_scale(init_scale, dtype),
-        width=width,
+        width=checked_width(width),
         depths=checked_depths(depths),
         n_inputs=a.shape[1],
     )
@@ -142,8 +149,8 @@ def warn_of_kernels(kernels: InfiniteKernels, depths: Sequence[int], *, overflow
 
 
 def infinite_ntk(
-    x1: Tensor,
-    x2: Tensor | None = None,
+    x1: Given,
+    x2: Given | None = None,
     *,
     depth: int,
     settings: NetworkSettings,
@@ -168,8 +175,8 @@ def infinite_ntk(
 
 
 def infinite_nngp(
-    x1: Tensor,
-    x2: Tensor | None = None,
+    x1: Given,
+    x2: Given | None = None,
     *,
     depth: int,
     settings: NetworkSettings,
@@ -186,7 +193,7 @@ def infinite_nngp(
         depths=[depth],
         settings=settings,
         init_scale=init_scale,
-        width=width or 1,
+        width=1 if width is None else width,
         activation=activation,
         dtype=dtype,
         memory_limit=memory_limit,
