@@ -69,6 +69,20 @@ def raises(**arguments):
 def too_wide(*, depth, width, init_scale, input_shape, n_outputs, generator):
     return nn.Linear(input_shape[0], n_outputs + (width > 4))
 
+class Tokens(nn.Module):
+    def __init__(self, width, n_outputs, cast):
+        super().__init__()
+        self.embedding, self.head, self.cast = nn.Embedding(9, width), nn.Linear(width, n_outputs), cast
+
+    def forward(self, x):
+        return self.head(self.embedding(x.long() if self.cast else x).mean(1))
+
+def looks_up(*, depth, width, init_scale, input_shape, n_outputs, generator):
+    return Tokens(width, n_outputs, True)
+
+def looks_up_floats(*, depth, width, init_scale, input_shape, n_outputs, generator):
+    return Tokens(width, n_outputs, False)
+
 def stops(**arguments):
     os._exit(0)
 
@@ -161,6 +175,20 @@ def test_contents_of_data_are_read_and_the_code_is_loaded_all_the_same(folder):
     assert [(kind, key) for kind, key, _ in problems] == [("problem", "dataset"), ("problem", "network.factory")]
     assert "mine.npz" in problems[0][2] and "finite" in problems[0][2]
     assert [key for _, key, _ in found({"activation": "phi.py:absent"}, data)] == ["dataset", "network.activation"]
+
+
+def test_a_network_of_tokens_that_fails_is_told_how_its_tokens_come(folder):
+    x = np.random.default_rng(0).integers(0, 9, size=(60, 12))
+    np.savez(folder / "tokens.npz", X=x, y=x.sum(axis=1))
+    data = {"source": "file", "path": "tokens.npz", "task": "regression", "n_validation": 10, "n_test": 10}
+    problem = [text for kind, _, text in found({"factory": "nets.py:looks_up"}, data, **ONE_CELL) if kind == "problem"]
+    assert "dataset.normalization: center_unit_norm has scaled these whole numbers" in problem[0]
+    data |= {"normalization": "none"}
+    assert not [f for f in found({"factory": "nets.py:looks_up"}, data, **ONE_CELL) if f[0] == "problem"]
+    ((_, _, text),) = found({"factory": "nets.py:looks_up_floats"}, data, **ONE_CELL)
+    assert text.endswith("tokens come as floating-point numbers: look them up by x.long()")
+    ((_, _, text),) = found({"factory": "nets.py:short"}, data, **ONE_CELL)
+    assert "x.long()" not in text
 
 
 def test_data_that_are_fetched_when_the_run_starts_are_made_up():

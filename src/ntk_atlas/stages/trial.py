@@ -50,6 +50,8 @@ from ntk_atlas.user_imports import followed, own_files
 
 SAMPLES = 4
 _TIMED_SAMPLES = 16
+_OF_A_LOOK_UP = ("IndexError", "indices", "one_hot", "scalar type", "dtype")
+"""Words of torch's errors about indices that are out of range or no integers."""
 _MOST_SAMPLES = 128
 _DRAWS = 32
 """Draws of the data that are looked at."""
@@ -89,7 +91,7 @@ def trial(experiment: ExperimentSettings) -> Iterator[Finding]:
         return
     yield from said
     if key := _own_key(experiment):
-        yield from _guarded(key, _networks(experiment, dataset, inputs, n_outputs))
+        yield from _guarded(key, _networks(experiment, dataset, inputs, n_outputs), _hint(experiment, dataset))
     for kernel in user_kernels(experiment.regression.predictors).values():
         yield from _guarded("regression.predictors", _kernel(kernel, inputs))
     for place in sorted(own_files() - before):
@@ -106,15 +108,27 @@ def _specs(experiment: ExperimentSettings) -> list[str]:
     return [*([code[1]] if code else []), *user_kernels(experiment.regression.predictors).values()]
 
 
-def _guarded(key: str, part: Iterator[Finding]) -> Iterator[Finding]:
-    """The findings of a part of a trial; what it raises is a problem of the key."""
+def _hint(experiment: ExperimentSettings, dataset: Dataset | None) -> str:
+    """What may be behind a failure of the user's network: tokens that are no whole numbers any more, or are floats."""
+    own = experiment.network.factory is not None and experiment.dataset.source == "file"
+    if not own or not (dataset.x == np.rint(dataset.x)).all():
+        return ""
+    normalization = experiment.dataset.normalization
+    if normalization == "none":
+        return "; tokens come as floating-point numbers: look them up by x.long()"
+    return f"; dataset.normalization: {normalization} has scaled these whole numbers: tokens need `none`, and x.long()"
+
+
+def _guarded(key: str, part: Iterator[Finding], hint: str = "") -> Iterator[Finding]:
+    """The findings of a part of a trial; what it raises is a problem of the key, with a hint if it is of a look-up."""
     step = ""
     try:
         for finding in part:
             step = finding.text if finding.kind == "begins" else step
             yield finding
     except (FactoryError, ActivationError, UserKernelError) as error:
-        yield Finding("problem", str(error), key)
+        looked_up = hint and any(word in str(error) for word in _OF_A_LOOK_UP)
+        yield Finding("problem", f"{error}{hint if looked_up else ''}", key)
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         yield Finding("problem", f"{step} failed: {told(error)}", key)
 
