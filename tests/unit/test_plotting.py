@@ -20,8 +20,11 @@ from ntk_atlas.plotting import (
     error_map,
     kernel_alignment,
     kernel_drift,
+    kernel_movement,
     kernel_spectra,
+    layer_errors,
     learning_curves,
+    nngp_against_ntk,
     panels,
     scaling_exponents,
 )
@@ -216,6 +219,26 @@ def test_predictors_without_a_style_of_their_own_get_one_that_no_other_has(palet
     curve = lines(plain_figure(learning_curves).axes[0])["points nngp"]
     dot = lines(plain_figure(scaling_exponents).axes[0])["exponent nngp"]
     assert to_hex(curve.get_color()) == to_hex(dot.get_color()) and curve.get_marker() == dot.get_marker()
+
+
+def test_a_kernel_that_does_not_move_has_a_drift_of_zero():
+    cube = one_cell()
+    cube["kernel_drift"][:] = 0.0
+    figures = {module: draw(module, cube, synthetic_laws(cube)) for module in (kernel_drift, kernel_movement)}
+    for figure in figures.values():
+        assert "no value above zero" in [text.get_text() for text in figure.axes[0].texts]
+        assert "values are exactly 0, and are left out" in figure.texts[-1].get_text().replace("\n", " ")
+    assert ": 0 at the end of training" in " ".join(figures[kernel_movement].get_suptitle().split())
+    text = draw(kernel_drift, one_cell(), None).texts[-1].get_text()
+    assert "exactly 0" not in text
+
+
+def test_one_draw_has_no_interval():
+    cube = one_cell(depth=(1, 2))
+    said = [draw(module, cube, synthetic_laws(cube)) for module in (layer_errors, nngp_against_ntk)]
+    words = " ".join(text.get_text() for figure in said for text in [*figure.texts, *figure.axes[0].texts])
+    words += " ".join(t.get_text() for ax in said[1].axes for t in ax.get_legend().get_texts())
+    assert "nan" not in words and "One draw gives no interval." in words.replace("\n", " ")
 
 
 def test_drift_starts_after_epoch_zero_and_alignment_at_it():

@@ -115,7 +115,7 @@ def test_layers_of_which_nothing_is_finite_are_drawn_and_said(cube):
         if str(name).startswith("test_mse"):
             nothing[name][...] = np.nan
     figure = layer_errors.draw(nothing, STYLE)
-    assert all("no finite value" in [text.get_text() for text in ax.texts] for ax in figure.axes)
+    assert all("no value above zero" in [text.get_text() for text in ax.texts] for ax in figure.axes)
 
 
 def test_variants_have_a_panel_of_their_own_beside_the_network(cube):

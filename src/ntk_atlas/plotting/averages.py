@@ -59,6 +59,17 @@ def replicate_interval(
     return draw_interval(values, logarithmic=logarithmic, confidence=confidence), "seeds" if over_seeds else "draws"
 
 
+def zeros_note(values: xr.DataArray) -> str:
+    """Says how many values are zero to the last bit, which a geometric mean leaves out; empty if none is."""
+    finite, zeros = int(np.isfinite(values).sum()), int((values == 0.0).sum())
+    return f"{zeros:,} of {finite:,} values are exactly 0, and are left out." if zeros else ""
+
+
+def interval_words(value: float, low: float, high: float) -> str:
+    """A mean and its interval, `1.20 [0.90, 1.60]`; the mean alone where one draw gives no interval."""
+    return f"{value:.2f} [{low:.2f}, {high:.2f}]" if np.isfinite([low, high]).all() else f"{value:.2f}"
+
+
 def at_last_checkpoint(values: xr.DataArray) -> xr.DataArray:
     """Returns the last finite value along `epoch` of each network: units may differ in their last checkpoint."""
     there = np.isfinite(values)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.plotting.averages import replicate_interval
+from ntk_atlas.plotting.averages import replicate_interval, zeros_note
 from ntk_atlas.plotting.panels import (
     EPOCH_LABEL,
     finish,
@@ -77,6 +77,7 @@ def plot_epoch_curves(cube: xr.Dataset, measure: Measure, style: FigureSettings,
             f"{measure.title} during training, n = {cube['n_train'].values[-1]}",
             f"Lines: {'geometric ' if measure.logarithmic else ''}mean over {over}; bands: {confidence:.0%} t "
             f"interval over {over}. {measure.note}".rstrip(),
+            zeros_note(values) if measure.logarithmic else "",
             selection.note,
         )
 

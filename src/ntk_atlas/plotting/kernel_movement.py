@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.settings import movement_settings, scaling_settings
-from ntk_atlas.plotting.averages import at_last_checkpoint, replicate_interval
+from ntk_atlas.plotting.averages import at_last_checkpoint, replicate_interval, zeros_note
 from ntk_atlas.plotting.panels import (
     LONGER,
     finish,
@@ -95,10 +95,11 @@ def draw(cube: xr.Dataset, style: FigureSettings) -> Figure:
         share = movement_settings(cube).equal_loss
         return finish(
             figure,
-            _finding(shown, intervals),
+            _finding(shown, moments, intervals),
             f"n = {shown['n_train'].item()}. Geometric means over networks that did not diverge; whiskers: "
             f"{confidence:.0%} t interval over {over}. Equal training error: first checkpoint with train MSE at most "
             f"{share:g} × that of predicting zero; a/b: a of b networks got there, – none.",
+            zeros_note(moments[END]),
             LONGER if cut else "",
             "Second row: fixed λ = (depth + 1)/width."
             if len(ratios)
@@ -209,11 +210,17 @@ def _write_counts(ax: Axes, x: np.ndarray, mean: np.ndarray, counts: Sequence[tu
             )  # fmt: skip
 
 
-def _finding(shown: xr.Dataset, intervals: Mapping[_Moment, tuple]) -> str:
+def _finding(shown: xr.Dataset, moments: Mapping[_Moment, xr.DataArray], intervals: Mapping[_Moment, tuple]) -> str:
     """The drift of each phase at the greatest depth and width, at both moments."""
     place = {"depth": shown["depth"].values[-1], "width": shown["width"].values[-1]}
     end, equal = (
-        [_number(value) for value in select(intervals[moment][0][0], place).values] for moment in (END, EQUAL_LOSS)
+        [
+            _number(mean, select(moments[moment], {**place, "init_scale": scale}))
+            for mean, scale in zip(
+                select(intervals[moment][0][0], place).values, shown["init_scale"].values, strict=True
+            )
+        ]
+        for moment in (END, EQUAL_LOSS)
     )
     names = scale_names(shown)
     there = [f"{name}: {value}" for name, value in zip(names, equal, strict=True) if value != NOT_THERE]
@@ -228,8 +235,11 @@ def _finding(shown: xr.Dataset, intervals: Mapping[_Moment, tuple]) -> str:
     )
 
 
-def _number(value: float) -> str:
-    return f"{value:.2g}" if np.isfinite(value) else NOT_THERE
+def _number(mean: float, values: xr.DataArray) -> str:
+    """A geometric mean; 0 where the kernels of all networks stay what they are, as those of linear networks do."""
+    if np.isfinite(mean):
+        return f"{mean:.2g}"
+    return "0" if (values == 0.0).any() else NOT_THERE
 
 
 def _left_out_note(shown: xr.Dataset, widths: np.ndarray, ratios: np.ndarray) -> str:

@@ -14,7 +14,7 @@ from ntk_atlas.config.predictors import predictor_label
 from ntk_atlas.cubes.predictors import predictor_values, stand_ins_of
 from ntk_atlas.cubes.settings import scaling_settings
 from ntk_atlas.kernels.infinite.variants import VARIANTS
-from ntk_atlas.plotting.averages import draw_interval
+from ntk_atlas.plotting.averages import draw_interval, interval_words
 from ntk_atlas.plotting.learning_curves import present_predictors
 from ntk_atlas.plotting.panels import (
     METRIC_LABELS,
@@ -151,7 +151,7 @@ def _finding(here: xr.Dataset, names: Sequence[str], metric: str, confidence: fl
         value, low, high = deepest_over_shallowest(
             here, name, field=f"test_{metric}", ridge="tuned", confidence=confidence
         )
-        parts.append(f"{predictor_label(name)} {value:.2f} [{low:.2f}, {high:.2f}]")
+        parts.append(f"{predictor_label(name)} {interval_words(value, low, high)}")
     return f"From {depths[0]} to {depths[-1]} layers errors change by the factors: {', '.join(parts)} (tuned ridge)."
 
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.predictors import predictor_values
 from ntk_atlas.cubes.settings import scaling_settings
-from ntk_atlas.plotting.averages import draw_interval
+from ntk_atlas.plotting.averages import draw_interval, interval_words
 from ntk_atlas.plotting.panels import finish, log_ticks, panel_grid, readable_subset, scale_label
 from ntk_atlas.plotting.style import FAINT, MARKERS, sequential_colors, themed
 
@@ -78,7 +78,7 @@ def _draw_pairs(
         x, y = (values.sel(depth=depth) for values in (ntk, nngp))
         ax.plot(
             x, y, MARKERS[i % len(MARKERS)], color=colors[i], gid=f"depth {depth}",
-            label=f"{depth} {word}: ratio {mean:.2f} [{low:.2f}, {high:.2f}]", markeredgecolor="white",
+            label=f"{depth} {word}: ratio {interval_words(mean, low, high)}", markeredgecolor="white",
             markeredgewidth=0.6, markersize=7,
         )  # fmt: skip
     ax.legend(loc="upper left", handletextpad=0.3, borderaxespad=0.2)
@@ -102,8 +102,9 @@ def _equal_scales(row: list[Axes]) -> None:
 def _finding(ratio: tuple[xr.DataArray, ...], shown: xr.Dataset) -> str:
     """The largest and the smallest ratio at the tuned ridge, and how many intervals cover 1."""
     mean, low, high = (end for end in ratio)
-    cover = int(((low <= 1.0) & (high >= 1.0)).sum())
+    cover, there = int(((low <= 1.0) & (high >= 1.0)).sum()), int(np.isfinite(low).sum())
+    covering = f"{cover} of {there} intervals cover equality." if there else "One draw gives no interval."
     return (
         f"With tuned ridge the NNGP errs {float(mean.min()):.2f} to {float(mean.max()):.2f} times as much as the NTK; "
-        f"{cover} of {mean.size} intervals cover equality."
+        f"{covering}"
     )

@@ -221,10 +221,11 @@ def decimals(value: float, digits: int = 2) -> str:
 
 
 def mark_empty_panels(axes: np.ndarray) -> None:
-    """Says so in panels where not one value is finite."""
+    """Says so in panels where not one value is finite, or above zero on a log axis."""
     for ax in axes.ravel():
         if not any(np.isfinite(np.asarray(line.get_ydata(), dtype=np.float64)).any() for line in ax.lines):
-            ax.text(0.5, 0.5, "no finite value", transform=ax.transAxes, color=QUIET, ha="center", va="center")
+            text = "no value above zero" if ax.get_yscale() == "log" else "no finite value"
+            ax.text(0.5, 0.5, text, transform=ax.transAxes, color=QUIET, ha="center", va="center")
 
 
 def value_ticks(axis: Axis, values: np.ndarray, *, most: int = 6) -> None:
