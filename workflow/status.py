@@ -16,9 +16,16 @@ def main() -> None:
         folder = Path("results", name)
         progress = progress_of(experiment, folder, source)
         total += progress
-        print(f"{name}: {progress}; {'its cube is there' if (folder / 'cube.nc').is_file() else 'no cube yet'}")
+        print(f"{name}: {progress}; {_of_cube(folder / 'cube.nc', progress)}")
     if len(experiments) > 1:
         print(f"all: {total}")
+
+
+def _of_cube(cube: Path, progress: Progress) -> str:
+    """A cube beside missing networks is of an earlier config, code or data."""
+    if not cube.is_file():
+        return "no cube yet"
+    return "its cube is there" if progress.finished_cells == progress.cells else "an earlier cube is there"
 
 
 if __name__ == "__main__":

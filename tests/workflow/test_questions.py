@@ -43,7 +43,7 @@ def test_status_with_half_trained_networks(finished):
     there.with_name(f"progress-{there.stem}.ckpt").touch()
     said = finished.ask("status")
     assert "one: 5 of 6 cells, 23 of 24 networks" in said
-    assert "1 timed out, 1 missing (1 half trained); its cube is there" in said
+    assert "1 timed out, 1 missing (1 half trained); an earlier cube is there" in said
 
 
 def test_why_names_keys_modules_and_files(finished):
