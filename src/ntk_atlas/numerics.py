@@ -45,6 +45,29 @@ def precise_math(*, threads: int | None = None) -> Iterator[None]:
 
 
 @contextmanager
+def kept_settings() -> Iterator[None]:
+    """After the block torch records gradients and makes tensors as it did before it, whatever a user's code has set.
+
+    Kept are the gradient mode, the default dtype and device, and whether algorithms must be deterministic.
+
+    Yields:
+        Nothing.
+    """
+    grad, dtype, device = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_default_device()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    try:
+        yield
+    finally:
+        torch.set_grad_enabled(grad)
+        if torch.get_default_dtype() != dtype:
+            torch.set_default_dtype(dtype)
+        if torch.get_default_device() != device:
+            torch.set_default_device(None if device.type == "cpu" else device)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+
+
+@contextmanager
 def no_fast_path() -> Iterator[None]:
     """Inside the block, attention and transformer layers of torch do the same with and without gradients.
 

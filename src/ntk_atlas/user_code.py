@@ -59,7 +59,9 @@ def load_named(spec: str, what: str, error: type[ValueError]) -> object:
         raise error(f"{what} {spec!r}: no file {str(path.absolute())!r}; write `{example}`")
     if path.suffix != ".py":
         raise error(f"{what} {spec!r}: {path} is not a Python file (*.py)")
-    with _lock:
+    import torch  # which names and files alone do not need
+
+    with _lock, torch.set_grad_enabled(torch.is_grad_enabled()):  # a file may switch gradients off when it is run
         module = _module(path, lambda problem: error(f"{what} {spec!r}: {path} cannot be imported: {told(problem)}"))
         if not hasattr(module, name):
             raise error(f"{what} {spec!r}: {file_name} has no function {name!r}")
@@ -118,6 +120,8 @@ def load_function(spec: str, what: str, error: type[ValueError], wanted: Sequenc
     signature = f"def {name}(*, {', '.join(wanted)})"
     check_function(function, spec, what, error, f"`{signature}`")
 
+    from ntk_atlas.numerics import kept_settings  # imports torch
+
     def call(**arguments: object) -> object:
         try:
             inspect.signature(function).bind(**arguments)
@@ -126,7 +130,7 @@ def load_function(spec: str, what: str, error: type[ValueError], wanted: Sequenc
         except ValueError:  # a signature that Python does not know
             pass
         try:
-            with _imports_of(Path(file_name)):
+            with _imports_of(Path(file_name)), kept_settings():
                 return function(**arguments)
         except (Exception, SystemExit) as problem:
             raise error(f"{what} {spec!r} failed: {told(problem)}") from problem

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
@@ -82,6 +83,13 @@ def looks_up(*, depth, width, init_scale, input_shape, n_outputs, generator):
 
 def looks_up_floats(*, depth, width, init_scale, input_shape, n_outputs, generator):
     return Tokens(width, n_outputs, False)
+
+def forgets_gradients(*, depth, width, init_scale, input_shape, n_outputs, generator):
+    torch.use_deterministic_algorithms(True)
+    layers = _layers(depth, width, input_shape, n_outputs, generator, init_scale)
+    torch.set_grad_enabled(False)
+    torch.set_default_dtype(torch.float64)
+    return nn.Sequential(*layers)
 
 def stops(**arguments):
     os._exit(0)
@@ -189,6 +197,14 @@ def test_a_network_of_tokens_that_fails_is_told_how_its_tokens_come(folder):
     assert text.endswith("tokens come as floating-point numbers: look them up by x.long()")
     ((_, _, text),) = found({"factory": "nets.py:short"}, data, **ONE_CELL)
     assert "x.long()" not in text
+
+
+def test_settings_of_torch_that_a_factory_changes_hold_in_its_calls_alone():
+    assert found({"factory": "nets.py:forgets_gradients"}, **ONE_CELL) == []
+    Path("off.py").write_text("import torch\nfrom nets import build\ntorch.set_grad_enabled(False)\n")
+    assert found({"factory": "off.py:build"}, **ONE_CELL) == []
+    assert torch.is_grad_enabled() and torch.get_default_dtype() == torch.float32
+    assert not torch.are_deterministic_algorithms_enabled()
 
 
 def test_data_that_are_fetched_when_the_run_starts_are_made_up():

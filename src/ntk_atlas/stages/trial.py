@@ -36,7 +36,7 @@ from ntk_atlas.networks.build import build_networks
 from ntk_atlas.networks.notices import GRID_KEYS, network_notices
 from ntk_atlas.networks.stacked import StackedNetwork
 from ntk_atlas.networks.user import FactoryError, load_factory
-from ntk_atlas.numerics import precise_math
+from ntk_atlas.numerics import kept_settings, precise_math
 from ntk_atlas.phases.phase import phase_of
 from ntk_atlas.stages.row_networks import as_tensor, row_networks
 from ntk_atlas.streams import numpy_stream, torch_stream
@@ -368,7 +368,7 @@ def main() -> None:
     _end_with_the_parent()
     _limit_memory()
     for name, settings in experiments.items():
-        with precise_math(threads=1):
+        with precise_math(threads=1), kept_settings():
             for finding in trial(ExperimentSettings.model_validate_json(json.dumps(settings))):
                 results.write(json.dumps({"experiment": name, **vars(finding)}) + "\n")
         results.write(json.dumps({"experiment": name, "kind": "done"}) + "\n")
