@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "src" / "ntk_atlas"
 sys.path.insert(0, str(PACKAGE.parent))  # the package beside this workflow, as its jobs have it
 
-from ntk_atlas.config.study import StudySettings  # noqa: E402
+from ntk_atlas.config.study import EXPERIMENT_NAME, RESERVED_NAMES, StudySettings  # noqa: E402
 from ntk_atlas.source_digest import SourceMemory, source_digest  # noqa: E402
 from ntk_atlas.study.config_tree import Node  # noqa: E402
 from ntk_atlas.study.load import load_study, read_tree  # noqa: E402
@@ -211,7 +212,11 @@ def _files_of(words: str) -> list[Path]:
 
 
 def _only(files: Sequence[Path], values: tuple[str, ...]) -> tuple[str, ...]:
-    """The value that lets only those experiments run that files name; none if they say so themselves, or name none."""
+    """The value that lets only those experiments run that files name; none if they say so themselves, or name none.
+
+    Raises:
+        ConfigError: if a file cannot be read, or all experiments that it names are null.
+    """
     tree = read_tree(files)
     chosen = values_of(values)
     if "only" in chosen or tree.get("only") is not None:
@@ -221,6 +226,12 @@ def _only(files: Sequence[Path], values: tuple[str, ...]) -> tuple[str, ...]:
     experiments = (with_preset(tree) if _has_its_preset(tree) else tree).get("experiments")
     named = {} if experiments is None or not experiments.is_section else experiments.value
     names = [name for name, node in named.items() if node.value is not None]
+    if named and not names:
+        raise ConfigError(
+            [f"{' '.join(map(str, files))}: its experiments are all null, so nothing of yours would run: write one"]
+        )
+    # What cannot be a name is said of the name, and would be no list here.
+    names = [name for name in names if re.match(EXPERIMENT_NAME, name) and name.lower() not in RESERVED_NAMES]
     return (f"only=[{', '.join(names)}]",) if names else ()
 
 

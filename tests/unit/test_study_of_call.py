@@ -84,6 +84,31 @@ def test_which_experiments_run(call, tmp_path, text, values, expected):
     assert active(call("--mine", "my.yaml", *values)[0]) == expected
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "experiments: {mine: null}\n",
+        "experiments: {digits: null}\n",
+        MINE + "presets: {none: {experiments: {mine: null}}}\npreset: none\n",
+    ],
+)
+def test_a_file_whose_experiments_are_all_null_does_not_run_the_default_one(call, tmp_path, text):
+    (tmp_path / "my.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"my.yaml: its experiments are all null, so nothing of yours would run"):
+        call("--mine", "my.yaml")
+
+
+def test_a_bad_name_is_one_problem(call, tmp_path):
+    for name in ("a b", "[a", "figures", "é"):
+        (tmp_path / "my.yaml").write_text(MINE.replace("mine:", f"'{name}':"))
+        with pytest.raises(ConfigError, match=r"has 1 problem.*\n  my.yaml, line 2: experiments\.") as error:
+            call("--mine", "my.yaml")[0].study()
+        assert "only" not in str(error.value)
+    (tmp_path / "my.yaml").write_text(MINE + "only: [mien]\n")
+    with pytest.raises(ConfigError, match=r"has 1 problem.*\n.*only: there is no experiment 'mien'; did you mean"):
+        call("--mine", "my.yaml")[0].study()
+
+
 def test_files_are_found_from_where_make_was_called(call, tmp_path, monkeypatch):
     """`make -C repository` changes the working directory and leaves that of the caller in PWD."""
     repository = tmp_path / "repository"

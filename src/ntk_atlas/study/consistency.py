@@ -43,7 +43,7 @@ def consistency_problems(study: StudySettings) -> list[Problem]:
         for section, message in _experiment(experiment):
             problems.append(Problem(("experiments", name, *section.split(".")), message))
         problems += _row_names(name, experiment, study.jobs.init_scales_per_job)
-    if not study.active():
+    if not study.active() and all(name in study.experiments for name in study.only or ()):
         problems.append(Problem(("experiments",), "all experiments are switched off: nothing to do"))
     for name in study.only or ():
         if name not in study.experiments:
