@@ -8,9 +8,8 @@ from typing import Self
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.labelled import read_labelled
 from ntk_atlas.study.cells import Row
-from ntk_atlas.study.jobs import empirical_spec, infinite_spec, rival_spec, train_spec
-from ntk_atlas.study.linearized_specs import linearize_spec
-from ntk_atlas.study.made_with import check_made_with, check_row
+from ntk_atlas.study.jobs import infinite_spec, rival_spec
+from ntk_atlas.study.made_with import ROWS, check_made_with, check_row
 
 INFINITE = "init_scale-"
 """Before the init scale in the name of a file of infinite kernels."""
@@ -61,22 +60,19 @@ class ExperimentFiles:
             check_made_with(path, read_labelled(path, ()).attributes, rule, spec, data_digest)
 
 
-_ROW_SPECS = {"networks": train_spec, "linearized": linearize_spec, "empirical": empirical_spec}
-_ROW_RULES = {"networks": "train_networks", "linearized": "linearize_networks", "empirical": "regress_empirical"}
-
-
 def row_check(
     kind: str, experiment: ExperimentSettings, data_digest: str | None
 ) -> Callable[[Row, Path, Mapping], None]:
     """A function that raises if the file of a row is not of this experiment, for `read_rows`.
 
     Args:
-        kind: `networks`, `linearized` or `empirical`.
+        kind: of `ROWS`.
         experiment: its settings.
         data_digest: digest of its data; None if it is not known.
     """
+    rule, spec_of = ROWS[kind]
 
     def check(row: Row, path: Path, attributes: Mapping) -> None:
-        check_row(path, attributes, _ROW_RULES[kind], _ROW_SPECS[kind](experiment, row), data_digest)
+        check_row(path, attributes, rule, spec_of(experiment, row), data_digest)
 
     return check

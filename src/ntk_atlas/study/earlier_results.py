@@ -10,8 +10,8 @@ from ntk_atlas.datasets.inspect import inspect_dataset
 from ntk_atlas.labelled import read_labelled
 from ntk_atlas.study.cells import Row
 from ntk_atlas.study.dispersion_spec import dispersion_assembly_spec
-from ntk_atlas.study.jobs import empirical_spec, infinite_spec, prepare_spec, rival_spec, train_spec
-from ntk_atlas.study.linearized_specs import linearize_spec
+from ntk_atlas.study.jobs import infinite_spec, prepare_spec, rival_spec
+from ntk_atlas.study.made_with import ROWS
 from ntk_atlas.study.output_variance_specs import output_variance_spec, variance_theory_spec
 from ntk_atlas.study.outputs import cube_spec, cubes_of, figures_of, tables_of
 
@@ -22,9 +22,10 @@ _CONFIGS = {
     "dispersion": dispersion_assembly_spec,
 }
 """Files that carry the settings they were made with as `config`, and which settings these are."""
-_OF_ROWS = {"networks": train_spec, "linearized": linearize_spec, "predictions/empirical": empirical_spec}
+_OF_ROWS = {"networks": "networks", "linearized": "linearized", "predictions/empirical": "empirical"}
 _OF_SCALES = {"predictions/infinite": infinite_spec, "predictions/output_variance": variance_theory_spec}
-"""Folders of files that carry the spec of their job as `spec`; a file is named by its row, or by `init_scale-…`."""
+"""Folders of files that carry the spec of their job as `spec`: their kind in `ROWS`, or what makes that spec; a file
+is named by its row, or by `init_scale-…`."""
 _KINDS = ("*.nc", "*.csv", "figures/*.svg", "figures/*.png")
 
 
@@ -110,7 +111,7 @@ def _made_with(experiment: ExperimentSettings, place: Path) -> tuple[str, Settin
         if folder in _OF_ROWS:
             row = Row.parse(name)
             here = row.depth in grid.depth and row.width in grid.width and set(row.init_scale) <= set(grid.init_scale)
-            return ("spec", _OF_ROWS[folder](experiment, row)) if here else None
+            return ("spec", ROWS[_OF_ROWS[folder]][1](experiment, row)) if here else None
         if folder in _OF_SCALES:
             scale = float(name.removeprefix("init_scale-"))
             return ("spec", _OF_SCALES[folder](experiment, scale)) if scale in grid.init_scale else None

@@ -10,8 +10,16 @@ from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.store import load_dataset
 from ntk_atlas.labelled import read_labelled
 from ntk_atlas.study.changes import spec_changes
+from ntk_atlas.study.jobs import empirical_spec, train_spec
+from ntk_atlas.study.linearized_specs import linearize_spec
 from ntk_atlas.study.specs import NetworksSpec
 
+ROWS = {
+    "networks": ("train_networks", train_spec),
+    "linearized": ("linearize_networks", linearize_spec),
+    "empirical": ("regress_empirical", empirical_spec),
+}
+"""Kinds of files that there are of each row: the rule that makes them, and the spec that they carry."""
 _MOST = 4
 """Differences that are named."""
 
