@@ -90,8 +90,8 @@ def check_function(
         raise error(f"{what} {spec!r} is a class: define {wanted}, or name an instance of it, `{instance} = {name}()`")
     if not callable(function):
         raise error(
-            f"{what} {spec!r}: {file_name} has no function {name!r}, which is {type(function).__name__}: it must be "
-            f"{wanted}"
+            f"{what} {spec!r} is {type(function).__name__}: it must be {wanted}, and {file_name} has no function "
+            f"{name!r}"
         )
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         raise error(f"{what} {spec!r} is an async function{_at(function)}: define {wanted}")

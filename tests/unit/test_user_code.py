@@ -118,7 +118,7 @@ FAILURES = {
     "def build(**a):\n    return build(**a)": r"RecursionError: .* \(my_net.py, line 2\)",
     "async def build(**a): pass": r"is an async function \(my_net.py, line 1\): define `def build",
     "def build(**a):\n    yield 1": r"is a generator function \(my_net.py, line 1\): `return`",
-    "build = 3": r"has no function 'build', which is int: it must be `def build",
+    "build = 3": r" is int: it must be `def build",
     "def build(**a):\n    raise ValueError": r"failed: ValueError \(my_net.py, line 2\)",
     "def build(**a):\n    import torch\n    torch.zeros(2) @ torch.zeros(3)": r"RuntimeError: .* \(my_net.py, line 3\)",
     "from .helpers import f": r"it lies in no package .*; write `from helpers import …`",
