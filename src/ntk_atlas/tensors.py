@@ -51,6 +51,27 @@ def real_tensor(value: Given, name: str, error: type[ValueError] = ValueError) -
     return tensor
 
 
+def real_number(value: float, name: str, error: type[ValueError] = ValueError) -> float:
+    """A real number as it was given, of a tensor or an array without axes its entry.
+
+    Args:
+        value: the number.
+        name: the argument's name, for the message.
+        error: what to raise.
+
+    Returns:
+        The number.
+
+    Raises:
+        ValueError: of type `error`, if it is none.
+    """
+    if isinstance(value, Tensor | np.ndarray) and value.ndim == 0:
+        value = value.item()
+    if not isinstance(value, Real) or isinstance(value, bool | np.bool):
+        raise error(f"{name} is {value!r}: give one number")
+    return value
+
+
 def _as_array(value: Given, name: str, error: type[ValueError]) -> np.ndarray:
     kind = type(value).__name__
     if np.ma.is_masked(value):

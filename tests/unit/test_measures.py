@@ -124,6 +124,7 @@ def random_symmetric(n=5):
         (lambda k: kernel_velocity(k, k[:3, :3], 1.0), "their last two axes must be equal"),
         (lambda k: kernel_velocity(k, k, math.inf), "positive elapsed time"),
         (lambda k: kernel_velocity(k, k, math.nan), "positive elapsed time"),
+        (lambda k: kernel_velocity(k, k, "1"), "the elapsed time is '1': give one number"),
         (lambda k: target_alignment(k, torch.ones(4)), r"y has shape \(4,\), the kernel \(5, 5\)"),
         (lambda k: target_alignment(k, torch.ones(1, 5)), r"y has shape \(1, 5\)"),
         (lambda k: target_alignment(k, torch.tensor(1.0)), r"y has shape \(\)"),

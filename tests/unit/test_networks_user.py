@@ -466,6 +466,36 @@ def test_bad_arguments_of_a_stack(modules, samples, message):
         StackedModules(modules, (5,), 2, samples=samples)
 
 
+def test_integers_are_tokens_where_networks_take_them():
+    def network(seed):
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(20, 2))
+
+    tokens = torch.randint(0, 9, (6, 5), generator=torch_stream("tokens"))
+    stack = StackedModules([network(0), network(1)], (5,), 2, samples=tokens)
+    for member in (0, 1):
+        torch.testing.assert_close(stack(tokens)[member], network(member)(tokens))
+        torch.testing.assert_close(stack.member(member)(tokens), network(member)(tokens))
+    with pytest.raises(FactoryError, match=r"in float32; if they are tokens, let forward begin with x = x.long\(\)"):
+        StackedModules([network(0)], (5,), 2, samples=tokens.float())
+    numbers = StackedModules([nn.Linear(5, 2)], (5,), 2, samples=tokens.numpy())
+    assert numbers(tokens.float()).shape == (1, 6, 2)
+
+
+def test_a_graph_that_networks_share_is_named():
+    class Mixing(nn.Module):
+        def __init__(self, mixing):
+            super().__init__()
+            self.layer, self.mixing = nn.Linear(5, 2), mixing
+
+        def forward(self, x):
+            return self.layer(x @ self.mixing)
+
+    mixing = torch.eye(5, requires_grad=True).exp()
+    with pytest.raises(FactoryError, match="computed from others with gradients before it, and perhaps by other net"):
+        StackedModules([Mixing(mixing), Mixing(mixing)], (5,), 2, samples=torch.ones(2, 5))
+
+
 def test_what_is_plain_follows_a_stack_to_another_precision_and_back():
     class Shifted(nn.Module):
         def __init__(self, shift):

@@ -1,6 +1,7 @@
 """Errors of predictions."""
 
 import numpy as np
+import pytest
 import torch
 
 from ntk_atlas.regression.metrics import classification_error, mean_squared_error
@@ -25,6 +26,11 @@ def test_several_outputs_are_classified_by_the_largest():
     assert classification_error(predictions.expand(5, 4, 3), targets).tolist() == [0.25] * 5
 
 
+def test_targets_of_one_output_that_are_0_have_no_class():
+    with pytest.raises(ValueError, match=r"0 for some samples: their sign is the class, so give -1 and 1"):
+        classification_error(torch.tensor([[0.9], [0.1]]), torch.tensor([[1.0], [0.0]]), torch.tensor([1, 0]))
+
+
 def test_one_output_is_classified_by_its_sign_and_zero_is_no_answer():
     predictions = torch.tensor([[0.3], [-0.2], [5.0], [0.0]])
     targets = torch.tensor([[1.0], [-1.0], [-1.0], [1.0]])
@@ -38,7 +44,7 @@ def test_nan_predictions_have_nan_errors():
     predictions[1, 0, 1] = torch.nan
     targets = torch.eye(3)[:, :2]
     assert classification_error(predictions, targets).isnan().tolist() == [False, True]
-    assert classification_error(predictions[..., 1:], targets[:, 1:]).isnan().tolist() == [False, True]
+    assert classification_error(predictions[..., 1:], 2 * targets[:, 1:] - 1).isnan().tolist() == [False, True]
     assert mean_squared_error(predictions, targets).isnan().tolist() == [False, True]
 
 

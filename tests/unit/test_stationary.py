@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.gaussian_process.kernels import RBF, Matern
 
-from ntk_atlas.kernels.rivals import pair_geometry
+from ntk_atlas.kernels.rivals import pair_geometry, rival_kernel
 from ntk_atlas.kernels.stationary import distances, median_distance, stationary_kernel
 from ntk_atlas.streams import torch_stream
 
@@ -54,6 +54,22 @@ def test_median_distance():
     assert median_distance(x) == 2.0
     with pytest.raises(ValueError, match="at least two samples"):
         median_distance(x[:1])
+
+
+@pytest.mark.parametrize("name", ["laplace", "matern_3_2", "matern_5_2", "rbf", "rational_quadratic"])
+@pytest.mark.parametrize("far", [1e200, np.inf])
+def test_samples_far_apart_have_nothing_in_common(name, far):
+    assert float(stationary_kernel(name, np.array([[far]]), 1.0)) < 1e-100
+
+
+@pytest.mark.parametrize("length_scale", ["1", None, [1.0]])
+def test_a_length_scale_is_a_number(length_scale):
+    for call in (
+        lambda: stationary_kernel("rbf", torch.ones(2, 2), length_scale),
+        lambda: rival_kernel("linear", pair_geometry("linear", torch.ones(2, 2)), length_scale),
+    ):
+        with pytest.raises(ValueError, match=r"the length scale is .*: give one number"):
+            call()
 
 
 def test_bad_names_and_scales():

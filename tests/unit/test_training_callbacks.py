@@ -228,6 +228,7 @@ def test_epochs_in_log_follow_the_trainer(probe):
         ({"output_reduction": "sum"}, "choose one of full, trace, mean, logit_sum"),
         ({"network": nn.Linear(5, 1)}, "network is a Linear: give a function of the LightningModule"),
         ({"network": "net"}, "network is a str: give a function"),
+        ({"path": "."}, "path is the folder .: give a file to write, as kernels.npz"),
     ],
 )
 def test_bad_arguments_are_named_when_they_are_given(probe, arguments, message):
@@ -248,3 +249,31 @@ def test_probe_samples_are_those_of_the_beginning(probe):
     probe.zero_()
     trainer(max_epochs=1, callbacks=[ntk]).fit(Regression(), loader_of(torch.ones(4, 5)))
     np.testing.assert_allclose(ntk.kernels[0], expected, rtol=1e-5)
+
+
+def test_several_callbacks_go_together_and_go_on_from_their_own_records(probe, tmp_path):
+    def callbacks():
+        return {
+            "probe": EmpiricalNTKCheckpoint(probe),
+            "trace": EmpiricalNTKCheckpoint(probe, output_reduction="trace"),
+            "other samples": EmpiricalNTKCheckpoint(probe.flip(1)),
+            "part": EmpiricalNTKCheckpoint(probe, network=lambda module: module.net),
+        }
+
+    loader, file = loader_of(torch.ones(4, 5)), tmp_path / "state.ckpt"
+    first, model = callbacks(), Regression()
+    training = trainer(max_epochs=2, callbacks=list(first.values()))
+    training.fit(model, loader)
+    training.save_checkpoint(file)
+    later = callbacks() | {"new": EmpiricalNTKCheckpoint(2 * probe)}
+    trainer(max_epochs=3, callbacks=list(later.values())).fit(Regression(), loader, ckpt_path=file)
+    for name, callback in later.items():
+        assert callback.epochs == ([2, 3] if name == "new" else [0, 1, 2, 3]), name
+        if name in first:
+            np.testing.assert_array_equal(callback.kernels[:3], first[name].kernels)
+    np.testing.assert_allclose(later["trace"].kernels, later["probe"].kernels * model(probe).shape[1], rtol=1e-6)
+
+
+def test_seconds_between_lines_are_a_number():
+    with pytest.raises(ValueError, match="every is '30': give one number"):
+        ProgressLog(every="30")

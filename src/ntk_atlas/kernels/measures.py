@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ntk_atlas.tensors import Given, real_tensor
+from ntk_atlas.tensors import Given, real_number, real_tensor
 
 
 def relative_drift(k_t: Given, k_0: Given) -> Tensor:
@@ -65,7 +65,7 @@ def kernel_velocity(k_t: Given, k_later: Given, elapsed: float) -> Tensor:
     Raises:
         ValueError: if no time has elapsed, or an endless one, or these are no kernels of the same samples.
     """
-    if not 0 < elapsed < math.inf:
+    if not 0 < real_number(elapsed, "the elapsed time") < math.inf:
         raise ValueError(f"a velocity needs a positive elapsed time, got {elapsed}")
     return kernel_distance(k_t, k_later) / elapsed
 

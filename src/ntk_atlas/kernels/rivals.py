@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ntk_atlas.kernels.stationary import STATIONARY_KERNELS, checked_samples, distances, stationary_kernel
+from ntk_atlas.tensors import real_number
 
 DOT_PRODUCT_KERNELS = ("arc_cosine_0", "arc_cosine_1", "arc_cosine_2", "polynomial", "linear")
 RIVALS = (*STATIONARY_KERNELS, *DOT_PRODUCT_KERNELS)
@@ -83,7 +84,7 @@ def rival_kernel(name: str, geometry: PairGeometry, length_scale: float) -> Tens
     """
     if name in STATIONARY_KERNELS:
         return stationary_kernel(name, geometry.values, length_scale)
-    if not 0 < length_scale < math.inf:
+    if not 0 < real_number(length_scale, "the length scale") < math.inf:
         raise ValueError(f"the length scale must be positive and finite, got {length_scale}")
     product = 1.0 + geometry.values / length_scale**2
     if name == "linear":

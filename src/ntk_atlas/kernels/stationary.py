@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ntk_atlas.tensors import Given, real_tensor
+from ntk_atlas.tensors import Given, real_number, real_tensor
 
 # Below this share of ‖x‖² + ‖x'‖² a squared distance from the expanded square has lost too many digits.
 _CANCELLED = 1e-6
@@ -116,7 +116,7 @@ STATIONARY_KERNELS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def stationary_kernel(name: str, distance: Tensor, length_scale: float) -> Tensor:
+def stationary_kernel(name: str, distance: Given, length_scale: float) -> Tensor:
     r"""A stationary kernel k(r/ℓ) with k(0) = 1 (Rasmussen & Williams 2006, section 4.2.1).
 
     laplace: e^{−r}; matern_3_2: (1 + √3 r) e^{−√3 r}; matern_5_2: (1 + √5 r + 5r²/3) e^{−√5 r}; rbf:
@@ -131,10 +131,12 @@ def stationary_kernel(name: str, distance: Tensor, length_scale: float) -> Tenso
         Kernel values, the shape of `distance`.
 
     Raises:
-        ValueError: if the name is unknown or the length scale is not positive.
+        ValueError: if the name is unknown, the length scale no positive number, or a distance none.
     """
     if name not in STATIONARY_KERNELS:
         raise ValueError(f"unknown stationary kernel {name!r}: choose one of {', '.join(STATIONARY_KERNELS)}")
-    if not 0 < length_scale < math.inf:
+    if not 0 < real_number(length_scale, "the length scale") < math.inf:
         raise ValueError(f"the length scale must be positive and finite, got {length_scale}")
-    return STATIONARY_KERNELS[name](distance / length_scale)
+    distance = real_tensor(distance, "distance")
+    # Where a polynomial overflows, its product with the exponential, 0, is not NaN.
+    return STATIONARY_KERNELS[name]((distance / length_scale).clamp_(max=_LARGEST))

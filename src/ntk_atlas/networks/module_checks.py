@@ -207,7 +207,7 @@ def evaluate(module: nn.Module, x: Tensor, n_outputs: int, name: str, tried_on: 
         samples = x.clone()
         raw = _tried(module, samples, name, tried_on)
         changes_input = samples._version > 0 or not torch.equal(samples, x)
-        _check_output(raw, x, n_outputs, name)
+        _check_output(raw, x, n_outputs, next(module.parameters()).dtype, name)
         outputs = two_dimensional(raw, n_outputs)
         changed = _changed(module, before, name)
         _check_again(module, x, outputs.detach(), name, tried_on)
@@ -254,12 +254,14 @@ def _tried(module: nn.Module, x: Tensor, name: str, tried_on: str) -> Tensor:
         if is_out_of_memory(error):
             raise
         kind = str(x.dtype).removeprefix("torch.")
+        if x.is_floating_point() and "indices" in str(error):
+            kind += "; if they are tokens, let forward begin with x = x.long()"
         raise FactoryError(
             f"{name} fails on inputs of shape {tuple(x.shape)}: {told(error)} (tried on {tried_on} in {kind})"
         ) from error
 
 
-def _check_output(output: Tensor, x: Tensor, n_outputs: int, name: str) -> None:
+def _check_output(output: Tensor, x: Tensor, n_outputs: int, precision: torch.dtype, name: str) -> None:
     expected = (len(x), n_outputs)
     shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
     if shape != expected and not (n_outputs == 1 and shape == expected[:1]):
@@ -267,9 +269,9 @@ def _check_output(output: Tensor, x: Tensor, n_outputs: int, name: str) -> None:
             f"{name} maps inputs of shape {tuple(x.shape)} to {shape}, expected {expected}: one row per sample, one "
             "column per output"
         )
-    if output.layout != torch.strided or output.dtype != x.dtype:
+    if output.layout != torch.strided or output.dtype != precision:
         found = output.dtype if output.layout == torch.strided else output.layout
-        raise FactoryError(f"{name} maps {x.dtype} inputs to {found} outputs: return them dense, as {x.dtype}")
+        raise FactoryError(f"{name} maps {x.dtype} inputs to {found} outputs: return them dense, as {precision}")
     if not output.requires_grad:
         raise FactoryError(
             f"{name} returns outputs without a gradient: its forward must not run under torch.no_grad, nor detach them"
@@ -306,6 +308,11 @@ def _checked_gradients(outputs: Tensor, parameters: dict[str, Tensor], name: str
             raise
         if "sparse" in str(error).lower():
             raise FactoryError(f"{name} has sparse gradients: call F.embedding with `sparse=False`") from error
+        if "second time" in str(error):
+            raise FactoryError(
+                f"{name} has no gradients of its own: its forward uses a tensor that was computed from others with "
+                "gradients before it, and perhaps by other networks too: compute it in forward, or detach it"
+            ) from error
         raise FactoryError(f"{name} has no gradients: {told(error)}") from error
     if all(g is None for g in gradients):
         raise FactoryError(f"{name} has outputs that depend on none of its trainable parameters: use them in forward")

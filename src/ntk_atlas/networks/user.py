@@ -113,7 +113,8 @@ class StackedModules(StackedNetwork):
             output_scale: α, see `StackedNetwork`.
             name: what to call the network in messages.
             samples: two or more inputs that the networks are made for, `(n, *input_shape)`, on which the stack is held
-                against the modules. None tries made-up numbers: normal ones, or if the first network does not take
+                against the modules; integers stay integers where the networks take tokens, other numbers get the
+                networks' precision. None tries made-up numbers: normal ones, or if the first network does not take
                 them, numbers in [0, 1), or zeros and ones.
             rebuild: makes the module of a member anew, as it was at first; then the stack takes `modules` over instead
                 of copying them, and modules that cannot be copied are built again.
@@ -418,7 +419,11 @@ def _samples(
     """
     like = next(module.parameters())
     if samples is not None:
-        x = real_tensor(samples, "samples", FactoryError).detach().to(like)
+        x = real_tensor(samples, "samples", FactoryError).detach()
+        if not x.is_floating_point() and _takes_tokens(module, x.to(like.device), n_outputs):
+            x = x.to(like.device)
+        else:
+            x = x.to(like)
         if tuple(x.shape[1:]) != input_shape or not bool(torch.isfinite(x).all()):
             raise FactoryError(
                 f"{name} is tried on samples of shape {tuple(x.shape)}: give finite numbers of shape "
@@ -437,6 +442,14 @@ def _samples(
         else:
             return made_up.to(like), "made-up numbers"
     raise first
+
+
+def _takes_tokens(module: nn.Module, x: Tensor, n_outputs: int) -> bool:
+    try:
+        evaluate(module, x, n_outputs, "the network", "training samples")
+    except FactoryError:
+        return False
+    return True
 
 
 def _check_kept_graphs(module: nn.Module, own: Evaluation, x: Tensor, n_outputs: int, name: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ntk_atlas.tensors import Given, real_tensor
+from ntk_atlas.tensors import Given, real_number, real_tensor
 
 Axes = Sequence[tuple[str, int | None]]
 """Name and size of each axis; None accepts any size."""
@@ -312,29 +312,9 @@ def checked_number(name: str, value: float, *, positive: bool = False) -> float:
     Raises:
         ValueError: it is no number, NaN, infinite, negative, or 0 where that is refused.
     """
-    value = real_number(name, value)
+    value = real_number(value, name)
     if not (0.0 <= value < math.inf) or (positive and value == 0.0):
         raise ValueError(f"{name} is {value}, expected a finite number {'> 0' if positive else '≥ 0'}")
-    return value
-
-
-def real_number(name: str, value: float) -> float:
-    """Returns a real number as it was given, of a tensor or an array of one entry that entry.
-
-    Args:
-        name: the argument's name, for the message.
-        value: the number.
-
-    Returns:
-        The number.
-
-    Raises:
-        ValueError: it is none.
-    """
-    if isinstance(value, Tensor | np.ndarray) and value.ndim == 0:
-        value = value.item()
-    if not isinstance(value, Real) or isinstance(value, bool | np.bool):
-        raise ValueError(f"{name} is {value!r}: give one number")
     return value
 
 

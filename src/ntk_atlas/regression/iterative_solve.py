@@ -12,10 +12,9 @@ from ntk_atlas.regression.arguments import (
     checked_ridge,
     checked_targets,
     checked_working_dtype,
-    real_number,
 )
 from ntk_atlas.status import Status
-from ntk_atlas.tensors import real_tensor
+from ntk_atlas.tensors import real_number, real_tensor
 
 MatVec = Callable[[Tensor], Tensor]
 """v `(n, k)` → Kv `(n, k)`, for any k."""
@@ -99,7 +98,7 @@ def conjugate_gradient(
     y = checked_targets("y_train", given, (("n", None), ("n_outputs", None)), given.device).to(dtype)
     if diag_reg and mean_diagonal is None:
         raise ValueError("diag_reg is relative to the mean diagonal of the kernel: give `mean_diagonal` too")
-    if diag_reg and real_number("mean_diagonal", mean_diagonal) <= 0:
+    if diag_reg and real_number(mean_diagonal, "mean_diagonal") <= 0:
         raise ValueError(f"mean_diagonal is {mean_diagonal}, expected that of a positive semi-definite kernel")
     shift = diag_reg * mean_diagonal if diag_reg else 0.0
     system = _System(matvec, preconditioner or (lambda v: v), shift)

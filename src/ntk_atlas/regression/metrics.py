@@ -40,13 +40,18 @@ def classification_error(predictions: Given, targets: Given, labels: Given | Non
         `(...)`; NaN where a prediction is NaN, and without samples.
 
     Raises:
-        ValueError: the two do not have the same samples and outputs, a target is NaN or infinite, or labels are not
-            class indices, one a sample.
+        ValueError: the two do not have the same samples and outputs, a target is NaN or infinite or, of one output, 0,
+            or labels are not class indices, one a sample.
     """
     predictions, targets = _checked(predictions, targets)
     if labels is not None:
         labels = checked_labels("labels", labels, len(targets), predictions.device)
     if predictions.shape[-1] == 1:
+        if bool((targets == 0).any()):
+            raise ValueError(
+                "targets of one output are 0 for some samples: their sign is the class, so give -1 and 1, as "
+                "2 * targets - 1 of 0 and 1, and predictions of those"
+            )
         wrong = ~(predictions * targets > 0).squeeze(-1)
     else:
         if labels is not None and labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < targets.shape[1]:

@@ -9,8 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ntk_atlas.regression.arguments import checked_number, real_number, rounding_in
-from ntk_atlas.tensors import real_tensor
+from ntk_atlas.regression.arguments import checked_number, rounding_in
+from ntk_atlas.tensors import real_number, real_tensor
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def training_modes(
     """
     checked = _checked_times(times, dynamics)
     checked_number("learning_rate", learning_rate, positive=True)
-    if dynamics == "heavy_ball" and not 0.0 <= real_number("momentum", momentum) < 1.0:
+    if dynamics == "heavy_ball" and not 0.0 <= real_number(momentum, "momentum") < 1.0:
         raise ValueError(f"momentum is {momentum}, expected a number from 0 to below 1")
     if not bool(torch.isfinite(gram).all()):
         raise ValueError("ntk_train_train has entries that are NaN or infinite: training by it is not defined")

@@ -1,5 +1,6 @@
 """Callbacks for any LightningModule: the empirical NTK at scheduled epochs, and progress lines."""
 
+import hashlib
 import logging
 import operator
 import time
@@ -17,7 +18,7 @@ from ntk_atlas.kernels.empirical.network_checks import plain_module
 from ntk_atlas.kernels.empirical.ntk import kernel_and_record
 from ntk_atlas.kernels.errors import KernelInputError
 from ntk_atlas.networks.stacked import StackedNetwork
-from ntk_atlas.tensors import Given, real_tensor
+from ntk_atlas.tensors import Given, real_number, real_tensor
 from ntk_atlas.training.lightning_import import pl
 from ntk_atlas.training.schedule import scheduled_epochs
 from ntk_atlas.whole_files import whole_file
@@ -65,8 +66,8 @@ class EmpiricalNTKCheckpoint(pl.Callback):
             path: an .npz file to write when training ends, with `epochs`, `kernels` and, if kept, `weights`.
 
         Raises:
-            KernelInputError: if `x` is no array of numbers, `epochs` no schedule, the reduction unknown, or `network`
-                no function.
+            KernelInputError: if `x` is no array of numbers, `epochs` no schedule, the reduction unknown, `network` no
+                function, or `path` a folder.
         """
         super().__init__()
         check_output_reduction(output_reduction)
@@ -82,6 +83,8 @@ class EmpiricalNTKCheckpoint(pl.Callback):
             )
         self.network = network or (lambda module: module)
         self.path = None if path is None else Path(path)
+        if self.path is not None and self.path.is_dir():
+            raise KernelInputError(f"path is the folder {path}: give a file to write, as {self.path / 'kernels.npz'}")
         self._clear()
 
     @property
@@ -122,6 +125,22 @@ class EmpiricalNTKCheckpoint(pl.Callback):
             self._record(pl_module, trainer.current_epoch)
         if self.path is not None:
             self._write()
+
+    @property
+    def state_key(self) -> str:
+        """What a checkpoint of the Trainer files the records under: what they are of.
+
+        Callbacks that observe different things go together, and none goes on from the records of another.
+        """
+        x = torch.as_tensor(self.x).cpu()
+        code = getattr(self.network, "__code__", None)
+        texts = [text for text in getattr(code, "co_consts", ()) if isinstance(text, str | int)]
+        picked = (getattr(code, "co_code", b""), getattr(code, "co_names", ()), texts)
+        of = repr((tuple(x.shape), str(x.dtype), picked)).encode()
+        digest = hashlib.sha256(of + x.reshape(-1).view(torch.uint8).numpy().tobytes())
+        return self._generate_state_key(
+            output_reduction=self.output_reduction, keep_weights=self.keep_weights, digest=digest.hexdigest()[:16]
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint of the Trainer holds of this callback: the records so far."""
@@ -173,9 +192,12 @@ class ProgressLog(pl.Callback):
         Args:
             every: seconds between two lines, at least.
             describe: text about the module at the end of a line; by default its logged metrics.
+
+        Raises:
+            ValueError: if `every` is no number.
         """
         super().__init__()
-        self.every, self.describe = every, describe
+        self.every, self.describe = real_number(every, "every"), describe
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Starts the clock."""

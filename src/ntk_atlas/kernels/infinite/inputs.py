@@ -3,14 +3,12 @@
 import math
 import operator
 from collections.abc import Iterable, Sequence
-from numbers import Real
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ntk_atlas.kernels.errors import KernelInputError
-from ntk_atlas.tensors import Given, real_tensor
+from ntk_atlas.tensors import Given, real_number, real_tensor
 
 _LARGEST_SCALE = 1e150
 """Kernels have squares of σ_w²."""
@@ -58,9 +56,7 @@ def checked_scale(init_scale: float, dtype: torch.dtype = torch.float64) -> floa
     Raises:
         KernelInputError: if it is not positive and finite, or no number of the kernels' precision.
     """
-    if isinstance(init_scale, Tensor | np.ndarray) and init_scale.ndim == 0:
-        init_scale = init_scale.item()
-    if not isinstance(init_scale, Real) or not 0.0 < init_scale < math.inf:
+    if not 0.0 < real_number(init_scale, "init_scale", KernelInputError) < math.inf:
         raise KernelInputError(f"init_scale is σ_w², positive and finite; got {init_scale!r}")
     limits = torch.finfo(dtype)
     if not limits.tiny <= init_scale <= min(limits.max / 16, _LARGEST_SCALE):
