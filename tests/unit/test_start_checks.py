@@ -91,6 +91,10 @@ def forgets_gradients(*, depth, width, init_scale, input_shape, n_outputs, gener
     torch.set_default_dtype(torch.float64)
     return nn.Sequential(*layers)
 
+def writes(**arguments):
+    print("words of another network", file=sys.stderr)
+    return build(**arguments)
+
 def stops(**arguments):
     os._exit(0)
 
@@ -287,21 +291,36 @@ def test_all_problems_come_in_one_message_and_what_is_right_is_remembered(folder
 @pytest.mark.slow
 def test_code_that_ends_or_holds_up_its_process(folder):
     settings = StudySettings.model_validate(
-        study(stops={"factory": "nets.py:stops"}, good={"factory": "nets.py:build"})
+        study(
+            before={"factory": "nets.py:writes"}, stops={"factory": "nets.py:stops"}, good={"factory": "nets.py:build"}
+        )
     )
     start, _ = checks(folder)
     ((key, message),) = [(problem.key, problem.message) for problem in start(settings)]
-    assert key == ("experiments", "stops", "network")
+    assert key == ("experiments", "stops", "network", "factory")
     assert message.startswith(
         "network factory 'nets.py:stops': building and evaluating its network of depth 1, width 4"
     )
     assert "ended the process that tried it (exit status 0)" in message
     assert len(start.costs("good")) == 2
+    assert "last words" not in message
     start, _ = checks(folder, seconds=0.2)
     assert start(StudySettings.model_validate(study(hangs={"factory": "nets.py:hangs"}))) == []
     assert "takes longer than 0.2 s" in start.notices("hangs")[0]
     again, said = checks(folder)
     assert again(StudySettings.model_validate(study(hangs={"factory": "nets.py:hangs"}))) == [] and said == []
+
+
+def test_a_kernel_that_ends_its_process_is_a_problem_of_the_predictors(folder):
+    (folder / "data_k.py").write_text(
+        "import os, sys\ndef k(x1, x2):\n    sys.stderr.write('my last words\\n')\n    os._exit(3)\n"
+    )
+    settings = study(one={})
+    settings["experiments"]["one"]["regression"]["predictors"] = ["data_k.py:k"]
+    start, _ = checks(folder)
+    ((key, message),) = [(p.key, p.message) for p in start(StudySettings.model_validate(settings))]
+    assert key == ("experiments", "one", "regression", "predictors")
+    assert message.endswith("your code must not end its process; its last words: my last words")
 
 
 def test_experiments_with_problems_in_what_is_tried_are_not_tried(folder):

@@ -43,7 +43,7 @@ from ntk_atlas.streams import numpy_stream, torch_stream
 from ntk_atlas.study.cells import Row
 from ntk_atlas.study.jobs import train_spec
 from ntk_atlas.study.own_cost import OwnCost
-from ntk_atlas.study.start_checks import FIRST_STEP
+from ntk_atlas.study.start_checks import FIRST_STEP, STEP_MARK
 from ntk_atlas.study.user_files import user_code
 from ntk_atlas.user_code import told
 from ntk_atlas.user_imports import followed, own_files
@@ -370,6 +370,9 @@ def main() -> None:
     for name, settings in experiments.items():
         with precise_math(threads=1), kept_settings():
             for finding in trial(ExperimentSettings.model_validate_json(json.dumps(settings))):
+                if finding.kind == "begins":
+                    sys.stderr.flush()
+                    os.write(2, STEP_MARK)
                 results.write(json.dumps({"experiment": name, **vars(finding)}) + "\n")
         results.write(json.dumps({"experiment": name, "kind": "done"}) + "\n")
     results.close()

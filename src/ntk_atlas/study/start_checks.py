@@ -35,6 +35,8 @@ SECONDS = 90.0
 """That the trial of one experiment may take; what is not tried by then is a notice."""
 _SECONDS_TO_START = 120.0
 _REMEMBERED = 200
+STEP_MARK = b"\x1e"
+"""What a trial writes into its errors when a step begins: last words are those of the step that ended the process."""
 FIRST_STEP = "reading the data"
 """What every trial begins with."""
 _READ = {("dataset",), ("network",), ("grid",), ("regression", "predictors")}
@@ -284,7 +286,11 @@ def _note(result: _Result, line: dict) -> None:
 
 
 def _key_of_a_crash(result: _Result) -> str:
-    return "dataset" if "data" in result.step else "network"
+    keys = {
+        FIRST_STEP: "dataset", "network factory ": "network.factory", "activation ": "network.activation",
+        "kernel ": "regression.predictors",
+    }  # fmt: skip
+    return next((key for begin, key in keys.items() if result.step.startswith(begin)), "network")
 
 
 def _crash(process: subprocess.Popen, result: _Result, errors: bytes) -> str:
@@ -293,6 +299,7 @@ def _crash(process: subprocess.Popen, result: _Result, errors: bytes) -> str:
     except subprocess.TimeoutExpired:
         status = None
     how = f"signal {-status}" if status is not None and status < 0 else f"exit status {status}"
-    last = next((line for line in reversed(errors.decode(errors="replace").splitlines()) if line.strip()), "")
+    of_this_step = errors.rpartition(STEP_MARK)[2].decode(errors="replace")
+    last = next((line for line in reversed(of_this_step.splitlines()) if line.strip()), "")
     said = f"; its last words: {last.strip()}" if last else ""
     return f"{result.step} ended the process that tried it ({how}): your code must not end its process{said}"
