@@ -5,10 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.training import CheckpointSettings, LearningRateSettings, TrainingSettings
 from ntk_atlas.networks.build import build_networks
+from ntk_atlas.networks.user import StackedModules
 from ntk_atlas.status import Status
 from ntk_atlas.streams import torch_stream
 from ntk_atlas.training.learning_rates import common_learning_rate, learning_rates
@@ -40,7 +42,7 @@ def unit_data():
     return UnitData(x_probe=x["test"][:4], **arrays)
 
 
-def train(network, rate, *, seeds=None, lambda_max=None, n_epochs=25, target_scale=1.0, **changes):
+def train(network, rate, *, data=None, seeds=None, lambda_max=None, n_epochs=25, target_scale=1.0, **changes):
     seeds = range(network.n_members) if seeds is None else seeds
     settings = TrainingSettings(
         **{
@@ -48,7 +50,7 @@ def train(network, rate, *, seeds=None, lambda_max=None, n_epochs=25, target_sca
             "dtype": "float64",
             "optimizer": "sgd",
             "learning_rate": LearningRateSettings(**rate),
-            "checkpoints": CheckpointSettings(epochs=(0, 1, 5, n_epochs), weights="scheduled"),
+            "checkpoints": CheckpointSettings(epochs=(0, 1, n_epochs // 5 or 2, n_epochs), weights="scheduled"),
             "divergence_factor": 100.0,
         }
         | changes
@@ -56,7 +58,7 @@ def train(network, rate, *, seeds=None, lambda_max=None, n_epochs=25, target_sca
     labels = [("batches", seed) for seed in seeds]
     return train_unit(
         network,
-        unit_data(),
+        unit_data() if data is None else data,
         settings=settings,
         n_epochs=n_epochs,
         batch_labels=labels,
@@ -103,6 +105,30 @@ def test_a_network_is_lost_only_if_it_is_at_every_rate():
     assert (unit.status == Status.DIVERGED).all() and (unit.n_rates_diverged == 2).all()
     assert np.isnan(unit.train_mse[:, -1]).all()
     assert train(build(), {"relative": (0.1, 300.0)}).n_rates_diverged.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("rate", [{"relative": 0.5}, {"absolute": 0.1}, {"relative": (0.2, 0.5)}])
+def test_tokens_may_be_integers(rate):
+    class Long(nn.Module):
+        def forward(self, x):
+            return x.long()
+
+    def trained(first, convert):
+        modules = []
+        for seed in (0, 1):
+            torch.manual_seed(seed)
+            modules.append(nn.Sequential(first, nn.Embedding(7, 3), nn.Flatten(), nn.Linear(15, 2)))
+        generator = torch_stream("tokens")
+        tokens = {name: torch.randint(0, 7, (6, 5), generator=generator) for name in ("train", "validation", "test")}
+        arrays = {f"x_{name}": convert(x) for name, x in tokens.items()}
+        arrays |= {f"y_{name}": x[:, :2].double() / 7 for name, x in tokens.items()}
+        stack = StackedModules(modules, (5,), 2, samples=arrays["x_train"])
+        return train(stack, rate, data=UnitData(x_probe=arrays["x_test"][:3], **arrays), n_epochs=4)
+
+    found, expected = trained(nn.Identity(), lambda x: x), trained(Long(), lambda x: x.double())
+    for name in ("learning_rate", "train_mse", "test_mse", "probe_kernels", "weights"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-12, err_msg=name)
+    assert (found.train_mse[:, -1] < found.train_mse[:, 0]).all()
 
 
 def test_which_run_is_kept():

@@ -49,6 +49,7 @@ GOOD = {
     "integers": "def k(x1, x2): return (x1[:, None] > 0).eq(x2[None] > 0).sum(-1)",
     "keywords": "def k(x1, x2, **parameters): return x1 @ x2.T",
     "instance": "class K:\n    def __call__(self, x1, x2): return x1 @ x2.T\nk = K()",
+    "module": "class K(torch.nn.Module):\n    def forward(self, x1, x2, power=2): return (x1 @ x2.T) ** power\nk = K()",
     "parameters with gradients": "w = torch.ones(3, dtype=torch.float64, requires_grad=True)\n"
     "def k(x1, x2): return (x1 * w) @ x2.T",
     "mm distances": "def k(x1, x2): return torch.exp(-torch.cdist(x1, x2, compute_mode='use_mm_for_euclid_dist'))",
@@ -74,8 +75,13 @@ BAD = {
     r"returns shape \(70,\) for inputs of shapes \(70, 3\) and \(70, 3\): return K": "def k(x1, x2): return x1[:, 0]",
     "has 4900 of 4900 entries that are NaN or infinite": "def k(x1, x2): return x1 @ x2.T / 0.0",
     "returns torch.float16, whose rounding": "def k(x1, x2): return (x1 @ x2.T).half()",
-    "returns is complex": "def k(x1, x2): return (x1 @ x2.T).to(torch.complex128)",
-    "returns is a NoneType": "def k(x1, x2): pass",
+    r"returns no K\(x1, x2\): K is complex": "def k(x1, x2): return (x1 @ x2.T).to(torch.complex128)",
+    r"returns no K\(x1, x2\): K is a NoneType": "def k(x1, x2): pass",
+    r"returns no K\(x1, x2\): K is sparse .*: give K.to_dense\(\)": "def k(x1, x2): return (x1 @ x2.T).to_sparse()",
+    r"depends on more than .*block": "cache = {}\n"
+    "def k(x1, x2): return cache.setdefault((len(x1), len(x2)), x1 @ x2.T)",
+    "depends on more than": "def k(a, b): return a @ b.T + (torch.eye(len(a)) if len(a) == len(b) else 0)",
+    "is 0 for all pairs of 70 samples": "def k(x1, x2): return 0.0 * (x1 @ x2.T)",
     r"failed: ValueError: too many \(.*my_kernel.py, line 4\)": "def k(x1, x2):\n    raise ValueError('too many')",
 }  # fmt: skip
 

@@ -62,7 +62,10 @@ class UserKernel:
             arguments["length_scale"] = length_scale
         with torch.no_grad():
             values = self.function(**arguments)
-        k = real_tensor(values, f"what kernel {self.spec!r} returns", UserKernelError).detach()
+        try:
+            k = real_tensor(values, "K").detach()
+        except ValueError as error:
+            raise UserKernelError(f"kernel {self.spec!r} returns no K(x1, x2): {error}") from None
         if k.shape != (len(x1), len(x2)):
             raise UserKernelError(
                 f"kernel {self.spec!r} returns shape {tuple(k.shape)} for inputs of shapes {tuple(x1.shape)} and "
@@ -110,7 +113,8 @@ def _parameters_of(spec: str, function: Any) -> tuple[list[str], bool]:
         UserKernelError: it does not take two sets of inputs.
     """
     try:
-        parameters = list(inspect.signature(function).parameters.values())
+        called = function.forward if isinstance(function, torch.nn.Module) else function
+        parameters = list(inspect.signature(called).parameters.values())
     except (TypeError, ValueError):
         return ["x1", "x2"], True
     named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
@@ -189,11 +193,14 @@ def check_user_kernel(kernel: UserKernel, x: Tensor, *, length_scale: float | No
         "beside, as blocks of one kernel"
     )
     held(of(x, x.clone()), k, "is another one for a copy of the same samples: compare values, not whether x1 is x2")
+    held(of(x, x.flip(0)), k.flip(1), alone)
     held(of(first, first), k[:split, :split], alone)
     if len(rest):
         across = of(first, rest)
         held(across, k[:split, split:], alone)
         held(of(rest, first).mT, across.to(torch.float64), turned)
+    if not bool(k.any()):
+        raise UserKernelError(f"kernel {kernel.spec!r} is 0 for all pairs of {len(x)} samples of the data")
     eigenvalues = torch.linalg.eigvalsh(k)
     lowest, highest = float(eigenvalues[0]), float(eigenvalues[-1])
     if lowest < -_NEGATIVE[whole.dtype] * highest or highest <= 0.0:

@@ -18,6 +18,7 @@ class StackedNetwork(nn.Module, ABC):
         n_members: number of networks S.
         input_shape: shape of one sample.
         output_scale: α of f = α f̃, the factor `forward` applies to the raw output.
+        takes_tokens: whether inputs that are integers stay integers.
         members_apart: whether kernels are those of one member after another; else of layers with a member axis.
     """
 
@@ -25,6 +26,7 @@ class StackedNetwork(nn.Module, ABC):
     input_shape: tuple[int, ...]
     output_scale: float
     members_apart: bool = False
+    takes_tokens: bool = False
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:

@@ -134,6 +134,7 @@ class StackedModules(StackedNetwork):
         given = [plain_network(module) for module in modules]
         _check_members(given, name)
         x, tried_on = _samples(samples, given[0], self.input_shape, n_outputs, name)
+        self.takes_tokens = not x.is_floating_point()
         own = [evaluate(module, x, n_outputs, name, tried_on) for module in given]
         _check_kept_graphs(given[0], own[0], x, n_outputs, name)
         self._rebuild, self._by_rebuilding = rebuild, False
@@ -183,7 +184,15 @@ class StackedModules(StackedNetwork):
         members, rebuild = list(members), self._rebuild
         other = StackedModules.__new__(StackedModules)
         StackedNetwork.__init__(other)
-        for key in ("input_shape", "output_scale", "n_outputs", "_attention", "_clones_input", "_by_rebuilding"):
+        for key in (
+            "input_shape",
+            "output_scale",
+            "n_outputs",
+            "_attention",
+            "_clones_input",
+            "_by_rebuilding",
+            "takes_tokens",
+        ):
             setattr(other, key, getattr(self, key))
         other.n_members = len(members)
         other._rebuild = None if rebuild is None else lambda index: rebuild(members[index])

@@ -29,7 +29,8 @@ def learning_rates(
         λ_max (a network with dead outputs has Θ₀ = 0) gets the rate 0.
     """
     n_members, n_runs = network.n_members, n_rates(settings)
-    like = {"dtype": x_train.dtype, "device": x_train.device}
+    # Inputs may be tokens, which are integers.
+    like = {"dtype": torch.promote_types(x_train.dtype, next(network.parameters()).dtype), "device": x_train.device}
     if settings.absolute is not None:
         rate = common_learning_rate(settings, len(x_train), output_scale=network.output_scale)
         return torch.full((n_members,), rate, **like), torch.full((n_members,), torch.nan, **like)

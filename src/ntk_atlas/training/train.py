@@ -49,7 +49,7 @@ def train_unit(
 
     Args:
         network: the untrained members; they are trained in place (one that diverged is NaN).
-        data: inputs, targets, probe samples; brought to the precision of the settings.
+        data: inputs, targets, probe samples; brought to the precision of the settings, tokens aside.
         settings: how to train and what to keep.
         target_scale: targets are multiplied by it for the training, and everything reported is divided back.
         n_epochs: epochs, see `epoch_budget`.
@@ -71,8 +71,14 @@ def train_unit(
     _check(network, data, settings, batch_labels, lambda_max)
     dtype = getattr(torch, settings.dtype)
     network.to(dtype)
+    kept = "x" if network.takes_tokens else ""
     data = dataclasses.replace(
-        data, **{name: t.to(dtype) for name, t in vars(data).items() if t is not None and name[0] in "xy"}
+        data,
+        **{
+            name: t if name[0] in kept and not t.is_floating_point() else t.to(dtype)
+            for name, t in vars(data).items()
+            if t is not None and name[0] in "xy"
+        },
     )
     epochs = scheduled_epochs(settings.checkpoints, n_epochs)
     n_runs = n_rates(settings.learning_rate)
