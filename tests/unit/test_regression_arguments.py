@@ -9,6 +9,7 @@ import torch
 from ntk_atlas.config.regression import RegressionSettings
 from ntk_atlas.regression import (
     TiledKernel,
+    check_distinct,
     classification_error,
     conjugate_gradient,
     finite_time_mean,
@@ -250,3 +251,30 @@ def test_tiles_name_vectors_and_samples_of_another_shape():
 def test_inputs_that_a_rival_cannot_take_are_named(x, message):
     with pytest.raises(ValueError, match=message):
         rival(Y[:N], x)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: regress_tiled(GRAM, X[:N], Y[:N]), "kernel is a Tensor: give a function, as `lambda x1, x2"),
+        (lambda: regress_tiled(laplace, X[:N], Y[:N], rank="5"), "rank is '5': give one number"),
+        (lambda: regress_tiled(laplace, X[:N], Y[:N], rank=1.5), "rank is 1.5, expected a whole number"),
+        (lambda: regress_tiled(laplace, X[:N], Y[:N], memory_limit="1GB"), "memory_limit is '1GB': give one number"),
+        (
+            lambda: nystrom_preconditioner(GRAM, N, rank=3, generator=torch.Generator()),
+            "matvec is a Tensor: give a fun",
+        ),
+        (lambda: conjugate_gradient(laplace, Y[:N], max_iterations=0.5), "max_iterations is 0.5, expected a whole"),
+        (lambda: check_distinct(X[:, 0]), r"x has shape \(\d+,\), expected \(n, \*shape\)"),
+    ],
+)
+def test_functions_and_counts_are_what_they_must_be(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_kernels_and_targets_with_a_graph_are_numbers():
+    gram, y = GRAM.clone().requires_grad_(), Y[:N].clone().requires_grad_()
+    assert torch.equal(solve(gram, y, diag_reg=0.1).coefficients, solve(GRAM, Y[:N], diag_reg=0.1).coefficients)
+    mean = finite_time_mean(gram, gram, y, times=[3], learning_rate=0.1)
+    assert not mean.test.requires_grad

@@ -231,8 +231,8 @@ def test_products_without_a_kernel_give_a_preconditioner_that_changes_nothing(ca
         ({"y_train": torch.full((4, 1), torch.nan)}, r"y_train.* has 4 entries that are NaN"),
         ({"dtype": torch.bfloat16}, "dtype is torch.bfloat16"),
         ({"tolerance": "1e-8"}, "tolerance is '1e-8': give one number"),
-        ({"matvec": torch.eye(4)}, "matvec is a Tensor: give a function of vectors"),
-        ({"preconditioner": torch.eye(4)}, "preconditioner is a Tensor: give a function of vectors"),
+        ({"matvec": torch.eye(4)}, "matvec is a Tensor: give a function, as `lambda v"),
+        ({"preconditioner": torch.eye(4)}, "preconditioner is a Tensor: give a function, as `lambda v"),
         ({"matvec": lambda v: None}, "the product that matvec gives is a NoneType"),
     ],
 )

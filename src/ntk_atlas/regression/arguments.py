@@ -17,6 +17,9 @@ Axes = Sequence[tuple[str, int | None]]
 PRECISIONS = (torch.float64, torch.float32)
 """Precisions in which kernels are computed and systems solved."""
 
+PRODUCT = "`lambda v: k @ v` of a matrix k"
+"""How a product with a kernel is written."""
+
 _ASYMMETRY = 1e3
 """Roundings, in units of the largest diagonal entry, by which the two halves of a symmetric kernel may differ."""
 _BLOCK = 256
@@ -25,7 +28,7 @@ _BLOCK = 256
 def checked_matrix(
     name: str, value: Given, expected: Axes, device: torch.device, dtype: torch.dtype | None = torch.float64
 ) -> Tensor:
-    """An argument in `dtype` on `device`, after its shape has been checked; a copy only if one is needed.
+    """An argument in `dtype` on `device`, without a graph, after its shape has been checked; a copy only if needed.
 
     Args:
         name: the argument's name, for the message.
@@ -48,7 +51,7 @@ def checked_matrix(
         axes = ", ".join(axis if size is None else f"{axis} = {size}" for axis, size in expected)
         column = f": of one output give {name}[:, None]" if _lacks_outputs(tensor, expected) else ""
         raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected ({axes}){column}")
-    return tensor.to(device=device, dtype=tensor.dtype if dtype is None else dtype)
+    return tensor.detach().to(device=device, dtype=tensor.dtype if dtype is None else dtype)
 
 
 def _lacks_outputs(tensor: Tensor, expected: Axes) -> bool:
@@ -296,6 +299,33 @@ def checked_sizes(sizes: Sequence[int], n_train: int) -> tuple[int, ...]:
             f"the {n_train} rows of k_train_train"
         )
     return tuple(int(size) for size in checked)
+
+
+def check_function(name: str, value: object, of: str) -> None:
+    """Refuses what cannot be called.
+
+    Args:
+        name: the argument's name, for the message.
+        value: what was given.
+        of: how one is written.
+
+    Raises:
+        ValueError: it is no function.
+    """
+    if not callable(value):
+        raise ValueError(f"{name} is a {type(value).__name__}: give a function, as {of}")
+
+
+def checked_count(name: str, value: int) -> int:
+    """Returns a whole number that is not negative.
+
+    Raises:
+        ValueError: it is none.
+    """
+    value = checked_number(name, value)
+    if value % 1:
+        raise ValueError(f"{name} is {value}, expected a whole number ≥ 0")
+    return int(value)
 
 
 def checked_number(name: str, value: float, *, positive: bool = False) -> float:

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from ntk_atlas.tensors import real_tensor
+
 
 class DuplicateSamplesError(ValueError):
     """Some samples are equal, so that their kernel is singular.
@@ -24,8 +26,14 @@ def duplicate_pairs(x: Tensor) -> tuple[tuple[int, int], ...]:
 
     Returns:
         (first occurrence, copy) of every copy; 0.0 equals −0.0, NaN equals itself.
+
+    Raises:
+        ValueError: they are no samples with an axis of their own.
     """
-    rows = torch.as_tensor(x).detach().cpu().flatten(1)
+    rows = real_tensor(x, "x").detach().cpu()
+    if rows.dim() < 2:
+        raise ValueError(f"x has shape {tuple(rows.shape)}, expected (n, *shape): one number per sample is x[:, None]")
+    rows = rows.flatten(1)
     rows = (rows + 0).contiguous().view(torch.uint8).reshape(len(rows), -1).numpy()
     first: dict[bytes, int] = {}
     pairs = ((first.setdefault(row.tobytes(), i), i) for i, row in enumerate(rows))

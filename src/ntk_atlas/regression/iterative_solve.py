@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 
 from ntk_atlas.regression.arguments import (
+    PRODUCT,
+    check_function,
+    checked_count,
     checked_number,
     checked_ridge,
     checked_targets,
@@ -86,12 +89,10 @@ def conjugate_gradient(
         ValueError: `matvec` is no function, a target is not finite, the ridge is negative or has no unit, the
             precision is neither of the two, or a product has another shape than its vectors.
     """
-    for name, function in (("matvec", matvec), ("preconditioner", preconditioner)):
-        if not callable(function) and not (function is None and name == "preconditioner"):
-            raise ValueError(
-                f"{name} is a {type(function).__name__}: give a function of vectors (n, k), as `lambda v: k @ v` of a "
-                "matrix k"
-            )
+    check_function("matvec", matvec, PRODUCT)
+    if preconditioner is not None:
+        check_function("preconditioner", preconditioner, PRODUCT)
+    max_iterations = checked_count("max_iterations", max_iterations)
     dtype, given = checked_working_dtype(dtype), real_tensor(y_train, "y_train")
     checked_ridge(diag_reg)
     checked_number("tolerance", tolerance)

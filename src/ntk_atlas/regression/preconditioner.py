@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ntk_atlas.regression.arguments import checked_ridge
+from ntk_atlas.regression.arguments import PRODUCT, check_function, checked_count, checked_ridge
+from ntk_atlas.tensors import real_tensor
 
 logger = logging.getLogger(__name__)
 
@@ -133,9 +134,11 @@ def nystrom_preconditioner(
         the products are not those of a positive semi-definite kernel.
     """
     checked_ridge(diag_reg)
+    check_function("matvec", matvec, PRODUCT)
+    n, rank = checked_count("n", n), checked_count("rank", rank)
     omega = torch.randn(n, min(rank, n), generator=generator, dtype=torch.float64, device=generator.device)
     omega = torch.linalg.qr(omega).Q
-    product = matvec(omega)
+    product = real_tensor(matvec(omega), "the product that matvec gives")
     # Products may come in single precision: then that is the rounding of the core.
     rounding = _rounding(product)
     product = product.to(torch.float64)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ntk_atlas.kernels.errors import MemoryLimitError
 from ntk_atlas.memory import default_memory_limit, is_out_of_memory
-from ntk_atlas.regression.arguments import check_symmetric_pair, checked_block
+from ntk_atlas.regression.arguments import check_function, check_symmetric_pair, checked_block, checked_count
 from ntk_atlas.tensors import real_tensor
 
 KernelFunction = Callable[[Tensor, Tensor], Tensor]
@@ -47,7 +47,9 @@ class TiledKernel:
         x_train = real_tensor(x_train, "x_train")
         if x_train.dim() == 0 or len(x_train) == 0:
             raise ValueError(f"x_train is empty (shape {tuple(x_train.shape)}): a regression needs at least one sample")
-        limit = default_memory_limit(x_train.device) if memory_limit is None else memory_limit
+        check_function("kernel", kernel, "`lambda x1, x2: x1 @ x2.T`")
+        given = memory_limit is not None
+        limit = checked_count("memory_limit", memory_limit) if given else default_memory_limit(x_train.device)
         side = math.isqrt(max(0, limit) // (8 * tiles_alive))
         if side < _SMALLEST_SIDE:
             needed = 8 * tiles_alive * _SMALLEST_SIDE**2

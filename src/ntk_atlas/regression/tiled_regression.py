@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ntk_atlas.memory import default_memory_limit
-from ntk_atlas.regression.arguments import checked_ridge, checked_targets
+from ntk_atlas.regression.arguments import checked_count, checked_ridge, checked_targets
 from ntk_atlas.regression.distinct import check_distinct
 from ntk_atlas.regression.iterative_solve import IterativeSolution, conjugate_gradient
 from ntk_atlas.regression.preconditioner import pivoted_cholesky_preconditioner
@@ -81,7 +81,8 @@ def regress_tiled(
     y = checked_targets("y_train", y_train, (("n", len(x_train)), ("n_outputs", None)), x_train.device)
     if diag_reg == 0:
         check_distinct(x_train)
-    limit = default_memory_limit(x_train.device) if memory_limit is None else memory_limit
+    given, rank = memory_limit is not None, checked_count("rank", rank)
+    limit = checked_count("memory_limit", memory_limit) if given else default_memory_limit(x_train.device)
     # A factor, its singular vectors and what finds them.
     rank = min(rank, len(x_train), limit // 4 // (4 * 8 * max(1, len(x_train))))
     tiles = TiledKernel(kernel, x_train, memory_limit=limit - 4 * 8 * rank * len(x_train), tiles_alive=tiles_alive)
