@@ -1,6 +1,7 @@
 """Results that are not what their jobs wrote: cut off, with flipped bits, half written, or another file."""
 
 import csv
+import errno
 import io
 import logging
 import os
@@ -108,12 +109,24 @@ def remove_damaged(results: Path) -> list[Path]:
 
     Returns:
         What was removed.
+
+    Raises:
+        IsADirectoryError: if a folder has taken the place of a result, which may hold what the user wants to keep.
     """
     damaged = []
     for path in sorted(results.glob("**/*")):
-        if path.suffix not in _CHECKS or path.parent.name == FOLDER or not path.is_file() or is_whole(path):
+        if path.suffix not in _CHECKS or path.parent.name == FOLDER:
             continue
-        fault = f"truncated, or no {path.suffix[1:]} file" if is_as_noted(path) is None else "not what its job wrote"
+        leads_nowhere = path.is_symlink() and not path.exists()
+        if path.is_dir() and (path.parent / FOLDER / path.name).is_file():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder where a result was: move it away", str(path))
+        if not leads_nowhere and (not path.is_file() or is_whole(path)):
+            continue
+        if leads_nowhere:
+            fault = "a link that leads nowhere"
+        else:
+            noted = is_as_noted(path) is not None
+            fault = "not what its job wrote" if noted else f"truncated, or no {path.suffix[1:]} file"
         log.warning("%s is damaged (%s): removed, it is made again", path, fault)
         path.unlink()
         forget_digest(path)

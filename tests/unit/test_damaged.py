@@ -119,6 +119,23 @@ def test_results_that_are_not_what_their_jobs_wrote_are_removed_whatever_they_lo
     assert sorted(str(f.relative_to(results)) for f in results.rglob("*.csv")) == [".digests/other.csv", "other.csv"]
 
 
+def test_links_that_lead_nowhere_are_removed_and_folders_in_the_place_of_results_are_named(damaged, tmp_path, caplog):
+    cube, kept = tmp_path / "cube.nc", tmp_path / "kept.csv"
+    cube.symlink_to(tmp_path / "nowhere" / "cube.nc")
+    (tmp_path / "elsewhere.csv").write_text("a\n1\n")
+    kept.symlink_to(tmp_path / "elsewhere.csv")
+    with caplog.at_level(logging.WARNING):
+        assert damaged.remove_damaged(tmp_path) == [cube]
+    assert "cube.nc is damaged (a link that leads nowhere): removed" in caplog.text
+    assert kept.is_symlink() and not cube.is_symlink()
+    cube.write_text("x")
+    note_digest(cube)
+    cube.unlink()
+    cube.mkdir()
+    with pytest.raises(IsADirectoryError, match=r"it is a folder where a result was: move it away.*cube\.nc"):
+        damaged.remove_damaged(tmp_path)
+
+
 def test_a_netcdf_file_of_which_a_variable_cannot_be_read_is_damaged(damaged, tmp_path):
     path, values = tmp_path / "one.nc", np.random.default_rng(0).normal(size=1000)
     write_labelled(LabelledArrays({"x": LabelledArray(("n",), values), "n": LabelledArray((), np.array(3))}), path)
