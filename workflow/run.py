@@ -7,6 +7,7 @@ units stay, and half trained ones their last state.
 """
 
 import argparse
+import contextlib
 import logging
 import os
 import shutil
@@ -24,6 +25,7 @@ from slurm_queue import cancel_jobs, end_lost_jobs, queued_jobs, wait_for_submis
 from snakemake_process import SNAKEMAKE, StopAskedError, StopSignals, run_snakemake
 from study_of_call import add_options, call_of
 
+from ntk_atlas.study.earlier_results import missing_results
 from ntk_atlas.study.problems import ConfigError
 
 log = logging.getLogger("ntk-atlas")
@@ -146,6 +148,14 @@ def locked_run(call: argparse.Namespace, passed_on: list[str], stops: StopSignal
         if call.unlock_only:
             return 0
         if call.report_only:
+            with contextlib.chdir(folder):  # which the config's paths are relative to
+                missing = missing_results(settings, Path("results"))
+            if missing:
+                log.error(
+                    "the report was not written: %d results are not there yet, for example %s: `make run` makes them, "
+                    "and writes it", len(missing), missing[0],
+                )  # fmt: skip
+                return 1
             return write_report(call, study, stops, folder)
         try:
             remove_half_written(folder / "results")

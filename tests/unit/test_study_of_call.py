@@ -1,6 +1,7 @@
 """Which study a call is about: files of one's own from any folder, values, modules, and who is at work where."""
 
 import argparse
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -107,6 +108,26 @@ def test_a_bad_name_is_one_problem(call, tmp_path):
     (tmp_path / "my.yaml").write_text(MINE + "only: [mien]\n")
     with pytest.raises(ConfigError, match=r"has 1 problem.*\n.*only: there is no experiment 'mien'; did you mean"):
         call("--mine", "my.yaml")[0].study()
+
+
+def test_a_report_of_what_is_not_there_is_one_sentence(tmp_path):
+    (tmp_path / "my.yaml").write_text(MINE)
+    command = [
+        sys.executable,
+        str(WORKFLOW / "run.py"),
+        "--report-only",
+        "-d",
+        ".",
+        "--mine",
+        str(tmp_path / "my.yaml"),
+    ]
+    asked = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert asked.returncode == 1
+    assert re.fullmatch(
+        r"== the report was not written: \d+ results are not there yet, for example results/mine/cube.nc: "
+        r"`make run` makes them, and writes it\n",
+        asked.stderr,
+    )
 
 
 def test_files_are_found_from_where_make_was_called(call, tmp_path, monkeypatch):

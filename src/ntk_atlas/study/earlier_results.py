@@ -49,6 +49,25 @@ def final_results(experiment: ExperimentSettings, *, claims: bool) -> tuple[str,
     )
 
 
+def missing_results(study: StudySettings, results: Path) -> tuple[Path, ...]:
+    """Cubes, tables and figures of a study's experiments that are not there.
+
+    Args:
+        study: the study.
+        results: the folder of all results.
+
+    Returns:
+        Their paths.
+    """
+    claims = study.claims is not None
+    wanted = [
+        results / name / place
+        for name, experiment in study.active().items()
+        for place in final_results(experiment, claims=claims)
+    ]
+    return tuple(path for path in wanted if not path.is_file())
+
+
 def earlier_results(study: StudySettings, results: Path) -> tuple[Path, ...]:
     """Cubes, tables and figures in the folders of a study's experiments that its config does not make.
 
