@@ -95,7 +95,10 @@ def remove_foreign(study: StudySettings, results: Path) -> list[Path]:
     """
     foreign = sorted(foreign_results(study, results, results / "snakemake_records"))
     for path in foreign:
-        log.warning("%s is of other settings than the config's, from another study: removed, it is made again", path)
+        log.warning(
+            "%s is of other settings than the config's, from another study: removed, it is made again if anything needs it",
+            path,
+        )
         path.unlink()
         forget_digest(path)
     return foreign
@@ -127,7 +130,7 @@ def remove_damaged(results: Path) -> list[Path]:
         else:
             noted = is_as_noted(path) is not None
             fault = "not what its job wrote" if noted else f"truncated, or no {path.suffix[1:]} file"
-        log.warning("%s is damaged (%s): removed, it is made again", path, fault)
+        log.warning("%s is damaged (%s): removed, it is made again if anything needs it", path, fault)
         path.unlink()
         forget_digest(path)
         damaged.append(path)
