@@ -96,7 +96,8 @@ def remove_foreign(study: StudySettings, results: Path) -> list[Path]:
     foreign = sorted(foreign_results(study, results, results / "snakemake_records"))
     for path in foreign:
         log.warning(
-            "%s is of other settings than the config's, from another study: removed, it is made again if anything needs it",
+            "%s is of other settings than the config's, from another study: removed, it is made again if anything "
+            "needs it",
             path,
         )
         path.unlink()
