@@ -224,6 +224,30 @@ def with_derivative(net, x):
     return torch.cat([y, torch.autograd.grad(y[:, 0].sum(), x, create_graph=True)[0]], 1)
 
 
+class MeanOfBatch(torch.autograd.Function):
+    """A backward pass that divides by the number of samples."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient / len(gradient)
+
+
+def with_hessian(net, x):
+    hessian = torch.func.hessian(lambda sample: net.b(net.a(sample).tanh())[0])
+    return torch.vmap(hessian)(x).diagonal(dim1=1, dim2=2)
+
+
+def with_hessian_by_loops(net, x):
+    x = x.detach().requires_grad_()
+    (first,) = torch.autograd.grad(net.b(net.a(x).tanh()).sum(), x, create_graph=True)
+    seconds = [torch.autograd.grad(first[:, i].sum(), x, create_graph=True)[0][:, i] for i in range(x.shape[1])]
+    return torch.stack(seconds, 1)
+
+
 def with_derivative_by_vmap(net, x):
     first = torch.func.grad(lambda sample: net.b(net.a(sample).tanh())[0])
     return torch.cat([net.b(net.a(x).tanh()), torch.vmap(first)(x)], 1)
@@ -258,6 +282,11 @@ NETWORKS = {
         Net(with_derivative_by_vmap, a=nn.Linear(4, 5), b=nn.Linear(5, 1)),
         Net(with_derivative, a=nn.Linear(4, 5), b=nn.Linear(5, 1)),
     ),
+    "second derivative by torch.func": lambda: Hostile(
+        Net(with_hessian, a=nn.Linear(4, 5), b=nn.Linear(5, 1)),
+        Net(with_hessian_by_loops, a=nn.Linear(4, 5), b=nn.Linear(5, 1)),
+    ),
+    "mean of a batch in its backward pass": lambda: Hostile(two_layers(lambda net, h: MeanOfBatch.apply(h).tanh())),
     "embedding scaled by frequency": lambda: Hostile(
         Net(of_tokens, a=nn.Embedding(9, 3, scale_grad_by_freq=True), b=nn.Linear(3, 3))
     ),

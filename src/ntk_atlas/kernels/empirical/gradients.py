@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import BackwardCFunction
 
-from ntk_atlas.kernels.empirical.network_checks import rounding, trainable_parameters
+from ntk_atlas.kernels.empirical.network_checks import rounding, run, trainable_parameters
 from ntk_atlas.networks.running import accumulated_gradients, without_symmetry
 
 
@@ -73,6 +73,39 @@ def gradients_accumulate(network: nn.Module, output: Tensor) -> bool:
         for a, b in zip(direct, summed, strict=True)
         if b.numel()
     )
+
+
+def gradients_add_up(network: nn.Module, x: Tensor, accumulates: bool) -> bool:
+    """Whether the gradients of a batch are the sum of its samples'.
+
+    They are not where a backward pass looks at the batch: shares of tokens scale them, or the number of samples.
+
+    Args:
+        network: in evaluation mode.
+        x: one sample or more.
+        accumulates: see `NetworkStructure.accumulates`.
+
+    Returns:
+        Whether they are.
+    """
+    parameters = list(trainable_parameters(network).values())
+    x = torch.cat([x, x])  # what samples may have in common, two equal ones have
+
+    def pulled_back(samples: Tensor, u: Tensor | None) -> tuple[list[Tensor], Tensor]:
+        samples = samples.clone().requires_grad_() if accumulates and samples.is_floating_point() else samples
+        output = run(network, samples)
+        u = without_symmetry(*output.shape, like=output.detach()) if u is None else u
+        return gradients((output * u).sum(), parameters, accumulates=accumulates), u
+
+    together, u = pulled_back(x, None)
+    alone = [pulled_back(x[i : i + 1], u[i : i + 1])[0] for i in range(len(x))]
+    eps = rounding(u, *parameters)
+    for batch, *samples in zip(together, *alone, strict=True):
+        size = sum(g.abs() for g in samples)
+        largest = size.max() if size.numel() else 0.0
+        if bool(((batch - sum(samples)).abs() > eps**0.5 * (size + largest)).any()):
+            return False
+    return True
 
 
 def graph_nodes(output: Tensor) -> Iterator[object]:

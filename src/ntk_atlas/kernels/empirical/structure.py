@@ -214,8 +214,12 @@ class _SavedBytes(saved_tensors_hooks):
         if tensor.layout != torch.strided:  # a sparse buffer has no storage
             return tensor
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in self._seen:
-            self._seen.add(storage.data_ptr())
+        try:
+            address = storage.data_ptr()
+        except RuntimeError:  # within a transform of torch.func a tensor has no memory of its own
+            address = -id(storage)
+        if address not in self._seen:
+            self._seen.add(address)
             self.total += storage.nbytes()
         return tensor
 

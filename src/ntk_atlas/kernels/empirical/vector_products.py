@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.func import jvp
 
 from ntk_atlas.kernels.empirical.evaluation import evaluation_mode
-from ntk_atlas.kernels.empirical.gradients import gradients
+from ntk_atlas.kernels.empirical.gradients import gradients, gradients_add_up
 from ntk_atlas.kernels.empirical.gram import check_output_reduction
 from ntk_atlas.kernels.empirical.jacobian import jacobian_of_sample, say_once
 from ntk_atlas.kernels.empirical.memory_plan import samples_a_pass
@@ -93,7 +93,7 @@ class EmpiricalNTKOperator:
             samples = compared_samples(network, x1)
             check_same_outputs(network, samples, run(network, samples), 0)
             self._accumulates = structure.accumulates
-            apart = _gradients_add_up(network, x1[:2], structure.accumulates)
+            apart = gradients_add_up(network, x1[:2], structure.accumulates)
             self._push_forward = _working_push_forward(network, x1[:2], structure.accumulates, by_sample=not apart)
         self.network, self.output_reduction, self.n_outputs = network, output_reduction, structure.n_outputs
         self.rows, self.columns = x1, x1 if x2 is None else x2
@@ -181,22 +181,6 @@ class EmpiricalNTKOperator:
 
 PushForward = Callable[[nn.Module, Mapping[str, nn.Parameter], Tensor, Mapping[str, Tensor]], Tensor]
 """Network, trainable parameters, inputs x `(n, *shape)`, direction t by parameter → J(x) t, `(n, C)`."""
-
-
-def _gradients_add_up(network: nn.Module, x: Tensor, accumulates: bool) -> bool:
-    """Returns whether the gradients of a batch are the sum of its samples' (not if shares of tokens scale them)."""
-    parameters = list(trainable_parameters(network).values())
-    x = torch.cat([x, x])  # what samples may have in common, two equal ones have
-    u = without_symmetry(*run(network, x).shape, like=run(network, x).detach())
-    together = _pull_back(network, parameters, x, u, accumulates)
-    alone = [_pull_back(network, parameters, x[i : i + 1], u[i : i + 1], accumulates) for i in range(len(x))]
-    eps = rounding(u, *parameters)
-    for batch, *samples in zip(together, *alone, strict=True):
-        size = sum(g.abs() for g in samples)
-        largest = size.max() if size.numel() else 0.0
-        if bool(((batch - sum(samples)).abs() > eps**0.5 * (size + largest)).any()):
-            return False
-    return True
 
 
 def _working_push_forward(network: nn.Module, x: Tensor, accumulates: bool, *, by_sample: bool) -> PushForward:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ntk_atlas.kernels.empirical.capture import capture_factors
 from ntk_atlas.kernels.empirical.factors import LayerFactors, Piece
-from ntk_atlas.kernels.empirical.gradients import gradients
+from ntk_atlas.kernels.empirical.gradients import gradients, gradients_add_up
 from ntk_atlas.kernels.empirical.layers import Layer
 from ntk_atlas.kernels.empirical.network_checks import (
     check_same_outputs,
@@ -27,6 +27,7 @@ from ntk_atlas.kernels.empirical.plain_stack import is_plain_stack
 from ntk_atlas.kernels.empirical.structure import NetworkStructure
 from ntk_atlas.kernels.errors import StructureChangedError
 from ntk_atlas.networks.running import without_symmetry
+from ntk_atlas.networks.stacked import StackedNetwork
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,8 @@ def verified_structure(network: nn.Module, structure: NetworkStructure, x: Tenso
     check_same_outputs(network, samples, output, sample_axis(network, x))
     if not structure.layers:
         return structure
+    if not isinstance(network, StackedNetwork) and not gradients_add_up(network, samples[:2], structure.accumulates):
+        return without_layers(network, structure, structure.layers, "gradients of a batch are no sum over its samples")
     plain = replace(structure, readout=None, last_hidden=None)
     try:
         factors = capture_factors(network, plain, [whole(layer) for layer in structure.layers], samples)
