@@ -84,10 +84,10 @@ def test_a_killed_run_goes_on_where_it_was(finished_once, fresh):
 
 
 def files(project):
-    """All results; neither the report, which only the launcher writes, nor what Snakemake remembers of them."""
+    """All results; neither the report, which only the launcher writes, nor what is noted of them."""
     results = project.folder / "results"
     found = {path.relative_to(results) for path in results.rglob("*") if path.is_file()}
-    return {path for path in found if path.parts[0] not in ("report.html", "snakemake_records")}
+    return {path for path in found if not {"report.html", "snakemake_records", ".digests"} & set(path.parts)}
 
 
 def arrays(path):

@@ -11,10 +11,9 @@ from ntk_atlas.claims.evidence import Evidence, need
 from ntk_atlas.config.predictors import predictor_label
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.predictors import predictor_values, stand_ins_of
-from ntk_atlas.scaling_laws.comparison import on_common_sizes
 from ntk_atlas.scaling_laws.holdout import check_held_out
 from ntk_atlas.scaling_laws.intervals import finite_mean
-from ntk_atlas.scaling_laws.power_law import fit_power_law, usable
+from ntk_atlas.scaling_laws.power_law import fit_power_law, on_common_sizes, usable
 from ntk_atlas.status import Status
 
 Cell = dict[str, int]

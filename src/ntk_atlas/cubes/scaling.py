@@ -20,8 +20,9 @@ from ntk_atlas.cubes.scaling_schema import (
 )
 from ntk_atlas.cubes.schema import NO_CLASS
 from ntk_atlas.cubes.settings import experiment_settings
-from ntk_atlas.scaling_laws.comparison import compare_exponents, on_common_sizes
+from ntk_atlas.scaling_laws.comparison import compare_exponents
 from ntk_atlas.scaling_laws.fit import ScalingFit, fit_scaling_law
+from ntk_atlas.scaling_laws.power_law import on_common_sizes
 
 
 def fit_cube(cube: xr.Dataset, settings: ScalingSettings) -> xr.Dataset:

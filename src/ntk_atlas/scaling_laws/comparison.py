@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ntk_atlas.scaling_laws.intervals import t_interval
-from ntk_atlas.scaling_laws.power_law import usable
 
 if TYPE_CHECKING:
     from ntk_atlas.scaling_laws.fit import ScalingFit
@@ -28,24 +27,6 @@ class ExponentDifference:
     """`power` (err = A n^−α) or `floor` (err = E + A n^−α)."""
     note: str
     """Why the difference is not identifiable, or what limits it; empty if nothing."""
-
-
-def on_common_sizes(errors_a: np.ndarray, errors_b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Two predictors' errors, NaN wherever one of the two has no finite positive error.
-
-    Args:
-        errors_a: `(n_draws, n_seeds, n_sizes)`.
-        errors_b: the same draws and sizes; a predictor without seeds, `(n_draws, 1, n_sizes)`, stands beside each seed
-            of the other.
-
-    Returns:
-        Both, as they were if nothing is missing from either; else broadcast to the same seeds.
-    """
-    there = usable(errors_a), usable(errors_b)
-    if there[0].all() and there[1].all():
-        return errors_a, errors_b
-    both = there[0] & there[1]
-    return np.where(both, errors_a, np.nan), np.where(both, errors_b, np.nan)
 
 
 def compare_exponents(

@@ -36,6 +36,24 @@ def log_errors(errors: np.ndarray) -> np.ndarray:
     return np.where(mask, np.log(np.where(mask, errors, 1.0)), np.nan)
 
 
+def on_common_sizes(errors_a: np.ndarray, errors_b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Two predictors' errors, NaN wherever one of the two has no finite positive error.
+
+    Args:
+        errors_a: `(n_draws, n_seeds, n_sizes)`.
+        errors_b: the same draws and sizes; a predictor without seeds, `(n_draws, 1, n_sizes)`, stands beside each seed
+            of the other.
+
+    Returns:
+        Both, as they were if nothing is missing from either; else broadcast to the same seeds.
+    """
+    there = usable(errors_a), usable(errors_b)
+    if there[0].all() and there[1].all():
+        return errors_a, errors_b
+    both = there[0] & there[1]
+    return np.where(both, errors_a, np.nan), np.where(both, errors_b, np.nan)
+
+
 def fit_power_law(n_train: np.ndarray, errors: np.ndarray) -> PowerLaw:
     """Fits log err = log A − α log n by least squares, one fit a learning curve.
 
