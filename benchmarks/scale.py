@@ -17,8 +17,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import netCDF4
 import yaml
 from machine import machine
+
+from ntk_atlas.study.cells import Row
+from ntk_atlas.study.jobs import empirical_spec, train_spec
+from ntk_atlas.study.load import read_study
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 BARS = {"dry run": (30.0, 1024), "assembly": (60.0, 2048)}
@@ -118,15 +123,19 @@ def rows_of(n_widths: int) -> list[str]:
 
 
 def with_all_rows(folder: Path, n_widths: int) -> None:
-    """Computes one row by the workflow, and puts its files in the places of all others."""
+    """Computes one row by the workflow; its files, with the settings of each other row, stand for those of that row."""
     results, snakemake = folder / "results" / "sweep", [sys.executable, "-m", "snakemake"]
     first, *others = rows_of(n_widths)
     targets = [f"networks/{first}.nc", f"predictions/empirical/{first}.nc", "predictions/rivals/laplace.nc"]
     wanted = [f"results/sweep/{target}" for target in targets]
     measured([*snakemake, "--cores", "2", "--quiet", "all", "--", *wanted], folder)
-    for kind in ("networks", "predictions/empirical"):
+    experiment = read_study([folder / "config" / "config.yaml"]).experiments["sweep"]
+    for kind, spec_of in (("networks", train_spec), ("predictions/empirical", empirical_spec)):
         for name in others:
-            shutil.copy(results / kind / f"{first}.nc", results / kind / f"{name}.nc")
+            copy = results / kind / f"{name}.nc"
+            shutil.copy(results / kind / f"{first}.nc", copy)
+            with netCDF4.Dataset(copy, "a") as file:
+                file.spec = spec_of(experiment, Row.parse(name)).canonical_json()
 
 
 def main() -> int:
