@@ -1,4 +1,4 @@
-"""Which study a call is about: files of one's own from any folder, values, modules, and who is at work where."""
+"""Which study a call is about: config files from any folder, values, modules, and which process is at work where."""
 
 import argparse
 import re

@@ -146,7 +146,7 @@ def regress_around(
         settings: likewise.
         offsets: f₀ of each regression.
         test_labels: see `regress_nested`.
-        kernel_dtype: likewise.
+        kernel_dtype: precision in which the kernel was computed, see `finite_time_mean`.
 
     Returns:
         One regression an offset; `residual` is that of the system of all of them.
