@@ -1,4 +1,13 @@
-"""Estimates with two-sided errors, and the sums and differences of them that claims are about."""
+"""Estimates with two-sided errors, and the sums and differences of them that claims are about.
+
+An estimate has two intervals. *For this data set*: over further draws of the same finite set, with the errors of the
+replicates alone. *For new data of this kind*: over further data sets too. Draws of one finite set have samples in
+common, and what those samples do to the estimate does not average out over draws:
+
+    Var(mean over D draws) = S²/D + common,
+
+S² the variance between draws, `common` the covariance of two draws. Claims are judged by the second.
+"""
 
 import math
 from collections.abc import Sequence
@@ -17,11 +26,12 @@ class Estimate:
 
     Attributes:
         value: the estimate, or its logarithm.
-        error_low: standard error towards smaller values.
-        error_high: standard error towards larger values.
+        error_low: standard error towards smaller values, for this data set.
+        error_high: standard error towards larger values, for this data set.
         n: replicates that it rests on.
-        freedom: degrees of freedom; infinite for bootstrap intervals of many.
+        freedom: degrees of freedom of these errors; infinite for bootstrap intervals of many.
         logarithmic: `value` and errors are of the logarithm; intervals and bounds are not.
+        common: variance that all replicates share because their draws have samples in common, in units of `value`².
     """
 
     value: float
@@ -30,32 +40,43 @@ class Estimate:
     n: int
     freedom: float = math.inf
     logarithmic: bool = False
+    common: float = 0.0
 
     @property
     def known(self) -> bool:
         """Whether there is an estimate with an error."""
-        return all(math.isfinite(number) for number in (self.value, self.error_low, self.error_high))
+        return all(math.isfinite(number) for number in (self.value, self.error_low, self.error_high, self.common))
 
-    def interval(self, confidence: float) -> tuple[float, float, float]:
+    def interval(self, confidence: float, *, new_data: bool = True) -> tuple[float, float, float]:
         """Value, low and high end at a coverage, in the quantity's own units.
 
         Args:
             confidence: coverage of the two-sided interval.
+            new_data: of the interval for new data of this kind; else of the one for this data set.
 
         Returns:
             NaN ends where there is no error.
         """
-        quantile = _quantile(0.5 + 0.5 * confidence, self.freedom)
-        ends = (self.value, self.value - quantile * self.error_low, self.value + quantile * self.error_high)
-        return tuple(_exp(end) for end in ends) if self.logarithmic else ends
+        ends = [self.value]
+        for sign, error in ((-1.0, self.error_low), (1.0, self.error_high)):
+            error, freedom = self._error(error) if new_data else (error, self.freedom)
+            ends.append(self.value + sign * _quantile(0.5 + 0.5 * confidence, freedom) * error)
+        return tuple(_exp(end) for end in ends) if self.logarithmic else tuple(ends)
 
     def p_above(self, bound: float) -> float:
-        """One-sided p value of "the truth is at or below `bound`": small says that it lies above."""
+        """One-sided p value of "the truth for new data is at or below `bound`": small says that it lies above."""
         return self._p(self.value - self._scaled(bound), self.error_low)
 
     def p_below(self, bound: float) -> float:
-        """One-sided p value of "the truth is at or above `bound`": small says that it lies below."""
+        """One-sided p value of "the truth for new data is at or above `bound`": small says that it lies below."""
         return self._p(self._scaled(bound) - self.value, self.error_high)
+
+    def _error(self, error: float) -> tuple[float, float]:
+        """The error for new data, and its degrees of freedom by Welch and Satterthwaite (`common` has many)."""
+        if self.common == 0.0:
+            return error, self.freedom
+        total = error**2 + self.common
+        return math.sqrt(total), self.freedom * (total / error**2) ** 2 if error > 0.0 else math.inf
 
     def _scaled(self, bound: float) -> float:
         if not self.logarithmic:
@@ -67,9 +88,10 @@ class Estimate:
             return math.nan
         if math.isinf(distance):
             return 0.0 if distance > 0.0 else 1.0
+        error, freedom = self._error(error)
         if error == 0.0:
             return 0.0 if distance > 0.0 else 1.0
-        return float(_cdf(-distance / error, self.freedom))
+        return float(_cdf(-distance / error, freedom))
 
 
 def from_interval(
@@ -95,12 +117,15 @@ def from_interval(
     return Estimate(value, *errors, n=n, logarithmic=logarithmic)
 
 
-def from_replicates(values: Sequence[float] | np.ndarray, *, logarithmic: bool = False) -> Estimate:
-    """Mean of independent replicates with Student's interval, mean ± t_{n−1} s/√n.
+def from_replicates(
+    values: Sequence[float] | np.ndarray, *, logarithmic: bool = False, common: float = 0.0
+) -> Estimate:
+    """Mean of replicates with Student's interval, mean ± t_{n−1} s/√n.
 
     Args:
-        values: one number a replicate; what is not finite is left out.
+        values: one number per replicate; what is not finite is left out.
         logarithmic: of the logarithms, so that the mean is the geometric one.
+        common: variance that all replicates share, of the logarithms if `logarithmic`.
 
     Returns:
         The estimate; without an error from fewer than two values.
@@ -111,9 +136,10 @@ def from_replicates(values: Sequence[float] | np.ndarray, *, logarithmic: bool =
         usable = np.log(np.maximum(usable, _SMALLEST))
     n = len(usable)
     if n < 2:
-        return Estimate(float(usable[0]) if n else math.nan, math.nan, math.nan, n, logarithmic=logarithmic)
+        value = float(usable[0]) if n else math.nan
+        return Estimate(value, math.nan, math.nan, n, logarithmic=logarithmic, common=common)
     error = float(usable.std(ddof=1)) / math.sqrt(n)
-    return Estimate(float(usable.mean()), error, error, n, float(n - 1), logarithmic)
+    return Estimate(float(usable.mean()), error, error, n, float(n - 1), logarithmic, common)
 
 
 def combination(estimates: Sequence[Estimate], weights: Sequence[float]) -> Estimate:
@@ -129,21 +155,22 @@ def combination(estimates: Sequence[Estimate], weights: Sequence[float]) -> Esti
         weights: one per estimate.
 
     Returns:
-        The combination; n is the smallest.
+        The combination; n is the smallest. Variances that replicates share are added as those of independent estimates.
     """
-    low = high = value = 0.0
+    low = high = value = common = 0.0
     variances = []
     for estimate, weight in zip(estimates, weights, strict=True):
         down, up = (estimate.error_low, estimate.error_high)[:: 1 if weight >= 0.0 else -1]
         value += weight * estimate.value
         low += (weight * down) ** 2
         high += (weight * up) ** 2
+        common += weight**2 * estimate.common
         variances.append(0.5 * weight**2 * (down**2 + up**2))
     fewest = min(estimate.n for estimate in estimates)
     spread = sum(v**2 / e.freedom for v, e in zip(variances, estimates, strict=True))
     freedom = sum(variances) ** 2 / spread if spread > 0.0 else math.inf
     logarithmic = estimates[0].logarithmic
-    return Estimate(value, math.sqrt(low), math.sqrt(high), fewest, freedom, logarithmic=logarithmic)
+    return Estimate(value, math.sqrt(low), math.sqrt(high), fewest, freedom, logarithmic, common)
 
 
 def slope(estimates: Sequence[Estimate], x: Sequence[float]) -> Estimate:
