@@ -1,5 +1,6 @@
 """Thresholds as a file, claims over several experiments, the table on disk, and the figure."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from matplotlib.colors import to_rgb
 from synthetic_claims import BROKEN, HOLDS, synthetic_evidence
 
 from ntk_atlas.claims.join import join_verdicts, read_verdicts
-from ntk_atlas.claims.judge import judge_experiment, verdict_table
+from ntk_atlas.claims.judge import CLAIMS, judge_experiment, verdict_table
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.study import StudySettings
 from ntk_atlas.plotting.claims import plot_claims
@@ -45,6 +46,14 @@ def test_the_studys_own_file_has_every_claim_with_its_reason():
     claims = THRESHOLDS.claims.by_name()
     assert list(claims) == [*(f"A{i}" for i in range(1, 8)), *(f"A'{i}" for i in range(1, 5))]
     assert all(claims["A3"].drift.value >= 2 * claims[name].drift.value for name in ("A4",)), "a gap between the two"
+
+
+def test_every_verdict_says_where_its_claim_stands_as_the_document_does():
+    lines = (Path(__file__).parents[2] / "docs" / "claims.md").read_text().partition("## Where each claim stands")[2]
+    stated = dict(re.findall(r"^\| ([ABC]\S+) \| (.+?) \|$", lines, flags=re.MULTILINE))
+    written = {name: claim.source for name, claim in CLAIMS.items()} | {"A7": seventh({"a": table()}, a="relu").source}
+    assert stated == written and all(written.values())
+    assert dict(zip(*table()[["claim", "source"]].to_numpy().T, strict=True))["A'4"] == written["A'4"]
 
 
 @pytest.mark.parametrize(

@@ -219,13 +219,20 @@ EQUIVALENCE = (
         "C1",
         "Adding a layer to the network and to its NTK does not change their errors alike.",
         measure_layer_adding,
+        "abstract",
     ),
     Claim(
         "C2",
         "Regression with a kernel that ignores training (NNGP) gives errors very close to those of the NTK.",
         measure_untrained_kernel,
+        "abstract",
     ),
-    Claim("C3", "Kernels that know nothing of networks rival the NTK.", measure_rivals),
-    Claim("C4", "The closed form of each variant of the NTK is the limit of its networks.", measure_variants),
-    Claim("C5", "Trained networks are not kernel regression with their NTK.", measure_inequivalence),
+    Claim("C3", "Kernels that know nothing of networks rival the NTK.", measure_rivals, "third-party summary"),
+    Claim(
+        "C4",
+        "The closed form of each variant of the NTK is the limit of its networks.",
+        measure_variants,
+        "abstract (derivation); the variants are our reading",
+    ),
+    Claim("C5", "Trained networks are not kernel regression with their NTK.", measure_inequivalence, "abstract"),
 )

@@ -17,36 +17,57 @@ FINITE_WIDTH = (
         "A1",
         "Whether a network is in the NTK regime depends on the phase of its initialization and on its depth.",
         measure_regime,
+        "abstract",
     ),
     Claim(
         "A2",
         "Deep networks whose gradients explode have a random kernel at initialization, the more so the deeper.",
         measure_random_kernel,
+        "abstract; Var log Θ instead of R is our reading",
     ),
-    Claim("A3", "The kernel of the same networks changes much in training.", measure_moving_kernel),
+    Claim("A3", "The kernel of the same networks changes much in training.", measure_moving_kernel, "abstract"),
     Claim(
         "A4",
         "Networks whose gradients vanish are in the NTK regime: kernel neither random nor moving.",
         measure_ordered_regime,
+        "abstract",
     ),
-    Claim("A5", "But they become untrainable as they get deeper.", measure_untrainable),
+    Claim(
+        "A5",
+        "But they become untrainable as they get deeper.",
+        measure_untrainable,
+        "abstract; the depth scale is our reading",
+    ),
     Claim(
         "A6",
         "NTK theory predicts the variance of outputs over initializations for shallow wide networks, and fails for "
         "deep narrow ones.",
         measure_output_variance,
+        "abstract; where the theory fails is our reading",
     ),
     Claim(
         "A'1",
         "The randomness of the kernel at initialization follows the exact law of finite networks in all phases.",
         measure_exact_dispersion,
+        "abstract",
     ),
     Claim(
         "A'2",
         "Variability of the kernel grows exponentially with depth at criticality and in chaos, not in the ordered "
         "phase.",
         measure_growth,
+        "abstract",
     ),
-    Claim("A'3", "Only in the ordered phase may the kernel of deep networks stay constant.", measure_constant_kernel),
-    Claim("A'4", "The block structure of the kernel matrix changes in training.", measure_block_structure),
+    Claim(
+        "A'3",
+        "Only in the ordered phase may the kernel of deep networks stay constant.",
+        measure_constant_kernel,
+        "abstract",
+    ),
+    Claim(
+        "A'4",
+        "The block structure of the kernel matrix changes in training.",
+        measure_block_structure,
+        "abstract and released code",
+    ),
 )

@@ -13,7 +13,11 @@ from ntk_atlas.config.claims.file import Thresholds
 JUDGED = ("supported", "not supported", "inconclusive")
 _PARTS, _ACTIVATIONS = ("A2", "A3", "A4"), ("relu", "sigmoid")
 _STATEMENT = "A2, A3 and A4 hold for ReLU and for sigmoid networks."
-_TEXT = ("claim", "experiment", "statement", "statistic", "threshold", "verdict", "reason", "variables", "thresholds")
+_SOURCE = "abstract"
+_TEXT = (
+    "claim", "experiment", "statement", "statistic", "threshold", "verdict", "reason", "variables", "thresholds",
+    "source",
+)  # fmt: skip
 
 
 def read_verdicts(path: Path) -> pd.DataFrame:
@@ -43,7 +47,7 @@ def join_verdicts(
         verdict = Verdict(
             "A7", "all experiments", _STATEMENT, settings.statistic, n_supported, math.nan, math.nan,
             f"{n_parts} of {n_parts} supported", word, reason, "verdicts of A2 A3 A4", n_experiments,
-            thresholds=thresholds.digest(),
+            thresholds=thresholds.digest(), source=_SOURCE,
         )  # fmt: skip
         joined = pd.concat([joined, verdict_table([verdict])], ignore_index=True)
     order = {name: i for i, name in enumerate(thresholds.claims.by_name())}

@@ -46,6 +46,7 @@ class Verdict:
         upper: upper bound.
         outside: whether the region lies beyond the bounds instead of between them.
         thresholds: digest of the thresholds.
+        source: where the statement stands in the literature.
     """
 
     claim: str
@@ -64,6 +65,7 @@ class Verdict:
     upper: float = math.nan
     outside: bool = False
     thresholds: str = ""
+    source: str = ""
 
 
 COLUMNS = [field.name for field in fields(Verdict)]
@@ -120,7 +122,9 @@ def judge(claim: Claim, evidence: Evidence, settings: ClaimSettings, thresholds:
     try:
         measured = claim.measure(evidence, settings)
     except NotJudgedError as reason:
-        return Verdict(*head, math.nan, math.nan, math.nan, "", reason.word, str(reason), thresholds=digest)
+        return Verdict(
+            *head, math.nan, math.nan, math.nan, "", reason.word, str(reason), thresholds=digest, source=claim.source
+        )  # fmt: skip
     decision = (decide_any if measured.any_of else decide)(
         measured.comparisons,
         confidence=thresholds.confidence,
@@ -143,6 +147,7 @@ def judge(claim: Claim, evidence: Evidence, settings: ClaimSettings, thresholds:
         region.upper if math.isfinite(region.upper) else math.nan,
         region.outside,
         digest,
+        claim.source,
     )
 
 

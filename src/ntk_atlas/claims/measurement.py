@@ -33,11 +33,14 @@ class Claim:
         name: `A1`, …
         statement: the claim in one sentence of our own.
         measure: from evidence and thresholds to comparisons; raises `NotJudgedError` where there is nothing to compare.
+        source: where the statement stands: the paper's abstract or introduction, its released code, a paper that cites
+            it, a third party's summary; or that it is our reading.
     """
 
     name: str
     statement: str
     measure: Callable[[Evidence, ClaimSettings], Measurement]
+    source: str
 
 
 def remarks(*parts: str) -> str:
