@@ -182,3 +182,21 @@ def test_false_rejection_of_a_true_compound_is_as_rare_as_promised():
     rng, region = np.random.default_rng(12), Region(lower=0.0)
     words = [verdict(*[(from_replicates(rng.normal(0, 1, 6)), region) for _ in range(6)]).word for _ in range(1500)]
     assert words.count("not supported") / 1500 < 0.025 + 3 * np.sqrt(0.025 * 0.975 / 1500)
+
+
+def test_what_does_not_decide_keeps_a_verdict_open_and_turns_none():
+    inside, outside, below = normal(-5.0), normal(5.0), Region(upper=0.0)
+    rate = Comparison("rate", outside, below, decides=False)
+
+    def words(*limits: Estimate) -> str:
+        named = [Comparison(f"limit {i}", limit, below) for i, limit in enumerate(limits)]
+        return decide([*named, rate], confidence=0.95, least_replicates=5).word
+
+    assert words(inside, inside) == "inconclusive"
+    found = decide([Comparison("limit", normal(2.0), below), rate], confidence=0.95, least_replicates=5)
+    assert found.word == "not supported" and found.comparison.label == "limit"
+    assert found.low == pytest.approx(2.0 - stats.norm.ppf(0.975)), (
+        "one comparison decides: Holm has nothing to correct"
+    )
+    kept = Comparison("rate", inside, below, decides=False)
+    assert decide([Comparison("limit", inside, below), kept], confidence=0.95, least_replicates=5).word == "supported"

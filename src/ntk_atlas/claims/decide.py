@@ -3,7 +3,8 @@
 A claim is a list of comparisons, all of which it says to hold. It is *supported* if the whole interval of each lies
 in its region: an intersection–union test (Berger 1982), which needs no correction for their number. It is *not
 supported* if at least one interval lies wholly outside; there the number of comparisons counts, so those p values are
-corrected by Holm's method. Whatever is between is *inconclusive*.
+corrected by Holm's method. Whatever is between is *inconclusive*. A comparison may be needed for support and yet not
+decide against the claim (`Comparison.decides`): a rate that an extrapolation rests on.
 """
 
 import math
@@ -76,12 +77,14 @@ class Comparison:
         estimate: the number.
         region: where the claim says it lies.
         trained: whether it rests on trained networks, whose replicates are few.
+        decides: whether the claim falls with it; one that does not decide can keep the verdict open, no more.
     """
 
     label: str
     estimate: Estimate
     region: Region
     trained: bool = False
+    decides: bool = True
 
 
 @dataclass(frozen=True)
@@ -132,11 +135,14 @@ def decide(
     if not shown:
         return Decision("inconclusive", _sentence(left_out[0], remark), None, math.nan, math.nan, math.nan)
     holds = np.array([c.region.p_holds(c.estimate) for c in shown])
-    fails = np.array([c.region.p_fails(c.estimate) for c in shown])
-    worst = max(range(len(shown)), key=lambda i: (holds[i], -fails[i]))
-    coverage = 1.0 - 2.0 * level / len(comparisons) if fails[worst] < 0.5 else confidence
+    deciding = np.array([c.decides for c in shown])
+    fails = np.where(deciding, [c.region.p_fails(c.estimate) for c in shown], 1.0)
+    n_tests, failing = sum(c.decides for c in comparisons), np.zeros(len(shown), dtype=bool)
+    if usable:
+        failing[deciding] = holm(fails[deciding], level, n_tests=n_tests)
+    worst = max(np.flatnonzero(failing) if failing.any() else range(len(shown)), key=lambda i: (holds[i], -fails[i]))
+    coverage = 1.0 - 2.0 * level / n_tests if fails[worst] < 0.5 else confidence
     text, n_holding = _shown(shown[worst], coverage), int((holds <= level).sum()) if usable else 0
-    failing = holm(fails, level, n_tests=len(comparisons)) if usable else np.zeros(len(shown), dtype=bool)
     count = f"{n_holding} of {len(comparisons)} comparisons hold"
     word: Word = "inconclusive"
     if failing.any():
