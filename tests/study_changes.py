@@ -53,6 +53,7 @@ OTHERS = {
     "training.selection": "best_validation",
     "training.dtype": "float64",
     "training.checkpoints.epochs": "every",
+    "training.checkpoints.probe": "test",
     "training.checkpoints.weights": "scheduled",
     "regression.select_ridge": "leave_one_out",
     "regression.predictors": [*PREDICTORS, "matern_3_2", "linearized", "ntk_pretrained_8", "nngp"],

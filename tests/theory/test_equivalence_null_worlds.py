@@ -18,7 +18,8 @@ from ntk_atlas.cubes.init_scales import join_init_scales
 from ntk_atlas.cubes.linearized_row import linearized_row
 from ntk_atlas.cubes.network_row import network_row
 from ntk_atlas.cubes.predictions import infinite_predictions
-from ntk_atlas.datasets.draws import make_draw, probe_indices
+from ntk_atlas.datasets.draws import make_draw
+from ntk_atlas.datasets.probes import kernel_probes
 from ntk_atlas.datasets.read import read_dataset
 from ntk_atlas.labelled import write_labelled
 from ntk_atlas.stages.linearize_row import linearize_row
@@ -81,12 +82,14 @@ def run(settings: ExperimentSettings, folder: Path) -> Evidence:
     spec = infinite_spec(settings, 2.0)
     write_labelled(infinite_predictions(spec, regress_infinite(spec, dataset)), folder / "infinite.nc")
     draws = [make_draw(dataset, settings.dataset, number) for number in range(settings.grid.draws)]
-    probes = [probe_indices(draw, settings.training.checkpoints.n_probe) for draw in draws]
+    checkpoints = settings.training.checkpoints
+    n_probe = checkpoints.probe_count(settings.grid.n_train)
+    probes = [kernel_probes(draw, checkpoints, n_probe) for draw in draws]
     found = ExperimentFiles(**files, infinite={2.0: folder / "infinite.nc"})
     cube = assemble_cube(
         settings,
         found,
-        targets=np.stack([draw.y_test[probe] for draw, probe in zip(draws, probes, strict=True)]),
+        targets=np.stack([probe.y for probe in probes]),
         labels=None,
         zero_train_mse=[[np.mean(draw.y_pool[:n] ** 2) for draw in draws] for n in settings.grid.n_train],
         provenance={},

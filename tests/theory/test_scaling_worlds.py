@@ -14,7 +14,8 @@ from ntk_atlas.cubes.empirical_predictions import empirical_predictions
 from ntk_atlas.cubes.experiment_files import ExperimentFiles
 from ntk_atlas.cubes.init_scales import join_init_scales
 from ntk_atlas.cubes.network_row import network_row
-from ntk_atlas.datasets.draws import make_draw, probe_indices
+from ntk_atlas.datasets.draws import make_draw
+from ntk_atlas.datasets.probes import kernel_probes
 from ntk_atlas.datasets.read import read_dataset
 from ntk_atlas.labelled import write_labelled
 from ntk_atlas.stages.regress_row import RowStores, regress_row
@@ -60,11 +61,13 @@ def run(settings: ExperimentSettings, folder: Path) -> Evidence:
         files[kind] = {row: folder / f"{kind}.nc"}
         write_labelled(join_init_scales(spec, {2.0: arrays}), files[kind][row])
     draws = [make_draw(dataset, settings.dataset, number) for number in range(settings.grid.draws)]
-    probes = [probe_indices(draw, settings.training.checkpoints.n_probe) for draw in draws]
+    checkpoints = settings.training.checkpoints
+    n_probe = checkpoints.probe_count(settings.grid.n_train)
+    probes = [kernel_probes(draw, checkpoints, n_probe) for draw in draws]
     cube = assemble_cube(
         settings,
         ExperimentFiles(**files),
-        targets=np.stack([draw.y_test[probe] for draw, probe in zip(draws, probes, strict=True)]),
+        targets=np.stack([probe.y for probe in probes]),
         labels=None,
         zero_train_mse=[[np.mean(draw.y_pool[:n] ** 2) for draw in draws] for n in settings.grid.n_train],
         provenance={},

@@ -87,7 +87,8 @@ def test_shipped_configs_are_valid(file, monkeypatch):
         ("network", {"factory": "net.py"}, "has no function"),
         ("dataset", {"source": "file", "path": "nowhere.npz"}, "nowhere.npz"),
         ("dataset", {"n_test": 100}, "has no `source`: add one of digits, diabetes, teacher, california, file, mnist"),
-        ("training.checkpoints.n_probe", 600, "600 probe samples, but only 512 test samples"),
+        ("training.checkpoints.n_probe", 33, "33 probe samples of the training set, but the smallest n_train is 16"),
+        ("training.checkpoints", {"n_probe": 600, "probe": "test"}, "600 probe samples, but only 512 test samples"),
         ("dataset.normalization", "whiten", "dataset.normalization: input should be 'none'"),
         (
             "dataset",

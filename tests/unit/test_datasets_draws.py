@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from ntk_atlas.config.dataset import DiabetesSettings, DigitsSettings, FileSettings, TeacherSettings
-from ntk_atlas.datasets import DataError, Dataset, check_draws, make_draw, notices, probe_indices, read_dataset
+from ntk_atlas.datasets import DataError, Dataset, check_draws, make_draw, notices, read_dataset
 from ntk_atlas.datasets.draws import split_indices
 from ntk_atlas.datasets.normalization import fit_normalizer
 
@@ -217,29 +217,6 @@ def test_unknown_normalization_is_refused():
 def test_too_few_samples_for_a_draw_are_refused():
     with pytest.raises(DataError, match="numbered has 20 samples, too few for 10 validation samples, 10 test"):
         make_draw(numbered(20), drawn(10, 10), 0)
-
-
-def test_probe_samples_are_the_first_of_the_test_set_sorted_by_class(digits):
-    draw = make_draw(digits, DigitsSettings(), 0)
-    probe = probe_indices(draw, 40)
-    np.testing.assert_array_equal(np.sort(probe), np.arange(40))
-    labels = draw.labels_test[probe]
-    assert np.all(np.diff(labels) >= 0)
-    for label in np.unique(labels):
-        assert np.all(np.diff(probe[labels == label]) > 0)  # stable
-
-
-def test_probe_samples_of_a_regression_are_sorted_by_target():
-    draw = make_draw(read_dataset(DiabetesSettings()), DiabetesSettings(), 0)
-    probe = probe_indices(draw, 30)
-    np.testing.assert_array_equal(np.sort(probe), np.arange(30))
-    assert np.all(np.diff(draw.y_test[probe, 0]) >= 0)
-
-
-@pytest.mark.parametrize("n_probe", [0, 513])
-def test_probe_beyond_the_test_set_is_refused(digits, n_probe):
-    with pytest.raises(DataError, match=rf"n_probe: {n_probe} probe samples asked of a test set of 512"):
-        probe_indices(make_draw(digits, DigitsSettings(), 0), n_probe)
 
 
 def file_settings(path="mine.npz", **keys):

@@ -17,7 +17,8 @@ from ntk_atlas.cubes.empirical_predictions import empirical_predictions
 from ntk_atlas.cubes.experiment_files import ExperimentFiles
 from ntk_atlas.cubes.init_scales import join_init_scales
 from ntk_atlas.cubes.network_row import network_row, training_digests
-from ntk_atlas.datasets.draws import make_draw, probe_indices
+from ntk_atlas.datasets.draws import make_draw
+from ntk_atlas.datasets.probes import kernel_probes
 from ntk_atlas.datasets.read import read_dataset
 from ntk_atlas.labelled import LabelledArray, LabelledArrays, read_labelled, write_labelled
 from ntk_atlas.stages.regress_row import RowStores, regress_row
@@ -74,7 +75,7 @@ def cube(settings: ExperimentSettings, networks: dict, predictions: dict) -> xr.
     return assemble_cube(
         settings,
         ExperimentFiles(networks, empirical=predictions),
-        targets=np.stack([draw.y_test[probe_indices(draw, 4)] for draw in draws]),
+        targets=np.stack([kernel_probes(draw, settings.training.checkpoints, 4).y for draw in draws]),
         labels=np.tile([0, 0, 1, 1], (settings.grid.draws, 1)),
         zero_train_mse=np.array(
             [[np.mean(draw.training_set(n)[1] ** 2) for draw in draws] for n in settings.grid.n_train]

@@ -70,7 +70,7 @@ HUGE = [
         GRID | {"draws": 10**6, "depth": list(range(40))},
         "years of one core, for 160,000,000 networks (depth × width",
     ),
-    ("grid", GRID | {"draws": 10**6, "width": [512, 1024]}, "would fill about 4.4 TiB of disk, for 8,000,000 networks"),
+    ("grid", GRID | {"draws": 10**6, "width": [512, 1024]}, "would fill about 3.5 TiB of disk, for 8,000,000 networks"),
     ("grid", GRID | {"depth": list(range(5000))}, "its networks have 12,502,500 layers in all, of 5,000 depths"),
     ("grid", GRID | {"width": [10**5], "depth": [4]}, "memory in one job, for 4 networks of 30,007,800,010 parameters"),
     ("dataset", TEACHER, "about 74,506 GiB of memory in one job, for 1,000,000,000 samples of 10,000 numbers"),

@@ -86,8 +86,8 @@ def test_kernel_regression_is_that_of_the_weights(cube, weights, draw, predictor
 def test_probe_kernels_and_drift_are_those_of_the_weights(finished_once, cube, weights, draw):
     row = xr.open_dataset(finished_once.folder / "results/one/networks/depth-1_width-8_init_scale-2.0.nc").load()
     assert row.init_scale.values.tolist() == [2.0]
-    order = np.argsort(draw.labels_test[:6], kind="stable")
-    jacobians = [forward(weights["weights"][0, i], draw.x_test[order])[1] for i in (0, -1)]
+    order = np.argsort(draw.labels_pool[:6], kind="stable")
+    jacobians = [forward(weights["weights"][0, i], draw.x_pool[order])[1] for i in (0, -1)]
     first, last = (j @ j.T for j in jacobians)
     here = {"init_scale": 2.0, "n_train": 16, "draw": 1, "seed": 0}
     assert row.probe_kernels.sel(here | {"epoch": 0}).values == pytest.approx(first, rel=1e-4)

@@ -8,7 +8,8 @@ from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.assemble import assemble_cube
 from ntk_atlas.cubes.experiment_files import ExperimentFiles
 from ntk_atlas.cubes.netcdf import write_netcdf
-from ntk_atlas.datasets.draws import make_draw, probe_indices
+from ntk_atlas.datasets.draws import make_draw
+from ntk_atlas.datasets.probes import kernel_probes
 from ntk_atlas.job_log import job_log
 from ntk_atlas.provenance import provenance_attributes
 from ntk_atlas.study.made_with import load_prepared
@@ -20,16 +21,16 @@ def main(
 ) -> None:
     dataset, data_digest = load_prepared(data, experiment.dataset)
     draws = [make_draw(dataset, experiment.dataset, number) for number in range(experiment.grid.draws)]
-    probes = [probe_indices(draw, experiment.training.checkpoints.n_probe) for draw in draws]
+    checkpoints = experiment.training.checkpoints
+    n_probe = checkpoints.probe_count(experiment.grid.n_train)
+    probes = [kernel_probes(draw, checkpoints, n_probe) for draw in draws]
     notices = notice_attributes(experiment, draws[0])
     notices["notices"] = "\n".join(filter(None, [dataset.attributes.get("notices"), notices["notices"]]))
     cube = assemble_cube(
         experiment,
         files,
-        targets=np.stack([draw.y_test[probe] for draw, probe in zip(draws, probes, strict=True)]),
-        labels=None
-        if draws[0].labels_test is None
-        else np.stack([draw.labels_test[probe] for draw, probe in zip(draws, probes, strict=True)]),
+        targets=np.stack([probe.y for probe in probes]),
+        labels=None if probes[0].labels is None else np.stack([probe.labels for probe in probes]),
         zero_train_mse=[[np.mean(draw.y_pool[:n] ** 2) for draw in draws] for n in experiment.grid.n_train],
         provenance=provenance_attributes(repository)
         | {"data_digest": data_digest, "claim_thresholds_digest": thresholds}

@@ -1,5 +1,6 @@
 """Settings of the training and of what is kept of it."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, field_validator, model_validator
@@ -8,6 +9,7 @@ from ntk_atlas.config.base import Count, CountOrZero, Scale, Seed, Settings
 
 Selection = Literal["final", "best_validation"]
 _MOST_CHECKPOINTS = 100_000
+_DEFAULT_PROBES = 40
 
 
 class LearningRateSettings(Settings):
@@ -54,10 +56,26 @@ class CheckpointSettings(Settings):
     """`every` epoch, `log`-spaced epochs, or a list. 0 (initialization) and the last are always among them."""
     n_log: Annotated[int, Field(ge=2, le=10_000)] = 10
     """How many log-spaced epochs (0 apart)."""
-    n_probe: Annotated[int, Field(ge=2, le=100_000)] = 40
-    """Probe samples: the first of the test set, sorted by class; their kernel is kept at every checkpoint."""
+    probe: Literal["train", "test", "both"] = "train"
+    """Whose kernel is kept at every checkpoint: that of the first samples of the training set (the same at every
+    n_train; theory and its experiments are about them), that of the first test samples, or `both`, and then measures
+    on test samples stand beside the others in the cube."""
+    n_probe: Annotated[int, Field(ge=2, le=100_000)] | None = None
+    """Probe samples of each of these sets, sorted by class; by default 40, or as many as the smallest training set
+    has. Outputs are kept too, of as many test samples."""
     weights: Literal["scheduled", "ends"] = "ends"
     """Keep the weights of every `scheduled` epoch, or of the first and the last only."""
+
+    @property
+    def probed_parts(self) -> tuple[Literal["train", "test"], ...]:
+        """Parts of the data whose kernel is kept, in the order of the probe samples."""
+        return ("train", "test") if self.probe == "both" else (self.probe,)
+
+    def probe_count(self, n_train: Sequence[int]) -> int:
+        """Probe samples of each part on a grid with these sizes of the training set."""
+        if self.n_probe is not None:
+            return self.n_probe
+        return _DEFAULT_PROBES if self.probe == "test" else min(_DEFAULT_PROBES, *n_train)
 
     @field_validator("epochs")
     @classmethod

@@ -27,6 +27,7 @@ from ntk_atlas.cubes.schema import (
     NO_CLASS,
     PREDICTION_VARIABLES,
     SOLVE_STATUS,
+    TEST_PROBE,
     TRAINING_CURVES,
     TRAINING_SCALARS,
     TRAINING_SETS,
@@ -38,6 +39,8 @@ from ntk_atlas.status import Status
 
 log = logging.getLogger(__name__)
 
+_OF_PROBES = ("kernel_", "within_class", "between_class", "probe_")
+"""What the names of measures on the probe samples begin with."""
 ROW_NAMES = {"selected_test_mse": "test_mse_network", "selected_test_error": "test_error_network"}
 """Variables of a row file that have another name in the cube."""
 
@@ -56,8 +59,8 @@ def assemble_cube(
     Args:
         experiment: the configured grid and settings; they are stored in the cube as JSON text.
         files: what the jobs of the experiment wrote.
-        targets: targets of the probe samples in every draw, `(n_draws, n_probe, n_outputs)`.
-        labels: classes of the probe samples in every draw, `(n_draws, n_probe)`; None for regression data.
+        targets: targets of the probe samples in every draw, `(n_draws, P, n_outputs)`, as `kernel_probes` has them.
+        labels: classes of the probe samples in every draw, `(n_draws, P)`; None for regression data.
         zero_train_mse: mean squared target of every training set, `(n_sizes, n_draws)`.
         provenance: attributes that say where the cube comes from.
 
@@ -81,8 +84,9 @@ def assemble_cube(
             collect(pieces, dataset[["status"]], place[row])
             continue
         collect(pieces, dataset.drop_vars(["probe_kernels", "unit_digest"]).rename(ROW_NAMES), place[row])
-        collect(pieces, row_measures(dataset, targets), place[row])
-        collect(pieces, kernel_movement(dataset, labels), place[row])
+        for suffix, of_part in probe_parts(experiment).items():
+            measures = part_measures(dataset, of_part, targets, labels)
+            collect(pieces, measures.rename({str(name): f"{name}{suffix}" for name in measures.data_vars}), place[row])
     if "train_mse" not in pieces:
         raise ValueError("no network is finished: there is nothing to assemble; see the status of the cells")
     along_training = ("linearized_predictions", "linearized_train_mse", "test_predictions", "epoch")
@@ -101,11 +105,35 @@ def assemble_cube(
     cube["status"] = _status(cube, experiment.training)
     check_failures(cube["status"].values, experiment.max_failed_share)
     cube["zero_train_mse"] = ("n_train", "draw"), np.asarray(zero_train_mse, dtype=np.float64)
-    cube = cube.merge(movement_at_equal_loss(cube, experiment.movement.equal_loss))
+    for suffix in probe_parts(experiment):
+        cube = cube.assign(movement_at_equal_loss(cube, experiment.movement.equal_loss, suffix).data_vars)
     cube = cube.merge(gap_terms(cube))
     classes = np.full(targets.shape[:2], NO_CLASS) if labels is None else labels
-    cube["probe_class"] = ("draw", "probe"), classes.astype(np.int32)
+    for suffix, of_part in probe_parts(experiment).items():
+        cube[f"probe_class{suffix}"] = ("draw", "probe"), classes[:, of_part].astype(np.int32)
     return _described(cube, experiment, provenance)
+
+
+def probe_parts(experiment: ExperimentSettings) -> dict[str, slice]:
+    """The probe samples of each part of the data, by what the names of the measures on them end in.
+
+    What a cube's variables are of where nothing else is said: training samples, or test samples under `probe: test`.
+    """
+    checkpoints = experiment.training.checkpoints
+    n_probe = checkpoints.probe_count(experiment.grid.n_train)
+    suffixes = ("", TEST_PROBE)[: len(checkpoints.probed_parts)]
+    return {suffix: slice(i * n_probe, (i + 1) * n_probe) for i, suffix in enumerate(suffixes)}
+
+
+def part_measures(row: xr.Dataset, of_part: slice, targets: np.ndarray, labels: np.ndarray | None) -> xr.Dataset:
+    """`row_measures` and `kernel_movement` of the kernels on some of the probe samples."""
+    part = row.isel(probe=of_part, probe_2=of_part)
+    return xr.merge(
+        [
+            row_measures(part, targets[:, of_part]),
+            kernel_movement(part, None if labels is None else labels[:, of_part]),
+        ]
+    )
 
 
 def prediction_names(experiment: ExperimentSettings) -> tuple[str, ...]:
@@ -158,9 +186,14 @@ def _described(cube: xr.Dataset, experiment: ExperimentSettings, provenance: Map
     ):
         if variable.name in cube.variables:
             cube[variable.name].attrs = variable.attributes()
+    for variable in (v for v in (*KERNEL_MEASURES, *TRAINING_SETS) if v.name.startswith(_OF_PROBES)):
+        for suffix, samples in zip(probe_parts(experiment), _probed_samples(experiment), strict=True):
+            if variable.name + suffix in cube.variables:
+                cube[variable.name + suffix].attrs = variable.attributes() | {"probe": samples}
     if (cube["probe_class"] == NO_CLASS).all():
-        for name in ("within_class_ratio", "between_class_ratio"):
-            cube[name].attrs["comment"] = "NaN everywhere: regression data have no classes"
+        for name in cube.data_vars:
+            if str(name).startswith(("within_class_ratio", "between_class_ratio")):
+                cube[name].attrs["comment"] = "NaN everywhere: regression data have no classes"
     for variable in GAP_VARIABLES:
         if variable.name in cube.data_vars:
             cube[variable.name].attrs = variable.attributes()
@@ -187,11 +220,19 @@ def _described(cube: xr.Dataset, experiment: ExperimentSettings, provenance: Map
         "parameterization": "as written" if experiment.network.factory else experiment.network.parameterization,
         # Of every empirical kernel here: the defaults of `empirical_ntk` (docs/conventions.md).
         "output_reduction": "mean",
+        "kernel_probe": " and ".join(_probed_samples(experiment)),
         "kernel_precision": f"float64; probe kernels {experiment.training.dtype}; float32 products at full precision",
         **provenance,
     }
     log.info("%d networks, %d of them missing", cube["status"].size, missing)
     return cube
+
+
+def _probed_samples(experiment: ExperimentSettings) -> list[str]:
+    checkpoints = experiment.training.checkpoints
+    n_probe = checkpoints.probe_count(experiment.grid.n_train)
+    words = {"train": "training", "test": "test"}
+    return [f"first {n_probe} {words[part]} samples" for part in checkpoints.probed_parts]
 
 
 def _describe_prediction(cube: xr.Dataset, variable: Variable, predictor: str) -> None:

@@ -63,7 +63,7 @@ def velocities(kernels: Tensor, epochs: np.ndarray) -> Tensor:
     return result
 
 
-def movement_at_equal_loss(cube: xr.Dataset, equal_loss: float) -> xr.Dataset:
+def movement_at_equal_loss(cube: xr.Dataset, equal_loss: float, suffix: str = "") -> xr.Dataset:
     """Movement at the first checkpoint whose training MSE is at most `equal_loss` × that of predicting zero.
 
     An untrained network has not moved, so kernels that belong to different training errors cannot be compared at
@@ -74,6 +74,7 @@ def movement_at_equal_loss(cube: xr.Dataset, equal_loss: float) -> xr.Dataset:
         cube: `train_mse`, `kernel_drift`, `kernel_distance` (..., epoch), and `zero_train_mse` (n_train, draw), the
             mean squared target of each training set; all in target², whatever `training.target_scale`.
         equal_loss: the share.
+        suffix: what the names of the kernel measures end in; those of the result do too.
 
     Returns:
         `epoch_at_equal_loss`, `train_mse_at_equal_loss`, `kernel_drift_at_equal_loss`,
@@ -86,8 +87,8 @@ def movement_at_equal_loss(cube: xr.Dataset, equal_loss: float) -> xr.Dataset:
     measures = {
         "epoch_at_equal_loss": cube["epoch"].astype(np.float64),
         "train_mse_at_equal_loss": error,
-        "kernel_drift_at_equal_loss": cube["kernel_drift"],
-        "kernel_distance_at_equal_loss": cube["kernel_distance"],
+        f"kernel_drift_at_equal_loss{suffix}": cube[f"kernel_drift{suffix}"],
+        f"kernel_distance_at_equal_loss{suffix}": cube[f"kernel_distance{suffix}"],
     }
     return xr.Dataset(
         {name: values.isel(epoch=first).drop_vars("epoch").where(ever) for name, values in measures.items()}

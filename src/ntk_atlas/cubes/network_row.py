@@ -17,7 +17,7 @@ EPOCH_ARRAYS = (
 )  # fmt: skip
 EXTRA_DIMS = {
     "probe_kernels": ("probe", "probe_2"),
-    "probe_predictions": ("probe", "output"),
+    "probe_predictions": ("output_probe", "output"),
     "test_predictions": ("test_sample", "output"),
 }
 
@@ -34,7 +34,8 @@ def network_row(spec: TrainSpec, store: UnitStore, digests: Mapping[Unit, str]) 
         digests: digest of each unit.
 
     Returns:
-        Arrays over (n_train, draw, seed), with `epoch` and `probe`, `probe_2` where they apply;
+        Arrays over (n_train, draw, seed), with `epoch`, `probe` and `probe_2` (samples of the kernels) and
+        `output_probe` (samples of the outputs) where they apply;
         `unit_digest` (n_train, draw) names the units that hold the weights.
     """
     seeds, shape = range(spec.seeds), (len(spec.n_train), spec.draws, spec.seeds)

@@ -15,6 +15,8 @@ CELL = ("depth", "width", "init_scale", "n_train", "draw", "seed")
 
 NO_CLASS = -1
 """`probe_class` of samples without classes."""
+TEST_PROBE = "_test_probe"
+"""What the names of kernel measures on test samples end in where the kernel is recorded on both kinds of samples."""
 NETWORK_STATUS = (Status.MISSING, Status.CONVERGED, Status.BUDGET_SPENT, Status.DIVERGED, Status.TIMED_OUT)
 SOLVE_STATUS = (Status.MISSING, Status.CONVERGED, Status.JITTERED, Status.SINGULAR)
 
@@ -271,7 +273,11 @@ def dictionary_markdown() -> str:
     parts = (
         ("Coordinates", COORDINATES),
         ("Training curves of the networks", TRAINING_CURVES),
-        ("Kernel of the probe samples along training", KERNEL_MEASURES),
+        (
+            "Kernel of the probe samples along training: training samples, or test samples under `probe: test`; "
+            f"under `probe: both` the same variables with `{TEST_PROBE}` at their end are of test samples",
+            KERNEL_MEASURES,
+        ),
         ("One number a network", TRAINING_SCALARS),
         ("What networks train on and are probed with", TRAINING_SETS),
         ("Predictors, one variable each; `linearized` has errors only, and no ridge", PREDICTION_VARIABLES),

@@ -11,7 +11,7 @@ _PUBLIC = {
     "load_dataset": "store",
     "make_draw": "draws",
     "notices": "draw_checks",
-    "probe_indices": "draws",
+    "probe_indices": "probes",
     "read_dataset": "read",
     "save_dataset": "store",
 }

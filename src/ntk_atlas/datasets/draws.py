@@ -154,29 +154,6 @@ def make_draw(dataset: Dataset, settings: DatasetSettings, draw: int) -> Draw:
     )
 
 
-def probe_indices(draw: Draw, n_probe: int) -> np.ndarray:
-    """The samples whose kernel is recorded along training: the first `n_probe` of the test set.
-
-    Args:
-        draw: the draw.
-        n_probe: how many.
-
-    Returns:
-        Indices into the test set `(n_probe,)`, stably sorted by class (regression: by the first target), so
-        that the blocks of a Gram matrix are visible.
-
-    Raises:
-        DataError: when the test set has fewer samples, or `n_probe` is below 1.
-    """
-    if not 1 <= n_probe <= len(draw.y_test):
-        raise DataError(
-            f"training.checkpoints.n_probe: {n_probe} probe samples asked of a test set of "
-            f"{len(draw.y_test)}: choose 1 to {len(draw.y_test)}, or raise dataset.n_test"
-        )
-    key = draw.y_test[:, 0] if draw.labels_test is None else draw.labels_test
-    return np.argsort(key[:n_probe], kind="stable")
-
-
 def missing_classes(draw: Draw, n_train: int) -> tuple[int, ...]:
     """Classes that are among the samples of a draw but not among its first `n_train` training samples.
 

@@ -20,6 +20,7 @@ from ntk_atlas.plotting.panels import (
     mark_empty_panels,
     outside_legend,
     panel_grid,
+    probe_note,
     readable_subset,
     scale_label,
     scale_names,
@@ -84,8 +85,9 @@ def draw(cube: xr.Dataset, style: FigureSettings) -> Figure:
         return finish(
             figure,
             _finding(shown),
-            f"n = {shown['n_train'].item()}; probe samples of the test set. Lines: mean over networks; bands: "
+            f"n = {shown['n_train'].item()}. Lines: mean over networks; bands: "
             f"{confidence:.0%} t interval over {over}. A network that diverged is in them until then.",
+            probe_note(cube),
             LONGER if cut else "",
             selection.note,
         )

@@ -21,6 +21,7 @@ from ntk_atlas.plotting.panels import (
     number_label,
     outside_legend,
     panel_grid,
+    probe_note,
     readable_subset,
     scale_label,
     select,
@@ -77,6 +78,7 @@ def plot_epoch_curves(cube: xr.Dataset, measure: Measure, style: FigureSettings,
             f"{measure.title} during training, n = {cube['n_train'].values[-1]}",
             f"Lines: {'geometric ' if measure.logarithmic else ''}mean over {over}; bands: {confidence:.0%} t "
             f"interval over {over}. {measure.note}".rstrip(),
+            probe_note(cube),
             zeros_note(values) if measure.logarithmic else "",
             selection.note,
         )

@@ -14,7 +14,15 @@ from ntk_atlas.cubes.predictors import predictor_values
 from ntk_atlas.cubes.settings import scaling_settings
 from ntk_atlas.plotting.averages import draw_interval
 from ntk_atlas.plotting.epoch_curves import draw_curve, set_epoch_scale
-from ntk_atlas.plotting.panels import EPOCH_LABEL, finish, log_ticks, outside_legend, panel_grid, scale_label
+from ntk_atlas.plotting.panels import (
+    EPOCH_LABEL,
+    finish,
+    log_ticks,
+    outside_legend,
+    panel_grid,
+    probe_note,
+    scale_label,
+)
 from ntk_atlas.plotting.style import FAINT, INK, PredictorStyle, predictor_styles, themed
 
 MOVEMENT = {
@@ -76,6 +84,7 @@ def plot_kernel_evolution(
             f"Regression with the kernel at epoch t, n = {n}",
             f"Depth {depth}, width {width}, {scale_label(cube, cube['init_scale'].values[0])}. Kernels around zero, "
             f"{ridge} ridge. Lines: mean over draws; bands: {confidence:.0%} t intervals over draws.",
+            probe_note(cube),
         )
 
 

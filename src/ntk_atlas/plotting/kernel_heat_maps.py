@@ -8,7 +8,15 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.plotting.panels import decimals, finish, panel_grid, readable_subset, scale_label, scale_names
+from ntk_atlas.plotting.panels import (
+    decimals,
+    finish,
+    panel_grid,
+    probe_note,
+    readable_subset,
+    scale_label,
+    scale_names,
+)
 from ntk_atlas.plotting.style import INK, QUIET, color_map, themed
 
 MAX_TICKS = 10
@@ -69,9 +77,10 @@ def draw(cube: xr.Dataset, style: FigureSettings) -> Figure:
         return finish(
             figure,
             _finding(shown, relative, classes, epochs, place),
-            f"Probe samples (test set) ordered by {'class' if _has_classes(classes) else 'target'}; one network (draw "
-            "0, seed 0), so there are no intervals. Colours end at quantiles (1 %, 99.5 %).",
+            f"Probe samples ordered by {'class' if _has_classes(classes) else 'target'}; one network (draw 0, seed 0), "
+            "so there are no intervals. Colours end at quantiles (1 %, 99.5 %).",
             "Above each panel: mean entry within / between classes." if _has_classes(classes) else "",
+            probe_note(cube),
             selection.note,
         )
 

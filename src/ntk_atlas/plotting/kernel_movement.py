@@ -21,6 +21,7 @@ from ntk_atlas.plotting.panels import (
     mark_empty_panels,
     outside_legend,
     panel_grid,
+    probe_note,
     readable_subset,
     scale_label,
     scale_names,
@@ -99,6 +100,7 @@ def draw(cube: xr.Dataset, style: FigureSettings) -> Figure:
             f"n = {shown['n_train'].item()}. Geometric means over networks that did not diverge; whiskers: "
             f"{confidence:.0%} t interval over {over}. Equal training error: first checkpoint with train MSE at most "
             f"{share:g} × that of predicting zero; a/b: a of b networks got there, – none.",
+            probe_note(cube),
             zeros_note(moments[END]),
             LONGER if cut else "",
             "Second row: fixed λ = (depth + 1)/width."

@@ -17,6 +17,7 @@ from ntk_atlas.plotting.panels import (
     mark_empty_panels,
     outside_legend,
     panel_grid,
+    probe_note,
     readable_subset,
     select,
 )
@@ -61,7 +62,9 @@ def plot_kernel_spectra(cube: xr.Dataset, style: FigureSettings) -> Figure:
         handles = [Line2D([], [], color=color, linestyle=dash, label=name) for color, dash, name in looks]
         outside_legend(figure, [*handles, Patch(color=FAINT, alpha=0.3, label="10–90 % of the networks")])
         title = f"Spectrum of the empirical NTK at width {shown['width'].item()}, n = {shown['n_train'].item()}"
-        return finish(figure, title, "Lines: median over the networks of all draws and seeds.", selection.note)
+        return finish(
+            figure, title, "Lines: median over the networks of all draws and seeds.", probe_note(cube), selection.note
+        )
 
 
 def draw(cube: xr.Dataset, style: FigureSettings) -> Figure:

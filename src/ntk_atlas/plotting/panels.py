@@ -128,6 +128,12 @@ def finish(figure: Figure, title: str, *notes: str) -> Figure:
     return figure
 
 
+def probe_note(cube: xr.Dataset) -> str:
+    """Whose kernel is shown, for the notes of a figure; empty where the cube does not say."""
+    samples = str(cube.attrs.get("kernel_probe", "")).partition(" and ")[0]
+    return f"Kernel of the {samples}." if samples else ""
+
+
 def outside_legend(figure: Figure, *groups: Sequence[Artist]) -> None:
     """Puts one legend under the panels: each group a row of its own, one group in as many rows as it needs.
 

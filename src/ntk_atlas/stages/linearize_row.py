@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from ntk_atlas.datasets.dataset import Dataset
-from ntk_atlas.datasets.draws import Draw, make_draw, probe_indices
+from ntk_atlas.datasets.draws import Draw, make_draw
+from ntk_atlas.datasets.probes import output_probes
 from ntk_atlas.numerics import compute_device
 from ntk_atlas.regression.metrics import classification_error
 from ntk_atlas.stages.row_networks import as_tensor, row_networks, target_scale
@@ -64,7 +65,7 @@ def linearize_row(
 def _linearize(spec: LinearizeSpec, dataset: Dataset, unit: Unit, seeds: tuple[int, ...], trained: Arrays) -> Arrays:
     draw = make_draw(dataset, spec.dataset, unit.draw)
     x_train, y_train = draw.training_set(unit.n_train)
-    samples = [draw.x_test[probe_indices(draw, spec.training.checkpoints.n_probe)]]
+    samples = [output_probes(draw, spec.n_probe)]
     samples += [draw.x_validation, draw.x_test] if spec.on_test else []
     device, epochs = compute_device(), trained["epochs"][0].tolist()
     result = train_linearized(

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from ntk_atlas.datasets.dataset import Dataset
-from ntk_atlas.datasets.draws import Draw, make_draw, probe_indices
+from ntk_atlas.datasets.draws import Draw, make_draw
+from ntk_atlas.datasets.probes import output_probes
 from ntk_atlas.kernels.infinite.network_kernels import network_kernels, network_output_variance
 from ntk_atlas.regression.finite_time import finite_time_mean
 from ntk_atlas.regression.output_variance import finite_time_variance
@@ -27,7 +28,7 @@ def theory_epochs(spec: VarianceTheorySpec) -> tuple[int, ...]:
 
 
 def predict_output_variance(spec: VarianceTheorySpec, dataset: Dataset) -> Arrays:
-    r"""Mean and variance of f_t on the probe samples, f₀ ~ GP(0, K) and training by the infinite NTK Θ.
+    r"""Mean and variance of f_t on the first `n_probe` test samples, f₀ ~ GP(0, K) and training by the infinite NTK Θ.
 
     μ_t = A_t y and σ²_t = K_xx + A_t K_XX A_tᵀ − 2 A_t K_Xx with A_t = Θ(x, X) Θ⁻¹ (I − D_t), D_t that of gradient
     descent or heavy ball (Lee et al. 2019), in units of the targets, at the learning rate of the networks.
@@ -42,7 +43,7 @@ def predict_output_variance(spec: VarianceTheorySpec, dataset: Dataset) -> Array
         matters.
     """
     widths: tuple[int | None, ...] = spec.width or (None,)
-    epochs, n_probe = theory_epochs(spec), spec.training.checkpoints.n_probe
+    epochs, n_probe = theory_epochs(spec), spec.n_probe
     cells = (len(spec.depth), len(widths), len(spec.n_train), spec.draws)
     variance = np.full((*cells, len(epochs), n_probe), np.nan)
     mean = np.full((*variance.shape, dataset.y.shape[1]), np.nan)
@@ -67,7 +68,7 @@ def _fill(
     """Writes all depths and sizes of one draw: arrays over (depth, n_train, ...)."""
     training, largest = spec.training, max(spec.n_train)
     x_train, y_train = draw.training_set(largest)
-    x_probe = draw.x_test[probe_indices(draw, training.checkpoints.n_probe)]
+    x_probe = output_probes(draw, spec.n_probe)
     both = torch.cat([as_tensor(x_train), as_tensor(x_probe)])
     kernels = network_kernels(both, depths=spec.depth, settings=spec.network, init_scale=spec.init_scale, width=width)
     dynamics = {"dynamics": dynamics_of(training), "momentum": training.momentum}

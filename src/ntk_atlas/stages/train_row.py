@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from ntk_atlas.datasets.dataset import Dataset
-from ntk_atlas.datasets.draws import Draw, make_draw, missing_classes, probe_indices
+from ntk_atlas.datasets.draws import Draw, make_draw, missing_classes
+from ntk_atlas.datasets.probes import kernel_probes, output_probes
 from ntk_atlas.stages.row_networks import as_tensor, batch_stream_labels, row_networks, target_scale
 from ntk_atlas.stages.trained_arrays import MEMBER_ARRAYS
 from ntk_atlas.study.cells import Unit, seed_blocks
@@ -125,7 +126,6 @@ def unit_data(spec: TrainSpec, draw: Draw, n_train: int) -> UnitData:
     """The tensors that a unit trains and is measured on, in the precision of the training."""
     x_train, y_train = draw.training_set(n_train)
     dtype = spec.training.dtype
-    probe = draw.x_test[probe_indices(draw, spec.training.checkpoints.n_probe)]
     labels = {
         "labels_train": None if draw.labels_pool is None else torch.as_tensor(draw.labels_pool[:n_train]),
         "labels_validation": None if draw.labels_pool is None else torch.as_tensor(draw.labels_validation),
@@ -138,6 +138,7 @@ def unit_data(spec: TrainSpec, draw: Draw, n_train: int) -> UnitData:
         y_validation=as_tensor(draw.y_validation, dtype),
         x_test=as_tensor(draw.x_test, dtype),
         y_test=as_tensor(draw.y_test, dtype),
-        x_probe=as_tensor(probe, dtype),
+        x_probe=as_tensor(kernel_probes(draw, spec.training.checkpoints, spec.n_probe).x, dtype),
+        x_outputs=as_tensor(output_probes(draw, spec.n_probe), dtype),
         **labels,
     )

@@ -228,12 +228,7 @@ def _data(experiment: ExperimentSettings, size: DatasetSize) -> Iterator[tuple[s
             f"{experiment.dataset.normalization} leaves nothing of a single feature but its sign: use standardize or "
             "none",
         )
-    n_probe, n_test = experiment.training.checkpoints.n_probe, size.n_test
-    if n_probe > n_test:
-        yield (
-            "training.checkpoints.n_probe",
-            f"{n_probe} probe samples, but only {n_test} test samples: lower it",
-        )
+    yield from _probes(experiment, size)
     if size.task == "regression":
         if experiment.training.loss == "cross_entropy":
             yield (
@@ -247,3 +242,17 @@ def _data(experiment: ExperimentSettings, size: DatasetSize) -> Iterator[tuple[s
             )
     elif experiment.training.loss == "cross_entropy" and size.task == "binary":
         yield "training.loss", "cross_entropy needs one output a class: use dataset.task: classes"
+
+
+def _probes(experiment: ExperimentSettings, size: DatasetSize) -> Iterator[tuple[str, str]]:
+    """Every network of the grid is observed on the same samples: each training set has them, or the test set."""
+    checkpoints, key = experiment.training.checkpoints, "training.checkpoints.n_probe"
+    n_probe, smallest = checkpoints.probe_count(experiment.grid.n_train), min(experiment.grid.n_train)
+    if "train" in checkpoints.probed_parts and n_probe > smallest:
+        yield (
+            key,
+            f"{n_probe} probe samples of the training set, but the smallest n_train is {smallest}: lower it to "
+            f"{smallest}, or leave it out (40, or the smallest n_train)",
+        )
+    if n_probe > size.n_test and ("test" in checkpoints.probed_parts or experiment.output_variance is not None):
+        yield key, f"{n_probe} probe samples, but only {size.n_test} test samples: lower it"

@@ -19,7 +19,8 @@ def probe_kernel_bytes(experiment: ExperimentSettings) -> int:
         len(scheduled_epochs(training.checkpoints, epoch_budget(training, n_train))) for n_train in grid.n_train
     )
     networks = len(rows(grid)) * grid.draws * grid.seeds
-    return 2 * networks * checkpoints * training.checkpoints.n_probe**2 * BYTES[training.dtype]
+    n_probe = training.checkpoints.probe_count(grid.n_train) * len(training.checkpoints.probed_parts)
+    return 2 * networks * checkpoints * n_probe**2 * BYTES[training.dtype]
 
 
 def weight_bytes(experiment: ExperimentSettings, costs: Sequence[OwnCost] = ()) -> int | None:

@@ -67,7 +67,7 @@ _JOINS = ("assemble_cube", "assemble_functions", "assemble_output_variance")
 _OF_THEORY_TOO = (
     "training.optimizer", "training.momentum", "training.learning_rate.*", "training.max_epochs", "training.min_steps",
     "training.target_scale", "training.checkpoints.epochs", "training.checkpoints.n_log",
-    "training.checkpoints.n_probe",
+    "training.checkpoints.n_probe", "training.checkpoints.probe",
 )  # fmt: skip
 
 EFFECTS = (

@@ -23,6 +23,8 @@ class VarianceTheorySpec(DataSpec):
     width: tuple[int, ...]
     training: TrainingSettings
     """Optimizer, learning rate, epochs and targets; all else has its default."""
+    n_probe: int
+    """Test samples at which the outputs are predicted."""
 
 
 def output_variance_spec(experiment: ExperimentSettings) -> ExperimentSettings:
@@ -33,7 +35,7 @@ def output_variance_spec(experiment: ExperimentSettings) -> ExperimentSettings:
 def variance_theory_spec(experiment: ExperimentSettings, init_scale: float) -> VarianceTheorySpec:
     """Spec of `predict_output_variance`; under the NTK parameterization no kernel depends on the width."""
     grid, training = experiment.grid, experiment.training
-    checkpoints = CheckpointSettings(**training.checkpoints.model_dump(include={"epochs", "n_log", "n_probe"}))
+    checkpoints = CheckpointSettings(**training.checkpoints.model_dump(include={"epochs", "n_log"}))
     return VarianceTheorySpec(
         dataset=experiment.dataset,
         n_train=grid.n_train,
@@ -46,6 +48,7 @@ def variance_theory_spec(experiment: ExperimentSettings, init_scale: float) -> V
         training=TrainingSettings(
             **{name: getattr(training, name) for name in _OF_THE_THEORY}, checkpoints=checkpoints
         ),
+        n_probe=training.checkpoints.probe_count(grid.n_train),
     )
 
 

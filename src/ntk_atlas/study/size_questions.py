@@ -63,7 +63,7 @@ def _questions(experiment: ExperimentSettings) -> Iterator[str]:
         epochs = max(len(scheduled_epochs(training.checkpoints, budget)) for budget in budgets)
         yield (
             f"would fill about {_number(disk / 2**40)} TiB of disk, {of_networks}{_beside(experiment)}, {epochs:,} "
-            f"checkpoints of each and {training.checkpoints.n_probe:,} probe samples: {_ASK}"
+            f"checkpoints of each and {training.checkpoints.probe_count(grid.n_train):,} probe samples: {_ASK}"
         )
     memory, of_what = max(_memory(experiment))
     if memory > MOST_MEMORY:

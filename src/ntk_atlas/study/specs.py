@@ -79,11 +79,17 @@ class TrainSpec(NetworksSpec):
 
     training: TrainingSettings
 
+    @property
+    def n_probe(self) -> int:
+        """Probe samples of each part of the data."""
+        return self.training.checkpoints.probe_count(self.n_train)
+
     def cell_settings(self) -> dict:
         """See `NetworksSpec.cell_settings`."""
         settings = super().cell_settings()
         for judged_later in ("seeds_per_unit", "target_mse", "max_seconds"):
             del settings["training"][judged_later]
+        settings["training"]["checkpoints"]["n_probe"] = self.n_probe
         return settings
 
     def unit_digests(self, dataset_digest: str, source: str) -> dict[Unit, str]:

@@ -72,7 +72,7 @@ class EnsembleTraining(pl.LightningModule):
             self._keep(f"y_{split}", target_scale * getattr(data, f"y_{split}"))
             self._keep(f"labels_{split}", None if labels is None else labels.long())
             self._keep(f"offset_{split}", None)
-        self._keep("x_probe", data.x_probe)
+        self._keep("x_probe", data.x_probe if data.x_outputs is None else data.x_outputs)
         self._keep("offset_probe", None)
         self._loss = squared_loss if settings.loss == "mse" else cross_entropy_loss
         self.members = Members(

@@ -17,7 +17,9 @@ class UnitData:
     x_test: Tensor
     y_test: Tensor
     x_probe: Tensor
-    """Samples whose kernel and predictions are recorded."""
+    """Samples whose kernel is recorded."""
+    x_outputs: Tensor | None = None
+    """Samples whose outputs are recorded; None for those of the kernel."""
     labels_train: Tensor | None = None
     labels_validation: Tensor | None = None
     labels_test: Tensor | None = None
@@ -46,7 +48,7 @@ class TrainedUnit:
     probe_kernels: np.ndarray
     """`(S, E, P, P)` empirical NTK of the probe samples, mean over outputs, in the training's precision."""
     probe_predictions: np.ndarray
-    """`(S, E, P, C)` outputs on the probe samples, less the initial ones if they are subtracted."""
+    """`(S, E, P', C)` outputs on the P' samples `x_outputs`, less the initial ones if they are subtracted."""
     weights: np.ndarray
     """`(S, W, n_params)` weights at `weight_epochs`."""
     weight_epochs: np.ndarray

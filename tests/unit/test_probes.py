@@ -1,0 +1,160 @@
+"""The samples whose kernel is recorded along training: of the training set by default, of the test set, or of both."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from ntk_atlas.config.dataset import DiabetesSettings, DigitsSettings
+from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.config.training import CheckpointSettings
+from ntk_atlas.cubes.assemble import assemble_cube
+from ntk_atlas.cubes.experiment_files import ExperimentFiles
+from ntk_atlas.cubes.init_scales import join_init_scales
+from ntk_atlas.cubes.network_row import network_row
+from ntk_atlas.datasets import DataError, make_draw, probe_indices, read_dataset
+from ntk_atlas.datasets.probes import kernel_probes
+from ntk_atlas.kernels.measures import relative_drift
+from ntk_atlas.labelled import write_labelled
+from ntk_atlas.stages.train_row import train_row
+from ntk_atlas.study.cells import rows
+from ntk_atlas.study.jobs import train_spec
+from ntk_atlas.unit_store import UnitStore
+
+MEASURES = (
+    "kernel_drift",
+    "kernel_alignment",
+    "kernel_spectrum",
+    "kernel_velocity",
+    "within_class_ratio",
+    "probe_kernel",
+)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return read_dataset(DigitsSettings())
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_probe_samples_are_the_first_of_a_part_sorted_by_class(digits, part):
+    draw = make_draw(digits, DigitsSettings(), 0)
+    probe = probe_indices(draw, 40, part)
+    np.testing.assert_array_equal(np.sort(probe), np.arange(40))
+    labels = (draw.labels_pool if part == "train" else draw.labels_test)[probe]
+    assert np.all(np.diff(labels) >= 0)
+    for label in np.unique(labels):
+        assert np.all(np.diff(probe[labels == label]) > 0)  # stable
+
+
+def test_probe_samples_of_a_regression_are_sorted_by_target():
+    draw = make_draw(read_dataset(DiabetesSettings()), DiabetesSettings(), 0)
+    probe = probe_indices(draw, 30)
+    np.testing.assert_array_equal(np.sort(probe), np.arange(30))
+    assert np.all(np.diff(draw.y_pool[probe, 0]) >= 0)
+
+
+@pytest.mark.parametrize(
+    ("part", "n_probe", "message"),
+    [
+        ("test", 0, "n_probe: 0 probe samples asked of a test set of 512: choose 1 to 512"),
+        ("test", 513, "n_probe: 513 probe samples asked of a test set of 512: choose 1 to 512"),
+        ("train", 1200, "n_probe: 1200 probe samples asked of a training pool of"),
+    ],
+)
+def test_more_probe_samples_than_a_part_has_are_refused(digits, part, n_probe, message):
+    with pytest.raises(DataError, match=message):
+        probe_indices(make_draw(digits, DigitsSettings(), 0), n_probe, part)
+
+
+def test_by_default_every_training_set_has_the_probe_samples():
+    assert CheckpointSettings().probe_count([24, 200]) == 24
+    assert CheckpointSettings().probe_count([64, 200]) == 40
+    assert CheckpointSettings(probe="both").probe_count([24]) == 24
+    assert CheckpointSettings(probe="test").probe_count([24]) == 40
+    assert CheckpointSettings(n_probe=60).probe_count([24]) == 60  # which the config is refused for
+
+
+@pytest.fixture(scope="module")
+def cubes(tmp_path_factory) -> dict[str, xr.Dataset]:
+    """The same networks with each kind of probe samples."""
+    return {probe: cube(probe, tmp_path_factory.mktemp(probe)) for probe in ("train", "test", "both")}
+
+
+def experiment(probe: str) -> ExperimentSettings:
+    return ExperimentSettings.model_validate(
+        {
+            "dataset": {"source": "digits", "n_validation": 8, "n_test": 12, "task": "binary"},
+            "grid": {"depth": [1], "width": [8], "init_scale": [2.0], "n_train": [10, 16], "draws": 2, "seeds": 2},
+            "training": {
+                "max_epochs": 5, "seed": 5, "dtype": "float64", "learning_rate": {"relative": 0.5},
+                "checkpoints": {"epochs": [0, 5], "n_probe": 6, "probe": probe},
+            },
+            "regression": {"predictors": []},
+        }
+    )  # fmt: skip
+
+
+def cube(probe: str, folder) -> xr.Dataset:
+    settings = experiment(probe)
+    dataset, (row,) = read_dataset(settings.dataset), rows(settings.grid)
+    spec = train_spec(settings, row)
+    store, parts = UnitStore(folder / "units"), {}
+    for scale, part in spec.per_init_scale().items():
+        parts[scale] = network_row(part, store, train_row(part, dataset, "data", store, "source"))
+    write_labelled(join_init_scales(spec, parts), folder / "row.nc")
+    probes = [kernel_probes(make_draw(dataset, settings.dataset, d), settings.training.checkpoints, 6) for d in (0, 1)]
+    return assemble_cube(
+        settings,
+        ExperimentFiles({row: folder / "row.nc"}),
+        targets=np.stack([probe.y for probe in probes]),
+        labels=np.stack([probe.labels for probe in probes]),
+        zero_train_mse=np.ones((2, 2)),
+        provenance={},
+    )
+
+
+def test_both_kinds_of_probe_samples_give_the_measures_of_each(cubes):
+    for name in MEASURES:
+        np.testing.assert_allclose(cubes["both"][name], cubes["train"][name], rtol=1e-6, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(
+            cubes["both"][f"{name}_test_probe"], cubes["test"][name], rtol=1e-6, atol=1e-6, err_msg=name
+        )
+    np.testing.assert_array_equal(cubes["both"]["probe_class_test_probe"], cubes["test"]["probe_class"])
+    assert not np.allclose(cubes["train"]["kernel_drift"], cubes["test"]["kernel_drift"])
+    assert not any(str(name).endswith("_test_probe") for name in [*cubes["train"].variables, *cubes["test"].variables])
+
+
+def test_the_kernel_at_the_start_does_not_depend_on_the_training_set(cubes):
+    """All n_train share the probe samples, and networks of one seed start equal at every n_train."""
+    start = cubes["train"]["kernel_spectrum"].sel(epoch=0)
+    np.testing.assert_array_equal(start.isel(n_train=0), start.isel(n_train=1))
+
+
+def test_drift_is_that_of_the_kernel_of_the_training_samples(cubes):
+    import torch
+
+    kernel = torch.as_tensor(cubes["train"]["probe_kernel"].values[0, 0, 0], dtype=torch.float64)
+    expected = relative_drift(kernel[-1], kernel[0]).item()
+    measured = cubes["train"]["kernel_drift"].sel(draw=0, seed=0, n_train=16, epoch=5).item()
+    assert measured == pytest.approx(expected, rel=1e-4)
+    labels = make_draw(read_dataset(experiment("train").dataset), experiment("train").dataset, 0).labels_pool[:6]
+    np.testing.assert_array_equal(cubes["train"]["probe_class"].sel(draw=0), np.sort(labels))
+
+
+def test_a_cube_names_its_probe_samples(cubes):
+    assert cubes["train"].attrs["kernel_probe"] == "first 6 training samples"
+    assert cubes["both"].attrs["kernel_probe"] == "first 6 training samples and first 6 test samples"
+    assert cubes["both"]["kernel_drift"].attrs["probe"] == "first 6 training samples"
+    assert cubes["both"]["kernel_drift_test_probe"].attrs["probe"] == "first 6 test samples"
+
+
+def test_outputs_are_recorded_on_test_samples_whatever_the_kernel_is_recorded_on(tmp_path):
+    found = {}
+    for probe in ("train", "test"):
+        settings = experiment(probe)
+        (row,) = rows(settings.grid)
+        spec = train_spec(settings, row).per_init_scale()[2.0]
+        store = UnitStore(tmp_path / probe)
+        joined = network_row(spec, store, train_row(spec, read_dataset(settings.dataset), "data", store, "source"))
+        found[probe] = joined["probe_predictions"]
+    np.testing.assert_array_equal(found["train"], found["test"])
