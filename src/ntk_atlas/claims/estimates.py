@@ -59,8 +59,8 @@ class Estimate:
         """
         ends = [self.value]
         for sign, error in ((-1.0, self.error_low), (1.0, self.error_high)):
-            error, freedom = self._error(error) if new_data else (error, self.freedom)
-            ends.append(self.value + sign * _quantile(0.5 + 0.5 * confidence, freedom) * error)
+            error = self._error(error) if new_data else error
+            ends.append(self.value + sign * _quantile(0.5 + 0.5 * confidence, self.freedom) * error)
         return tuple(_exp(end) for end in ends) if self.logarithmic else tuple(ends)
 
     def p_above(self, bound: float) -> float:
@@ -71,12 +71,9 @@ class Estimate:
         """One-sided p value of "the truth for new data is at or above `bound`": small says that it lies below."""
         return self._p(self._scaled(bound) - self.value, self.error_high)
 
-    def _error(self, error: float) -> tuple[float, float]:
-        """The error for new data, and its degrees of freedom by Welch and Satterthwaite (`common` has many)."""
-        if self.common == 0.0:
-            return error, self.freedom
-        total = error**2 + self.common
-        return math.sqrt(total), self.freedom * (total / error**2) ** 2 if error > 0.0 else math.inf
+    def _error(self, error: float) -> float:
+        """The error for new data. Its freedom stays as it is: `common` is measured on the same few draws."""
+        return math.sqrt(error**2 + self.common)
 
     def _scaled(self, bound: float) -> float:
         if not self.logarithmic:
@@ -88,10 +85,10 @@ class Estimate:
             return math.nan
         if math.isinf(distance):
             return 0.0 if distance > 0.0 else 1.0
-        error, freedom = self._error(error)
+        error = self._error(error)
         if error == 0.0:
             return 0.0 if distance > 0.0 else 1.0
-        return float(_cdf(-distance / error, freedom))
+        return float(_cdf(-distance / error, self.freedom))
 
 
 def from_interval(

@@ -4,6 +4,7 @@ import numpy as np
 import xarray as xr
 
 from ntk_atlas.claims.estimates import Estimate, from_replicates
+from ntk_atlas.claims.shared_samples import FOLD_SHARE, LEFT_OUT, SHARED_TRAIN, common_variance
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.scaling_laws.intervals import finite_mean
 from ntk_atlas.status import NOT_TRAINED, Status
@@ -12,8 +13,9 @@ ONE_DRAW = "one draw: the interval is over networks only"
 
 
 def at_largest_n(cube: xr.Dataset) -> xr.Dataset:
-    """The cube at its largest training set."""
-    return cube.isel(n_train=int(cube["n_train"].values.argmax())) if "n_train" in cube.dims else cube
+    """The cube at its largest training set; what two draws share there is a coordinate of everything in it."""
+    cube = cube.isel(n_train=int(cube["n_train"].values.argmax())) if "n_train" in cube.dims else cube
+    return cube.set_coords(SHARED_TRAIN) if SHARED_TRAIN in cube else cube
 
 
 def trained(cube: xr.Dataset, values: xr.DataArray) -> xr.DataArray:
@@ -39,12 +41,40 @@ def replicates(values: xr.DataArray) -> np.ndarray:
 
 
 def cell_estimate(values: xr.DataArray, *, logarithmic: bool = False) -> Estimate:
-    """Mean over the replicates of a cell (draw, seed); geometric for positive measures."""
-    if logarithmic:
-        values = np.log(values.clip(min=1e-8))
-        plain = from_replicates(replicates(values))
-        return Estimate(plain.value, plain.error_low, plain.error_high, plain.n, plain.freedom, logarithmic=True)
-    return from_replicates(replicates(values))
+    """Mean over the replicates of a cell, with the variance that draws share.
+
+    Args:
+        values: a statistic over (draw, seed); over `left_out` too where it is made of `errors_without_folds`, and then
+            with their coordinates.
+        logarithmic: of the logarithms, so that the mean is the geometric one; for positive measures.
+
+    Returns:
+        The estimate.
+    """
+    values = values if LEFT_OUT in values.dims else values.expand_dims(LEFT_OUT)
+    array = values.transpose(LEFT_OUT, "draw", "seed").values.astype(np.float64)
+    array = np.log(array.clip(min=1e-8)) if logarithmic else array
+    if array.shape[1] == 1:
+        plain, common = from_replicates(array[0, 0]), 0.0
+    else:
+        means = finite_mean(array)
+        share = values.coords.get(FOLD_SHARE)
+        if share is not None:
+            share = share.transpose("draw", LEFT_OUT).values if "draw" in share.dims else share.values
+            share = np.broadcast_to(share, (array.shape[1], array.shape[0]))
+        common = common_variance(
+            means, share, float(values.coords.get(SHARED_TRAIN, 0.0)), noise=_noise_of_seeds(array[0])
+        )
+        plain = from_replicates(means[0])
+    return Estimate(
+        plain.value, plain.error_low, plain.error_high, plain.n, plain.freedom, logarithmic=logarithmic, common=common
+    )
+
+
+def _noise_of_seeds(values: np.ndarray) -> float:
+    """Variance of a draw's mean that its seeds alone make, (n_draws, n_seeds); 0 if each draw has a single one."""
+    enough = values[np.isfinite(values).sum(-1) >= 2]
+    return float(np.mean([np.nanvar(row, ddof=1) / np.isfinite(row).sum() for row in enough])) if len(enough) else 0.0
 
 
 def ratio_estimate(values: xr.DataArray, reference: xr.DataArray) -> Estimate:
