@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 from ntk_atlas.claims.networks import cell_estimate, ratio_estimate
-from ntk_atlas.claims.shared_samples import LEFT_OUT, errors_without_folds
+from ntk_atlas.cubes.shared_samples import LEFT_OUT, errors_without_folds
 from ntk_atlas.scaling_laws.power_law import fit_power_law
 
 N_FOLDS, DATA_SETS = 32, 200

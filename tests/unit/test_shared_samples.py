@@ -6,7 +6,7 @@ import xarray as xr
 
 from ntk_atlas.claims.estimates import combination, from_replicates
 from ntk_atlas.claims.networks import at_largest_n, cell_estimate, ratio_estimate
-from ntk_atlas.claims.shared_samples import common_variance, errors_without_folds
+from ntk_atlas.cubes.shared_samples import common_variance, errors_without_folds
 
 N_FOLDS = 8
 

@@ -4,8 +4,8 @@ import numpy as np
 import xarray as xr
 
 from ntk_atlas.claims.estimates import Estimate, from_replicates
-from ntk_atlas.claims.shared_samples import FOLD_SHARE, LEFT_OUT, SHARED_TRAIN, common_variance
 from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.cubes.shared_samples import FOLD_SHARE, LEFT_OUT, SHARED_TRAIN, common_variance
 from ntk_atlas.scaling_laws.intervals import finite_mean
 from ntk_atlas.status import NOT_TRAINED, Status
 
