@@ -1,5 +1,6 @@
-"""Claims C1–C5 on planted errors and predictions: supported where it is so, rejected by equivalence where it is not."""
+"""Claims C1–C5∞ on planted errors and predictions: supported where it is so, rejected where it is not."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,36 +11,35 @@ from ntk_atlas.claims.evidence import Evidence
 from ntk_atlas.claims.judge import judge_experiment
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.functions import function_distance
-from ntk_atlas.cubes.gap import pair_name
 from ntk_atlas.study.thresholds import load_thresholds
 
 THRESHOLDS = load_thresholds(Path(__file__).parents[2] / "config" / "claims" / "equivalence.yaml")
-NAMES = ["C1", "C2", "C3", "C4", "C5"]
-WHOLE_GAP = ("network", "infinite_ntk")
-DEPTH, DRAWS, SEEDS = (1, 2), 8, 3
+NAMES = ["C1", "C2", "C3", "C4", "C5", "C5∞"]
+DEPTH, WIDTH, DRAWS, SEEDS = (1, 2, 3), (64, 256, 1024), 8, 3
 NETWORK = ("depth", "width", "init_scale", "n_train", "draw", "seed")
 KERNEL = ("depth", "init_scale", "n_train", "draw", "ridge")
 
 
-def settings(selection="final") -> ExperimentSettings:
+def settings(**training) -> ExperimentSettings:
     return ExperimentSettings.model_validate(
         {
             "grid": {
-                "depth": DEPTH, "width": (8, 64), "init_scale": (2.0,), "n_train": (16, 32), "draws": DRAWS,
+                "depth": DEPTH, "width": WIDTH, "init_scale": (2.0,), "n_train": (16, 32), "draws": DRAWS,
                 "seeds": SEEDS,
             },
             "network": {"bias_variance": 0.1},
-            "training": {"seed": 1234, "selection": selection},
+            "training": {"seed": 1234, "initial_output": "subtract", **training},
             "regression": {"predictors": ("infinite_ntk", "nngp", "laplace", "rbf"), "keep_predictions": True},
         }
     )  # fmt: skip
 
 
-def evidence(*, network=(1.0, 1.0), nngp=1.0, rivals=(1.0, 1.0), apart=0.0, spread=0.02, slope=-0.5, selection="final"):
+def evidence(*, network=(1.0, 1.0, 1.0), nngp=1.0, rivals=(1.0, 1.0), limit=0.0, narrow=0.1, spread=0.02, slope=-0.5,
+             **training):  # fmt: skip
     """An experiment whose errors are these multiples of the NTK's: of networks by depth, of the NNGP, of two rivals."""
-    generator, own = np.random.default_rng(0), settings(selection)
+    generator, own = np.random.default_rng(0), settings(**training)
     grid = own.grid
-    sizes = dict(zip(NETWORK, (2, 2, 1, 2, DRAWS, SEEDS), strict=True)) | {"ridge": 2}
+    sizes = dict(zip(NETWORK, (3, 3, 1, 2, DRAWS, SEEDS), strict=True)) | {"ridge": 2}
     coordinates = {dim: np.array(getattr(grid, dim)) for dim in ("depth", "width", "init_scale", "n_train")}
     coordinates |= {"draw": range(DRAWS), "seed": range(SEEDS), "ridge": ["zero", "tuned"]}
     coordinates["predictor"] = ["network", *own.regression.predictors]
@@ -48,32 +48,39 @@ def evidence(*, network=(1.0, 1.0), nngp=1.0, rivals=(1.0, 1.0), apart=0.0, spre
         noise = np.exp(spread * generator.standard_normal([sizes[dim] for dim in dims]))
         return xr.DataArray(noise, {dim: coordinates[dim] for dim in dims}, dims) * factor
 
-    by_depth = xr.DataArray([0.4, 0.3], {"depth": list(DEPTH)}, "depth")
+    by_depth = xr.DataArray([0.4, 0.3, 0.25], {"depth": list(DEPTH)}, "depth")
     shares = xr.DataArray(list(network), {"depth": list(DEPTH)}, "depth")
-    width = xr.DataArray([1.7, 1.0], {"width": coordinates["width"]}, "width")  # only the widest counts
+    width = xr.DataArray([2.5, 1.7, 1.0], {"width": coordinates["width"]}, "width")  # only the widest counts
     fields = {
         "test_mse_network": noisy(NETWORK, by_depth * shares * width).transpose(*NETWORK),
         "test_mse_infinite_ntk": noisy(KERNEL, by_depth).transpose(*KERNEL),
         "test_mse_nngp": noisy(KERNEL, by_depth * nngp).transpose(*KERNEL),
     }
     for name, factor in zip(("laplace", "rbf"), rivals, strict=True):
-        fields[f"test_mse_{name}"] = noisy(KERNEL[2:], 0.3 * factor)
+        fields[f"test_mse_{name}"] = noisy(KERNEL[2:], 0.25 * factor)
     for name in ("infinite_ntk", "nngp", "laplace", "rbf"):
         fields[f"validation_mse_{name}"] = fields[f"test_mse_{name}"]
     cube = xr.Dataset(fields, coordinates)
     cube["status"] = NETWORK, np.zeros([sizes[dim] for dim in NETWORK], dtype=np.int8)
-    return Evidence("planted", own, cube, functions=predictions(generator, cube, apart), kernel_variants=kernels(slope))
+    return Evidence(
+        "planted",
+        own,
+        cube,
+        functions=predictions(generator, cube, by_depth, limit, narrow),
+        kernel_variants=kernels(slope),
+    )
 
 
-def predictions(generator, cube, apart):
-    """Networks that differ from the NTK by `apart` times √err_NTK = √0.4 on every test sample, either way."""
+def predictions(generator, cube, error, limit, narrow):
+    """Networks whose distance from the NTK, over √err_NTK, is `narrow` at width 1,024 and falls to `limit`."""
     kernel = generator.standard_normal([*(cube.sizes[dim] for dim in KERNEL), 20, 1])
     functions = xr.Dataset({"test_predictions_infinite_ntk": ((*KERNEL, "test_sample", "output"), kernel)}, cube.coords)
     sign = xr.DataArray(np.where(np.arange(20) % 2, 1.0, -1.0), dims="test_sample")
     there = functions["test_predictions_infinite_ntk"].sel(ridge="zero", drop=True)
-    noise = xr.zeros_like(cube["test_mse_network"])
-    functions["test_predictions_network"] = there + noise + apart * np.sqrt(0.4) * sign
-    functions[f"distance_{pair_name(*WHOLE_GAP)}"] = function_distance(functions, *WHOLE_GAP)
+    noise = xr.zeros_like(cube["test_mse_network"]) + np.exp(0.02 * generator.standard_normal(cube["status"].shape))
+    law = np.sqrt(limit**2 + narrow**2 * 1024 / cube["width"])
+    functions["test_predictions_network"] = there + noise * law * np.sqrt(error) * sign
+    functions["distance_network_infinite_ntk"] = function_distance(functions, "network", "infinite_ntk")
     return functions
 
 
@@ -97,6 +104,7 @@ def test_where_networks_are_their_kernel_nothing_is_found_broken():
     assert list(found) == NAMES
     assert {name: verdict.verdict for name, verdict in found.items()} == {
         "C1": "not supported", "C2": "supported", "C3": "supported", "C4": "supported", "C5": "not supported",
+        "C5∞": "not supported",
     }  # fmt: skip
     assert found["C1"].n == DRAWS, "a draw is one replicate, whatever its seeds"
 
@@ -104,14 +112,21 @@ def test_where_networks_are_their_kernel_nothing_is_found_broken():
 @pytest.mark.parametrize(
     ("world", "claim", "verdict", "value"),
     [
-        ({"network": (1.0, 1.6)}, "C1", "supported", 0.45),  # Δ_network = 0.08, Δ_NTK = −0.1, err_NTK = 0.4
-        ({"network": (1.6, 1.6)}, "C5", "supported", 1.6),
+        # From 1 to 2 layers (0.39 − 0.4 + 0.1)/0.4 = 0.22, from 2 to 3 (0.25 − 0.39 + 0.05)/0.3 = −0.3, in all 0.
+        ({"network": (1.0, 1.3, 1.0)}, "C1", "supported", None),
+        # Each step is within the margin of a tenth: 0.075 and 0.1 · 0.25/0.3; together they are not.
+        ({"network": (1.0, 1.1, 1.24)}, "C1", "supported", 0.15),
+        ({"network": (1.6, 1.6, 1.6)}, "C5", "supported", 1.6),
         ({"spread": 0.3}, "C1", "inconclusive", None),
         ({"nngp": 1.3}, "C2", "not supported", 1.3),
+        ({"nngp": 0.75}, "C2", "supported", 0.75),  # a kernel that ignores training and does better
         ({"rivals": (1.6, 1.4)}, "C3", "not supported", 1.4),
         ({"rivals": (1.6, 0.9)}, "C3", "supported", 0.9),  # the one that validates best counts
-        ({"apart": 0.6}, "C5", "supported", 0.6),  # the same errors, other functions
-        ({"apart": 0.1}, "C5", "not supported", None),
+        ({"narrow": 0.6}, "C5", "supported", 0.6),  # the same errors, other functions
+        ({"narrow": 0.6}, "C5∞", "not supported", 0.0),  # which become the same as the width grows
+        ({"limit": 0.6}, "C5", "supported", 0.6),
+        ({"limit": 0.6}, "C5∞", "supported", 0.36),
+        ({"limit": 0.2, "narrow": 0.02}, "C5∞", "inconclusive", -0.03),  # near the kernel, and not by the theorem
         ({"slope": 0.0}, "C4", "not supported", 0.0),  # a kernel with a wrong limit
     ],
 )
@@ -133,7 +148,7 @@ def test_networks_that_were_not_trained_to_the_end_are_counted():
     found.cube["status"][dict(draw=0)] = 1
     verdicts = {verdict.claim: verdict for verdict in judge_experiment(found, THRESHOLDS)}
     for claim in ("C1", "C5"):
-        assert "6 of 48 networks ended above the training MSE of 0.01" in verdicts[claim].reason
+        assert "9 of 72 networks ended above the training MSE of 0.01" in verdicts[claim].reason
 
 
 def test_diverged_networks_are_left_out_and_single_depths_are_not_run():
@@ -144,3 +159,35 @@ def test_diverged_networks_are_left_out_and_single_depths_are_not_run():
     assert verdicts["C1"].verdict == "inconclusive" and "rests on 4 replicate(s)" in verdicts["C1"].reason
     one = Evidence("planted", settings(), evidence().cube.isel(depth=[0]))
     assert {v.claim: v.verdict for v in judge_experiment(one, THRESHOLDS)}["C1"] == "not run"
+
+
+def test_the_limit_is_judged_where_the_theorem_speaks():
+    def limit(found: Evidence):
+        (verdict,) = [v for v in judge_experiment(found, THRESHOLDS) if v.claim == "C5∞"]
+        return verdict.verdict, verdict.reason
+
+    for training, said in (
+        ({"selection": "best_validation"}, "best validation"),
+        ({"batch_size": 8}, "minibatches of 8"),
+        ({"optimizer": "adam", "learning_rate": {"absolute": 1e-3}}, "Adam"),
+        ({"initial_output": "keep"}, "initial output is kept"),
+    ):
+        word, reason = limit(evidence(**training))
+        assert word == "not applicable" and said in reason
+    found = evidence()
+    two = {name: getattr(found, name).isel(width=[0, 2]) for name in ("cube", "functions")}
+    assert limit(Evidence("planted", settings(), **two)) == (
+        "not run", "2 width(s), 3 are needed: add some to grid.width",
+    )  # fmt: skip
+    found.cube["status"][dict(width=0, depth=2, draw=slice(0, 2))] = 1
+    word, reason = limit(found)
+    assert word == "inconclusive" and "25% of the networks at depth 3, width 64 ended above" in reason
+
+
+def test_the_limit_says_rate_and_fixed_width_beside_it():
+    reason = judged(narrow=0.6)["C5∞"].reason
+    distance, exponent, width = re.search(
+        r"depth 1, σ_w² = 2: distance (\S+) of .*? width 1024, exponent (\S+) .*? 0.33 from width (\d+) on; ", reason
+    ).groups()
+    assert float(distance) == pytest.approx(0.6, abs=0.011) and float(exponent) == pytest.approx(-0.5, abs=0.011)
+    assert int(width) == pytest.approx(0.6**2 * 1024 / 0.33**2, rel=0.1)

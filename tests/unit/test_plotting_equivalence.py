@@ -216,7 +216,12 @@ def cubes_of_three_worlds(cube):
 
 def test_steps_of_planted_worlds_are_found_and_drawn(cube):
     table = layer_change_table(cubes_of_three_worlds(cube), confidence=0.95)
-    ntk = table[table["predictor"] == "infinite_ntk"].set_index(["experiment", "before"])
+    ntk = table[table["predictor"] == "infinite_ntk"]
+    whole = ntk[ntk["cumulative"]].set_index("experiment")
+    assert set(zip(whole["before"], whole["after"], strict=True)) == {(1, 3)}
+    np.testing.assert_allclose(whole.loc[["alike", "twice", "against"], "network"], [2.0, 4.0, -2.0], rtol=5e-3)
+    np.testing.assert_allclose(whole.loc["against", "difference"], -4.0, rtol=5e-3)
+    ntk = ntk[~ntk["cumulative"]].set_index(["experiment", "before"])
     np.testing.assert_allclose(ntk.loc["alike", "kernel"], [0.5, 1.0], rtol=5e-3)
     np.testing.assert_allclose(ntk.loc["twice", "network"], [1.0, 2.0], rtol=5e-3)
     np.testing.assert_allclose(ntk.loc["against", "difference"], [-1.0, -2.0], rtol=5e-3)
@@ -227,9 +232,12 @@ def test_steps_of_planted_worlds_are_found_and_drawn(cube):
     titles = [ax.get_title(loc="left") for ax in figure.axes]
     assert titles[0] == "infinite NTK" and len(titles) == 5
     points = drawn(figure.axes[0])
-    assert points["against 2"].get_ydata() == pytest.approx([-1.0], rel=5e-3)
+    assert points["against 2→3"].get_ydata() == pytest.approx([-1.0], rel=5e-3)
+    assert points["against 1→3"].get_ydata() == pytest.approx([-2.0], rel=5e-3)
+    assert points["against 1→3"].get_markerfacecolor() == "white" != points["against 2→3"].get_markerfacecolor()
     assert "change alike in 2, differently in 4, 0 are open" in notes(figure)
     assert "Signs agree in 4 of the 6" in notes(figure)
+    assert "Of 3 changes by several layers, 1 are alike, 2 differ, 0 are open." in notes(figure)
 
 
 def test_experiments_without_steps_have_none(cube):

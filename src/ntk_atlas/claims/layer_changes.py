@@ -1,4 +1,4 @@
-"""What adding a layer does to the errors of networks and of each kernel beside them, in all experiments of a study."""
+"""What adding layers does to the errors of networks and of each kernel beside them, in all experiments of a study."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -8,6 +8,7 @@ import xarray as xr
 
 from ntk_atlas.claims.estimates import Estimate
 from ntk_atlas.claims.networks import at_largest_n, cell_estimate, trained
+from ntk_atlas.claims.shared_samples import errors_without_folds
 from ntk_atlas.cubes.layers import compared_ridge, layer_changes, rank_correlation
 from ntk_atlas.cubes.settings import experiment_settings
 
@@ -19,7 +20,9 @@ _STANDARD_ERRORS = 2.0
 
 @dataclass(frozen=True)
 class LayerChange:
-    """One step from a depth to the next, networks beside one predictor; changes are in units of err_NTK(L).
+    """One change of depth, networks beside one predictor; changes are in units of err_NTK(L).
+
+    It is a step from a depth to the next, or cumulative: from the shallowest depth to one beyond the next.
 
     Attributes:
         experiment: name of the experiment.
@@ -28,6 +31,7 @@ class LayerChange:
         n_train: the largest training set.
         before: hidden layers L before.
         after: hidden layers after.
+        cumulative: whether there are depths between the two.
         predictor: what networks are compared with.
         ridge: its ridge.
         network: Δ_network/err_NTK(L), mean over draws.
@@ -49,6 +53,7 @@ class LayerChange:
     n_train: int
     before: int
     after: int
+    cumulative: bool
     predictor: str
     ridge: str
     network: float
@@ -65,7 +70,7 @@ class LayerChange:
 
 
 def relative_changes(cube: xr.Dataset, predictor: str, *, ridge: str) -> tuple[xr.DataArray, xr.DataArray]:
-    """Δ_network/err_NTK(L) and Δ_predictor/err_NTK(L) between neighbouring depths, draw by draw.
+    """Δ_network/err_NTK(L) and Δ_predictor/err_NTK(L) between two depths, draw by draw.
 
     Args:
         cube: a cube at one width and n_train.
@@ -73,13 +78,12 @@ def relative_changes(cube: xr.Dataset, predictor: str, *, ridge: str) -> tuple[x
         ridge: of the kernels.
 
     Returns:
-        The two, over (depth before, init_scale, draw, seed); networks that were not trained to the end are NaN.
+        The two, over (left_out, change, init_scale, draw, seed), changes as in `cubes.layers.depth_pairs`; networks
+        that were not trained to the end are NaN.
     """
-    change, _ = layer_changes(cube, "network", ridge=ridge)
-    other, _ = layer_changes(cube, predictor, ridge=ridge)
-    _, before = layer_changes(cube, KERNEL, ridge=ridge)
-    deeper = cube.isel(depth=slice(1, None)).assign_coords(depth=change["depth"])
-    return trained(deeper, change) / before, other / before
+    network, other, kernel = (errors_without_folds(cube, name, ridge=ridge) for name in ("network", predictor, KERNEL))
+    before = layer_changes(kernel)[1]
+    return layer_changes(trained(cube, network))[0] / before, layer_changes(other)[0] / before
 
 
 def seeded(values: xr.DataArray) -> xr.DataArray:
@@ -96,21 +100,21 @@ def signs_of(first: Estimate, second: Estimate) -> str:
 
 
 def layer_change_table(cubes: Mapping[str, xr.Dataset], *, confidence: float) -> pd.DataFrame:
-    """The steps of all experiments, beside every predictor with layers that an experiment has.
+    """The changes of all experiments, beside every predictor with layers that an experiment has.
 
     Args:
-        cubes: the cube of each experiment; those without networks or infinite NTK at two depths have no steps.
+        cubes: the cube of each experiment; those without networks or infinite NTK at two depths have none.
         confidence: coverage of the t intervals over draws.
 
     Returns:
-        A row a step and predictor (`LayerChange`), and `rank_correlation`: Spearman's of the two changes over all
-        steps beside that predictor, NaN for fewer than three.
+        A row per change and predictor (`LayerChange`), and `rank_correlation`: Spearman's of the two changes over all
+        single steps beside that predictor, NaN for fewer than three.
     """
     rows = [row for name, cube in cubes.items() for row in _rows(name, cube, confidence)]
     table = pd.DataFrame(rows, columns=[field.name for field in fields(LayerChange)])
     found = {
         name: rank_correlation(steps["network"].to_numpy(), steps["kernel"].to_numpy())
-        for name, steps in table.groupby("predictor")
+        for name, steps in table[~table["cumulative"].astype(bool)].groupby("predictor")
     }
     table["rank_correlation"] = table["predictor"].map(found).astype(float)
     return table
@@ -121,15 +125,15 @@ def _rows(name: str, cube: xr.Dataset, confidence: float) -> Iterator[LayerChang
         return
     ridge = compared_ridge(experiment_settings(cube))
     cube = at_largest_n(cube).isel(width=int(cube["width"].values.argmax()))
-    depths = cube["depth"].values
     for predictor in [each for each in COMPARED if f"test_mse_{each}" in cube]:
         network, other = relative_changes(cube, predictor, ridge=ridge)
-        for step in range(len(depths) - 1):
+        for place in range(network.sizes["change"]):
+            step = network.isel(change=place)
+            depths = (int(step["before"]), int(step["after"]), not bool(step["single"]))
             for scale in range(cube.sizes["init_scale"]):
-                cell = {"depth": step, "init_scale": scale}
-                values = [v.isel(cell) for v in (network, other, network - other)]
+                values = [v.isel(change=place, init_scale=scale) for v in (network, other, network - other)]
                 estimates = [cell_estimate(seeded(v)) for v in values]
                 ends = [end for estimate in estimates for end in estimate.interval(confidence)]
-                place = (float(cube["init_scale"][scale]), int(cube["width"]), int(cube["n_train"]))
-                steps = (int(depths[step]), int(depths[step + 1]), predictor, ridge)
-                yield LayerChange(name, *place, *steps, *ends, signs_of(*estimates[:2]), estimates[2].n)
+                cell = (float(cube["init_scale"][scale]), int(cube["width"]), int(cube["n_train"]))
+                signs = signs_of(*estimates[:2])
+                yield LayerChange(name, *cell, *depths, predictor, ridge, *ends, signs, estimates[2].n)

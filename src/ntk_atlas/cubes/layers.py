@@ -1,11 +1,10 @@
-"""What adding a layer does to the test error of each predictor."""
+"""What adding layers does to the test error of each predictor."""
 
 import numpy as np
 import xarray as xr
 from scipy.stats import spearmanr
 
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.cubes.predictors import predictor_values
 
 
 def compared_ridge(settings: ExperimentSettings) -> str:
@@ -17,20 +16,37 @@ def compared_ridge(settings: ExperimentSettings) -> str:
     return "tuned" if settings.training.selection == "best_validation" else "zero"
 
 
-def layer_changes(cube: xr.Dataset, predictor: str, *, ridge: str) -> tuple[xr.DataArray, xr.DataArray]:
-    """Δ_L = err(next depth) − err(L) of a predictor, and err(L), between neighbouring depths of the grid.
+def depth_pairs(n_depths: int) -> list[tuple[int, int]]:
+    """Places of two depths between which errors change: every single step, then from the shallowest to each deeper one.
 
     Args:
-        cube: a cube of two depths or more.
-        predictor: the network or a kernel that depends on the depth.
-        ridge: of the kernel.
+        n_depths: depths of the grid.
 
     Returns:
-        Changes and errors before, `depth` being that before.
+        Pairs (before, after), each once: the first single step is the first cumulative change too.
     """
-    values = predictor_values(cube, predictor, ridge=ridge)
-    before, after = values.isel(depth=slice(None, -1)), values.isel(depth=slice(1, None))
-    return after.assign_coords(depth=before["depth"]) - before, before
+    single = [(place, place + 1) for place in range(n_depths - 1)]
+    return single + [(0, place) for place in range(2, n_depths)]
+
+
+def layer_changes(values: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+    """Changes of an error between two depths, err(after) − err(before), and err(before).
+
+    Args:
+        values: errors over `depth`, two or more, and whatever else.
+
+    Returns:
+        The two over `change` in place of `depth`, with coordinates `before` and `after` (hidden layers) and `single`
+        (whether they are neighbours on the grid), in the order of `depth_pairs`.
+    """
+    depths, pairs = values["depth"].values, np.array(depth_pairs(values.sizes["depth"]))
+    ends = [values.isel(depth=xr.DataArray(places, dims="change")).drop_vars("depth") for places in pairs.T]
+    coordinates = {
+        "before": ("change", depths[pairs[:, 0]]),
+        "after": ("change", depths[pairs[:, 1]]),
+        "single": ("change", pairs[:, 1] - pairs[:, 0] == 1),
+    }
+    return (ends[1] - ends[0]).assign_coords(coordinates), ends[0].assign_coords(coordinates)
 
 
 def rank_correlation(x: np.ndarray, y: np.ndarray) -> float:

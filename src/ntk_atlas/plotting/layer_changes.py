@@ -1,4 +1,4 @@
-"""What adding a layer does to networks against what it does to each kernel, over all experiments of a study."""
+"""What adding layers does to networks against what it does to each kernel, over all experiments of a study."""
 
 from collections.abc import Sequence
 
@@ -22,9 +22,10 @@ _LINEAR = 3.0
 def plot_layer_changes(
     table: pd.DataFrame, style: FigureSettings, *, margin: float, confidence: float = 0.95
 ) -> Figure:
-    """Δ_network against Δ_kernel in units of err_NTK before, a panel a predictor, a point a step of an experiment.
+    """Δ_network against Δ_kernel in units of err_NTK before, a panel per predictor, a point per change of depth.
 
-    Shaded: where the two differ by no more than the margin of C1.
+    Filled: single steps of depth; open: from the shallowest depth to deeper ones. Shaded: where the two differ by no
+    more than the margin of C1.
 
     Args:
         table: `claims.layer_changes.layer_change_table`.
@@ -61,14 +62,18 @@ def plot_layer_changes(
             Line2D([], [], color=color, marker=MARKERS[i % len(MARKERS)], linestyle="", label=name)
             for i, (name, color) in enumerate(zip(experiments, colors, strict=False))
         ]
+        if table["cumulative"].any():
+            handles.append(
+                Line2D([], [], color=INK, marker="o", markerfacecolor="white", linestyle="", label="several layers")
+            )
         outside_legend(figure, [*handles, Patch(color="#d0d0d0", label=f"within the margin of {margin:g}")])
         return finish(
             figure,
-            "Adding a layer: change of the network's error against that of each predictor",
+            "Adding layers: change of the network's error against that of each predictor",
             _finding(table, margin),
-            f"A point is a step from one depth to the next, mean over draws; whiskers: {confidence:.0%} t intervals "
-            "over draws of either change. Within or beyond the margin is where the whole interval of the paired "
-            f"difference lies.{scales}",
+            "A filled point is a step from one depth to the next, an open one the change from the shallowest depth to "
+            f"a deeper one; mean over draws, whiskers: {confidence:.0%} intervals of either change for new data. "
+            f"Within or beyond the margin is where the whole interval of the paired difference lies.{scales}",
         )
 
 
@@ -80,11 +85,17 @@ def count_steps(steps: pd.DataFrame, margin: float) -> tuple[int, int, int]:
     return within, beyond, len(steps) - within - beyond
 
 
-def _inside(steps: pd.DataFrame, margin: float) -> str:
-    within, beyond, still_open = count_steps(steps, margin)
-    rank = steps["rank_correlation"].iloc[0]
-    text = f"{within} within, {beyond} beyond, {still_open} open"
-    return text + (f"\nrank correlation {rank:.2f}" if np.isfinite(rank) else "")
+def _inside(changes: pd.DataFrame, margin: float) -> str:
+    rank, parts = changes["rank_correlation"].iloc[0], []
+    for name, rows in _kinds(changes):
+        within, beyond, still_open = count_steps(rows, margin)
+        parts += [f"{name}: {within} within, {beyond} beyond, {still_open} open"] if len(rows) else []
+    return "\n".join(parts + ([f"rank correlation of steps {rank:.2f}"] if np.isfinite(rank) else []))
+
+
+def _kinds(changes: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    cumulative = changes["cumulative"].astype(bool)
+    return [("steps", changes[~cumulative]), ("several layers", changes[cumulative])]
 
 
 def _draw_step(ax: Axes, row: object, color: str, marker: str, *, above: bool) -> None:
@@ -92,8 +103,10 @@ def _draw_step(ax: Axes, row: object, color: str, marker: str, *, above: bool) -
         ax.vlines(row.kernel, row.network_low, row.network_high, color=color, linewidth=1.2, alpha=0.8)
         ax.hlines(row.network, row.kernel_low, row.kernel_high, color=color, linewidth=1.2, alpha=0.8)
     ax.plot(
-        [row.kernel], [row.network], marker, color=color, markeredgecolor=INK, markeredgewidth=0.6, markersize=8,
-        gid=f"{row.experiment} {row.before}", zorder=4,
+        [row.kernel], [row.network], marker, color=color, markeredgecolor=color if row.cumulative else INK,
+        markeredgewidth=1.4 if row.cumulative else 0.6, markersize=7 if row.cumulative else 8,
+        markerfacecolor="white" if row.cumulative else color, gid=f"{row.experiment} {row.before}→{row.after}",
+        zorder=4,
     )  # fmt: skip
     offset = (6, 4 if above else -10)
     ax.annotate(
@@ -131,13 +144,19 @@ def _scales(axes: Sequence[Axes], table: pd.DataFrame, margin: float) -> str:
 
 
 def _finding(table: pd.DataFrame, margin: float) -> str:
-    steps = table[table["predictor"] == "infinite_ntk"]
-    if steps.empty:
+    changes = table[table["predictor"] == "infinite_ntk"]
+    if changes.empty:
         return "No experiment has networks and their infinite NTK at two depths."
+    (_, steps), (_, several) = _kinds(changes)
     within, beyond, still_open = count_steps(steps, margin)
     agree, differ = ((steps["signs"] == word).sum() for word in ("agree", "differ"))
-    return (
+    text = (
         f"Of {len(steps)} steps, networks and infinite NTK change alike in {within}, differently in {beyond}, "
         f"{still_open} are open. Signs agree in {agree} of the {agree + differ} where both changes exceed two standard "
         "errors."
     )
+    if several.empty:
+        return text
+    within, beyond, still_open = count_steps(several, margin)
+    counts = f"{within} are alike, {beyond} differ, {still_open} are open"
+    return f"{text} Of {len(several)} changes by several layers, {counts}."

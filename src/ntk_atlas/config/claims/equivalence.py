@@ -11,10 +11,10 @@ class LayerAddingSettings(ClaimSettings):
 
 
 class UntrainedKernelSettings(ClaimSettings):
-    """C2: a kernel that ignores training gives errors very close to those of the NTK."""
+    """C2: a kernel that ignores training gives errors not above those of the NTK."""
 
     factor: Threshold
-    """Ratio of errors, either way, up to which they are very close."""
+    """Error of the NNGP over that of the NTK up to which it is not inferior; either way, up to which they are close."""
 
 
 class RivalClaimSettings(ClaimSettings):
@@ -36,12 +36,28 @@ class VariantClaimSettings(ClaimSettings):
 
 
 class InequivalenceSettings(ClaimSettings):
-    """C5: trained networks are not their kernel regression."""
+    """C5: trained networks of the largest width are not their kernel regression."""
 
     factor: Threshold
     """Ratio of test errors, either way, up to which they are the same."""
     distance: Threshold
     """Root mean square difference of predictions, over the kernel's own error, up to which they are the same."""
+
+
+class WidthLimitSettings(ClaimSettings):
+    """C5∞: the distance of trained networks from their kernel regression does not vanish as the width grows."""
+
+    distance: Threshold
+    """Root mean square difference of predictions, over the kernel's own error, up to which they are the same; the
+    extrapolated square is held against its square."""
+    rate: Threshold
+    """Exponent of the distance in the width that theory has."""
+    rate_margin: Threshold
+    """How much flatter the distance may fall where the extrapolation is to count against the claim."""
+    least_widths: Threshold
+    """Widths that an extrapolation takes."""
+    most_above_target: Threshold
+    """Largest share of a cell's networks that end above `training.target_mse`."""
 
 
 class EquivalenceThresholds(StudyThresholds):
@@ -57,3 +73,5 @@ class EquivalenceThresholds(StudyThresholds):
     """C4."""
     c5: InequivalenceSettings | None = None
     """C5."""
+    c5_infinite: WidthLimitSettings | None = None
+    """C5∞."""
