@@ -8,9 +8,9 @@ import xarray as xr
 
 from ntk_atlas.claims.estimates import Estimate
 from ntk_atlas.claims.networks import at_largest_n, cell_estimate, trained
-from ntk_atlas.claims.shared_samples import errors_without_folds
 from ntk_atlas.cubes.layers import compared_ridge, layer_changes, rank_correlation
 from ntk_atlas.cubes.settings import experiment_settings
+from ntk_atlas.cubes.shared_samples import errors_without_folds
 
 KERNEL = "infinite_ntk"
 COMPARED = (KERNEL, "nngp", "ntk_init", "linearized", "ntk_final")

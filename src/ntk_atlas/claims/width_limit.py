@@ -27,12 +27,12 @@ from ntk_atlas.claims.networks import (
     trained,
     unfinished_remark,
 )
-from ntk_atlas.claims.shared_samples import errors_without_folds, without_folds
 from ntk_atlas.claims.widest import at_widest, cell, own, places, widest
 from ntk_atlas.config.claims.equivalence import InequivalenceSettings, WidthLimitSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.gap import GAP_TERMS, WHOLE_GAP, pair_name
 from ntk_atlas.cubes.layers import compared_ridge
+from ntk_atlas.cubes.shared_samples import errors_without_folds, without_folds
 from ntk_atlas.status import Status
 
 DISTANCE = f"distance_{pair_name(*WHOLE_GAP)}"
