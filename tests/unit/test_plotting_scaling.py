@@ -9,7 +9,13 @@ from synthetic_cube import synthetic_cube as make_cube
 
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.plotting import exponent_forest, kernel_evolution, pretrained_kernels, width_dependence
+from ntk_atlas.plotting import (
+    exponent_forest,
+    kernel_evolution,
+    pretrained_kernels,
+    scaling_exponents,
+    width_dependence,
+)
 from ntk_atlas.plotting.exponent_forest import forest_rows
 from ntk_atlas.plotting.pretrained_kernels import family_of_kernels
 from ntk_atlas.study.outputs import figures_of
@@ -118,3 +124,24 @@ def test_figures_are_made_of_what_there_is():
     )
     found = set(figures_of(many, has_classes=True))
     assert {"kernel_evolution", "pretrained_kernels", "width_dependence", "exponent_forest"} <= found
+
+
+def test_intervals_for_new_data_stand_beside_those_of_the_draws(cube):
+    laws = synthetic_laws(cube).expand_dims(metric=["mse"])
+    for name in ("exponent", "exponent_difference"):
+        laws[f"{name}_new_data_low"] = laws[f"{name}_low"] - 0.1
+        laws[f"{name}_new_data_high"] = laws[f"{name}_high"] + 0.2
+    forest = exponent_forest.draw(laws, STYLE)
+    lines = {c.get_gid(): c for c in forest.axes[0].collections if (c.get_gid() or "").startswith(("interval", "new"))}
+    label = next(gid for gid in lines if gid.startswith("interval network"))
+    inner, outer = (lines[gid].get_segments()[0][:, 0] for gid in (label, label.replace("interval", "new data")))
+    np.testing.assert_allclose(outer - inner, [-0.1, 0.2])
+    figure = scaling_exponents.draw(cube, laws, STYLE)
+    drawn_for = [
+        c.get_gid() for ax in figure.axes for c in ax.collections if (c.get_gid() or "").startswith("new data")
+    ]
+    assert "new data exponent network" in drawn_for and "new data exponent_difference ntk_init" in drawn_for
+    low, high = figure.axes[0].get_xlim()
+    assert low < float(laws["exponent_new_data_low"].sel(width=64).min()) and high > float(
+        laws["exponent_new_data_high"].sel(width=64).max()
+    )

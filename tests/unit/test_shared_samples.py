@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 import xarray as xr
+from synthetic_cube import synthetic_cube
 
 from ntk_atlas.claims.estimates import combination, from_replicates
 from ntk_atlas.claims.networks import at_largest_n, cell_estimate, ratio_estimate
+from ntk_atlas.config.scaling import ScalingSettings
+from ntk_atlas.cubes.scaling import fit_cube
 from ntk_atlas.cubes.shared_samples import common_variance, errors_without_folds
 
 N_FOLDS = 8
@@ -115,3 +118,27 @@ def test_intervals_and_p_values_are_for_new_data():
     assert wide.p_above(0.0) > plain.p_above(0.0)
     both = combination([wide, plain], [2.0, 1.0])
     assert both.common == 20.0
+
+
+def test_scaling_laws_have_both_intervals():
+    """Where draws overlap the interval for new data contains the other; without overlap they are one."""
+    generator = np.random.default_rng(5)
+    cube = synthetic_cube(generator, depth=(1,), width=(32,), init_scale=(2.0,), predictors=("network", "ntk_init"))
+    folds = xr.DataArray(1.0 + 0.5 * generator.standard_normal((4, N_FOLDS)), dims=("draw", "test_fold"))
+    folds = folds / folds.mean("test_fold")
+    bend = 1.0 + 0.1 * xr.DataArray(np.linspace(-1, 1, 5), dims="n_train") * xr.DataArray(
+        np.arange(N_FOLDS) - 3.5, dims="test_fold"
+    )
+    for name in ("network", "ntk_init"):
+        cube[f"test_mse_folds_{name}"] = cube[f"test_mse_{name}"] * (folds if name == "ntk_init" else bend)
+    cube["test_fold_size"] = ("draw", "test_fold"), np.full((4, N_FOLDS), 10)
+    cube["shared_test"], cube["shared_train"] = 0.3, ("n_train", 0.001 * cube["n_train"].values)
+    laws = fit_cube(cube, ScalingSettings()).sel(metric="mse", predictor="network").squeeze()
+    assert float(laws["exponent_new_data_low"]) < float(laws["exponent_low"])
+    assert float(laws["exponent_new_data_high"]) > float(laws["exponent_high"])
+    difference = fit_cube(cube, ScalingSettings()).sel(metric="mse", predictor="ntk_init").squeeze()
+    assert float(difference["exponent_difference_new_data_high"]) > float(difference["exponent_difference_high"])
+    assert np.isnan(fit_cube(cube, ScalingSettings()).sel(metric="error")["exponent_new_data_low"]).all()
+    cube["shared_test"], cube["shared_train"] = 0.0, ("n_train", np.zeros(5))
+    alone = fit_cube(cube, ScalingSettings()).sel(metric="mse")
+    np.testing.assert_array_equal(alone["exponent_new_data_low"], alone["exponent_low"])

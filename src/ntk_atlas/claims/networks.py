@@ -5,7 +5,7 @@ import xarray as xr
 
 from ntk_atlas.claims.estimates import Estimate, from_replicates
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.cubes.shared_samples import FOLD_SHARE, LEFT_OUT, SHARED_TRAIN, common_variance
+from ntk_atlas.cubes.shared_samples import LEFT_OUT, SHARED_TRAIN, common_variance, fold_shares
 from ntk_atlas.scaling_laws.intervals import finite_mean
 from ntk_atlas.status import NOT_TRAINED, Status
 
@@ -58,12 +58,8 @@ def cell_estimate(values: xr.DataArray, *, logarithmic: bool = False) -> Estimat
         plain, common = from_replicates(array[0, 0]), 0.0
     else:
         means = finite_mean(array)
-        share = values.coords.get(FOLD_SHARE)
-        if share is not None:
-            share = share.transpose("draw", LEFT_OUT).values if "draw" in share.dims else share.values
-            share = np.broadcast_to(share, (array.shape[1], array.shape[0]))
         common = common_variance(
-            means, share, float(values.coords.get(SHARED_TRAIN, 0.0)), noise=_noise_of_seeds(array[0])
+            means, fold_shares(values), float(values.coords.get(SHARED_TRAIN, 0.0)), noise=_noise_of_seeds(array[0])
         )
         plain = from_replicates(means[0])
     return Estimate(

@@ -17,12 +17,23 @@ from ntk_atlas.cubes.scaling_schema import (
     LAW_ERRORS,
     LAW_VARIABLES,
     METRICS,
+    NEW_DATA,
 )
 from ntk_atlas.cubes.schema import NO_CLASS
 from ntk_atlas.cubes.settings import experiment_settings
+from ntk_atlas.cubes.shared_samples import (
+    LEFT_OUT,
+    SHARED_TRAIN,
+    common_variance,
+    draws_overlap,
+    errors_without_folds,
+    fold_shares,
+    for_new_data,
+)
 from ntk_atlas.scaling_laws.comparison import compare_exponents
 from ntk_atlas.scaling_laws.fit import ScalingFit, fit_scaling_law
-from ntk_atlas.scaling_laws.power_law import on_common_sizes
+from ntk_atlas.scaling_laws.intervals import finite_mean
+from ntk_atlas.scaling_laws.power_law import fit_power_law, on_common_sizes
 
 
 def fit_cube(cube: xr.Dataset, settings: ScalingSettings) -> xr.Dataset:
@@ -64,7 +75,7 @@ def laws_of(laws: xr.Dataset, metric: str | None = None) -> xr.Dataset:
 def _fit_metric(cube: xr.Dataset, settings: ScalingSettings) -> xr.Dataset:
     names = [str(name) for name in cube["predictor"].values]
     shape = (len(names), *(cube.sizes[dim] for dim in LAW_CELL[1:]))
-    arrays = {field: np.full(shape, np.nan) for field in (*FIELDS, *DIFFERENCES)}
+    arrays = {field: np.full(shape, np.nan) for field in (*FIELDS, *DIFFERENCES, *NEW_DATA)}
     arrays |= {field: np.full((*shape, cube.sizes["n_train"]), np.nan) for field in LAW_ERRORS}
     notes = np.full(shape, "", dtype=object)
     networks: dict[tuple[int, ...], ScalingFit] = {}
@@ -75,6 +86,10 @@ def _fit_metric(cube: xr.Dataset, settings: ScalingSettings) -> xr.Dataset:
             fitted = np.isin(cube["n_train"].values, fit.n_train_fitted)
             for field, log_error in zip(LAW_ERRORS, (fit.log_law.mean, fit.log_law.low, fit.log_law.high), strict=True):
                 arrays[field][(position, *cell)][fitted] = np.exp(log_error)
+            exponent = (fit.exponent, fit.exponent_low, fit.exponent_high)
+            ends = _new_data(cube, name, cell, exponent, settings)
+            for field, value in zip(list(NEW_DATA)[:2], ends, strict=True):
+                arrays[field][(position, *cell)] = value
             notes[(position, *cell)] = fit.note
             if name == "network":
                 networks[cell] = fit
@@ -82,7 +97,8 @@ def _fit_metric(cube: xr.Dataset, settings: ScalingSettings) -> xr.Dataset:
             pair = _common_fits(cube, name, cell, settings) or (networks[cell], fit)
             difference = compare_exponents(*pair, confidence=settings.confidence)
             values = (difference.difference, difference.low, difference.high)
-            for field, value in zip(DIFFERENCES, values, strict=True):
+            values += _new_data(cube, name, cell, values, settings, from_network=True)
+            for field, value in zip((*DIFFERENCES, *list(NEW_DATA)[2:]), values, strict=True):
                 arrays[field][(position, *cell)] = value
     dims = (*LAW_CELL, "n_train")
     variables = {name: (dims[: values.ndim], values) for name, values in (arrays | {"note": notes}).items()}
@@ -130,6 +146,37 @@ def _common_fits(
         return None
     network, other = (fit_scaling_law(cube["n_train"].values, each, settings=settings) for each in common)
     return network, other
+
+
+def _new_data(
+    cube: xr.Dataset,
+    predictor: str,
+    cell: tuple[int, ...],
+    interval: tuple[float, float, float],
+    settings: ScalingSettings,
+    *,
+    from_network: bool = False,
+) -> tuple[float, float]:
+    """Ends of an exponent's interval (or of the network's minus it) for new data; NaN where that is not known."""
+    if not draws_overlap(cube):
+        return interval[1:]
+    names = ("network", predictor) if from_network else (predictor,)
+    if settings.metric != "mse" or any(f"test_mse_folds_{name}" not in cube for name in names):
+        return np.nan, np.nan
+    errors = []
+    for name in names:
+        values = errors_without_folds(cube, name, ridge=settings.ridge)
+        values = values.isel({dim: i for dim, i in zip(LAW_CELL[1:], cell, strict=True) if dim in values.dims})
+        values = values if "seed" in values.dims else values.expand_dims("seed")
+        values = values.sel(n_train=values["n_train"] >= settings.n_train_min)
+        errors.append(values.transpose(LEFT_OUT, "draw", "seed", "n_train"))
+    arrays = [each.values for each in errors]
+    arrays = list(on_common_sizes(*arrays)) if from_network else arrays
+    exponents = [finite_mean(fit_power_law(errors[0]["n_train"].values, each).exponent) for each in arrays]
+    values = exponents[0] - exponents[1] if from_network else exponents[0]
+    common = common_variance(values, fold_shares(errors[0]), float(errors[0][SHARED_TRAIN].max()))
+    n_draws = int(np.isfinite(values[0]).sum())
+    return for_new_data(interval, common, n_draws, settings.confidence)
 
 
 def _value(fit: ScalingFit, field: str) -> float:

@@ -29,6 +29,13 @@ FIELDS = {
     "n_left_out": "points left out: missing, not finite, or zero",
 }
 """Fields of a `ScalingFit` that are kept, with their meaning."""
+NEW_DATA = {
+    "exponent_new_data_low": "lower end of the interval of `exponent` for new data of this kind: draws share samples",
+    "exponent_new_data_high": "upper end of that interval",
+    "exponent_difference_new_data_low": "lower end of the interval of `exponent_difference` for new data of this kind",
+    "exponent_difference_new_data_high": "upper end of that interval",
+}
+"""Intervals that allow for what draws have in common; the others are for further draws of this data set."""
 LAW_ERRORS = {
     "law_error": "error by the pure law at each n_train that it was fitted to",
     "law_error_low": "lower end of its interval over draws",
@@ -63,6 +70,10 @@ LAW_VARIABLES = (
     *(
         _variable(name, LAW_CELL, meaning, "the network itself, or either exponent is missing")
         for name, meaning in DIFFERENCES.items()
+    ),
+    *(
+        _variable(name, LAW_CELL, meaning, "no interval, or an error without parts of test sets (`metric` error)")
+        for name, meaning in NEW_DATA.items()
     ),
     Variable("note", ("metric", *LAW_CELL), "what is not identifiable or was left out, in words", missing="never"),
 )

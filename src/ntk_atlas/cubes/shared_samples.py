@@ -21,6 +21,7 @@ import numpy as np
 import xarray as xr
 
 from ntk_atlas.cubes.predictors import predictor_values
+from ntk_atlas.scaling_laws.intervals import t_critical
 
 LEFT_OUT = "left_out"
 """Dimension of a statistic computed from whole test sets (place 0) and without each fold (places 1 … K)."""
@@ -110,6 +111,34 @@ def common_variance(
     pairs = (influence.sum(1) ** 2 - (influence**2).sum(1)).sum() / (n_draws * (n_draws - 1))
     n_folds = len(influence)
     return max(float(pairs) * n_folds / (n_folds - 1), 0.0) + _TRAINING_SHARE * training * between
+
+
+def fold_shares(values: xr.DataArray) -> np.ndarray | None:
+    """Share of a draw's test samples in each left-out fold, `(n_draws, 1 + K)`; None of values without folds."""
+    share = values.coords.get(FOLD_SHARE)
+    if share is None:
+        return None
+    share = share if "draw" in share.dims else share.expand_dims(draw=values.sizes["draw"])
+    return share.transpose("draw", LEFT_OUT).values
+
+
+def for_new_data(
+    interval: tuple[float, float, float], common: float, n_draws: int, confidence: float
+) -> tuple[float, float]:
+    """Ends of a t interval over draws after the variance that draws share is added to its own.
+
+    Args:
+        interval: value, low and high end for this data set.
+        common: variance that draws share.
+        n_draws: draws of the interval.
+        confidence: its coverage.
+
+    Returns:
+        value ∓ √((value − end)² + t²_{D−1} common).
+    """
+    value, low, high = interval
+    extra = float(t_critical(n_draws, confidence)) ** 2 * common
+    return value - float(np.hypot(value - low, extra**0.5)), value + float(np.hypot(high - value, extra**0.5))
 
 
 def _with_shared_train(values: xr.DataArray, cube: xr.Dataset) -> xr.DataArray:

@@ -13,7 +13,8 @@ from ntk_atlas.cubes.predictors import stand_ins_of
 from ntk_atlas.plotting.panels import METRIC_LABELS, finish
 from ntk_atlas.plotting.style import FAINT, PredictorStyle, predictor_styles, themed
 
-_NONE = (np.nan, np.nan, np.nan)
+_ENDS = ("", "_low", "_high", "_new_data_low", "_new_data_high")
+_NONE = (np.nan,) * len(_ENDS)
 _WORDS = {"depth": "depth {:g}", "width": "width {:g}", "init_scale": "σ² {:g}"}
 
 
@@ -24,12 +25,12 @@ class ForestRow:
     Attributes:
         label: setting and predictor.
         predictor: name of the predictor.
-        exponents: exponent with the low and high end of its interval, by test error (`mse`, `error`).
+        exponents: by test error (`mse`, `error`): exponent, ends of its interval over draws, ends for new data.
     """
 
     label: str
     predictor: str
-    exponents: dict[str, tuple[float, float, float]]
+    exponents: dict[str, tuple[float, ...]]
 
 
 def forest_rows(laws: xr.Dataset, variants: tuple[xr.Dataset, ...]) -> list[ForestRow]:
@@ -77,7 +78,8 @@ def plot_exponent_forest(laws: xr.Dataset, style: FigureSettings, *, variants: t
         return finish(
             figure,
             "Scaling exponents by setting",
-            f"Whiskers: {confidence:.0%} t intervals over draws; hollow: no interval. Dotted: the initial kernel.",
+            f"Whiskers: {confidence:.0%} t intervals, thick over draws of this data set, thin for new data of its "
+            "kind; hollow: no interval. Dotted: the initial kernel.",
         )
 
 
@@ -88,7 +90,7 @@ def draw(laws: xr.Dataset, *rest: object) -> Figure:
 
 
 def _rows(laws: xr.Dataset, predictor: str, label: str) -> list[ForestRow]:
-    names = [f"exponent{end}" for end in ("", "_low", "_high")]
+    names = [f"exponent{end}" for end in _ENDS if f"exponent{end}" in laws]
     one, rows = laws.sel(predictor=predictor)[names], []
     if "metric" not in one.dims:
         one = one.expand_dims(metric=[laws.attrs.get("metric", "mse")])
@@ -106,13 +108,15 @@ def _rows(laws: xr.Dataset, predictor: str, label: str) -> list[ForestRow]:
     return rows
 
 
-def _draw(ax: Axes, place: int, exponent: tuple[float, float, float], look: PredictorStyle, label: str) -> None:
-    value, low, high = exponent
+def _draw(ax: Axes, place: int, exponent: tuple[float, ...], look: PredictorStyle, label: str) -> None:
+    value, low, high, *new_data = exponent
     sure = bool(np.isfinite([low, high]).all())
     if not np.isfinite(value):
         ax.text(0.5, place, "no fit", transform=ax.get_yaxis_transform(), color=FAINT, ha="center", va="center")
         return
     if sure:
         ax.hlines(place, low, high, color=look.color, linewidth=1.8, gid=f"interval {label}")
+    if new_data and np.isfinite(new_data).all():
+        ax.hlines(place, *new_data, color=look.color, linewidth=0.7, gid=f"new data {label}")
     face = look.color if sure else "white"
     ax.plot([value], [place], look.marker, color=look.color, markerfacecolor=face, gid=f"exponent {label}")

@@ -24,6 +24,7 @@ from ntk_atlas.plotting.style import FAINT, INK, PredictorStyle, predictor_style
 
 PURE_OFFSET, FLOOR_OFFSET = -0.14, 0.2
 """Where the two laws of one predictor stand beside its line; rows count downwards."""
+ENDS = ("", "_low", "_high", "_new_data_low", "_new_data_high")
 EXPONENT_LABEL = r"$\alpha$ (pure number)"
 DIFFERENCE_LABEL = r"$\Delta\alpha$ (pure number)"
 
@@ -57,8 +58,8 @@ def plot_scaling_exponents(cube: xr.Dataset, laws: xr.Dataset, style: FigureSett
         figure, axes = panel_grid(n_depths, 2 * n_scales, panel=(3.0, height), sharex=False)
         exponents, differences = axes[:, :n_scales], axes[:, n_scales:]
         _label_axes(axes, exponents, differences, list(styles), laws)
-        _set_limits(exponents, shown, ["exponent", "exponent_low", "exponent_high"])
-        _set_limits(differences, shown, ["exponent_difference", "exponent_difference_low", "exponent_difference_high"])
+        for panels, name in ((exponents, "exponent"), (differences, "exponent_difference")):
+            _set_limits(panels, shown, [f"{name}{end}" for end in ENDS if f"{name}{end}" in shown])
         for i, depth in enumerate(shown["depth"].values):
             for j, init_scale in enumerate(shown["init_scale"].values):
                 here = select(shown, {"depth": depth, "init_scale": init_scale})
@@ -74,7 +75,8 @@ def plot_scaling_exponents(cube: xr.Dataset, laws: xr.Dataset, style: FigureSett
             figure,
             f"Scaling exponents of the {metric} at width {shown['width'].item()}",
             r"$\alpha$: exponent; $\Delta\alpha$: exponent of the network minus that of the kernel, paired by draw.",
-            f"Whiskers: {confidence:.0%} intervals over draws; fitted from n = {start} on. Arrows: beyond the axis.",
+            f"Whiskers: {confidence:.0%} intervals, thick over draws of this data set, thin for new data of its kind; "
+            f"fitted from n = {start} on. Arrows: beyond the axis.",
             selection.note,
         )
 
@@ -124,6 +126,7 @@ def _draw_dot(
     color = look.color if sure else FAINT
     if sure and np.isfinite([low, high]).all():
         ax.hlines(row, low, high, color=color, linewidth=1.8 if size == 1.0 else 1.1)
+        draw_new_data(ax, row, law, variable, color)
     left, right = ax.get_xlim()
     if not left <= value <= right:
         value, marker = (left, "<") if value < left else (right, ">")
@@ -140,6 +143,14 @@ def _draw_dot(
         zorder=3,
     )
     return True
+
+
+def draw_new_data(ax: Axes, row: float, law: xr.Dataset, variable: str, color: str) -> None:
+    """Draws the interval for new data as a thin line through the one over draws; nothing where it is not known."""
+    names = [f"{variable}_new_data_{end}" for end in ("low", "high")]
+    if all(name in law and np.isfinite(law[name].item()) for name in names):
+        gid = f"new data {variable} {law['predictor'].item()}"
+        ax.hlines(row, *(law[name].item() for name in names), color=color, linewidth=0.7, gid=gid)
 
 
 def _set_limits(axes: np.ndarray, shown: xr.Dataset, variables: list[str]) -> None:
