@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from ntk_atlas.claims.decide import Comparison, Region, decide, holm
+from ntk_atlas.claims.decide import Comparison, Region, decide, decide_any, holm
 from ntk_atlas.claims.estimates import Estimate, combination, from_interval, from_replicates, slope
 
 NORMAL = {"n": 100, "confidence": 0.95}
@@ -200,3 +200,133 @@ def test_what_does_not_decide_keeps_a_verdict_open_and_turns_none():
     )
     kept = Comparison("rate", inside, below, decides=False)
     assert decide([Comparison("limit", inside, below), kept], confidence=0.95, least_replicates=5).word == "supported"
+
+
+def replicated(value: float, spread: float, n: int, common: float = 0.0) -> Estimate:
+    """Replicates whose mean and standard deviation are exactly these."""
+    grid = np.linspace(-1.0, 1.0, n)
+    return from_replicates(value + spread * grid / grid.std(ddof=1), common=common)
+
+
+def test_a_verdict_has_both_intervals_and_is_judged_by_that_for_new_data():
+    alone, shared = replicated(1.0, 1.0, 9), replicated(1.0, 1.0, 9, common=0.25)
+    here = 1.0 + stats.t.ppf([0.025, 0.975], 8) / 3.0
+    total = 1.0 / 9.0 + 0.25
+    new = 1.0 + stats.t.ppf([0.025, 0.975], 8) * np.sqrt(total)
+    found = verdict((alone, Region(lower=0.0)))
+    np.testing.assert_allclose([found.low, found.high, found.low_this_data, found.high_this_data], [*here, *here])
+    assert found.word == "supported" and "for new data" not in found.reason
+    found = verdict((shared, Region(lower=0.0)))
+    np.testing.assert_allclose([found.low, found.high, found.low_this_data, found.high_this_data], [*new, *here])
+    assert found.word == "inconclusive"
+    assert (
+        f"[{new[0]:.3g}, {new[1]:.3g}] for new data, [{here[0]:.3g}, {here[1]:.3g}] for this data set" in found.reason
+    )
+
+
+Z = stats.norm.ppf(0.975)
+
+
+@pytest.mark.parametrize(
+    ("comparisons", "word", "nearness"),
+    [
+        # The interval ends at 3 − z: so far from 0 in half-widths z.
+        ([(3.0, Region(lower=0.0))], "supported", 3.0 / Z - 1.0),
+        ([(3.0, Region(lower=0.0)), (2.2, Region(lower=0.0))], "supported", 2.2 / Z - 1.0),
+        ([(3.0, Region(upper=0.0))], "not supported", 3.0 / Z - 1.0),
+        # One of the two fails: rejected at half the level.
+        ([(3.0, Region(upper=0.0)), (-9.0, Region(upper=0.0))], "not supported", 3.0 / stats.norm.ppf(0.9875) - 1.0),
+        # Both fail: only if both turned would the word change.
+        ([(3.0, Region(upper=0.0)), (4.0, Region(upper=0.0))], "not supported", 4.0 / stats.norm.ppf(0.9875) - 1.0),
+        ([(1.5, Region(lower=0.0))], "inconclusive", 1.0 - 1.5 / Z),
+        ([(-1.5, Region(lower=0.0))], "inconclusive", 1.0 - 1.5 / Z),
+        # Both would have to hold; the second is further from it.
+        ([(1.5, Region(lower=0.0)), (1.0, Region(lower=0.0))], "inconclusive", 1.0 - 1.0 / Z),
+        # Between: the nearer bound; beyond: the bound that it has passed.
+        ([(0.5, Region(-3.0, 4.0))], "supported", 3.5 / Z - 1.0),
+        ([(7.0, Region(-3.0, 4.0))], "not supported", 3.0 / Z - 1.0),
+        ([(7.0, Region(-3.0, 4.0, outside=True))], "supported", 3.0 / Z - 1.0),
+    ],
+)
+def test_how_near_a_verdict_is_to_another_word(comparisons, word, nearness):
+    found = verdict(*((normal(value), region) for value, region in comparisons))
+    assert (found.word, found.nearness) == (word, pytest.approx(nearness))
+
+
+def test_nearness_of_a_claim_that_one_comparison_supports():
+    """Its opposite is that all lie within the margin: supported by one beyond it at Holm's level."""
+    margin = Region(-1.0, 1.0, outside=True)
+
+    def found(*values: float):
+        named = [Comparison(str(value), normal(value, 0.3), margin) for value in values]
+        return decide_any(named, confidence=0.95, least_replicates=5)
+
+    one = found(3.0, 0.0)
+    assert (one.word, one.nearness) == ("supported", pytest.approx(2.0 / (0.3 * stats.norm.ppf(0.9875)) - 1.0))
+    none = found(0.1, 0.0)
+    assert (none.word, none.nearness) == ("not supported", pytest.approx(0.9 / (0.3 * Z) - 1.0))
+
+
+def test_nearness_counts_half_widths_of_the_interval_for_new_data():
+    wide = Estimate(3.0, 0.6, 0.6, n=100, common=0.64)
+    found = verdict((wide, Region(lower=0.0)))
+    assert found.nearness == pytest.approx(3.0 / Z - 1.0)
+
+
+def test_without_enough_replicates_nothing_is_near():
+    few = from_replicates([3.0, 3.1, 3.2])
+    assert np.isnan(verdict((few, Region(lower=0.0)), trained=True).nearness)
+    both = verdict((replicated(-1.0, 1.0, 6), Region(lower=0.0)), (few, Region(lower=0.0)), trained=True)
+    assert both.nearness == pytest.approx(1.0 - 1.0 / (stats.t.ppf(0.9875, 5) / np.sqrt(6))), "only rejection is left"
+
+
+@settings(deadline=None, derandomize=True)
+@given(st.lists(st.tuples(st.floats(-9, 9), st.sampled_from(["above", "between", "beyond"])), min_size=1, max_size=4))
+def test_a_definite_word_stands_until_intervals_are_wider_by_its_nearness(numbers):
+    regions = {"above": Region(lower=0.0), "between": Region(-1.0, 1.0), "beyond": Region(-1.0, 1.0, outside=True)}
+
+    def found(error: float):
+        return verdict(*((normal(value, error), regions[kind]) for value, kind in numbers))
+
+    first = found(1.0)
+    assert first.nearness >= 0.0
+    if first.word != "inconclusive":
+        widened = (1.0 + first.nearness) * np.array([1.0 - 1e-9, 1.0 + 1e-9])
+        assert [found(error).word for error in widened] == [first.word, "inconclusive"]
+
+
+def least_draws(distance: float, spread: float, level: float = 0.025) -> int:
+    return next(d for d in range(2, 5000) if stats.t.ppf(1 - level, d - 1) * spread / np.sqrt(d) <= distance)
+
+
+def test_an_open_verdict_says_how_many_draws_would_decide_it():
+    positive = Region(lower=0.0)
+    expected = least_draws(0.5, 1.0)
+    assert expected == 18
+    above = verdict((replicated(0.5, 1.0, 6), positive), trained=True)
+    assert above.word == "inconclusive" and f"{expected} draws would decide it if the value stayed 0.5" in above.reason
+    below = verdict((replicated(-0.5, 1.0, 6), positive), (replicated(9.0, 1.0, 6), positive), trained=True)
+    assert f"{least_draws(0.5, 1.0, 0.0125)} draws would decide it if the value stayed -0.5" in below.reason
+    slowest = verdict((replicated(0.5, 1.0, 6), positive), (replicated(0.3, 1.0, 6), positive), trained=True)
+    assert f"{least_draws(0.3, 1.0)} draws would decide it if the value stayed 0.3" in slowest.reason, (
+        "all must come to hold"
+    )
+    networks = verdict((normal(1.0), positive))
+    assert "385 networks would decide it if the value stayed 1" in networks.reason, "100 · 1.96²"
+    assert "would decide" not in verdict((normal(3.0), positive)).reason
+    assert "would decide" not in verdict((normal(-3.0), positive)).reason
+
+
+def test_where_draws_share_too_much_only_a_larger_data_set_decides():
+    positive = Region(lower=0.0)
+    shared = verdict((replicated(0.5, 0.3, 6, common=0.1), positive), trained=True)
+    # Errors of (0.3²/6 + 0.1)/x and a quantile just above 1.96 must come within 0.5.
+    expected = (0.3**2 / 6 + 0.1) * Z**2 / 0.25
+    assert "no number of draws would decide it, a data set" in shared.reason
+    factor = float(shared.reason.split("a data set ")[1].split()[0])
+    assert expected <= factor <= 1.1 * expected
+    some = verdict((replicated(0.5, 1.0, 6, common=0.02), positive), trained=True)
+    draws = int(some.reason.split(" draws would decide it")[0].split()[-1])
+    assert draws > least_draws(0.5, 1.0), "what is common makes draws worth less"
+    near = verdict((replicated(1e-4, 1.0, 6), positive), trained=True)
+    assert "0.0001 is too near the threshold for more draws or data to decide it" in near.reason

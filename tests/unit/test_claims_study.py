@@ -168,6 +168,11 @@ def test_the_figure_shows_every_claim_its_interval_and_its_verdict_in_words():
         if np.isfinite(row.value):
             assert drawn["value"].get_xdata() == [row.value]
             np.testing.assert_allclose(drawn["interval"].get_xdata(), [row.low, row.high])
+            inner = drawn["interval of this data set"]
+            np.testing.assert_allclose(inner.get_xdata(), [row.low_this_data, row.high_this_data])
+            assert inner.get_linewidth() > drawn["interval"].get_linewidth()
+            near = f"nearness {row.nearness:.2g}" in written
+            assert near == np.isfinite(row.nearness), "four draws are near to nothing"
             low, high = ax.get_xlim()
             assert low < min(row.low, 0.0) and row.high < high
             assert {"threshold"} <= set(drawn), "bounds are lines"

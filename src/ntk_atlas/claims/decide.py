@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 from ntk_atlas.claims.estimates import Estimate
+from ntk_atlas.claims.power import Needed, needed
 
 Word = Literal["supported", "not supported", "inconclusive", "not run", "not applicable"]
 
@@ -57,6 +58,15 @@ class Region:
         """The p value of "the truth is in the region": an equivalence test where the region is `outside`."""
         return self._p_between(estimate) if self.outside else self._p_beyond(estimate)
 
+    def clearance(self, estimate: Estimate, confidence: float) -> float:
+        """How far within the region the whole interval lies, in half-widths: at 0 `p_holds` is (1 − confidence)/2."""
+        sides = (
+            [estimate.clearance(self.lower, confidence, above=not self.outside)] if math.isfinite(self.lower) else []
+        )
+        if math.isfinite(self.upper):
+            sides.append(estimate.clearance(self.upper, confidence, above=self.outside))
+        return max(sides) if self.outside else min(sides)
+
     def _p_between(self, estimate: Estimate) -> float:
         bounds = [estimate.p_above(self.lower)] if math.isfinite(self.lower) else []
         bounds += [estimate.p_below(self.upper)] if math.isfinite(self.upper) else []
@@ -96,20 +106,31 @@ class Decision:
         reason: one sentence.
         comparison: that comparison; None if none could be made.
         value: its value.
-        low: low end of its interval, at Holm's level where the value is outside the region.
+        low: low end of its interval for new data, at Holm's level where the value is outside the region.
         high: high end.
+        low_this_data: low end of its interval for this data set, at the same level.
+        high_this_data: high end.
+        nearness: how far from another word, in half-widths: see `nearness_of`.
     """
 
     word: Word
     reason: str
     comparison: Comparison | None
-    value: float
-    low: float
-    high: float
+    value: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    low_this_data: float = math.nan
+    high_this_data: float = math.nan
+    nearness: float = math.nan
 
 
 def decide(
-    comparisons: Sequence[Comparison], *, confidence: float, least_replicates: int, remark: str = ""
+    comparisons: Sequence[Comparison],
+    *,
+    confidence: float,
+    least_replicates: int,
+    remark: str = "",
+    replicates: str = "draws",
 ) -> Decision:
     """The verdict on a claim.
 
@@ -119,9 +140,10 @@ def decide(
         least_replicates: comparisons of trained networks with fewer replicates are left out: they neither support the
             claim nor speak against it.
         remark: what else the reader should know; it ends the reason.
+        replicates: what replicates of trained networks are, in words; of other comparisons they are networks.
 
     Returns:
-        The decision.
+        The decision. Where it is open, the reason says what would decide it.
 
     Raises:
         ValueError: if there are no comparisons.
@@ -133,7 +155,7 @@ def decide(
     left_out = [_left_out(c, least_replicates) for c in comparisons if c not in usable]
     shown = usable or [c for c in comparisons if c.estimate.known]
     if not shown:
-        return Decision("inconclusive", _sentence(left_out[0], remark), None, math.nan, math.nan, math.nan)
+        return Decision("inconclusive", _sentence(left_out[0], remark), None)
     holds = np.array([c.region.p_holds(c.estimate) for c in shown])
     deciding = np.array([c.decides for c in shown])
     fails = np.where(deciding, [c.region.p_fails(c.estimate) for c in shown], 1.0)
@@ -141,7 +163,8 @@ def decide(
     if usable:
         failing[deciding] = holm(fails[deciding], level, n_tests=n_tests)
     worst = max(np.flatnonzero(failing) if failing.any() else range(len(shown)), key=lambda i: (holds[i], -fails[i]))
-    coverage = 1.0 - 2.0 * level / n_tests if fails[worst] < 0.5 else confidence
+    corrected = 1.0 - 2.0 * level / max(n_tests, 1)
+    coverage = corrected if fails[worst] < 0.5 else confidence
     text, n_holding = _shown(shown[worst], coverage), int((holds <= level).sum()) if usable else 0
     count = f"{n_holding} of {len(comparisons)} comparisons hold"
     word: Word = "inconclusive"
@@ -152,12 +175,76 @@ def decide(
     elif n_holding == len(usable):
         reason = f"{count}; {left_out[0]}; of the others the closest to its threshold: {text}"
     else:
-        reason = "; ".join([count, f"open: {text}", *left_out[:1]])
-    return Decision(word, _sentence(reason, remark), shown[worst], *shown[worst].estimate.interval(coverage))
+        cure = _cure(usable, bool(left_out), confidence, corrected, replicates)
+        reason = "; ".join(part for part in (count, f"open: {text}", *left_out[:1], cure) if part)
+    estimate = shown[worst].estimate
+    return Decision(
+        word,
+        _sentence(reason, remark),
+        shown[worst],
+        *estimate.interval(coverage),
+        *estimate.interval(coverage, new_data=False)[1:],
+        nearness_of(word, usable, bool(left_out), confidence, corrected),
+    )
+
+
+def nearness_of(
+    word: Word, comparisons: Sequence[Comparison], incomplete: bool, confidence: float, corrected: float
+) -> float:
+    """How far a verdict is from another word: distance of the deciding interval's end from its threshold.
+
+    In half-widths of that interval. A claim is supported where the smallest clearance H of an interval within its
+    region is not below 0, and not supported where the largest clearance F of an interval outside of its region is not
+    (at the level of Holm's first step). So the distance is H of *supported*, F of *not supported*, and of
+    *inconclusive* the smaller of −H and −F.
+
+    Args:
+        word: the verdict.
+        comparisons: those that have enough replicates.
+        incomplete: whether the claim has others, without which it cannot be supported.
+        confidence: coverage of the intervals that support.
+        corrected: coverage of the intervals that reject.
+
+    Returns:
+        The distance; NaN where no comparison has enough replicates.
+    """
+    if not comparisons:
+        return math.nan
+    within = -math.inf if incomplete else min(c.region.clearance(c.estimate, confidence) for c in comparisons)
+    beyond = [c.region.complement.clearance(c.estimate, corrected) for c in comparisons if c.decides]
+    outside = max(beyond, default=-math.inf)
+    distances = {"supported": within, "not supported": outside}
+    return distances.get(word, min(-within, -outside))
+
+
+def _cure(usable: Sequence[Comparison], incomplete: bool, confidence: float, corrected: float, replicates: str) -> str:
+    """What would decide an open verdict if the values stood: the fewest more replicates, or data, that reach a word.
+
+    Values outside of their regions can reject the claim, the easiest to show of them; else all must come to hold.
+    """
+    off = [c for c in usable if c.decides and c.region.complement.clearance(c.estimate, confidence) > -1.0]
+    if off:
+        shortest = min((_needed(c.estimate, c.region.complement, corrected) for c in off), key=lambda n: n.effort)
+    elif incomplete:
+        return ""
+    else:
+        waiting = [c for c in usable if c.region.clearance(c.estimate, confidence) < 0.0]
+        shortest = max((_needed(c.estimate, c.region, confidence) for c in waiting), key=lambda n: n.effort)
+    trained = any(c.trained for c in usable)
+    return shortest.text(replicates if trained else "networks")
+
+
+def _needed(estimate: Estimate, region: Region, confidence: float) -> Needed:
+    return needed(estimate, lambda other: region.clearance(other, confidence) >= 0.0)
 
 
 def decide_any(
-    comparisons: Sequence[Comparison], *, confidence: float, least_replicates: int, remark: str = ""
+    comparisons: Sequence[Comparison],
+    *,
+    confidence: float,
+    least_replicates: int,
+    remark: str = "",
+    replicates: str = "draws",
 ) -> Decision:
     """The verdict on a claim that holds if *at least one* of its comparisons does.
 
@@ -170,12 +257,15 @@ def decide_any(
         confidence: see `decide`.
         least_replicates: see `decide`.
         remark: see `decide`.
+        replicates: see `decide`.
 
     Returns:
         The decision.
     """
     opposite = [replace(c, region=c.region.complement) for c in comparisons]
-    found = decide(opposite, confidence=confidence, least_replicates=least_replicates, remark=remark)
+    found = decide(
+        opposite, confidence=confidence, least_replicates=least_replicates, remark=remark, replicates=replicates
+    )
     turned: dict[Word, Word] = {"supported": "not supported", "not supported": "supported"}
     reason = found.reason.replace("comparisons hold", "comparisons lie within the margin")
     reason = reason.replace(", claimed ", ", within the margin if ").replace(" fail;", " beyond it;", 1)
@@ -209,7 +299,11 @@ def holm(p_values: Sequence[float] | np.ndarray, level: float, *, n_tests: int |
 
 def _shown(comparison: Comparison, coverage: float) -> str:
     value, low, high = comparison.estimate.interval(coverage)
-    return f"{comparison.label} is {value:.3g} [{low:.3g}, {high:.3g}], claimed {comparison.region}"
+    ends = f"[{low:.3g}, {high:.3g}]"
+    if comparison.estimate.common > 0.0:
+        _, low, high = comparison.estimate.interval(coverage, new_data=False)
+        ends += f" for new data, [{low:.3g}, {high:.3g}] for this data set"
+    return f"{comparison.label} is {value:.3g} {ends}, claimed {comparison.region}"
 
 
 def _left_out(comparison: Comparison, least_replicates: int) -> str:

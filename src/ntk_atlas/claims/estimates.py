@@ -71,6 +71,27 @@ class Estimate:
         """One-sided p value of "the truth for new data is at or above `bound`": small says that it lies below."""
         return self._p(self._scaled(bound) - self.value, self.error_high)
 
+    def clearance(self, bound: float, confidence: float, *, above: bool) -> float:
+        """How far the interval for new data lies beyond a bound: distance of its near end from it, in half-widths.
+
+        Args:
+            bound: in the quantity's own units.
+            confidence: coverage of the two-sided interval.
+            above: beyond is above the bound; else below it.
+
+        Returns:
+            (value − bound)/half-width − 1 on the scale of `value`, turned around for `above=False`: 0 where the end is
+            at the bound, −1 where the value is; infinite if the error is 0, NaN without an estimate.
+        """
+        if not self.known:
+            return math.nan
+        distance = (self.value - self._scaled(bound)) * (1.0 if above else -1.0)
+        error = self._error(self.error_low if above else self.error_high)
+        half = _quantile(0.5 + 0.5 * confidence, self.freedom) * error
+        if half == 0.0 or math.isinf(distance):
+            return math.inf if distance > 0.0 else -math.inf
+        return distance / half - 1.0
+
     def _error(self, error: float) -> float:
         """The error for new data. Its freedom stays as it is: `common` is measured on the same few draws."""
         return math.sqrt(error**2 + self.common)

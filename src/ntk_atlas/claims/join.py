@@ -45,7 +45,7 @@ def join_verdicts(
         word, reason, n_supported, n_experiments = _both_activations(joined, activations)
         n_parts = len(_PARTS) * len(_ACTIVATIONS)
         verdict = Verdict(
-            "A7", "all experiments", _STATEMENT, settings.statistic, n_supported, math.nan, math.nan,
+            "A7", "all experiments", _STATEMENT, settings.statistic, n_supported, *[math.nan] * 5,
             f"{n_parts} of {n_parts} supported", word, reason, "verdicts of A2 A3 A4", n_experiments,
             thresholds=thresholds.digest(), source=_SOURCE,
         )  # fmt: skip

@@ -35,8 +35,12 @@ class Verdict:
         statement: the claim in one sentence.
         statistic: what is measured, in words.
         value: the number that the verdict turns on, that of the comparison furthest from holding.
-        low: low end of its interval.
+        low: low end of its interval for new data of this kind, which the verdict is judged by.
         high: high end.
+        low_this_data: low end of its interval for this data set, over further draws of the same samples.
+        high_this_data: high end.
+        nearness: how far the verdict is from another word, in half-widths of the interval that decides
+            (`decide.nearness_of`).
         threshold: where the claim says it lies, in words.
         verdict: supported, not supported, inconclusive, not run or not applicable.
         reason: why, in one sentence.
@@ -56,6 +60,9 @@ class Verdict:
     value: float
     low: float
     high: float
+    low_this_data: float
+    high_this_data: float
+    nearness: float
     threshold: str
     verdict: Word
     reason: str
@@ -123,13 +130,14 @@ def judge(claim: Claim, evidence: Evidence, settings: ClaimSettings, thresholds:
         measured = claim.measure(evidence, settings)
     except NotJudgedError as reason:
         return Verdict(
-            *head, math.nan, math.nan, math.nan, "", reason.word, str(reason), thresholds=digest, source=claim.source
+            *head, *[math.nan] * 6, "", reason.word, str(reason), thresholds=digest, source=claim.source
         )  # fmt: skip
     decision = (decide_any if measured.any_of else decide)(
         measured.comparisons,
         confidence=thresholds.confidence,
         least_replicates=thresholds.least_replicates,
         remark=measured.remark,
+        replicates="draws" if evidence.cube.sizes.get("draw", 1) > 1 else "networks",
     )
     comparison = decision.comparison or measured.comparisons[0]
     region: Region = comparison.region
@@ -138,6 +146,9 @@ def judge(claim: Claim, evidence: Evidence, settings: ClaimSettings, thresholds:
         decision.value,
         decision.low,
         decision.high,
+        decision.low_this_data,
+        decision.high_this_data,
+        decision.nearness,
         str(region),
         decision.word,
         decision.reason,

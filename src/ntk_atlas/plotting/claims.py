@@ -32,10 +32,10 @@ def plot_claims(table: pd.DataFrame, style: FigureSettings) -> Figure:
         The figure.
     """
     with themed(style):
-        height = _ROW_HEIGHT * max(len(table), 1) + 1.6
+        height = _ROW_HEIGHT * max(len(table), 1) + 1.8
         figure = Figure(figsize=(_WIDTH, height))
         axes = figure.subplots(max(len(table), 1), 1, squeeze=False)[:, 0]
-        top = 1.0 - 1.25 / height
+        top = 1.0 - 1.45 / height
         figure.subplots_adjust(left=0.27, right=0.66, top=top, bottom=0.45 / height, hspace=0.95)
         for ax, row in zip(axes, table.itertuples(), strict=False):
             _row(ax, row)
@@ -43,7 +43,11 @@ def plot_claims(table: pd.DataFrame, style: FigureSettings) -> Figure:
         return finish(figure, _title(table), f"{names}. Hatched: where the claim says that the number lies. {_LEGEND}")
 
 
-_LEGEND = "Full circle: supported; cross: not supported; hollow circle: inconclusive. Bars: intervals."
+_LEGEND = (
+    "Full circle: supported; cross: not supported; hollow circle: inconclusive. Thin bars: intervals for new data of "
+    "this kind, by which claims are judged; thick bars: for this data set alone. Nearness: distance of the deciding "
+    "interval's end from its threshold, in half-widths."
+)
 
 
 def _title(table: pd.DataFrame) -> str:
@@ -73,7 +77,10 @@ def _row(ax: Axes, row: object) -> None:
     marker, face = MARKERS[row.verdict]
     ends = np.array([row.low, row.high])
     if np.isfinite(ends).all():
-        ax.plot(ends, [0.0, 0.0], color=INK, linewidth=2.0, marker="|", markersize=9, gid="interval")
+        ax.plot(ends, [0.0, 0.0], color=INK, linewidth=1.6, marker="|", markersize=9, gid="interval")
+    inner = np.array([row.low_this_data, row.high_this_data])
+    if np.isfinite(inner).all():
+        ax.plot(inner, [0.0, 0.0], color=INK, linewidth=4.5, solid_capstyle="butt", gid="interval of this data set")
     ax.plot([row.value], [0.0], marker=marker, color=INK, markerfacecolor=face, markersize=9, gid="value")
     ax.set_ylim(-1.0, 1.0)
     ax.xaxis.set_major_locator(MaxNLocator(6, min_n_ticks=3))
@@ -101,4 +108,5 @@ def _band(ax: Axes, row: object) -> None:
 
 def _numbers(row: object) -> str:
     interval = f" [{row.low:.3g}, {row.high:.3g}]" if np.isfinite(row.low) else ""
-    return f"{row.value:.3g}{interval}\nclaimed {row.threshold}, n = {row.n}"
+    near = f", nearness {row.nearness:.2g}" if np.isfinite(row.nearness) else ""
+    return f"{row.value:.3g}{interval}\nclaimed {row.threshold}, n = {row.n}{near}"
