@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import optimize, stats
 
 from ntk_atlas.claims.decide import Comparison, Region, decide, decide_any, holm
 from ntk_atlas.claims.estimates import Estimate, combination, from_interval, from_replicates, slope
@@ -320,11 +320,11 @@ def test_an_open_verdict_says_how_many_draws_would_decide_it():
 def test_where_draws_share_too_much_only_a_larger_data_set_decides():
     positive = Region(lower=0.0)
     shared = verdict((replicated(0.5, 0.3, 6, common=0.1), positive), trained=True)
-    # Errors of (0.3²/6 + 0.1)/x and a quantile just above 1.96 must come within 0.5.
-    expected = (0.3**2 / 6 + 0.1) * Z**2 / 0.25
     assert "no number of draws would decide it, a data set" in shared.reason
     factor = float(shared.reason.split("a data set ")[1].split()[0])
-    assert expected <= factor <= 1.1 * expected
+    # With x times the data and draws the variance is (0.3²/6 + 0.1)/x, and Student's quantile has 6x − 1 degrees.
+    expected = optimize.brentq(lambda x: stats.t.ppf(0.975, 6 * x - 1) ** 2 * (0.015 + 0.1) / x - 0.25, 1.0, 9.0)
+    assert factor == pytest.approx(expected, rel=0.05) and factor > 2.0
     some = verdict((replicated(0.5, 1.0, 6, common=0.02), positive), trained=True)
     draws = int(some.reason.split(" draws would decide it")[0].split()[-1])
     assert draws > least_draws(0.5, 1.0), "what is common makes draws worth less"
