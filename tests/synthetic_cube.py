@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from ntk_atlas.folds import N_FOLDS
+
 CELL = ("depth", "width", "init_scale", "n_train", "draw", "seed")
 KERNEL_DIMS = {
     "ntk_init": CELL,
@@ -64,6 +66,20 @@ def synthetic_cube(
     _add_kernels(cube, generator)
     _add_movement(cube, generator, classification=classification)
     cube.attrs = {"title": "synthetic"}
+    return with_folds(cube)
+
+
+def with_folds(cube: xr.Dataset, *, fold_size: int = 4, spread: float = 0.1) -> xr.Dataset:
+    """Adds `test_mse_folds_*` with the relative standard deviation `spread` around each `test_mse_*` of a cube."""
+    generator = np.random.default_rng(0)
+    cube = cube.assign_coords(test_fold=np.arange(N_FOLDS))
+    cube["test_fold_size"] = ("draw", "test_fold"), np.full((cube.sizes["draw"], N_FOLDS), fold_size)
+    for name in [str(name) for name in cube.data_vars if str(name).startswith("test_mse_")]:
+        apart = generator.standard_normal((*cube[name].shape, N_FOLDS))
+        factor = xr.DataArray(
+            1.0 + spread * (apart - apart.mean(-1, keepdims=True)), dims=(*cube[name].dims, "test_fold")
+        )
+        cube[f"test_mse_folds_{name.removeprefix('test_mse_')}"] = cube[name] * factor
     return cube
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
+from synthetic_cube import with_folds
 
 from ntk_atlas.claims.evidence import Evidence
 from ntk_atlas.config.study import ExperimentSettings
@@ -104,4 +105,4 @@ def evidence(
     for size in unfinished:
         status[:, :, :, grid.n_train.index(size)] = 1
     cube["status"] = CELL, status
-    return Evidence(name, experiment, cube)
+    return Evidence(name, experiment, with_folds(cube))

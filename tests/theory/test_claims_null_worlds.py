@@ -22,6 +22,7 @@ from ntk_atlas.cubes.network_row import network_row
 from ntk_atlas.datasets.draws import make_draw
 from ntk_atlas.datasets.probes import kernel_probes
 from ntk_atlas.datasets.read import read_dataset
+from ntk_atlas.folds import fold_sizes
 from ntk_atlas.labelled import write_labelled
 from ntk_atlas.stages.sample_initial_kernels import sample_initial_kernels
 from ntk_atlas.stages.train_row import train_row
@@ -76,6 +77,7 @@ def run(settings: ExperimentSettings, folder: Path) -> Evidence:
         targets=np.stack([probe.y for probe in probes]),
         labels=np.stack([probe.labels for probe in probes]),
         zero_train_mse=[[np.mean(draw.y_pool[:n] ** 2) for draw in draws] for n in settings.grid.n_train],
+        test_fold_size=np.stack([fold_sizes(draw.test_folds) for draw in draws]),
         provenance={},
     )
     return Evidence("run", settings, cube, None if settings.dispersion is None else dispersion(settings, folder))

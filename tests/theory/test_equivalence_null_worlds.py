@@ -21,6 +21,7 @@ from ntk_atlas.cubes.predictions import infinite_predictions
 from ntk_atlas.datasets.draws import make_draw
 from ntk_atlas.datasets.probes import kernel_probes
 from ntk_atlas.datasets.read import read_dataset
+from ntk_atlas.folds import fold_sizes
 from ntk_atlas.labelled import write_labelled
 from ntk_atlas.stages.linearize_row import linearize_row
 from ntk_atlas.stages.regress_infinite import regress_infinite
@@ -92,6 +93,7 @@ def run(settings: ExperimentSettings, folder: Path) -> Evidence:
         targets=np.stack([probe.y for probe in probes]),
         labels=None,
         zero_train_mse=[[np.mean(draw.y_pool[:n] ** 2) for draw in draws] for n in settings.grid.n_train],
+        test_fold_size=np.stack([fold_sizes(draw.test_folds) for draw in draws]),
         provenance={},
     )
     functions = assemble_functions(settings, found, draws=draws, provenance={})

@@ -17,6 +17,7 @@ from ntk_atlas.cubes.network_row import network_row
 from ntk_atlas.datasets.draws import make_draw
 from ntk_atlas.datasets.probes import kernel_probes
 from ntk_atlas.datasets.read import read_dataset
+from ntk_atlas.folds import fold_sizes
 from ntk_atlas.labelled import write_labelled
 from ntk_atlas.stages.regress_row import RowStores, regress_row
 from ntk_atlas.stages.train_row import train_row
@@ -70,6 +71,7 @@ def run(settings: ExperimentSettings, folder: Path) -> Evidence:
         targets=np.stack([probe.y for probe in probes]),
         labels=None,
         zero_train_mse=[[np.mean(draw.y_pool[:n] ** 2) for draw in draws] for n in settings.grid.n_train],
+        test_fold_size=np.stack([fold_sizes(draw.test_folds) for draw in draws]),
         provenance={},
     )
     return Evidence("run", settings, cube)

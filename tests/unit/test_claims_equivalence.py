@@ -10,7 +10,8 @@ import xarray as xr
 from ntk_atlas.claims.evidence import Evidence
 from ntk_atlas.claims.judge import judge_experiment
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.cubes.functions import function_distance
+from ntk_atlas.cubes.functions import with_distances
+from ntk_atlas.folds import N_FOLDS
 from ntk_atlas.study.thresholds import load_thresholds
 
 THRESHOLDS = load_thresholds(Path(__file__).parents[2] / "config" / "claims" / "equivalence.yaml")
@@ -80,8 +81,7 @@ def predictions(generator, cube, error, limit, narrow):
     noise = xr.zeros_like(cube["test_mse_network"]) + np.exp(0.02 * generator.standard_normal(cube["status"].shape))
     law = np.sqrt(limit**2 + narrow**2 * 1024 / cube["width"])
     functions["test_predictions_network"] = there + noise * law * np.sqrt(error) * sign
-    functions["distance_network_infinite_ntk"] = function_distance(functions, "network", "infinite_ntk")
-    return functions
+    return with_distances(functions, np.arange(20) % N_FOLDS + np.zeros((cube.sizes["draw"], 1), dtype=int))
 
 
 def kernels(slope):

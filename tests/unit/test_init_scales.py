@@ -20,6 +20,7 @@ from ntk_atlas.cubes.network_row import network_row, training_digests
 from ntk_atlas.datasets.draws import make_draw
 from ntk_atlas.datasets.probes import kernel_probes
 from ntk_atlas.datasets.read import read_dataset
+from ntk_atlas.folds import fold_sizes
 from ntk_atlas.labelled import LabelledArray, LabelledArrays, read_labelled, write_labelled
 from ntk_atlas.stages.regress_row import RowStores, regress_row
 from ntk_atlas.stages.row_networks import row_networks
@@ -80,6 +81,7 @@ def cube(settings: ExperimentSettings, networks: dict, predictions: dict) -> xr.
         zero_train_mse=np.array(
             [[np.mean(draw.training_set(n)[1] ** 2) for draw in draws] for n in settings.grid.n_train]
         ),
+        test_fold_size=np.stack([fold_sizes(draw.test_folds) for draw in draws]),
         provenance={},
     )
 

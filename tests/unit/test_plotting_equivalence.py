@@ -12,8 +12,8 @@ from synthetic_cube import synthetic_cube as make_cube
 from ntk_atlas.claims.layer_changes import layer_change_table
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.cubes.functions import function_distance
-from ntk_atlas.cubes.gap import GAP_TERMS, PAIRS, gap_terms, pair_name
+from ntk_atlas.cubes.functions import with_distances
+from ntk_atlas.cubes.gap import GAP_TERMS, gap_terms, pair_name
 from ntk_atlas.plotting import function_fits, gap_waterfall, layer_changes, layer_errors, nngp_against_ntk
 
 STYLE = FigureSettings()
@@ -150,14 +150,12 @@ def test_without_linearized_networks_the_gap_has_two_terms_and_functions_add_dis
         name: (cube[f"test_mse_{name}"].dims, generator.standard_normal(cube[f"test_mse_{name}"].shape))
         for name in ("network", "ntk_init", "infinite_ntk", "nngp")
     }
-    functions = xr.Dataset(
-        {f"test_predictions_{n}": ((*d, "test_sample", "output"), v[..., None, None]) for n, (d, v) in values.items()},
-        coords=cube.coords,
+    predictions = {
+        f"test_predictions_{n}": ((*d, "test_sample", "output"), v[..., None, None]) for n, (d, v) in values.items()
+    }
+    functions = with_distances(
+        xr.Dataset(predictions, coords=cube.coords), np.zeros((cube.sizes["draw"], 1), dtype=int)
     )
-    for pair in PAIRS:
-        distance = function_distance(functions, *pair)
-        if distance is not None:
-            functions[f"distance_{pair_name(*pair)}"] = distance
     figure = gap_waterfall.draw(cube, functions, STYLE)
     assert set(bars(figure.axes[0])) == {"total 0", "gap ntk_init_infinite_ntk", "gap network_ntk_init", "total 3"}
     below = bars(figure.axes[len(cube["depth"])])

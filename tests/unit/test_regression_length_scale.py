@@ -57,7 +57,9 @@ def test_by_validation_the_best_pair_of_each_policy_is_chosen(name):
     best = scores.argmin(axis=0)
     np.testing.assert_array_equal(result.length_scale, np.array(SCALES)[best])
     for field in (name for name, values in vars(each[0]).items() if values is not None):
-        expected = np.take_along_axis(np.stack([getattr(r, field) for r in each]), best[None], axis=0)[0]
+        of_scales = np.stack([getattr(r, field) for r in each])
+        at = best.reshape(1, *best.shape, *[1] * (of_scales.ndim - best.ndim - 1))
+        expected = np.take_along_axis(of_scales, at, axis=0)[0]
         np.testing.assert_allclose(getattr(result, field), expected, rtol=1e-6, atol=1e-9, err_msg=field)
 
 

@@ -7,6 +7,7 @@ import torch
 
 from ntk_atlas import regression
 from ntk_atlas.config.regression import RegressionSettings
+from ntk_atlas.folds import N_FOLDS
 from ntk_atlas.regression.regress import NestedRegression, regress_around, regress_nested
 from ntk_atlas.status import Status
 from ntk_atlas.streams import torch_stream
@@ -126,7 +127,9 @@ def test_reports_describe_the_matrix_that_was_solved():
     assert result.status.dtype == np.int8
     assert NestedRegression.RIDGE_POLICIES == ("zero", "tuned")
     assert result.test_predictions is None, "kept only where asked for"
-    assert {values.shape for values in numbers(result).values()} == {(2, len(SIZES))}
+    shapes = {name: values.shape for name, values in numbers(result).items()}
+    assert shapes.pop("test_mse_folds") == (2, len(SIZES), N_FOLDS)
+    assert set(shapes.values()) == {(2, len(SIZES))}
 
 
 @pytest.mark.parametrize("rule", ["validation", "leave_one_out"])
@@ -137,7 +140,7 @@ def test_the_choice_never_sees_test_data(rule):
     other = regress_nested(
         **a | {"k_test_train": -3 * a["k_test_train"][:5], "y_test": a["y_test"][5:10], "test_labels": None}
     )
-    assert_same(result, other, but=("test_mse", "test_error"))
+    assert_same(result, other, but=("test_mse", "test_error", "test_mse_folds"))
     assert not np.isclose(result.test_mse, other.test_mse).any()
     broken = regress_nested(**a | {"k_test_train": torch.full_like(a["k_test_train"], torch.nan)})
     np.testing.assert_array_equal(broken.status, Status.SINGULAR)
@@ -249,7 +252,7 @@ def test_when_every_solve_fails_there_are_statuses_and_nan_but_no_exception(brok
     settings = RegressionSettings(ridge_grid=GRID, select_ridge=rule)
     result = regress_nested(**arguments(k_train_train=broken, settings=settings))
     np.testing.assert_array_equal(result.status, Status.SINGULAR)
-    for name in ("test_mse", "test_error", "validation_mse", "jitter", "residual"):
+    for name in ("test_mse", "test_mse_folds", "test_error", "validation_mse", "jitter", "residual"):
         assert np.isnan(getattr(result, name)).all(), name
     np.testing.assert_array_equal(result.diag_reg, [[0.0] * 3, [np.nan] * 3])
     if not broken.isfinite().all():

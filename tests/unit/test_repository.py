@@ -24,6 +24,7 @@ LAYERS = (
         "file_errors",
         "whole_files",
         "tensors",
+        "folds",
     ),
     ("datasets", "networks"),
     ("kernels",),

@@ -34,6 +34,7 @@ from ntk_atlas.cubes.schema import (
     Variable,
     status_attributes,
 )
+from ntk_atlas.folds import N_FOLDS
 from ntk_atlas.phases.phase import phase_of
 from ntk_atlas.status import Status
 
@@ -41,7 +42,11 @@ log = logging.getLogger(__name__)
 
 _OF_PROBES = ("kernel_", "within_class", "between_class", "probe_")
 """What the names of measures on the probe samples begin with."""
-ROW_NAMES = {"selected_test_mse": "test_mse_network", "selected_test_error": "test_error_network"}
+ROW_NAMES = {
+    "selected_test_mse": "test_mse_network",
+    "selected_test_mse_folds": "test_mse_folds_network",
+    "selected_test_error": "test_error_network",
+}
 """Variables of a row file that have another name in the cube."""
 
 
@@ -52,6 +57,7 @@ def assemble_cube(
     targets: np.ndarray,
     labels: np.ndarray | None,
     zero_train_mse: np.ndarray,
+    test_fold_size: np.ndarray,
     provenance: Mapping[str, str],
 ) -> xr.Dataset:
     """The cube of an experiment.
@@ -62,6 +68,7 @@ def assemble_cube(
         targets: targets of the probe samples in every draw, `(n_draws, P, n_outputs)`, as `kernel_probes` has them.
         labels: classes of the probe samples in every draw, `(n_draws, P)`; None for regression data.
         zero_train_mse: mean squared target of every training set, `(n_sizes, n_draws)`.
+        test_fold_size: test samples of every draw in each fold, `(n_draws, N_FOLDS)`.
         provenance: attributes that say where the cube comes from.
 
     Returns:
@@ -105,6 +112,7 @@ def assemble_cube(
     cube["status"] = _status(cube, experiment.training)
     check_failures(cube["status"].values, experiment.max_failed_share)
     cube["zero_train_mse"] = ("n_train", "draw"), np.asarray(zero_train_mse, dtype=np.float64)
+    cube["test_fold_size"] = ("draw", "test_fold"), np.asarray(test_fold_size)
     for suffix in probe_parts(experiment):
         cube = cube.assign(movement_at_equal_loss(cube, experiment.movement.equal_loss, suffix).data_vars)
     cube = cube.merge(gap_terms(cube))
@@ -153,6 +161,7 @@ def _coordinates(experiment: ExperimentSettings) -> dict:
         "n_train": np.array(grid.n_train),
         "draw": np.arange(grid.draws),
         "seed": np.arange(grid.seeds),
+        "test_fold": np.arange(N_FOLDS),
         "sigma_w": ("init_scale", np.sqrt(grid.init_scale)),
         "lambda": (("depth", "width"), (depth[:, None] + 1) / width[None, :]),
         "chi_1": ("init_scale", [phase.chi_1 for phase in phases]),

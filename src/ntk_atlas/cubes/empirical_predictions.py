@@ -10,7 +10,7 @@ from ntk_atlas.cubes.row_units import joined_epochs, unit_epochs
 from ntk_atlas.labelled import LabelledArrays, filled
 from ntk_atlas.regression.regress import NestedRegression
 from ntk_atlas.stages.regress_row import RowStores
-from ntk_atlas.stages.regression_arrays import REGRESSION_FIELDS, TEST_PREDICTIONS, kept_fields
+from ntk_atlas.stages.regression_arrays import REGRESSION_FIELDS, kept_fields
 from ntk_atlas.study.cells import Unit
 from ntk_atlas.study.prediction_specs import EmpiricalSpec, RowDigests
 from ntk_atlas.unit_store import Arrays, UnitStore
@@ -26,14 +26,13 @@ def empirical_predictions(spec: EmpiricalSpec, stores: RowStores, digests: RowDi
     for m in spec.pretrained_sizes:
         units = {unit: digest for unit, digest in digests.pretrained.items() if unit.n_train == m}
         curves |= _pretrained(spec, stores.pretrained, units, f"{PRETRAINED}{m}")
-    variables = {
-        name: (field_dims(TEST_PREDICTIONS if name.startswith(TEST_PREDICTIONS) else name, _DIMS), values)
-        for name, values in curves.items()
-    }
+    variables = {name: (field_dims(name, _DIMS), values) for name, values in curves.items()}
     coordinates = {"seed": range(spec.seeds)}
     if spec.has_epochs:
         epochs, along = _epochs(spec, stores.epochs, digests.epochs)
-        variables |= {name: ((*_DIMS[:3], "epoch", "ridge"), values) for name, values in along.items()}
+        variables |= {
+            name: (field_dims(name, (*_DIMS[:3], "epoch", "ridge")), values) for name, values in along.items()
+        }
         coordinates["epoch"] = epochs
     return labelled_predictions(spec, variables, **coordinates)
 
@@ -86,7 +85,7 @@ def _epochs(spec: EmpiricalSpec, store: UnitStore, digests: Mapping[Unit, str]) 
     for unit, arrays in loaded.items():
         at = np.searchsorted(epochs, unit_epochs(arrays))
         for name in names:
-            whole = joined.setdefault(name, _empty(spec, arrays[name].dtype, len(epochs)))
-            # (seed, ridge, epoch) → (seed, epoch, ridge)
-            whole[spec.n_train.index(unit.n_train), unit.draw][:, at] = np.moveaxis(arrays[name], -1, 1)
+            whole = joined.setdefault(name, _empty(spec, arrays[name].dtype, len(epochs), rest=arrays[name].shape[3:]))
+            # (seed, ridge, epoch, …) → (seed, epoch, ridge, …)
+            whole[spec.n_train.index(unit.n_train), unit.draw][:, at] = np.moveaxis(arrays[name], 2, 1)
     return epochs, joined

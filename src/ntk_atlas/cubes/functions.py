@@ -14,6 +14,7 @@ from ntk_atlas.cubes.gap import PAIRS, pair_name
 from ntk_atlas.cubes.joining import collect, on_grid, places, with_kernels
 from ntk_atlas.cubes.netcdf import read_netcdf, read_rows
 from ntk_atlas.datasets.draws import Draw
+from ntk_atlas.folds import N_FOLDS, fold_means, fold_sizes
 
 log = logging.getLogger(__name__)
 PREDICTIONS = "test_predictions"
@@ -37,8 +38,9 @@ def assemble_functions(
         provenance: attributes that say where the numbers come from.
 
     Returns:
-        `test_predictions_<predictor>`, `distance_<first>_<second>`, targets of the test samples; of data with up to
-        three features the inputs too, and the largest training set.
+        `test_predictions_<predictor>`, `distance_<first>_<second>` (root mean square over test samples and outputs of
+        f − g), `square_distance_folds_<first>_<second>` (its square over the test samples of each fold), targets of the
+        test samples; of data with up to three features the inputs too, and the largest training set.
     """
     grid = experiment.grid
     place, pieces = places(grid), {}
@@ -63,10 +65,7 @@ def assemble_functions(
             np.stack(x_train).reshape(*np.shape(x_train)[:2], -1),
         )
         functions["y_train"] = ("draw", "train_sample", "output"), np.stack(y_train)
-    for pair in PAIRS:
-        distance = function_distance(functions, *pair)
-        if distance is not None:
-            functions[f"distance_{pair_name(*pair)}"] = distance
+    functions = with_distances(functions, np.stack([draw.test_folds for draw in draws]))
     functions.attrs = {
         "title": "NTK Atlas: predictions on test samples, and distances between predictors as functions",
         "Conventions": "CF-1.11",
@@ -77,24 +76,32 @@ def assemble_functions(
     return describe_functions(functions)
 
 
-def function_distance(functions: xr.Dataset, first: str, second: str) -> xr.DataArray | None:
-    """Root mean square over test samples and outputs of f − g; None where one of the two is not there.
+def with_distances(functions: xr.Dataset, test_folds: np.ndarray) -> xr.Dataset:
+    """Adds the distances between predictors as functions, for those of the compared pairs that are there.
 
     Args:
         functions: predictions by name.
-        first: name of f.
-        second: name of g.
+        test_folds: fold of each test sample, `(n_draws, n_test)`.
 
     Returns:
-        The distance, over every dimension of f or g but samples and outputs.
+        The same with `distance_<first>_<second>`, the root mean square over test samples and outputs of f − g, over
+        every dimension of f or g but samples and outputs; `square_distance_folds_<first>_<second>`, the mean square
+        over the test samples of each fold; and `test_fold_size`.
     """
-    f, g = (functions.get(f"{PREDICTIONS}_{name}") for name in (first, second))
-    if f is None or g is None:
-        return None
-    squares = (f.astype(np.float64) - g) ** 2
-    distance = np.sqrt(squares.mean(["test_sample", "output"], skipna=False))
-    order = [dim for dim in FUNCTION_COORDINATES if dim in distance.dims]
-    return distance.transpose(*order)
+    functions = functions.assign_coords(test_fold=np.arange(N_FOLDS))
+    functions["test_fold_size"] = ("draw", "test_fold"), np.stack([fold_sizes(folds) for folds in test_folds])
+    for pair in PAIRS:
+        f, g = (functions.get(f"{PREDICTIONS}_{name}") for name in pair)
+        if f is None or g is None:
+            continue
+        squares = ((f.astype(np.float64) - g) ** 2).mean("output", skipna=False)
+        squares = squares.transpose(*[dim for dim in FUNCTION_COORDINATES if dim in squares.dims], "test_sample")
+        name = pair_name(*pair)
+        functions[f"distance_{name}"] = np.sqrt(squares.mean("test_sample", skipna=False))
+        axis, dims = squares.dims.index("draw"), (*squares.dims[:-1], "test_fold")
+        by_draw = [fold_means(squares.isel(draw=d).values, folds) for d, folds in enumerate(test_folds)]
+        functions[f"square_distance_folds_{name}"] = dims, np.stack(by_draw, axis)
+    return functions
 
 
 def _kept(dataset: xr.Dataset) -> xr.Dataset:

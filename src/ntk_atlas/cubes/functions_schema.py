@@ -30,6 +30,25 @@ FUNCTION_VARIABLES = (
         )
         for pair in PAIRS
     ),
+    *(
+        Variable(
+            f"square_distance_folds_{pair_name(*pair)}",
+            ("…", "test_fold"),
+            f"mean square over outputs and the test samples of each fold of {pair[0]} − {pair[1]}",
+            "target²",
+            0.0,
+            missing="as the predictions, or the fold has no test sample",
+        )
+        for pair in PAIRS
+    ),
+    Variable(
+        "test_fold_size",
+        ("draw", "test_fold"),
+        "test samples of a draw in each fold; root of the mean of `square_distance_folds_*` so weighted: `distance_*`",
+        "samples",
+        0,
+        missing="never",
+    ),
 )  # fmt: skip
 
 

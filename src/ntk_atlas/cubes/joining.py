@@ -85,5 +85,5 @@ def join_scales(scales: Mapping[float, xr.Dataset], configured: Sequence[float])
         joined = xr.Dataset(
             {n: a.reindex(init_scale=configured, fill_value=filled((), a.dtype).item()) for n, a in joined.items()}
         )
-    order = ("depth", "width", "init_scale", "n_train", "draw", "ridge", "test_sample", "output")
+    order = ("depth", "width", "init_scale", "n_train", "draw", "ridge", "test_fold", "test_sample", "output")
     return joined.transpose(*[dim for dim in order if dim in joined.dims])

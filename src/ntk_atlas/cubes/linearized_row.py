@@ -12,6 +12,7 @@ from ntk_atlas.unit_store import UnitStore
 _DIMS = {
     "linearized_predictions": ("epoch", "probe", "output"),
     "linearized_train_mse": ("epoch",),
+    "test_mse_folds_linearized": ("test_fold",),
     "test_predictions": ("test_sample", "output"),
 }
 

@@ -18,6 +18,7 @@ EPOCH_ARRAYS = (
 EXTRA_DIMS = {
     "probe_kernels": ("probe", "probe_2"),
     "probe_predictions": ("output_probe", "output"),
+    "selected_test_mse_folds": ("test_fold",),
     "test_predictions": ("test_sample", "output"),
 }
 

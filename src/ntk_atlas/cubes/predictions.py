@@ -7,7 +7,7 @@ import numpy as np
 from ntk_atlas.kernels.infinite.variants import depends_on_the_width
 from ntk_atlas.labelled import LabelledArray, LabelledArrays
 from ntk_atlas.regression.regress import NestedRegression
-from ntk_atlas.stages.regression_arrays import TEST_PREDICTIONS
+from ntk_atlas.stages.regression_arrays import TEST_FOLDS, TEST_PREDICTIONS
 from ntk_atlas.study.prediction_specs import InfiniteSpec, RivalSpec
 from ntk_atlas.study.specs import DataSpec
 from ntk_atlas.unit_store import Arrays
@@ -38,8 +38,10 @@ def rival_predictions(spec: RivalSpec, arrays: Mapping[str, Arrays]) -> Labelled
 
 
 def field_dims(field: str, dims: tuple[str, ...]) -> tuple[str, ...]:
-    """Dimensions of a field: those of the predictor, and for predictions the samples and outputs."""
-    return (*dims, "test_sample", "output") if field == TEST_PREDICTIONS else dims
+    """Dimensions of a field or its variable: the predictor's, and what predictions and folds have besides."""
+    if field.startswith(TEST_PREDICTIONS):
+        return (*dims, "test_sample", "output")
+    return (*dims, "test_fold") if field.startswith(TEST_FOLDS) else dims
 
 
 def labelled_predictions(spec: DataSpec, variables: dict[str, tuple], **coordinates: Sequence) -> LabelledArrays:

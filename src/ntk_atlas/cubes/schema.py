@@ -63,6 +63,7 @@ COORDINATES = (
     Variable("epoch", ("epoch",), "checkpoint: Trainer epochs done; 0 is initialization", valid_min=0),
     Variable("mode", ("mode",), "rank of an eigenvalue of the probe kernel, largest first", valid_min=0),
     Variable("ridge", ("ridge",), "`zero`: ridge → 0; `tuned`: chosen on validation or by leave-one-out"),
+    Variable("test_fold", ("test_fold",), "group of samples of the data set, the same in every draw", valid_min=0),
     Variable("predictor", ("predictor",), "names of all predictors in this cube"),
     Variable("sigma_w", ("init_scale",), "σ_w, the square root of init_scale", valid_min=0.0),
     Variable("lambda", ("depth", "width"), "weight layers over width, (depth + 1)/width", valid_min=0.0),
@@ -167,6 +168,14 @@ TRAINING_SETS = (
         missing="never missing",
     ),
     Variable(
+        "test_fold_size",
+        ("draw", "test_fold"),
+        "test samples of a draw in each fold; weighted with them `test_mse_folds_*` give `test_mse_*`",
+        "samples",
+        0,
+        missing="never missing",
+    ),
+    Variable(
         "probe_class",
         ("draw", "probe"),
         "class of each probe sample, by which they are ordered (regression: by the first target)",
@@ -197,6 +206,14 @@ TRAINING_SCALARS = (
     Variable("final_train_mse", CELL, "training error at the end of training", "target²", 0.0),
     Variable("test_mse_network", CELL, "test error of the network at its selected checkpoint", "target²", 0.0),
     Variable(
+        "test_mse_folds_network",
+        (*CELL, "test_fold"),
+        "`test_mse_network` over the test samples of each fold",
+        "target²",
+        0.0,
+        missing="as above, or the fold has no test sample",
+    ),
+    Variable(
         "test_error_network",
         CELL,
         "share of test samples the network gets wrong at its selected checkpoint",
@@ -215,6 +232,14 @@ PREDICTION_VARIABLES = (
         "target²",
         0.0,
         missing="cell missing, or singular kernel",
+    ),
+    Variable(
+        "test_mse_folds_*",
+        ("…", "ridge", "test_fold"),
+        "`test_mse_*` over the test samples of each fold",
+        "target²",
+        0.0,
+        missing="as above, or the fold has no test sample",
     ),
     Variable(
         "test_error_*",

@@ -11,6 +11,7 @@ from ntk_atlas.datasets.dataset import POOL, TEST, VALIDATION, Dataset
 from ntk_atlas.datasets.errors import DataError
 from ntk_atlas.datasets.normalization import Normalizer, fit_normalizer
 from ntk_atlas.datasets.targets import standardize_over
+from ntk_atlas.folds import sample_folds
 from ntk_atlas.streams import numpy_stream
 
 
@@ -42,6 +43,8 @@ class Draw:
     labels_pool: np.ndarray | None
     labels_validation: np.ndarray | None
     labels_test: np.ndarray | None
+    test_folds: np.ndarray
+    """Fold of each test sample; a sample has the same one in every draw."""
     draw: int
     normalization: Normalization
 
@@ -149,6 +152,7 @@ def make_draw(dataset: Dataset, settings: DatasetSettings, draw: int) -> Draw:
         labels_pool=labels[0],
         labels_validation=labels[1],
         labels_test=labels[2],
+        test_folds=sample_folds(dataset.n_samples, settings.seed)[indices.test],
         draw=draw,
         normalization=settings.normalization,
     )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ntk_atlas.config.regression import RegressionSettings
+from ntk_atlas.folds import N_FOLDS
 from ntk_atlas.kernels.rivals import pair_geometry, rival_kernel
 from ntk_atlas.kernels.stationary import median_distance
 from ntk_atlas.kernels.user_kernel import UserKernel
@@ -52,6 +53,7 @@ class RivalRegression(NestedRegression):
         arrays = {
             field.name: np.full((2, n_sizes), np.nan) for field in fields(cls) if field.name != "test_predictions"
         }
+        arrays["test_mse_folds"] = np.full((2, n_sizes, N_FOLDS), np.nan)
         arrays["status"] = np.full((2, n_sizes), Status.SINGULAR, dtype=np.int8)
         arrays["diag_reg"][0] = 0.0
         kept = None if predictions is None else np.full((2, n_sizes, *predictions), np.nan, dtype=np.float32)
@@ -70,6 +72,7 @@ def regress_rival(
     sizes: Sequence[int],
     settings: RegressionSettings,
     test_labels: Tensor | None = None,
+    test_folds: np.ndarray | None = None,
     allow_duplicates: bool = True,
 ) -> RivalRegression:
     """Regression with a kernel of length scale ℓ at all nested sizes, ℓ and ridge chosen by the rule of the settings.
@@ -90,6 +93,7 @@ def regress_rival(
         sizes: strictly increasing sample counts, the last at least 2.
         settings: both grids, rule of choice and jitter.
         test_labels: class indices, `(n_test,)`; None for regression data.
+        test_folds: fold of each test sample, `(n_test,)`; None for no errors by fold.
         allow_duplicates: True leaves equal training samples to the status, JITTERED from the size on where the
             second enters; False refuses them.
 
@@ -116,6 +120,7 @@ def regress_rival(
         y_validation,
         y_test,
         test_labels=test_labels,
+        test_folds=test_folds,
         offset=None,
         n_samples=(len(x_train), len(x_validation), len(x_test)),
         select_ridge=settings.select_ridge,

@@ -1,8 +1,10 @@
 """Errors of predictions."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ntk_atlas.folds import N_FOLDS, fold_means
 from ntk_atlas.regression.arguments import checked_targets
 from ntk_atlas.tensors import Given, real_tensor
 
@@ -22,6 +24,26 @@ def mean_squared_error(predictions: Given, targets: Given) -> Tensor:
     """
     predictions, targets = _checked(predictions, targets)
     return ((predictions - targets) ** 2).mean((-2, -1))
+
+
+def fold_errors(predictions: Given, targets: Given, folds: np.ndarray | None) -> np.ndarray:
+    """Mean squared error over the samples of each fold, see `fold_means`.
+
+    Args:
+        predictions: `(..., n, n_outputs)`.
+        targets: `(n, n_outputs)`.
+        folds: fold of each sample, `(n,)`; None if samples have none.
+
+    Returns:
+        `(..., N_FOLDS)`, float64; NaN for folds without samples.
+
+    Raises:
+        ValueError: see `mean_squared_error`.
+    """
+    predictions, targets = _checked(predictions, targets)
+    if folds is None:
+        return np.full((*predictions.shape[:-2], N_FOLDS), np.nan)
+    return fold_means(((predictions - targets) ** 2).mean(-1).cpu().numpy(), folds)
 
 
 def classification_error(predictions: Given, targets: Given, labels: Given | None = None) -> Tensor:

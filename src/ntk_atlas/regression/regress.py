@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class NestedRegression:
-    """What kernel regression gives at each sample count; every array is `(2, n_sizes)`, predictions apart.
+    """What kernel regression gives at each sample count; arrays are `(2, n_sizes)` but the last two.
 
     The first axis is the ridge policy: `zero` is ridge → 0, with jitter only where the Gram matrix is
     singular; `tuned` is the ridge chosen for each size by validation or leave-one-out. Where a status is
@@ -39,6 +39,7 @@ class NestedRegression:
         condition_number: of the matrix solved.
         residual: ‖(K + shift) α − y‖_F / ‖y‖_F.
         status: codes of `Status`, int8: CONVERGED, JITTERED or SINGULAR.
+        test_mse_folds: `test_mse` over the test samples of each fold, `(2, n_sizes, N_FOLDS)`; NaN without any.
         test_predictions: `(2, n_sizes, n_test, n_outputs)`, float32; None unless `keep_predictions`.
     """
 
@@ -53,6 +54,7 @@ class NestedRegression:
     condition_number: np.ndarray
     residual: np.ndarray
     status: np.ndarray
+    test_mse_folds: np.ndarray
     test_predictions: np.ndarray | None = field(default=None, kw_only=True)
 
 
@@ -71,6 +73,7 @@ def regress_nested(
     sizes: Sequence[int],
     settings: RegressionSettings,
     test_labels: Tensor | None = None,
+    test_folds: np.ndarray | None = None,
     offset: Offset = None,
     kernel_dtype: torch.dtype | None = None,
 ) -> NestedRegression:
@@ -91,6 +94,7 @@ def regress_nested(
         sizes: strictly increasing sample counts.
         settings: ridge grid, rule of choice and jitter.
         test_labels: class indices, `(n_test,)`; None for regression data.
+        test_folds: fold of each test sample, `(n_test,)`, see `ntk_atlas.folds`; None for no errors by fold.
         offset: f₀ at the training, validation and test samples (the network's outputs, for
             `predictor_center: network`), or None for zero.
         kernel_dtype: precision in which the kernels were computed, where they have been cast since; None takes that of
@@ -114,6 +118,7 @@ def regress_nested(
         sizes=sizes,
         settings=settings,
         test_labels=test_labels,
+        test_folds=test_folds,
         offsets=[offset],
         kernel_dtype=kernel_dtype,
     )[0]
@@ -131,6 +136,7 @@ def regress_around(
     settings: RegressionSettings,
     offsets: Sequence[Offset],
     test_labels: Tensor | None = None,
+    test_folds: np.ndarray | None = None,
     kernel_dtype: torch.dtype | None = None,
 ) -> tuple[NestedRegression, ...]:
     """`regress_nested` around several offsets: they share factorizations and eigenvalues, as further targets.
@@ -146,6 +152,7 @@ def regress_around(
         settings: likewise.
         offsets: f₀ of each regression.
         test_labels: see `regress_nested`.
+        test_folds: likewise.
         kernel_dtype: precision in which the kernel was computed, see `finite_time_mean`.
 
     Returns:
@@ -175,6 +182,7 @@ def regress_around(
             y_validation,
             y_test,
             test_labels=test_labels,
+            test_folds=test_folds,
             offset=offset,
             n_samples=(n_train, len(rows[0]), len(rows[1])),
             select_ridge=settings.select_ridge,

@@ -11,7 +11,7 @@ from torch import Tensor
 from ntk_atlas.config.regression import RegressionSettings
 from ntk_atlas.regression.arguments import checked_matrix, checked_targets
 from ntk_atlas.regression.leave_one_out import path_of
-from ntk_atlas.regression.metrics import checked_labels, classification_error, mean_squared_error
+from ntk_atlas.regression.metrics import checked_labels, classification_error, fold_errors, mean_squared_error
 from ntk_atlas.regression.nested import NestedSolution, solve_system
 from ntk_atlas.regression.report import SolveReport
 from ntk_atlas.regression.system import KernelSystem
@@ -29,6 +29,7 @@ class Targets:
         validation: `(n_validation, n_outputs)`.
         test: `(n_test, n_outputs)`.
         test_labels: `(n_test,)` or None.
+        test_folds: fold of each test sample, `(n_test,)`, or None.
         offset_train: like `train`.
         offset_evaluation: `(n_validation + n_test, n_outputs)`, added to the predictions.
     """
@@ -37,6 +38,7 @@ class Targets:
     validation: Tensor
     test: Tensor
     test_labels: Tensor | None
+    test_folds: np.ndarray | None
     offset_train: Tensor
     offset_evaluation: Tensor
 
@@ -47,6 +49,7 @@ def checked_data(
     y_test: Tensor,
     *,
     test_labels: Tensor | None,
+    test_folds: np.ndarray | None,
     offset: tuple[Tensor, Tensor, Tensor] | None,
     n_samples: tuple[int, int, int],
     select_ridge: str,
@@ -59,6 +62,7 @@ def checked_data(
         y_validation: `(n_validation, n_outputs)`.
         y_test: `(n_test, n_outputs)`.
         test_labels: `(n_test,)`, or None for regression data.
+        test_folds: fold of each test sample, `(n_test,)`, or None.
         offset: outputs of the network on the three sets, or None.
         n_samples: rows that the kernels have for the three sets.
         select_ridge: rule of the settings; validation needs validation samples.
@@ -95,12 +99,14 @@ def checked_data(
         checked_matrix(f"offset on {axis[2:]} samples", value, ((axis, size), ("n_outputs", n_outputs)), device)
         for value, axis, size in zip(offset, axes, n_samples, strict=True)
     )
-    return Targets(train, validation, test, test_labels, at_train, torch.cat([at_validation, at_test]))
+    if test_folds is not None and np.shape(test_folds) != (n_samples[2],):
+        raise ValueError(f"test_folds has shape {np.shape(test_folds)}, expected (n_test = {n_samples[2]})")
+    return Targets(train, validation, test, test_labels, test_folds, at_train, torch.cat([at_validation, at_test]))
 
 
 @dataclass(frozen=True)
 class SolveTable:
-    """Candidates (ridges, or ridges × length scales) × sizes; every array `(n_candidates, n_sizes)`.
+    """Candidates (ridges, or ridges × length scales) × sizes; every array `(n_candidates, n_sizes)` but the last two.
 
     Attributes:
         diag_reg: relative ridge.
@@ -111,6 +117,7 @@ class SolveTable:
         jitter: relative.
         residual: relative.
         status: codes of `Status`.
+        test_mse_folds: `test_mse` of each fold, `(n_candidates, n_sizes, N_FOLDS)`.
         predictions: on the test samples, `(n_candidates, n_sizes, n_test, n_outputs)`, float32; None unless kept.
     """
 
@@ -122,6 +129,7 @@ class SolveTable:
     jitter: np.ndarray
     residual: np.ndarray
     status: np.ndarray
+    test_mse_folds: np.ndarray
     predictions: np.ndarray | None = None
 
 
@@ -171,6 +179,7 @@ def solve_table(
         # A solve can be fine and the network's output, which is added to it, not finite.
         finite = torch.isfinite(predictions).all(-1).all(-1).cpu().numpy()
         row["status"] = np.where(finite, row["status"], Status.SINGULAR)
+        row["test_mse_folds"] = fold_errors(at_test, targets.test, targets.test_folds)
         if settings.keep_predictions:
             row["predictions"] = at_test.cpu().numpy().astype(np.float32)
         rows.append(row)
@@ -235,16 +244,17 @@ def chosen_arrays(table: SolveTable, chosen: np.ndarray, extremes: Extremes, *, 
         scale: mean diagonal that ridges are relative to.
 
     Returns:
-        Arrays `(2, n_sizes)` by name; where the status is SINGULAR all but eigenvalues and the zero ridge
+        Arrays `(2, n_sizes, ...)` by name; where the status is SINGULAR all but eigenvalues and the zero ridge
         are NaN.
     """
     positions = np.arange(chosen.shape[1])
-    names = ("test_mse", "test_error", "validation_mse", "diag_reg", "jitter", "residual", "status")
+    names = [field.name for field in fields(SolveTable) if field.name not in ("score", "predictions")]
     arrays = {name: getattr(table, name)[chosen, positions] for name in names}
     arrays["status"] = arrays["status"].astype(np.int8)
     singular = arrays["status"] == Status.SINGULAR
     for name in ("test_mse", "test_error", "validation_mse", "jitter", "residual"):
         arrays[name] = np.where(singular, math.nan, arrays[name])
+    arrays["test_mse_folds"] = np.where(singular[..., None], math.nan, arrays["test_mse_folds"])
     arrays["diag_reg"] = np.where(singular & (arrays["diag_reg"] > 0), math.nan, arrays["diag_reg"])
     arrays["test_predictions"] = None
     if table.predictions is not None:

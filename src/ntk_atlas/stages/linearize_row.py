@@ -9,7 +9,7 @@ from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.draws import Draw, make_draw
 from ntk_atlas.datasets.probes import output_probes
 from ntk_atlas.numerics import compute_device
-from ntk_atlas.regression.metrics import classification_error
+from ntk_atlas.regression.metrics import classification_error, fold_errors
 from ntk_atlas.stages.row_networks import as_tensor, row_networks, target_scale
 from ntk_atlas.study.cells import Unit, seed_blocks
 from ntk_atlas.study.linearized_specs import LinearizeSpec
@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 LINEARIZED_ARRAYS = ("linearized_predictions", "linearized_train_mse")
 """Arrays of a finished unit over epochs, members on their first axis."""
 TEST_ARRAYS = (
-    "test_mse_linearized", "test_error_linearized", "validation_mse_linearized", "final_train_mse_linearized",
-    "selected_epoch_linearized", "test_predictions",
+    "test_mse_linearized", "test_mse_folds_linearized", "test_error_linearized", "validation_mse_linearized",
+    "final_train_mse_linearized", "selected_epoch_linearized", "test_predictions",
 )  # fmt: skip
 """Arrays of a unit that predicts the test samples, at the epoch that is selected."""
 
@@ -103,6 +103,7 @@ def _on_test(
         error = classification_error(torch.as_tensor(predicted), as_tensor(draw.y_test), labels).numpy()
     return {
         "test_mse_linearized": ((predicted - draw.y_test) ** 2).mean((1, 2)),
+        "test_mse_folds_linearized": fold_errors(predicted, draw.y_test, draw.test_folds),
         "test_error_linearized": np.where(lost, np.nan, error),
         "validation_mse_linearized": np.where(lost, np.nan, validation_mse[rows, chosen]),
         "final_train_mse_linearized": train_mse[:, -1],

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from ntk_atlas.config.predictors import EPOCHS, PRETRAINED
@@ -157,7 +158,7 @@ def _pretrained(row: _Row) -> None:
 
 
 def _epochs(row: _Row) -> None:
-    """NTKs of all checkpoints, regressed on what the networks are trained on; arrays have epochs on their last axis."""
+    """NTKs of all checkpoints, regressed on what the networks are trained on; epochs take the axis of sizes."""
     spec = row.spec
     for unit, digest in row.digests.epochs.items():
 
@@ -167,7 +168,7 @@ def _epochs(row: _Row) -> None:
             for index in range(saved["weights"].shape[1]):
                 source = row.checkpoint(unit.draw, seeds, torch.as_tensor(saved["weights"][:, index]))
                 found.append(regress_empirical(spec, source, draw, (unit.n_train,), spec.variants(EPOCHS)))
-            arrays = {name: torch.cat([torch.as_tensor(a[name]) for a in found], dim=-1).numpy() for name in found[0]}
+            arrays = {name: np.concatenate([a[name] for a in found], axis=2) for name in found[0]}
             return arrays | {"epochs": saved["weight_epochs"]}
 
         row.finish(row.stores.epochs, unit.name, digest, compute, training=unit)

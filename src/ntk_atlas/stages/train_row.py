@@ -140,5 +140,6 @@ def unit_data(spec: TrainSpec, draw: Draw, n_train: int) -> UnitData:
         y_test=as_tensor(draw.y_test, dtype),
         x_probe=as_tensor(kernel_probes(draw, spec.training.checkpoints, spec.n_probe).x, dtype),
         x_outputs=as_tensor(output_probes(draw, spec.n_probe), dtype),
+        test_folds=draw.test_folds,
         **labels,
     )

@@ -15,6 +15,7 @@ from torch import Tensor
 from ntk_atlas.config.training import TrainingSettings
 from ntk_atlas.networks.stacked import StackedNetwork
 from ntk_atlas.numerics import plain_attention, precise_math
+from ntk_atlas.regression.metrics import fold_errors
 from ntk_atlas.status import Status
 from ntk_atlas.streams import Label
 from ntk_atlas.training.callbacks import EmpiricalNTKCheckpoint, ProgressLog
@@ -111,7 +112,7 @@ def train_unit(
         weights = np.stack([first_weights, runs.weights().cpu().numpy()], axis=1)
         weight_epochs = np.array([0, n_epochs])
     kernels = ntk.kernels[:, latest_record(ntk.epochs, epochs)]
-    unit = _result(module, kernels, weights, weight_epochs, state.seconds)
+    unit = _result(module, data, kernels, weights, weight_epochs, state.seconds)
     unit = best_of_rates(unit, n_runs)
     if n_runs > 1:
         network.load_weights(torch.as_tensor(unit.weights[:, -1]))
@@ -198,6 +199,7 @@ def _check(
 
 def _result(
     module: EnsembleTraining,
+    data: UnitData,
     kernels: np.ndarray,
     weights: np.ndarray,
     weight_epochs: np.ndarray,
@@ -236,6 +238,7 @@ def _result(
         selected_epoch=epochs[selected],
         test_predictions=predictions,
         selected_test_mse=selected_mse,
+        selected_test_mse_folds=fold_errors(predictions, data.y_test, data.test_folds),
         selected_test_error=selected_error,
         n_rates_diverged=diverged.astype(np.int16),
         seconds=seconds,

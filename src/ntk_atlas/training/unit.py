@@ -23,6 +23,8 @@ class UnitData:
     labels_train: Tensor | None = None
     labels_validation: Tensor | None = None
     labels_test: Tensor | None = None
+    test_folds: np.ndarray | None = None
+    """Fold of each test sample, `(n_test,)`."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ class TrainedUnit:
     """`(S, n_test, C)` its outputs."""
     selected_test_mse: np.ndarray
     """`(S,)`."""
+    selected_test_mse_folds: np.ndarray
+    """`(S, N_FOLDS)` over the test samples of each fold; NaN without any."""
     selected_test_error: np.ndarray
     """`(S,)`."""
     n_rates_diverged: np.ndarray
