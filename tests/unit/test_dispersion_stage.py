@@ -22,9 +22,10 @@ from ntk_atlas.study.dispersion_spec import (
 from ntk_atlas.unit_store import UnitStore
 
 
-def experiment(*, init_scale=(1.0, 3.0), network=None, **dispersion):
+def experiment(*, init_scale=(1.0, 3.0), network=None, dataset=None, **dispersion):
     settings = {"depth": (2, 4), "width": (10, 20), "n_networks": 700, "n_exact": 1000, "n_bootstrap": 100}
     return ExperimentSettings(
+        dataset=dataset or {"source": "digits"},
         grid=GridSettings(depth=(1,), width=(8,), init_scale=init_scale, n_train=(8,)),
         network=NetworkSettings(**(network or {})),
         dispersion=DispersionSettings(**(settings | dispersion)),
@@ -137,9 +138,9 @@ def test_names_of_architectures():
         parse_architecture("depth-3")
 
 
-def problems(init_scales=(1.0, 2.0, 3.0), network=None, **dispersion):
-    settings = DispersionSettings(**({"depth": (10,), "width": (100,)} | dispersion))
-    return dispersion_problems(settings, NetworkSettings(**(network or {})), init_scales)
+def problems(init_scales=(1.0, 2.0, 3.0), network=None, dataset=None, **dispersion):
+    choice = {"depth": (10,), "width": (100,), "n_inputs": 100, "squared_norm": 1.0} | dispersion
+    return dispersion_problems(experiment(init_scale=init_scales, network=network, dataset=dataset, **choice))
 
 
 def test_settings_that_networks_can_resolve():
@@ -180,9 +181,33 @@ def test_a_convolutional_network_is_not_sampled_as_if_it_were_fully_connected():
     assert "not for convolutional ones: remove this section" in message
 
 
-@pytest.mark.parametrize("change", [{"n_inputs": 1}, {"width": (1, 4), "n_networks": 10**9, "depth": (1,)}])
+LINE = {"source": "teacher", "teacher": "smooth", "dimension": 1, "normalization": "standardize"}
+
+
+@pytest.mark.parametrize("change", [{"n_inputs": 1}, {"n_inputs": None, "dataset": LINE}])
 def test_a_single_feature_has_no_angles(change):
     ((key, message),) = problems(**change)
     assert key == "dispersion.correlations"
     assert "give n_inputs of 2 or more" in message
     assert problems(**change, correlations=(1.0, -1.0)) == []
+
+
+def test_by_default_untrained_networks_have_the_inputs_that_networks_train_on(tmp_path):
+    """Digits have 64 features, and each image has ‖x‖² = 64 as it is trained on."""
+    spec = dispersion_spec(experiment(), 2, 10)
+    assert (spec.n_inputs, spec.squared_norm) == (64, 64.0)
+    scaled = dispersion_spec(experiment(n_inputs=8), 2, 10)
+    assert (scaled.n_inputs, scaled.squared_norm) == (8, 8.0)
+    as_set = dispersion_spec(experiment(n_inputs=10, squared_norm=1.0), 2, 10)
+    assert (as_set.n_inputs, as_set.squared_norm) == (10, 1.0)
+    settings = experiment(n_networks=100, depth=(2,), width=(10,), squared_norm=32.0)
+    write_labelled(sampled(settings, tmp_path / "units"), tmp_path / "cell.nc")
+    joined = assemble_dispersion(settings, {(2, 10): tmp_path / "cell.nc"}, {})
+    assert (joined.attrs["n_inputs"], joined.attrs["squared_norm"], joined.attrs["input_scale"]) == (64, 32.0, 0.5)
+
+
+def test_inputs_that_are_not_normalized_need_a_norm():
+    raw = {"source": "digits", "normalization": "none"}
+    ((key, message),) = problems(dataset=raw, squared_norm=None)
+    assert key == "dispersion.squared_norm" and "give the ‖x‖² that is meant" in message
+    assert problems(dataset=raw, squared_norm=30.0) == []

@@ -15,6 +15,7 @@ from ntk_atlas.claims.evidence import (
     need_phases,
     scales_of,
     settled_depths,
+    unsettled_reason,
 )
 from ntk_atlas.claims.measurement import Measurement
 from ntk_atlas.config.claims.finite_width import ExactDispersionSettings, GrowthSettings, RandomKernelSettings
@@ -68,13 +69,10 @@ def measure_growth(evidence: Evidence, thresholds: GrowthSettings) -> Measuremen
     growing = Region(lower=thresholds.growth.value)
     flat = Region(-thresholds.ordered_growth.value, thresholds.ordered_growth.value)
     comparisons = _growth(evidence, 0, ["critical", "chaotic"], growing)
-    settled = _growth(evidence, 0, ["ordered"], flat, depth_scales=thresholds.depth_scales.value)
+    settled = _growth(evidence, 0, ["ordered"], flat, unsettled=thresholds.unsettled.value)
     if not settled:
-        raise NotJudgedError(
-            "not run",
-            f"no ordered init scale has two depths with depth + 1 ≥ {thresholds.depth_scales.value:g} ξ₁: add depths "
-            "to dispersion.depth, or an init scale further from criticality",
-        )
+        reason = unsettled_reason(thresholds.unsettled.value, "dispersion.depth")
+        raise NotJudgedError("not run", f"a slope needs two settled depths; {reason}")
     return Measurement([*comparisons, *settled], [LOG_VARIANCE])
 
 
@@ -117,7 +115,7 @@ def measure_exact_dispersion(evidence: Evidence, thresholds: ExactDispersionSett
 
 
 def _growth(
-    evidence: Evidence, width: int, phases: list[str], region: Region, depth_scales: float | None = None
+    evidence: Evidence, width: int, phases: list[str], region: Region, unsettled: float | None = None
 ) -> list[Comparison]:
     """Slopes in λ of the init scales in some phases, over all depths or those where the phase has settled.
 
@@ -129,11 +127,11 @@ def _growth(
     for scale in scales_of(dispersion, *phases):
         depths = (
             np.arange(dispersion.sizes["depth"])
-            if depth_scales is None
-            else settled_depths(dispersion, int(scale), depth_scales)
+            if unsettled is None
+            else settled_depths(dispersion, int(scale), width, unsettled)
         )
         if len(depths) < 2:
-            if depth_scales is None:
+            if unsettled is None:
                 raise NotJudgedError("not run", "growth needs two depths: add some to dispersion.depth")
             continue
         places = [{"depth": int(d), "width": width, "init_scale": int(scale)} for d in depths]

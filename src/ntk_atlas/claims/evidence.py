@@ -141,11 +141,32 @@ def deepest_cell(dataset: xr.Dataset, least_lambda: float = 0.0) -> dict[str, in
     return place
 
 
-def settled_depths(dataset: xr.Dataset, scale: int, depth_scales: float) -> np.ndarray:
-    """Places of the depths with L = depth + 1 ≥ `depth_scales` · ξ₁ at the init scale at place `scale`."""
-    with np.errstate(divide="ignore"):
-        xi = 1.0 / np.abs(np.log(float(dataset["chi_1"].values[scale])))
-    return np.flatnonzero(dataset["depth"].values + 1 >= depth_scales * xi)
+def settled_depths(dataset: xr.Dataset, scale: int, width: int, most: float) -> np.ndarray:
+    """Places of the depths at which an ordered phase has settled: M (‖x‖²/n₀) L χ₁^L is at most `most`.
+
+    In the ordered phase the weights' part of Θ falls as L χ₁^L, while the biases' part tends to that of the last
+    layers. The number is the ratio of the two parts up to the factor (1 − χ₁)/χ₁ (ReLU, σ_b = 0, standard
+    parameterization; for others, whose weights' part may not vanish, it is an upper bound of what the first layers
+    still count): the weights' part has the randomness of a critical network, so R has a hump while both are alike.
+
+    Args:
+        dataset: a cube or a dispersion; its attribute `input_scale` is ‖x‖²/n₀, 1 where it has none.
+        scale: place of the init scale.
+        width: place of the width M.
+        most: largest ratio that counts as settled.
+
+    Returns:
+        Places along `depth`.
+    """
+    layers = dataset["depth"].values + 1
+    times = float(dataset["width"].values[width]) * float(dataset.attrs.get("input_scale", 1.0))
+    with np.errstate(over="ignore"):
+        return np.flatnonzero(times * layers * float(dataset["chi_1"].values[scale]) ** layers <= most)
+
+
+def unsettled_reason(most: float, where: str) -> str:
+    """What to say where no ordered cell has settled."""
+    return f"no ordered cell has settled, M (‖x‖²/n₀) L χ₁^L ≤ {most:g}: add depths to {where}, or a smaller init scale"
 
 
 def cell_text(dataset: xr.Dataset, place: dict[str, int]) -> str:

@@ -16,6 +16,7 @@ from ntk_atlas.claims.evidence import (
     need_phases,
     scales_of,
     settled_depths,
+    unsettled_reason,
 )
 from ntk_atlas.claims.measurement import Measurement, remarks
 from ntk_atlas.claims.networks import at_largest_n, cell_estimate, final_values, ratio_estimate, replicate_remark
@@ -75,7 +76,7 @@ def measure_moving_kernel(evidence: Evidence, thresholds: MovingKernelSettings) 
 
 
 def measure_ordered_regime(evidence: Evidence, thresholds: OrderedRegimeSettings) -> Measurement:
-    """A4: Var log Θ and drift of all ordered cells with L ≥ depth_scales · ξ₁, drift at equal epoch and loss.
+    """A4: Var log Θ and drift of all ordered cells that have settled, drift at equal epoch and loss.
 
     Raises:
         NotJudgedError: where there is nothing to compare.
@@ -84,17 +85,17 @@ def measure_ordered_regime(evidence: Evidence, thresholds: OrderedRegimeSettings
     dispersion, cube = need_dispersion(evidence), at_largest_n(evidence.cube)
     need(dispersion, LOG_VARIANCE)
     need(cube, DRIFT)
-    scales = thresholds.depth_scales.value
+    most = thresholds.unsettled.value
     calm = Region(upper=thresholds.log_variance.value)
     comparisons = [
         Comparison(f"Var log Θ at {cell_text(dispersion, cell)}", log_variance(evidence, cell, logarithmic=True), calm)
-        for cell in _settled_cells(dispersion, scales)
+        for cell in _settled_cells(dispersion, most)
     ]
     still = Region(upper=thresholds.drift.value)
-    drifts, remark = _drifts(cube, _settled_cells(cube, scales), still, all_cells=False)
+    drifts, remark = _drifts(cube, _settled_cells(cube, most), still, all_cells=False)
     if not comparisons or not drifts:
         where = "dispersion.depth" if not comparisons else "grid.depth"
-        raise NotJudgedError("not run", f"no ordered cell has depth + 1 ≥ {scales:g} ξ₁: add depths to {where}")
+        raise NotJudgedError("not run", unsettled_reason(most, where))
     return Measurement(
         [*comparisons, *drifts], [LOG_VARIANCE, DRIFT, EQUAL_LOSS], remarks(remark, replicate_remark(cube))
     )
@@ -113,16 +114,14 @@ def measure_constant_kernel(evidence: Evidence, thresholds: ConstantKernelSettin
     drift, comparisons = final_values(cube, DRIFT), []
     for scale in scales_of(cube, *PHASES):
         ordered = cube["phase"].values[scale] == "ordered"
-        if ordered and place["depth"] not in settled_depths(cube, int(scale), thresholds.depth_scales.value):
+        settled = settled_depths(cube, int(scale), place["width"], thresholds.unsettled.value)
+        if ordered and place["depth"] not in settled:
             continue
         bound = thresholds.ordered_drift.value if ordered else thresholds.drift.value
         region = Region(upper=bound) if ordered else Region(lower=bound)
         comparisons.append(_drift(cube, drift, place | {"init_scale": int(scale)}, region))
     if not any(says_small(comparison.region) for comparison in comparisons):
-        raise NotJudgedError(
-            "not run",
-            f"no ordered init scale has depth + 1 ≥ {thresholds.depth_scales.value:g} ξ₁: add deeper networks",
-        )
+        raise NotJudgedError("not run", unsettled_reason(thresholds.unsettled.value, "grid.depth"))
     return Measurement(comparisons, [DRIFT], replicate_remark(cube))
 
 
@@ -198,12 +197,12 @@ def _contrasts(dataset: xr.Dataset, least_lambda: float) -> list[tuple[str, dict
     ]
 
 
-def _settled_cells(dataset: xr.Dataset, depth_scales: float) -> list[dict[str, int]]:
+def _settled_cells(dataset: xr.Dataset, most: float) -> list[dict[str, int]]:
     return [
         {"depth": int(depth), "width": width, "init_scale": int(scale)}
         for scale in scales_of(dataset, "ordered")
-        for depth in settled_depths(dataset, int(scale), depth_scales)
         for width in range(dataset.sizes["width"])
+        for depth in settled_depths(dataset, int(scale), width, most)
     ]
 
 

@@ -4,7 +4,15 @@ import numpy as np
 import xarray as xr
 
 from ntk_atlas.claims.decide import Comparison, NotJudgedError, Region
-from ntk_atlas.claims.evidence import Evidence, cell_text, need, need_phases, scales_of, settled_depths
+from ntk_atlas.claims.evidence import (
+    Evidence,
+    cell_text,
+    need,
+    need_phases,
+    scales_of,
+    settled_depths,
+    unsettled_reason,
+)
 from ntk_atlas.claims.measurement import Measurement, remarks
 from ntk_atlas.claims.networks import at_largest_n, cell_estimate, diverged_share, replicate_remark, trained
 from ntk_atlas.config.claims.finite_width import UntrainableSettings
@@ -13,7 +21,7 @@ from ntk_atlas.config.claims.finite_width import UntrainableSettings
 def measure_untrainable(evidence: Evidence, thresholds: UntrainableSettings) -> Measurement:
     """A5: final training MSE over that of predicting zero, best of the learning rates, at the largest width.
 
-    At the deepest depth, the most ordered networks (smallest χ₁, with L ≥ depth_scales · ξ₁) must stay untrained and
+    At the deepest depth, the most ordered networks (smallest χ₁, settled) must stay untrained and
     critical ones be trained; at the shallowest depth, the same ordered networks must be trained. How many ξ₁ it takes
     depends on the budget, so the other ordered init scales are not compared with a threshold: the remark has the depth
     at which each crosses it, in units of ξ₁. Diverged networks are left out, and a cell with too many of them decides
@@ -30,10 +38,10 @@ def measure_untrainable(evidence: Evidence, thresholds: UntrainableSettings) -> 
         raise NotJudgedError("not run", "there is one depth only: add some to grid.depth")
     share = trained(cube, cube["final_train_mse"]) / cube["zero_train_mse"]
     deep = {"depth": cube.sizes["depth"] - 1, "width": cube.sizes["width"] - 1}
-    scales = thresholds.depth_scales.value
+    most = thresholds.unsettled.value
     ordered = int(scales_of(cube, "ordered")[0])
-    if deep["depth"] not in settled_depths(cube, ordered, scales):
-        raise NotJudgedError("not run", f"no ordered cell has depth + 1 ≥ {scales:g} ξ₁: add depths to grid.depth")
+    if deep["depth"] not in settled_depths(cube, ordered, deep["width"], most):
+        raise NotJudgedError("not run", unsettled_reason(most, "grid.depth"))
     untrained, learnt = Region(lower=thresholds.untrained.value), Region(upper=thresholds.trained.value)
     cells = [(deep | {"init_scale": ordered}, untrained), (deep | {"depth": 0, "init_scale": ordered}, learnt)]
     cells += [(deep | {"init_scale": int(s)}, learnt) for s in scales_of(cube, "critical")]

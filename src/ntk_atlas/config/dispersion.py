@@ -12,8 +12,8 @@ _MOST_LAYERS = 20_000
 
 class DispersionSettings(Settings):
     """Thousands of untrained networks a cell; the cell is (depth, width, init_scale), with depths and widths of its
-    own and the init scales of the grid. Data do not enter: by the rotation invariance of Gaussian weights, the law of
-    the kernel depends on the inputs' norms and correlations only.
+    own and the init scales of the grid. Of the data only their number of features and their norm enter: by the rotation
+    invariance of Gaussian weights, the law of the kernel depends on the inputs' norms and correlations only.
     """
 
     depth: Annotated[tuple[Annotated[int, Field(ge=1, le=1000)], ...], Field(min_length=1)]
@@ -25,10 +25,11 @@ class DispersionSettings(Settings):
     correlations: Annotated[tuple[Correlation, ...], Field(min_length=1)] = (1.0, 0.9, 0.5, 0.0)
     """Cosines r of x and x′ at which Θ(x, x′) is taken; 1 is the diagonal and always among them."""
     n_inputs: Width | None = None
-    """Input features n₀; default: the width."""
-    squared_norm: Scale = 1.0
-    """‖x‖². Weights outweigh biases in the kernel of ReLU networks if width · ‖x‖² / n₀ is far above 1; then the
-    critical and the chaotic phase coincide."""
+    """Input features n₀; by default those of the experiment's data, so that the networks are those that are trained."""
+    squared_norm: Scale | None = None
+    """‖x‖²; by default n₀: that of all inputs under `unit_norm` and `center_unit_norm`, their mean under `standardize`;
+    inputs that are not normalized need a number here. Weights outweigh biases in the kernel of ReLU networks if
+    width · ‖x‖² / n₀ is far above 1; then the critical and the chaotic phase coincide."""
     n_exact: Annotated[int, Field(ge=1000, le=1_000_000_000)] = 200_000
     """Draws of the exact law (ReLU, one output, biases 0 at initialization), in the same cells."""
     n_bootstrap: Annotated[int, Field(ge=100, le=1_000_000)] = 1000

@@ -16,7 +16,7 @@ from ntk_atlas.cubes.dispersion_schema import (
 from ntk_atlas.cubes.netcdf import read_netcdf
 from ntk_atlas.labelled import filled
 from ntk_atlas.phases.phase import phase_of
-from ntk_atlas.study.dispersion_spec import dispersion_spec
+from ntk_atlas.study.dispersion_spec import dispersion_inputs, dispersion_spec
 from ntk_atlas.study.made_with import check_made_with
 
 
@@ -34,6 +34,7 @@ def assemble_dispersion(
         Estimates and theory over (depth, width, init_scale, parameters, correlation); what is missing is NaN or −1.
     """
     settings, scales = experiment.dispersion, experiment.grid.init_scale
+    inputs = dispersion_inputs(experiment)
     depth, width = np.array(settings.depth), np.array(settings.width)
     phases = [phase_of(experiment.network, scale) for scale in scales]
     dataset = xr.Dataset(
@@ -70,6 +71,9 @@ def assemble_dispersion(
         "n_exact": settings.n_exact,
         "n_cells": len(depth) * len(width) * len(scales),
         "n_missing": (len(depth) * len(width) - len(cells)) * len(scales),
+        "n_inputs": inputs[0],
+        "squared_norm": inputs[1],
+        "input_scale": inputs[1] / inputs[0],
         "confidence": settings.confidence,
         "interval": "bootstrap-t over networks, of log R, of Var log Θ and of E[Θ]",
         "parameterization": experiment.network.parameterization,

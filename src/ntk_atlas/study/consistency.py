@@ -87,7 +87,7 @@ def _experiment(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
     yield from linearized_problems(experiment)
     yield from kernel_variants_problems(experiment)
     if experiment.dispersion is not None:
-        yield from dispersion_problems(experiment.dispersion, experiment.network, experiment.grid.init_scale)
+        yield from dispersion_problems(experiment)
     try:
         size = inspect_dataset(experiment.dataset)
     except DataError as error:

@@ -1,31 +1,29 @@
 """What is wrong with the settings of the dispersion at initialization, before anything is sampled."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from ntk_atlas.config.dispersion import DispersionSettings
-from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.dispersion.inputs import InitialKernelLaw
 from ntk_atlas.dispersion.statistics import LARGEST_RELATIVE_ERROR, relative_error_of_ratio
 from ntk_atlas.dispersion.theory import finite_sum
+from ntk_atlas.study.dispersion_spec import dispersion_inputs
 
 _MOST_NAMED = 3
 _HOPELESS = 1e50  # so that its powers are numbers
 
 
-def dispersion_problems(
-    settings: DispersionSettings, network: NetworkSettings, init_scales: Sequence[float]
-) -> list[tuple[str, str]]:
-    """What the section `dispersion` asks that networks cannot give.
-
-    Args:
-        settings: the section.
-        network: the networks of the experiment.
-        init_scales: σ_w² of the grid.
+def dispersion_problems(experiment: ExperimentSettings) -> list[tuple[str, str]]:
+    """What the section `dispersion` of an experiment asks that networks cannot give.
 
     Returns:
         Pairs of a key of the experiment and a message; empty if there is nothing.
     """
+    settings, network = experiment.dispersion, experiment.network
+    if settings is None:
+        return []
     if network.factory is not None:
         return [
             (
@@ -42,28 +40,38 @@ def dispersion_problems(
                 f"{network.architecture} ones: remove this section, or set network.architecture to fully_connected",
             )
         ]
-    return [*_plane(settings), *_resolution(settings, network, init_scales)]
+    if settings.squared_norm is None and experiment.dataset.normalization == "none":
+        return [
+            (
+                "dispersion.squared_norm",
+                "inputs that are not normalized have norms that only the data tell: give the ‖x‖² that is meant (such "
+                "as the mean over the data), or set dataset.normalization",
+            )
+        ]
+    n_inputs, squared_norm = dispersion_inputs(experiment)
+    law = partial(InitialKernelLaw, network, n_inputs=n_inputs, squared_norm=squared_norm)
+    return [*_plane(settings, n_inputs), *_resolution(settings, law, experiment.grid.init_scale)]
 
 
-def _plane(settings: DispersionSettings) -> Iterator[tuple[str, str]]:
-    single = settings.n_inputs == 1 or (settings.n_inputs is None and 1 in settings.width)
+def _plane(settings: DispersionSettings, n_inputs: int) -> Iterator[tuple[str, str]]:
+    single = n_inputs == 1
     between = [r for r in settings.correlations if abs(r) < 1.0]
     if single and between:
         yield (
             "dispersion.correlations",
             f"{between[0]:g} is no cosine of inputs with a single feature: give n_inputs of 2 or more (default: the "
-            "width), or correlations 1 and −1 only",
+            "features of the data), or correlations 1 and −1 only",
         )
 
 
 def _resolution(
-    settings: DispersionSettings, network: NetworkSettings, init_scales: Sequence[float]
+    settings: DispersionSettings, law_of: Callable[..., InitialKernelLaw], init_scales: Sequence[float]
 ) -> Iterator[tuple[str, str]]:
     """Names the cells whose R, predicted where a theory is known, `n_networks` cannot tell to a factor."""
     found = []
     for depth in settings.depth:
         for width in settings.width:
-            law = InitialKernelLaw(network, depth, width, settings.n_inputs or width, settings.squared_norm)
+            law = law_of(depth=depth, width=width)
             ratio, scale = max((min(finite_sum(law, scale), _HOPELESS), scale) for scale in init_scales)
             if relative_error_of_ratio(ratio, settings.n_networks) > LARGEST_RELATIVE_ERROR:
                 needed = (ratio**4 - 1.0) / LARGEST_RELATIVE_ERROR**2

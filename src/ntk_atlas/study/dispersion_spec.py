@@ -1,10 +1,12 @@
 """What a job that samples untrained networks depends on: one depth and width, all init scales."""
 
+import math
 import re
 
 from ntk_atlas.config.base import Settings
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.datasets.inspect import inspect_dataset
 from ntk_atlas.dispersion.inputs import InitialKernelLaw
 from ntk_atlas.study.cells import canonical_text
 from ntk_atlas.study.user_files import user_file_digest
@@ -51,9 +53,20 @@ class DispersionSpec(Settings):
         return {scale: unit_digest("initial kernels", self.unit_settings(scale), source) for scale in self.init_scale}
 
 
+def dispersion_inputs(experiment: ExperimentSettings) -> tuple[int, float]:
+    """n₀ and ‖x‖² of the inputs of untrained networks: as set, else those that networks are trained on.
+
+    Normalized inputs have ‖x‖² = n₀, each of them or (`standardize`) in the mean over the training pool.
+    """
+    settings = experiment.dispersion
+    n_inputs = settings.n_inputs or math.prod(inspect_dataset(experiment.dataset).input_shape)
+    return n_inputs, float(n_inputs) if settings.squared_norm is None else settings.squared_norm
+
+
 def dispersion_spec(experiment: ExperimentSettings, depth: int, width: int) -> DispersionSpec:
     """Spec of `sample_initial_kernels` of an experiment that has a section `dispersion`."""
     settings = experiment.dispersion
+    n_inputs, squared_norm = dispersion_inputs(experiment)
     return DispersionSpec(
         network=experiment.network,
         activation_digest=user_file_digest(experiment.network),
@@ -61,8 +74,8 @@ def dispersion_spec(experiment: ExperimentSettings, depth: int, width: int) -> D
         depth=depth,
         width=width,
         init_scale=experiment.grid.init_scale,
-        n_inputs=settings.n_inputs or width,
-        squared_norm=settings.squared_norm,
+        n_inputs=n_inputs,
+        squared_norm=squared_norm,
         correlations=settings.correlations,
         n_networks=settings.n_networks,
         n_exact=settings.n_exact,

@@ -72,6 +72,11 @@ _OF_THEORY_TOO = (
 
 EFFECTS = (
     Effect(("experiments",), ("prepare_dataset", "sample_initial_kernels"), "of the new experiment only"),
+    Effect(
+        ("dataset.side", "dataset.dimension"),
+        ("prepare_dataset", "sample_initial_kernels"),
+        "nothing of that experiment is kept; untrained networks are, if `dispersion.n_inputs` is set",
+    ),
     Effect(("dataset.*",), ("prepare_dataset", "assemble_dispersion"), "nothing of that experiment is kept"),
     Effect(
         ("grid.n_train", "grid.draws"),

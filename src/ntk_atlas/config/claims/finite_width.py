@@ -43,8 +43,8 @@ class OrderedRegimeSettings(ClaimSettings):
     """Largest Var log Θ."""
     drift: Threshold
     """Largest relative drift."""
-    depth_scales: Threshold
-    """Depth, in units of ξ₁, from which the ordered phase has settled."""
+    unsettled: Threshold
+    """M (‖x‖²/n₀) L χ₁^L, up to which the ordered phase has settled."""
 
 
 class UntrainableSettings(ClaimSettings):
@@ -54,8 +54,8 @@ class UntrainableSettings(ClaimSettings):
     """Final training MSE, over that of predicting zero, above which a network is untrained."""
     trained: Threshold
     """And below which it is trained."""
-    depth_scales: Threshold
-    """Depth, in units of ξ₁, from which an ordered network should be untrainable."""
+    unsettled: Threshold
+    """M (‖x‖²/n₀) L χ₁^L, up to which an ordered network is deep enough to be untrainable."""
     most_diverged: Threshold
     """Largest share of diverged networks in a cell that is judged."""
 
@@ -91,8 +91,8 @@ class GrowthSettings(ClaimSettings):
     """Least slope of Var log Θ in λ, critical and chaotic."""
     ordered_growth: Threshold
     """Largest slope of Var log Θ in λ, ordered, either way."""
-    depth_scales: Threshold
-    """Depth, in units of ξ₁, from which the ordered phase has settled."""
+    unsettled: Threshold
+    """M (‖x‖²/n₀) L χ₁^L, up to which the ordered phase has settled."""
 
 
 class ConstantKernelSettings(ClaimSettings):
@@ -104,8 +104,8 @@ class ConstantKernelSettings(ClaimSettings):
     """Largest relative drift, ordered."""
     least_lambda: Threshold
     """λ from which a network counts as deep."""
-    depth_scales: Threshold
-    """Depth, in units of ξ₁, from which the ordered phase has settled."""
+    unsettled: Threshold
+    """M (‖x‖²/n₀) L χ₁^L, up to which the ordered phase has settled."""
 
 
 class BlockStructureSettings(ClaimSettings):
