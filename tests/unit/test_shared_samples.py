@@ -124,6 +124,7 @@ def test_scaling_laws_have_both_intervals():
     """Where draws overlap the interval for new data contains the other; without overlap they are one."""
     generator = np.random.default_rng(5)
     cube = synthetic_cube(generator, depth=(1,), width=(32,), init_scale=(2.0,), predictors=("network", "ntk_init"))
+    cube = cube.drop_dims("test_fold")
     folds = xr.DataArray(1.0 + 0.5 * generator.standard_normal((4, N_FOLDS)), dims=("draw", "test_fold"))
     folds = folds / folds.mean("test_fold")
     bend = 1.0 + 0.1 * xr.DataArray(np.linspace(-1, 1, 5), dims="n_train") * xr.DataArray(
