@@ -157,7 +157,9 @@ def test_diverged_networks_are_left_out_and_single_depths_are_not_run():
     found.cube["test_mse_network"][dict(depth=1, draw=slice(0, 4))] = 1e6
     verdicts = {verdict.claim: verdict for verdict in judge_experiment(found, THRESHOLDS)}
     assert verdicts["C1"].verdict == "inconclusive" and "rests on 4 replicate(s)" in verdicts["C1"].reason
-    one = Evidence("planted", settings(), evidence().cube.isel(depth=[0]))
+    one = settings()
+    one = one.model_copy(update={"grid": one.grid.model_copy(update={"depth": DEPTH[:1]})})
+    one = Evidence("planted", one, evidence().cube.isel(depth=[0]))
     assert {v.claim: v.verdict for v in judge_experiment(one, THRESHOLDS)}["C1"] == "not run"
 
 

@@ -1,4 +1,5 @@
 # What the workflow says: the plan before it starts, and what to do after a kill.
+from ntk_atlas.study.claim_needs import claim_notices
 from ntk_atlas.study.disk import disk_estimate
 from ntk_atlas.study.work import work_estimate
 
@@ -21,12 +22,16 @@ def plan_of_the_study():
 
 
 def tell_the_plan():
-    """Logs the plan, and warns of what may not be expected of data and code of the user's own."""
+    """Logs the plan, and warns of what may not be expected: of data and code of the user's own, and of claims that
+    the study cannot judge."""
     for line in plan_of_the_study():
         logger.info(line)
     for name in EXPERIMENTS:
         for notice in START.notices(name):
             logger.warning(f"{name}: {notice}")
+    if STUDY.claims is not None:
+        for notice in claim_notices(STUDY, load_thresholds(Path(STUDY.claims))):
+            logger.warning(notice)
 
 
 def tell_the_plan_of_a_dry_run():

@@ -16,6 +16,7 @@ import numpy as np
 
 from ntk_atlas.claims.estimates import Estimate
 from ntk_atlas.claims.power import Needed, needed
+from ntk_atlas.study.claim_needs import too_few_text
 
 Word = Literal["supported", "not supported", "inconclusive", "not run", "not applicable"]
 
@@ -308,7 +309,7 @@ def _shown(comparison: Comparison, coverage: float) -> str:
 
 def _left_out(comparison: Comparison, least_replicates: int) -> str:
     fewest = least_replicates if comparison.trained else 2
-    return f"{comparison.label} rests on {comparison.estimate.n} replicate(s), {fewest} are needed"
+    return f"{comparison.label} {too_few_text(comparison.estimate.n, fewest)}"
 
 
 def _sentence(reason: str, remark: str) -> str:

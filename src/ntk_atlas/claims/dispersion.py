@@ -6,19 +6,19 @@ import xarray as xr
 from ntk_atlas.claims.decide import Comparison, NotJudgedError, Region
 from ntk_atlas.claims.estimates import Estimate, combination, from_interval, slope
 from ntk_atlas.claims.evidence import (
-    PHASES,
     Evidence,
     cell_text,
     deepest_cell,
     need,
     need_dispersion,
-    need_phases,
+    need_settings,
     scales_of,
     settled_depths,
     unsettled_reason,
 )
 from ntk_atlas.claims.measurement import Measurement
 from ntk_atlas.config.claims.finite_width import ExactDispersionSettings, GrowthSettings, RandomKernelSettings
+from ntk_atlas.study.claim_needs import PHASES
 
 LOG_VARIANCE = "log_ntk_variance"
 
@@ -43,7 +43,7 @@ def measure_random_kernel(evidence: Evidence, thresholds: RandomKernelSettings) 
     Raises:
         NotJudgedError: where there is nothing to compare.
     """
-    need_phases(evidence, ["chaotic"])
+    need_settings("A2", evidence, thresholds)
     dispersion = need_dispersion(evidence)
     need(dispersion, LOG_VARIANCE)
     place = deepest_cell(dispersion, thresholds.least_lambda.value)
@@ -64,7 +64,7 @@ def measure_growth(evidence: Evidence, thresholds: GrowthSettings) -> Measuremen
     Raises:
         NotJudgedError: where there is nothing to compare.
     """
-    need_phases(evidence, PHASES)
+    need_settings("A'2", evidence, thresholds)
     need(need_dispersion(evidence), LOG_VARIANCE)
     growing = Region(lower=thresholds.growth.value)
     flat = Region(-thresholds.ordered_growth.value, thresholds.ordered_growth.value)
@@ -85,16 +85,10 @@ def measure_exact_dispersion(evidence: Evidence, thresholds: ExactDispersionSett
     Raises:
         NotJudgedError: where there is nothing to compare.
     """
+    need_settings("A'1", evidence, thresholds)
     dispersion = need_dispersion(evidence)
     names = ("log_ntk_variance_exact", "ntk_ratio_exact", "ntk_ratio_finite_sum")
-    if evidence.settings.network.activation != "relu" or not all(
-        name in dispersion and bool(np.isfinite(dispersion[name]).any()) for name in names
-    ):
-        raise NotJudgedError("not applicable", "the exact law is known for ReLU networks with σ_b = 0 only")
-    need(dispersion, LOG_VARIANCE)
-    missing = [phase for phase in PHASES if not len(scales_of(dispersion, phase))]
-    if missing:
-        raise NotJudgedError("not run", f"no init scale is {' or '.join(missing)}: add one to grid.init_scale")
+    need(dispersion, LOG_VARIANCE, *names)
     place = _largest_lambda(dispersion, thresholds.largest_lambda.value)
     networks, theory = thresholds.network_factor.value, thresholds.theory_factor.value
     comparisons = []

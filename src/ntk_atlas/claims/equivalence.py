@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from ntk_atlas.claims.decide import Comparison, NotJudgedError, Region
+from ntk_atlas.claims.decide import Comparison, Region
 from ntk_atlas.claims.estimates import Estimate
-from ntk_atlas.claims.evidence import Evidence
+from ntk_atlas.claims.evidence import Evidence, need_settings
 from ntk_atlas.claims.kernel_variants import measure_variants
 from ntk_atlas.claims.layer_changes import COMPARED, KERNEL, relative_changes, seeded, signs_of
 from ntk_atlas.claims.measurement import Claim, Measurement, remarks
@@ -30,9 +30,8 @@ def measure_layer_adding(evidence: Evidence, thresholds: LayerAddingSettings) ->
     Raises:
         NotJudgedError: where there is nothing to compare.
     """
+    need_settings("C1", evidence, thresholds)
     cube, ridge = widest(evidence, "test_mse_network", f"test_mse_{KERNEL}"), compared_ridge(evidence.settings)
-    if cube.sizes["depth"] < 2:
-        raise NotJudgedError("not run", "there is one depth only: add some to grid.depth")
     margin = thresholds.margin.value
     network, kernel = (_judged(changes) for changes in relative_changes(cube, KERNEL, ridge=ridge))
     difference = network - kernel
@@ -64,6 +63,7 @@ def measure_untrained_kernel(evidence: Evidence, thresholds: UntrainedKernelSett
     Raises:
         NotJudgedError: where there is nothing to compare.
     """
+    need_settings("C2", evidence, thresholds)
     cube, factor = widest(evidence, "test_mse_nngp", f"test_mse_{KERNEL}"), thresholds.factor.value
     ratios: dict[str, list[Estimate]] = {}
     for ridge in ("tuned", "zero"):
@@ -93,10 +93,9 @@ def measure_rivals(evidence: Evidence, thresholds: RivalClaimSettings) -> Measur
     Raises:
         NotJudgedError: where there is nothing to compare.
     """
+    need_settings("C3", evidence, thresholds)
     cube = widest(evidence, f"test_mse_{KERNEL}", f"validation_mse_{KERNEL}")
     names = [name for name in known_predictors("rival") if f"test_mse_{name}" in cube]
-    if not names:
-        raise NotJudgedError("not run", "there are no rivals: add laplace, rbf, ... to regression.predictors")
     rivals = [_test_and_validation(cube, name) for name in names]
     joined = tuple(
         xr.concat(parts, dim="rival", coords="minimal", compat="override") for parts in zip(*rivals, strict=True)

@@ -1,6 +1,6 @@
 """What an experiment offers to judge by, and the cells of it that claims are about."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -9,12 +9,13 @@ import numpy as np
 import xarray as xr
 
 from ntk_atlas.claims.decide import NotJudgedError
+from ntk_atlas.config.claims.threshold import ClaimSettings
 from ntk_atlas.config.output_variance import OutputVarianceSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.netcdf import read_netcdf
+from ntk_atlas.cubes.schema import NO_CLASS
 from ntk_atlas.cubes.settings import experiment_settings
-
-PHASES = ("ordered", "critical", "chaotic")
+from ntk_atlas.study.claim_needs import Asked, has_classes, no_deep_networks, unmet_needs
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,14 +72,38 @@ def read_evidence(
     return Evidence(name, settings or experiment_settings(read), read, variants=known, **others)
 
 
+def need_settings(claim: str, evidence: Evidence, thresholds: ClaimSettings) -> None:
+    """Checks that the settings of an experiment have what a claim needs (`study.claim_needs`), as the plan did.
+
+    Raises:
+        NotJudgedError: the first need that is not met.
+    """
+    variants = {name: settings for name, (settings, _) in evidence.variants.items()}
+    cube, sections = evidence.cube, ("dispersion", "output_variance", "kernel_variants")
+    asked = Asked(
+        evidence.name, evidence.settings, thresholds, variants,
+        phases=tuple(map(str, cube["phase"].values)) if "phase" in cube else None,
+        classes=_has_classes(evidence),
+        files=[section for section in sections if getattr(evidence, section) is not None],
+    )  # fmt: skip
+    for unmet in unmet_needs(claim, asked):
+        raise NotJudgedError(*unmet)
+
+
+def _has_classes(evidence: Evidence) -> bool:
+    if "probe_class" in evidence.cube:
+        return bool((evidence.cube["probe_class"] != NO_CLASS).any())
+    return has_classes(evidence.settings)
+
+
 def need_dispersion(evidence: Evidence) -> xr.Dataset:
     """The dispersion.
 
     Raises:
-        NotJudgedError: `not run` if there is none.
+        NotJudgedError: `not run` if the file is not there.
     """
     if evidence.dispersion is None:
-        raise NotJudgedError("not run", "no untrained networks were sampled: add `dispersion` to the experiment")
+        raise NotJudgedError("not run", "the file of `dispersion` is not there: run the study anew")
     return evidence.dispersion
 
 
@@ -91,30 +116,6 @@ def need(dataset: xr.Dataset, *names: str) -> None:
     for name in names:
         if name not in dataset or not bool(np.isfinite(dataset[name]).any()):
             raise NotJudgedError("not run", f"{name} is not in the files of the experiment: run the study anew")
-
-
-def need_phases(evidence: Evidence, phases: Sequence[str]) -> None:
-    """Checks that a claim about phases applies, and that the grid has those phases.
-
-    Raises:
-        NotJudgedError: `not applicable` where phases are unknown, make no difference or do not vary; `not run` where
-            the grid lacks one of them.
-    """
-    network = evidence.settings.network
-    if network.factory is not None:
-        raise NotJudgedError("not applicable", "the phases of a network of your own are not known")
-    if network.bias_variance == 0.0 and (network.parameterization == "ntk" or not network.trainable_biases):
-        raise NotJudgedError(
-            "not applicable",
-            "with σ_b = 0 under NTK parameterization, or without trainable biases, no bias gradient is in the kernel, "
-            "and only through them do the phases differ",
-        )
-    present = list(dict.fromkeys(str(phase) for phase in evidence.cube["phase"].values))
-    if len(present) == 1:
-        raise NotJudgedError("not applicable", f"all init scales are {present[0]}: there are no phases to compare")
-    missing = [phase for phase in phases if phase not in present]
-    if missing:
-        raise NotJudgedError("not run", f"no init scale is {' or '.join(missing)}: add one to grid.init_scale")
 
 
 def scales_of(dataset: xr.Dataset, *phases: str) -> np.ndarray:
@@ -133,11 +134,7 @@ def deepest_cell(dataset: xr.Dataset, least_lambda: float = 0.0) -> dict[str, in
     depth, width = (int(dataset[dim].values[place[dim]]) for dim in place)
     ratio = (depth + 1) / width if depth else 0.0
     if ratio < least_lambda:
-        raise NotJudgedError(
-            "not run",
-            f"no deep networks: the largest λ = (depth + 1)/width is {ratio:.2g}, the claim is about {least_lambda:g} "
-            "and more: add deeper or narrower networks",
-        )
+        raise NotJudgedError("not run", no_deep_networks(ratio, least_lambda))
     return place
 
 

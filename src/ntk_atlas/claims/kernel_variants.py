@@ -4,7 +4,7 @@ import numpy as np
 
 from ntk_atlas.claims.decide import Comparison, NotJudgedError, Region
 from ntk_atlas.claims.estimates import from_replicates, slope
-from ntk_atlas.claims.evidence import Evidence
+from ntk_atlas.claims.evidence import Evidence, need_settings
 from ntk_atlas.claims.measurement import Measurement
 from ntk_atlas.config.claims.equivalence import VariantClaimSettings
 
@@ -15,10 +15,9 @@ def measure_variants(evidence: Evidence, thresholds: VariantClaimSettings) -> Me
     Raises:
         NotJudgedError: where there is nothing to compare.
     """
+    need_settings("C4", evidence, thresholds)
     if evidence.kernel_variants is None:
-        raise NotJudgedError(
-            "not run", "no networks were compared with the variants: add `kernel_variants` to the experiment"
-        )
+        raise NotJudgedError("not run", "the file of `kernel_variants` is not there: run the study anew")
     distance = evidence.kernel_variants["variant_distance"]
     small = Region(upper=thresholds.distance.value)
     exponent, margin = thresholds.slope.value, thresholds.slope_margin.value

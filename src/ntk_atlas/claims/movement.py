@@ -7,13 +7,12 @@ from ntk_atlas.claims.decide import Comparison, NotJudgedError, Region
 from ntk_atlas.claims.dispersion import LOG_VARIANCE, log_variance
 from ntk_atlas.claims.estimates import combination
 from ntk_atlas.claims.evidence import (
-    PHASES,
     Evidence,
     cell_text,
     deepest_cell,
     need,
     need_dispersion,
-    need_phases,
+    need_settings,
     scales_of,
     settled_depths,
     unsettled_reason,
@@ -27,8 +26,7 @@ from ntk_atlas.config.claims.finite_width import (
     OrderedRegimeSettings,
     RegimeSettings,
 )
-from ntk_atlas.cubes.schema import NO_CLASS
-from ntk_atlas.datasets.inspect import inspect_dataset
+from ntk_atlas.study.claim_needs import PHASES
 
 DRIFT, EQUAL_LOSS = "kernel_drift", "kernel_drift_at_equal_loss"
 
@@ -39,12 +37,10 @@ def measure_regime(evidence: Evidence, thresholds: RegimeSettings) -> Measuremen
     Raises:
         NotJudgedError: where there is nothing to compare.
     """
-    need_phases(evidence, ["ordered", "chaotic"])
+    need_settings("A1", evidence, thresholds)
     dispersion, cube = need_dispersion(evidence), at_largest_n(evidence.cube)
     need(dispersion, LOG_VARIANCE)
     need(cube, DRIFT)
-    if min(dispersion.sizes["depth"], cube.sizes["depth"]) < 2:
-        raise NotJudgedError("not run", "there is one depth only: add some to grid.depth and dispersion.depth")
     comparisons = []
     for text, high, low in _contrasts(dispersion, thresholds.least_lambda.value):
         difference = combination([log_variance(evidence, high), log_variance(evidence, low)], [1.0, -1.0])
@@ -65,7 +61,7 @@ def measure_moving_kernel(evidence: Evidence, thresholds: MovingKernelSettings) 
     Raises:
         NotJudgedError: where there is nothing to compare.
     """
-    need_phases_of_movement(evidence, ["chaotic"])
+    need_settings("A3", evidence, thresholds)
     cube = at_largest_n(evidence.cube)
     need(cube, DRIFT)
     place = deepest_cell(cube, thresholds.least_lambda.value)
@@ -81,7 +77,7 @@ def measure_ordered_regime(evidence: Evidence, thresholds: OrderedRegimeSettings
     Raises:
         NotJudgedError: where there is nothing to compare.
     """
-    need_phases(evidence, ["ordered"])
+    need_settings("A4", evidence, thresholds)
     dispersion, cube = need_dispersion(evidence), at_largest_n(evidence.cube)
     need(dispersion, LOG_VARIANCE)
     need(cube, DRIFT)
@@ -107,7 +103,7 @@ def measure_constant_kernel(evidence: Evidence, thresholds: ConstantKernelSettin
     Raises:
         NotJudgedError: where there is nothing to compare.
     """
-    need_phases(evidence, PHASES)
+    need_settings("A'3", evidence, thresholds)
     cube = at_largest_n(evidence.cube)
     need(cube, DRIFT)
     place = deepest_cell(cube, thresholds.least_lambda.value)
@@ -136,17 +132,14 @@ def measure_block_structure(evidence: Evidence, thresholds: BlockStructureSettin
     Raises:
         NotJudgedError: where there is nothing to compare.
     """
-    if _is_regression(evidence):
-        raise NotJudgedError("not applicable", "class blocks need classes, and these data are a regression task")
+    need_settings("A'4", evidence, thresholds)
     cube = at_largest_n(evidence.cube)
     need(cube, "within_class_ratio", "between_class_ratio")
     place = deepest_cell(cube, thresholds.least_lambda.value)
     places = next(
         (scales_of(cube, phase)[:1] for phase in ("critical", "chaotic") if len(scales_of(cube, phase))), None
     )
-    if places is None:
-        if evidence.settings.network.factory is None:
-            raise NotJudgedError("not run", "no init scale is critical or chaotic: add one to grid.init_scale")
+    if places is None:  # a network of the user's own
         places = np.arange(cube.sizes["init_scale"])
     within, between = (final_values(cube, f"{name}_class_ratio") for name in ("within", "between"))
     start = (cube["within_class_ratio"] - cube["between_class_ratio"]).sel(epoch=0, drop=True)
@@ -166,19 +159,6 @@ def measure_block_structure(evidence: Evidence, thresholds: BlockStructureSettin
     return Measurement(
         comparisons, ["within_class_ratio", "between_class_ratio"], remarks(signed, replicate_remark(cube))
     )
-
-
-def need_phases_of_movement(evidence: Evidence, phases: list[str]) -> None:
-    """As `need_phases`, but movement depends on the init scale also where dispersion does not.
-
-    Raises:
-        NotJudgedError: if phases are unknown, or the grid lacks one.
-    """
-    if evidence.settings.network.factory is not None:
-        raise NotJudgedError("not applicable", "the phases of a network of your own are not known")
-    missing = [phase for phase in phases if not len(scales_of(evidence.cube, phase))]
-    if missing:
-        raise NotJudgedError("not run", f"no init scale is {' or '.join(missing)}: add one to grid.init_scale")
 
 
 def says_small(region: Region) -> bool:
@@ -231,9 +211,3 @@ def _drifts(
         if all_cells or at_loss.estimate.n == comparison.estimate.n:
             comparisons.append(at_loss)
     return comparisons, "" if reached == total else f"{reached} of {total} networks reached movement.equal_loss"
-
-
-def _is_regression(evidence: Evidence) -> bool:
-    if "probe_class" in evidence.cube:
-        return bool((evidence.cube["probe_class"] == NO_CLASS).all())
-    return inspect_dataset(evidence.settings.dataset).task == "regression"

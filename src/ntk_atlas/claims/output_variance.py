@@ -5,7 +5,7 @@ import xarray as xr
 
 from ntk_atlas.claims.decide import Comparison, NotJudgedError, Region
 from ntk_atlas.claims.estimates import Estimate, combination, from_interval, from_replicates
-from ntk_atlas.claims.evidence import Evidence, cell_text, need
+from ntk_atlas.claims.evidence import Evidence, cell_text, need, need_settings
 from ntk_atlas.claims.measurement import Measurement, remarks
 from ntk_atlas.claims.networks import ONE_DRAW, at_largest_n
 from ntk_atlas.config.claims.finite_width import OutputVarianceClaimSettings
@@ -27,12 +27,11 @@ def measure_output_variance(evidence: Evidence, thresholds: OutputVarianceClaimS
     Raises:
         NotJudgedError: where there is nothing to compare.
     """
+    need_settings("A6", evidence, thresholds)
     if evidence.output_variance is None:
-        raise NotJudgedError("not run", "output variances were not asked for: add `output_variance` to the experiment")
+        raise NotJudgedError("not run", "the file of `output_variance` is not there: run the study anew")
     data = at_largest_n(evidence.output_variance)
     need(data, RATIO)
-    if data.sizes["depth"] < 2 and data.sizes["width"] < 2:
-        raise NotJudgedError("not run", "one depth and one width: add some to grid.depth or grid.width")
     factor = thresholds.factor.value
     easy, hard = {"depth": 0, "width": data.sizes["width"] - 1}, {"depth": data.sizes["depth"] - 1, "width": 0}
     cells = [(easy | {"init_scale": scale}, Region(1.0 / factor, factor)) for scale in range(data.sizes["init_scale"])]

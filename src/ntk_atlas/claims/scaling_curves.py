@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from ntk_atlas.claims.decide import NotJudgedError
 from ntk_atlas.claims.estimates import Estimate, from_replicates
-from ntk_atlas.claims.evidence import Evidence, need
+from ntk_atlas.claims.evidence import Evidence, need, need_settings
+from ntk_atlas.config.claims.threshold import ClaimSettings
 from ntk_atlas.config.predictors import predictor_label
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.predictors import predictor_values, stand_ins_of
@@ -19,27 +19,14 @@ from ntk_atlas.status import Status
 Cell = dict[str, int]
 
 
-def need_curves(evidence: Evidence, *predictors: str, least_sizes: float = 2) -> None:
-    """Checks that an experiment is judged by its own curves, and has those of the network and these predictors.
+def need_curves(claim: str, evidence: Evidence, thresholds: ClaimSettings, *predictors: str) -> None:
+    """Checks that an experiment has what a claim needs, and the curves of the network and these predictors.
 
     Raises:
         NotJudgedError: `not applicable` to variants, which B2 judges with the experiment they are variants of; `not
             run` naming what to configure.
     """
-    settings = evidence.settings
-    if settings.variant_of is not None:
-        raise NotJudgedError("not applicable", f"a variant of {settings.variant_of}, which is judged with it by B2")
-    sizes = fitted_sizes(evidence)
-    if len(sizes) < least_sizes:
-        raise NotJudgedError(
-            "not run",
-            f"{len(sizes)} n_train from scaling.n_train_min on, a law needs {least_sizes:g}: add some to grid.n_train",
-        )
-    for name in predictors:
-        if f"test_mse_{name}" not in evidence.cube:
-            raise NotJudgedError(
-                "not run", f"no regression with the {predictor_label(name)}: add {name} to regression.predictors"
-            )
+    need_settings(claim, evidence, thresholds)
     need(evidence.cube, "test_mse_network", *(f"test_mse_{name}" for name in predictors))
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import numpy as np
-import xarray as xr
 
 from ntk_atlas.claims.decide import Comparison, NotJudgedError, Region
 from ntk_atlas.claims.evidence import Evidence, cell_text
@@ -25,14 +24,9 @@ from ntk_atlas.claims.scaling_curves import (
 from ntk_atlas.config.claims.scaling_laws import BetterExponentSettings, RobustExponentSettings
 from ntk_atlas.config.predictors import PRETRAINED, STAND_IN, predictor_label
 from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.study.claim_needs import varied_knobs
 
 INITIAL, INFINITE = "ntk_init", "infinite_ntk"
-KNOBS = {
-    "learning rate": lambda t: (t.learning_rate, t.schedule),
-    "batch size": lambda t: t.batch_size,
-    "optimizer": lambda t: t.optimizer,
-}
-"""What B2 varies, and where a training's settings have it."""
 
 
 def measure_better_exponent(evidence: Evidence, thresholds: BetterExponentSettings) -> Measurement:
@@ -41,7 +35,7 @@ def measure_better_exponent(evidence: Evidence, thresholds: BetterExponentSettin
     Raises:
         NotJudgedError: where there is nothing to compare.
     """
-    return _better_than(evidence, INITIAL, thresholds)
+    return _better_than("B1", evidence, INITIAL, thresholds)
 
 
 def measure_better_than_infinite(evidence: Evidence, thresholds: BetterExponentSettings) -> Measurement:
@@ -51,10 +45,11 @@ def measure_better_than_infinite(evidence: Evidence, thresholds: BetterExponentS
         NotJudgedError: where there is nothing to compare.
     """
     try:
-        return _better_than(evidence, INFINITE, thresholds)
+        return _better_than("B1∞", evidence, INFINITE, thresholds)
     except NotJudgedError as reason:
         sizes, cube = fitted_sizes(evidence), evidence.cube
-        if reason.word != "not run" or f"test_mse_{STAND_IN}" not in cube or len(sizes) < thresholds.least_sizes.value:
+        few = len(sizes) < thresholds.least_sizes.value
+        if reason.word != "not run" or f"test_mse_{STAND_IN}" not in cube or few:
             raise
         value, low, high = exponent_difference(evidence, STAND_IN, cells(cube)[0], sizes).interval(0.95)
         stand_in = f"network minus stand-in ({predictor_label(STAND_IN)}): {value:.2g} [{low:.2g}, {high:.2g}]"
@@ -67,20 +62,11 @@ def measure_pretrained(evidence: Evidence, thresholds: BetterExponentSettings) -
     Raises:
         NotJudgedError: where there is nothing to compare.
     """
-    need_curves(evidence)
     names = pretrained_names(evidence.settings)
-    if not names:
-        raise NotJudgedError("not run", f"no kernel was trained on m samples: add {PRETRAINED}<m> to predictors")
-    need_curves(evidence, *names)
+    need_curves("B4", evidence, thresholds, *names)
     comparisons, parts = [], []
     for name in names:
         sizes = fitted_sizes(evidence, int(name.removeprefix(PRETRAINED)))
-        if len(sizes) < thresholds.least_sizes.value:
-            raise NotJudgedError(
-                "not run",
-                f"{len(sizes)} n_train from {name.removeprefix(PRETRAINED)} on, {thresholds.least_sizes.value:g} are "
-                f"needed: add larger ones to grid.n_train, or take a smaller m than that of {name}",
-            )
         comparisons += list(_differences(evidence, name, sizes, thresholds))
         first = cells(evidence.cube)[0]
         parts += [mean_exponent_text(evidence, ["network", name], first, sizes)]
@@ -94,27 +80,21 @@ def measure_robustness(evidence: Evidence, thresholds: RobustExponentSettings) -
     Raises:
         NotJudgedError: where learning rate, batch size and optimizer are not all varied.
     """
-    need_curves(evidence)
-    varied = {
-        name: [knob for knob, of in KNOBS.items() if of(settings.training) != of(evidence.settings.training)]
-        for name, (settings, _) in evidence.variants.items()
-    }
-    missing = [knob for knob in KNOBS if not any(knob in knobs for knobs in varied.values())]
-    if missing:
-        raise NotJudgedError(
-            "not run", f"no variant has another {', '.join(missing)}: add experiments with variant_of: {evidence.name}"
-        )
-    need_curves(evidence, INITIAL, least_sizes=thresholds.least_sizes.value)
+    need_curves("B2", evidence, thresholds, INITIAL)
+    varied = varied_knobs(
+        evidence.settings.training, {name: settings.training for name, (settings, _) in evidence.variants.items()}
+    )
     comparisons, parts = [], []
-    for name, (settings, cube) in evidence.variants.items():
+    for name, knobs in varied.items():
+        settings, cube = evidence.variants[name]
         missed, total = above_target(cube)
-        label = f"{name} ({', '.join(varied[name]) or 'other'})"
+        label = f"{name} ({', '.join(knobs)})"
         if missed > thresholds.most_above_target.value * total:
             parts.append(f"{label} left out: {missed} of {total} networks above training MSE "
                          f"{settings.training.target_mse:g}")  # fmt: skip
             continue
         sizes = np.intersect1d(fitted_sizes(evidence), cube["n_train"].values)
-        for cell in _same_cells(evidence.cube, cube):
+        for cell in cells(evidence.cube):
             estimate = exponent_difference(evidence, INITIAL, cell, sizes, network=cube)
             region = Region(lower=thresholds.exponent_difference.value)
             text = f"exponent, network of {label} − initial NTK at {cell_text(evidence.cube, cell)}"
@@ -133,8 +113,8 @@ def pretrained_names(settings: ExperimentSettings) -> list[str]:
     return sorted(names, key=lambda name: int(name.removeprefix(PRETRAINED)))
 
 
-def _better_than(evidence: Evidence, kernel: str, thresholds: BetterExponentSettings) -> Measurement:
-    need_curves(evidence, kernel, least_sizes=thresholds.least_sizes.value)
+def _better_than(claim: str, evidence: Evidence, kernel: str, thresholds: BetterExponentSettings) -> Measurement:
+    need_curves(claim, evidence, thresholds, kernel)
     sizes, first = fitted_sizes(evidence), cells(evidence.cube)[0]
     remark = remarks(
         mean_exponent_text(evidence, ["network", kernel], first, sizes),
@@ -154,18 +134,6 @@ def _differences(
     for cell in cells(evidence.cube):
         text = f"exponent, network − {predictor_label(kernel)} at {cell_text(evidence.cube, cell)}"
         yield Comparison(text, exponent_difference(evidence, kernel, cell, sizes), region, trained=True)
-
-
-def _same_cells(base: xr.Dataset, variant: xr.Dataset) -> list[dict[str, int]]:
-    """Cells of the base that a variant has at the same place.
-
-    Raises:
-        NotJudgedError: if it has others.
-    """
-    same = all(np.array_equal(base[dim].values, variant[dim].values) for dim in ("depth", "width", "init_scale"))
-    if not same:
-        raise NotJudgedError("not run", "a variant has other depths, widths or init scales: leave its grid alone")
-    return cells(base)
 
 
 def _variables(*kernels: str) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from ntk_atlas.claims.decide import Comparison, NotJudgedError, Region
+from ntk_atlas.claims.decide import Comparison, Region
 from ntk_atlas.claims.estimates import Estimate, from_replicates
 from ntk_atlas.claims.evidence import Evidence, cell_text, need
 from ntk_atlas.claims.measurement import Measurement, remarks
@@ -27,7 +27,7 @@ from ntk_atlas.config.claims.scaling_laws import (
     MatchingKernelSettings,
     WidthSettings,
 )
-from ntk_atlas.config.predictors import EPOCHS, PRETRAINED, predictor_label
+from ntk_atlas.config.predictors import EPOCHS, predictor_label
 
 FINAL, ALONG = "ntk_final", f"test_mse_{EPOCHS}"
 _LEAST_CHECKPOINTS = 3
@@ -41,10 +41,7 @@ def measure_width(evidence: Evidence, thresholds: WidthSettings) -> Measurement:
     Raises:
         NotJudgedError: where there is nothing to compare.
     """
-    need_curves(evidence)
-    if evidence.cube.sizes["width"] < 2:
-        raise NotJudgedError("not run", "there is one width only: add some to grid.width")
-    need_curves(evidence, INITIAL)
+    need_curves("B3", evidence, thresholds, INITIAL)
     sizes, widths = fitted_sizes(evidence), evidence.cube["width"].values
     comparisons = []
     for cell in [cell for cell in cells(evidence.cube) if cell["width"] == 0]:
@@ -78,11 +75,8 @@ def measure_after_kernel(evidence: Evidence, thresholds: AfterKernelSettings) ->
     Raises:
         NotJudgedError: where there is nothing to compare.
     """
-    need_curves(evidence)
     names = pretrained_names(evidence.settings)
-    if not names:
-        raise NotJudgedError("not run", f"no kernel was trained on fewer samples: add {PRETRAINED}<m> to predictors")
-    need_curves(evidence, FINAL, *names, least_sizes=thresholds.least_sizes.value)
+    need_curves("B5", evidence, thresholds, FINAL, *names)
     sizes, comparisons = fitted_sizes(evidence), []
     better = Region(lower=thresholds.exponent_difference.value)
     for cell in cells(evidence.cube):
@@ -111,12 +105,8 @@ def measure_evolving_kernel(evidence: Evidence, thresholds: EvolvingKernelSettin
     Raises:
         NotJudgedError: where there is nothing to compare.
     """
-    need_curves(evidence)
+    need_curves("B6", evidence, thresholds)
     cube = evidence.cube
-    if ALONG not in cube:
-        raise NotJudgedError(
-            "not run", f"no regression with the kernels of all checkpoints: add {EPOCHS} to predictors"
-        )
     need(cube, ALONG, "kernel_velocity")
     n = max(n for n in cube["n_train"].values if bool(np.isfinite(cube[ALONG].sel(n_train=n)).any()))
     part, comparisons, notes = thresholds.last_part.value, [], []
@@ -145,9 +135,7 @@ def measure_matching_kernel(evidence: Evidence, thresholds: MatchingKernelSettin
         NotJudgedError: where there is nothing to compare, or the kernel predicts around the network, which matches by
             construction once the network interpolates.
     """
-    need_curves(evidence, FINAL)
-    if evidence.settings.regression.predictor_center == "network":
-        raise NotJudgedError("not run", "kernels predict around the network, which matches by construction: use zero")
+    need_curves("B7", evidence, thresholds, FINAL)
     factor, comparisons = thresholds.factor.value, []
     for cell in cells(evidence.cube):
         for n in fitted_sizes(evidence):

@@ -8,7 +8,7 @@ from ntk_atlas.claims.evidence import (
     Evidence,
     cell_text,
     need,
-    need_phases,
+    need_settings,
     scales_of,
     settled_depths,
     unsettled_reason,
@@ -30,12 +30,9 @@ def measure_untrainable(evidence: Evidence, thresholds: UntrainableSettings) -> 
     Raises:
         NotJudgedError: where there is nothing to compare.
     """
-    need_phases(evidence, ["ordered", "critical"])
-    _need_fair_training(evidence)
+    need_settings("A5", evidence, thresholds)
     cube = at_largest_n(evidence.cube)
     need(cube, "final_train_mse", "zero_train_mse")
-    if cube.sizes["depth"] < 2:
-        raise NotJudgedError("not run", "there is one depth only: add some to grid.depth")
     share = trained(cube, cube["final_train_mse"]) / cube["zero_train_mse"]
     deep = {"depth": cube.sizes["depth"] - 1, "width": cube.sizes["width"] - 1}
     most = thresholds.unsettled.value
@@ -87,14 +84,3 @@ def _crossings(cube: xr.Dataset, share: xr.DataArray, level: float) -> str:
         if np.isfinite(crossing):
             ratios.append(f"{crossing * abs(np.log(float(cube['chi_1'].values[scale]))):.2g}")
     return f"ordered networks cross {level:g} at {', '.join(ratios)} ξ₁" if ratios else ""
-
-
-def _need_fair_training(evidence: Evidence) -> None:
-    training = evidence.settings.training
-    if training.optimizer == "adam":
-        raise NotJudgedError("not run", "adam rescales vanishing gradients and hides the claim: use sgd or momentum")
-    if not isinstance(training.learning_rate.relative, tuple):
-        raise NotJudgedError(
-            "not run",
-            "one learning rate cannot tell untrainable from ill chosen: give training.learning_rate.relative several",
-        )

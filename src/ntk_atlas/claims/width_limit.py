@@ -16,7 +16,7 @@ import xarray as xr
 
 from ntk_atlas.claims.decide import Comparison, NotJudgedError, Region
 from ntk_atlas.claims.estimates import Estimate
-from ntk_atlas.claims.evidence import Evidence, cell_text, need
+from ntk_atlas.claims.evidence import Evidence, cell_text, need, need_settings
 from ntk_atlas.claims.layer_changes import KERNEL, seeded
 from ntk_atlas.claims.measurement import Measurement, remarks
 from ntk_atlas.claims.networks import (
@@ -34,6 +34,7 @@ from ntk_atlas.cubes.gap import GAP_TERMS, WHOLE_GAP, pair_name
 from ntk_atlas.cubes.layers import compared_ridge
 from ntk_atlas.cubes.shared_samples import errors_without_folds, without_folds
 from ntk_atlas.status import Status
+from ntk_atlas.study.claim_needs import outside_the_theorem
 
 DISTANCE = f"distance_{pair_name(*WHOLE_GAP)}"
 
@@ -48,6 +49,7 @@ def measure_inequivalence(evidence: Evidence, thresholds: InequivalenceSettings)
     Raises:
         NotJudgedError: where there is nothing to compare.
     """
+    need_settings("C5", evidence, thresholds)
     cube, ridge = widest(evidence, "test_mse_network", f"test_mse_{KERNEL}"), compared_ridge(evidence.settings)
     factor = thresholds.factor.value
     network = trained(cube, errors_without_folds(cube, "network"))
@@ -104,17 +106,11 @@ def measure_limit(evidence: Evidence, thresholds: WidthLimitSettings) -> Measure
             networks lack training.
     """
     settings = evidence.settings
-    outside = _outside_the_theorem(settings)
-    if outside:
-        raise NotJudgedError("not applicable", f"the theorem says nothing of these networks: {outside}")
-    cube, widths = at_largest_n(evidence.cube), np.sort(evidence.cube["width"].values)
-    if len(widths) < thresholds.least_widths.value:
-        raise NotJudgedError(
-            "not run", f"{len(widths)} width(s), {thresholds.least_widths.value:g} are needed: add some to grid.width"
-        )
+    need_settings("C5∞", evidence, thresholds)
+    cube = at_largest_n(evidence.cube)
     need(cube, "test_mse_network", f"test_mse_{KERNEL}")
     if evidence.functions is None or DISTANCE not in evidence.functions:
-        raise NotJudgedError("not run", "predictions were not kept: set regression.keep_predictions")
+        raise NotJudgedError("not run", "distances of predictions are not in the files: run the study anew")
     _need_training(cube, settings, thresholds.most_above_target.value)
     functions = at_largest_n(evidence.functions)
     share = _squared_share(cube, functions, WHOLE_GAP, compared_ridge(settings))
@@ -185,21 +181,8 @@ def _root(estimate: Estimate) -> Estimate:
     return Estimate(*halves, estimate.n, estimate.freedom, logarithmic=True, common=0.25 * estimate.common)
 
 
-def _outside_the_theorem(settings: ExperimentSettings) -> str:
-    """What of a training the theorem of equivalence does not cover, in words; empty if it covers all of it."""
-    training = settings.training
-    found = {
-        "cross-entropy": training.loss != "mse",
-        "Adam": training.optimizer == "adam",
-        f"minibatches of {training.batch_size}": training.batch_size != "full",
-        "stopped at the best validation error": training.selection == "best_validation",
-        "the initial output is kept, whose variance no width takes away": training.initial_output == "keep",
-    }
-    return ", ".join(words for words, holds in found.items() if holds)
-
-
 def _outside_text(settings: ExperimentSettings) -> str:
-    found = _outside_the_theorem(settings)
+    found = outside_the_theorem(settings)
     return f"not covered by the theorem: {found}" if found else ""
 
 

@@ -70,6 +70,7 @@ def judge_spec(experiment: ExperimentSettings) -> ExperimentSettings:
                 "training",
                 "dispersion",
                 "output_variance",
+                "kernel_variants",
                 "regression",
                 "scaling",
                 "variant_of",

@@ -1,0 +1,446 @@
+"""What each claim needs of an experiment's settings: the plan says what is missing, and the judge in the same words.
+
+A need is a function from what is asked (`Asked`) to what is missing, if anything is. `NEEDS` has those of each claim
+that single experiments judge; `claims.evidence.need_settings` raises the first that is not met: no condition stands
+twice.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from ntk_atlas.config.claims.file import Thresholds
+from ntk_atlas.config.claims.threshold import ClaimSettings
+from ntk_atlas.config.network import is_own_activation
+from ntk_atlas.config.predictors import EPOCHS, PRETRAINED, known_predictors, predictor_label
+from ntk_atlas.config.study import ExperimentSettings, StudySettings
+from ntk_atlas.config.training import TrainingSettings
+from ntk_atlas.datasets.inspect import inspect_dataset
+from ntk_atlas.phases.phase import phase_of
+
+PHASES = ("ordered", "critical", "chaotic")
+KNOBS: dict[str, Callable[[TrainingSettings], object]] = {
+    "learning rate": lambda t: (t.learning_rate, t.schedule),
+    "batch size": lambda t: t.batch_size,
+    "optimizer": lambda t: t.optimizer,
+}
+"""What B2 varies, and where a training's settings have it."""
+
+
+class Unmet(NamedTuple):
+    """What is missing.
+
+    Attributes:
+        word: the verdict that comes of it.
+        reason: why, and what to configure.
+    """
+
+    word: Literal["not run", "not applicable", "inconclusive"]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An experiment that a claim is asked of.
+
+    Attributes:
+        name: of the experiment.
+        settings: of the experiment.
+        thresholds: of the claim.
+        variants: settings of the experiments that are variants of this one, by name.
+        phases: names of the phases of the init scales; None where they are not known before data and code are run.
+        classes: whether targets are classes.
+        files: sections of the experiment whose files are at hand, whatever the settings say.
+    """
+
+    name: str
+    settings: ExperimentSettings
+    thresholds: ClaimSettings
+    variants: Mapping[str, ExperimentSettings] = field(default_factory=dict)
+    phases: Sequence[str] | None = None
+    classes: bool = True
+    files: Sequence[str] = ()
+
+    def number(self, name: str, default: float) -> float:
+        """A threshold of the claim, or what holds for claims that have none of that name."""
+        threshold = getattr(self.thresholds, name, None)
+        return default if threshold is None else threshold.value
+
+
+Need = Callable[[Asked], Unmet | None]
+
+
+def unmet_needs(claim: str, asked: Asked) -> list[Unmet]:
+    """Everything that a claim lacks in the settings of an experiment, in the order in which it is looked for.
+
+    Args:
+        claim: name of the claim; one that is not in `NEEDS` lacks nothing.
+        asked: the experiment and the thresholds.
+
+    Returns:
+        What is missing; empty if the settings can bear a verdict.
+    """
+    found = (need(asked) for need in NEEDS.get(claim, ()))
+    return [unmet for unmet in found if unmet is not None]
+
+
+def replicates(experiment: ExperimentSettings) -> int:
+    """Replicates of an interval over trained networks: draws, or with a single draw its seeds."""
+    return experiment.grid.draws if experiment.grid.draws > 1 else experiment.grid.seeds
+
+
+def has_classes(experiment: ExperimentSettings) -> bool:
+    """Whether the targets of an experiment are classes, by its data set."""
+    return inspect_dataset(experiment.dataset).task != "regression"
+
+
+def too_few_text(n: int, fewest: int) -> str:
+    """That too few replicates are behind a number, in the words of verdicts."""
+    return f"rests on {n} replicate(s), {fewest} are needed"
+
+
+def claim_notices(study: StudySettings, thresholds: Thresholds) -> list[str]:
+    """What the plan says of claims that the study asks for and cannot judge, before anything runs.
+
+    Args:
+        study: the study.
+        thresholds: the claims that it asks for.
+
+    Returns:
+        A sentence for each claim that no experiment can judge, with the reasons, too few replicates among them; empty
+        if every claim can be judged somewhere.
+    """
+    experiments, given = study.active(), thresholds.claims.by_name()
+    variants = {name: {other: of for other, of in experiments.items() if of.variant_of == name} for name in experiments}
+    phases = {name: _phases_of(experiment) for name, experiment in experiments.items()}
+    classes = {name: has_classes(experiment) for name, experiment in experiments.items()}
+    said = []
+    for claim, settings in given.items():
+        if claim not in NEEDS or not experiments:
+            continue
+        lacking: dict[str, list[str]] = {}
+        for name, experiment in experiments.items():
+            asked = Asked(name, experiment, settings, variants[name], phases[name], classes[name])
+            unmet = unmet_needs(claim, asked)
+            fewest = thresholds.least_replicates if claim in TRAINED else 0
+            if not unmet and replicates(experiment) < fewest:
+                n = replicates(experiment)
+                unmet = [Unmet("inconclusive", f"each number {too_few_text(n, fewest)}: raise grid.draws")]
+            if not unmet:
+                break
+            lacking.setdefault(unmet[0].reason, []).append(name)
+        else:
+            reasons = "; ".join(f"{reason} ({_listed(names)})" for reason, names in lacking.items())
+            said.append(f"{claim} will not be judged: {reasons}")
+    return said
+
+
+def _phases_of(experiment: ExperimentSettings) -> tuple[str, ...] | None:
+    network = experiment.network
+    if network.factory is not None or is_own_activation(network.activation):
+        return None
+    return tuple(phase_of(network, scale).name for scale in experiment.grid.init_scale)
+
+
+def _listed(names: Sequence[str], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _section(name: str, reason: str) -> Need:
+    def need(asked: Asked) -> Unmet | None:
+        there = name in asked.files or getattr(asked.settings, name) is not None
+        return None if there else Unmet("not run", reason)
+
+    return need
+
+
+def _differing_phases(*phases: str) -> Need:
+    """Phases that a claim compares: known, different in the kernel, and on the grid."""
+
+    def need(asked: Asked) -> Unmet | None:
+        network = asked.settings.network
+        if network.factory is not None:
+            return Unmet("not applicable", "the phases of a network of your own are not known")
+        if network.bias_variance == 0.0 and (network.parameterization == "ntk" or not network.trainable_biases):
+            return Unmet(
+                "not applicable",
+                "with σ_b = 0 under NTK parameterization, or without trainable biases, no bias gradient is in the "
+                "kernel, and only through them do the phases differ",
+            )
+        present = list(dict.fromkeys(asked.phases or ()))
+        if len(present) == 1:
+            return Unmet("not applicable", f"all init scales are {present[0]}: there are no phases to compare")
+        return _missing_phases(asked, phases)
+
+    return need
+
+
+def _some_phases(*phases: str) -> Need:
+    """Phases on the grid, whether or not the kernel at initialization tells them apart."""
+
+    def need(asked: Asked) -> Unmet | None:
+        if asked.settings.network.factory is not None:
+            return Unmet("not applicable", "the phases of a network of your own are not known")
+        return _missing_phases(asked, phases)
+
+    return need
+
+
+def _missing_phases(asked: Asked, phases: Sequence[str]) -> Unmet | None:
+    missing = [phase for phase in phases if asked.phases is not None and phase not in asked.phases]
+    return Unmet("not run", f"no init scale is {' or '.join(missing)}: add one to grid.init_scale") if missing else None
+
+
+def _settling_phase(asked: Asked) -> Unmet | None:
+    """A phase in which training shows: critical or chaotic; a network of the user's own has no phases to ask for."""
+    if asked.settings.network.factory is not None or asked.phases is None:
+        return None
+    if {"critical", "chaotic"} & set(asked.phases):
+        return None
+    return Unmet("not run", "no init scale is critical or chaotic: add one to grid.init_scale")
+
+
+def _classes(asked: Asked) -> Unmet | None:
+    if asked.classes:
+        return None
+    return Unmet("not applicable", "class blocks need classes, and these data are a regression task")
+
+
+def _fair_training(asked: Asked) -> Unmet | None:
+    training = asked.settings.training
+    if training.optimizer == "adam":
+        return Unmet("not run", "adam rescales vanishing gradients and hides the claim: use sgd or momentum")
+    if not isinstance(training.learning_rate.relative, tuple):
+        return Unmet(
+            "not run",
+            "one learning rate cannot tell untrainable from ill chosen: give training.learning_rate.relative several",
+        )
+    return None
+
+
+def _two(axis: str) -> Need:
+    def need(asked: Asked) -> Unmet | None:
+        if len(getattr(asked.settings.grid, axis)) > 1:
+            return None
+        return Unmet("not run", f"there is one {axis} only: add some to grid.{axis}")
+
+    return need
+
+
+def _two_depths_everywhere(asked: Asked) -> Unmet | None:
+    sections = [asked.settings.grid, *([asked.settings.dispersion] if asked.settings.dispersion else [])]
+    if min(len(section.depth) for section in sections) > 1:
+        return None
+    return Unmet("not run", "there is one depth only: add some to grid.depth and dispersion.depth")
+
+
+def _two_cells(asked: Asked) -> Unmet | None:
+    grid = asked.settings.grid
+    if len(grid.depth) > 1 or len(grid.width) > 1:
+        return None
+    return Unmet("not run", "one depth and one width: add some to grid.depth or grid.width")
+
+
+def _deep(*sections: str) -> Need:
+    """Networks deep enough for a claim about depth: λ = (depth + 1)/width of the deepest and narrowest cell."""
+
+    def need(asked: Asked) -> Unmet | None:
+        for section in sections:
+            cells = getattr(asked.settings, section)
+            if cells is None:
+                continue
+            ratio = (max(cells.depth) + 1) / min(cells.width) if max(cells.depth) else 0.0
+            if ratio < asked.number("least_lambda", 0.0):
+                return Unmet("not run", no_deep_networks(ratio, asked.number("least_lambda", 0.0)))
+        return None
+
+    return need
+
+
+def no_deep_networks(ratio: float, least_lambda: float) -> str:
+    """That the deepest cell is not deep, in words."""
+    return (
+        f"no deep networks: the largest λ = (depth + 1)/width is {ratio:.2g}, the claim is about {least_lambda:g} "
+        "and more: add deeper or narrower networks"
+    )
+
+
+def _exact_law(asked: Asked) -> Unmet | None:
+    network = asked.settings.network
+    if network.factory is None and network.activation == "relu" and network.bias_variance == 0.0:
+        return None
+    return Unmet("not applicable", "the exact law is known for ReLU networks with σ_b = 0 only")
+
+
+def _own_curves(asked: Asked) -> Unmet | None:
+    variant_of = asked.settings.variant_of
+    if variant_of is None:
+        return None
+    return Unmet("not applicable", f"a variant of {variant_of}, which is judged with it by B2")
+
+
+def _own_widths(asked: Asked) -> Unmet | None:
+    """Curves of its own, or a variant that varies the width: that one is what the claim is about."""
+    return None if len(asked.settings.grid.width) > 1 else _own_curves(asked)
+
+
+def _sizes(asked: Asked) -> Unmet | None:
+    """As many n_train as a law needs, of those that the fit range rule leaves."""
+    experiment, fewest = asked.settings, asked.number("least_sizes", 2)
+    n = sum(size >= experiment.scaling.n_train_min for size in experiment.grid.n_train)
+    if n >= fewest:
+        return None
+    return Unmet(
+        "not run", f"{n} n_train from scaling.n_train_min on, a law needs {fewest:g}: add some to grid.n_train"
+    )
+
+
+def _predictor(*names: str) -> Need:
+    def need(asked: Asked) -> Unmet | None:
+        missing = [name for name in names if name not in asked.settings.regression.predictors]
+        if not missing:
+            return None
+        label = predictor_label(missing[0])
+        return Unmet("not run", f"no regression with the {label}: add {missing[0]} to regression.predictors")
+
+    return need
+
+
+def _pretrained(words: str) -> Need:
+    """Kernels trained on m samples, with enough n ≥ m for a law."""
+
+    def need(asked: Asked) -> Unmet | None:
+        names = [name for name in asked.settings.regression.predictors if name.startswith(PRETRAINED)]
+        if not names:
+            return Unmet("not run", f"no kernel was trained on {words}: add {PRETRAINED}<m> to predictors")
+        return None
+
+    return need
+
+
+def _sizes_above_pretrained(asked: Asked) -> Unmet | None:
+    settings, fewest = asked.settings, asked.number("least_sizes", 2)
+    for name in settings.regression.predictors:
+        if name.startswith(PRETRAINED):
+            least = max(settings.scaling.n_train_min, int(name.removeprefix(PRETRAINED)))
+            n = sum(size >= least for size in settings.grid.n_train)
+            if n < fewest:
+                return Unmet(
+                    "not run",
+                    f"{n} n_train from {name.removeprefix(PRETRAINED)} on, {fewest:g} are needed: add larger ones to "
+                    f"grid.n_train, or take a smaller m than that of {name}",
+                )
+    return None
+
+
+def varied_knobs(training: TrainingSettings, variants: Mapping[str, TrainingSettings]) -> dict[str, list[str]]:
+    """What each variant of a training changes of `KNOBS`, by name; variants that change none of them are left out."""
+    varied = {
+        name: [knob for knob, of in KNOBS.items() if of(other) != of(training)] for name, other in variants.items()
+    }
+    return {name: knobs for name, knobs in varied.items() if knobs}
+
+
+def _varied(asked: Asked) -> Unmet | None:
+    """Variants in learning rate, batch size and optimizer, each in the same cells."""
+    varied = varied_knobs(asked.settings.training, {name: other.training for name, other in asked.variants.items()})
+    missing = [knob for knob in KNOBS if not any(knob in knobs for knobs in varied.values())]
+    if missing:
+        return Unmet(
+            "not run", f"no variant has another {', '.join(missing)}: add experiments with variant_of: {asked.name}"
+        )
+    grid = asked.settings.grid
+    for name in varied:
+        other = asked.variants[name].grid
+        if (other.depth, other.width, other.init_scale) != (grid.depth, grid.width, grid.init_scale):
+            return Unmet(
+                "not run", f"{name} has other depths, widths or init scales: leave the grid of a variant alone"
+            )
+    return None
+
+
+def _all_checkpoints(asked: Asked) -> Unmet | None:
+    if EPOCHS in asked.settings.regression.predictors:
+        return None
+    return Unmet("not run", f"no regression with the kernels of all checkpoints: add {EPOCHS} to predictors")
+
+
+def _around_zero(asked: Asked) -> Unmet | None:
+    if asked.settings.regression.predictor_center != "network":
+        return None
+    return Unmet("not run", "kernels predict around the network, which matches by construction: use zero")
+
+
+def outside_the_theorem(settings: ExperimentSettings) -> str:
+    """What of a training the theorem of equivalence does not cover, in words; empty if it covers all of it."""
+    training = settings.training
+    found = {
+        "cross-entropy": training.loss != "mse",
+        "Adam": training.optimizer == "adam",
+        f"minibatches of {training.batch_size}": training.batch_size != "full",
+        "stopped at the best validation error": training.selection == "best_validation",
+        "the initial output is kept, whose variance no width takes away": training.initial_output == "keep",
+    }
+    return ", ".join(words for words, holds in found.items() if holds)
+
+
+def _theorem(asked: Asked) -> Unmet | None:
+    outside = outside_the_theorem(asked.settings)
+    return Unmet("not applicable", f"the theorem says nothing of these networks: {outside}") if outside else None
+
+
+def _widths(asked: Asked) -> Unmet | None:
+    n, fewest = len(asked.settings.grid.width), asked.number("least_widths", 2)
+    return None if n >= fewest else Unmet("not run", f"{n} width(s), {fewest:g} are needed: add some to grid.width")
+
+
+def _kept_predictions(asked: Asked) -> Unmet | None:
+    if asked.settings.regression.keep_predictions:
+        return None
+    return Unmet("not run", "predictions were not kept: set regression.keep_predictions")
+
+
+def _rivals(asked: Asked) -> Unmet | None:
+    if set(known_predictors("rival")) & set(asked.settings.regression.predictors):
+        return None
+    return Unmet("not run", "there are no rivals: add laplace, rbf, ... to regression.predictors")
+
+
+_DISPERSION = _section("dispersion", "no untrained networks were sampled: add `dispersion` to the experiment")
+_VARIANCE = _section("output_variance", "output variances were not asked for: add `output_variance` to the experiment")
+_VARIANTS = _section(
+    "kernel_variants", "no networks were compared with the variants: add `kernel_variants` to the experiment"
+)
+_INITIAL, _FINAL, _INFINITE, _NNGP = (_predictor(name) for name in ("ntk_init", "ntk_final", "infinite_ntk", "nngp"))
+
+NEEDS: dict[str, tuple[Need, ...]] = {
+    "A1": (
+        _differing_phases("ordered", "chaotic"), _DISPERSION, _two_depths_everywhere, _deep("dispersion", "grid"),
+    ),
+    "A2": (_differing_phases("chaotic"), _DISPERSION, _deep("dispersion")),
+    "A3": (_some_phases("chaotic"), _deep("grid")),
+    "A4": (_differing_phases("ordered"), _DISPERSION),
+    "A5": (_differing_phases("ordered", "critical"), _fair_training, _two("depth")),
+    "A6": (_VARIANCE, _two_cells),
+    "A'1": (_DISPERSION, _exact_law, _some_phases(*PHASES)),
+    "A'2": (_differing_phases(*PHASES), _DISPERSION),
+    "A'3": (_differing_phases(*PHASES), _deep("grid")),
+    "A'4": (_classes, _settling_phase, _deep("grid")),
+    "B1": (_own_curves, _sizes, _INITIAL),
+    "B1∞": (_own_curves, _sizes, _INFINITE),
+    "B2": (_own_curves, _varied, _sizes, _INITIAL),
+    "B3": (_own_widths, _sizes, _two("width"), _INITIAL),
+    "B4": (_own_curves, _pretrained("m samples"), _sizes_above_pretrained),
+    "B5": (_own_curves, _pretrained("fewer samples"), _sizes, _FINAL),
+    "B6": (_own_curves, _sizes, _all_checkpoints),
+    "B7": (_own_curves, _sizes, _FINAL, _around_zero),
+    "C1": (_INFINITE, _two("depth")),
+    "C2": (_NNGP, _INFINITE),
+    "C3": (_INFINITE, _rivals),
+    "C4": (_VARIANTS,),
+    "C5": (_INFINITE,),
+    "C5∞": (_theorem, _widths, _INFINITE, _kept_predictions),
+}  # fmt: skip
+"""What each claim needs, in the order in which it is looked for."""
+TRAINED = frozenset(NEEDS) - {"A2", "A6", "A'1", "A'2", "C4"}
+"""Claims whose intervals are over trained networks, of which `least_replicates` are needed."""
