@@ -178,7 +178,9 @@ def test_the_limit_is_judged_where_the_theorem_speaks():
         assert word == "not applicable" and said in reason
     found = evidence()
     two = {name: getattr(found, name).isel(width=[0, 2]) for name in ("cube", "functions")}
-    assert limit(Evidence("planted", settings(), **two)) == (
+    asked = settings()
+    asked = asked.model_copy(update={"grid": asked.grid.model_copy(update={"width": asked.grid.width[::2]})})
+    assert limit(Evidence("planted", asked, **two)) == (
         "not run", "2 width(s), 3 are needed: add some to grid.width",
     )  # fmt: skip
     found.cube["status"][dict(width=0, depth=2, draw=slice(0, 2))] = 1
