@@ -329,4 +329,4 @@ def test_where_draws_share_too_much_only_a_larger_data_set_decides():
     draws = int(some.reason.split(" draws would decide it")[0].split()[-1])
     assert draws > least_draws(0.5, 1.0), "what is common makes draws worth less"
     near = verdict((replicated(1e-4, 1.0, 6), positive), trained=True)
-    assert "0.0001 is too near the threshold for more draws or data to decide it" in near.reason
+    assert "0.0001 is so near the threshold that 1,000 draws would not decide it" in near.reason

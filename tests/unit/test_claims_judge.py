@@ -244,3 +244,16 @@ def test_a5_is_about_the_most_ordered_networks():
     assert judged(found)["A5"].verdict == "supported"
     found.cube["final_train_mse"].loc[{"init_scale": 1.0}] = 0.05
     assert judged(found)["A5"].verdict == "not supported"
+
+
+def test_an_open_verdict_says_what_would_decide_it_and_all_say_how_near_they_are():
+    world = BROKEN | {"drift": {"ordered": 0.03, "critical": 0.6, "chaotic": 0.35}}
+    found = judged(evidence(world, noise=0.6))["A3"]
+    assert found.verdict == "inconclusive" and "draws would decide it if the value stayed" in found.reason
+    assert 0.0 < found.nearness < 1.0
+    single = judged(evidence(world, noise=0.6, draws=1, seeds=6))["A3"]
+    assert single.verdict == "inconclusive" and "networks would decide it" in single.reason
+    table = verdict_table(judge_experiment(evidence(init_scale=(1.0, 3.0)), THRESHOLDS))
+    definite = table["verdict"].isin(["supported", "not supported"])
+    assert (table.loc[definite, "nearness"] >= 0.0).all() and table.loc[~definite, "nearness"].isna().all()
+    assert (table.loc[definite, "low_this_data"] >= table.loc[definite, "low"]).all(), "no wider than for new data"

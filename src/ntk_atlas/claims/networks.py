@@ -9,7 +9,7 @@ from ntk_atlas.cubes.shared_samples import LEFT_OUT, SHARED_TRAIN, common_varian
 from ntk_atlas.scaling_laws.intervals import finite_mean
 from ntk_atlas.status import NOT_TRAINED, Status
 
-ONE_DRAW = "one draw: the interval is over networks only"
+ONE_DRAW = "one draw: the interval is over networks only, of one split of the data"
 
 
 def at_largest_n(cube: xr.Dataset) -> xr.Dataset:

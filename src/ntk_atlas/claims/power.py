@@ -23,11 +23,13 @@ class Needed:
         replicates: the fewest that would; infinite if more than `MOST_REPLICATES`, or than any number, would be needed.
         data: how many times as large a data set would; 1 where replicates will do, infinite beyond `MOST_DATA`.
         value: the value that would have to stand, in the quantity's own units.
+        tried: the largest number of replicates that was tried.
     """
 
     replicates: float
     data: float
     value: float
+    tried: int
 
     @property
     def effort(self) -> tuple[float, float]:
@@ -41,7 +43,7 @@ class Needed:
         if math.isfinite(self.data):
             larger = f"a data set {self.data:.2g} times as large, with as many times the {replicates}, would"
             return f"no number of {replicates} would decide it, {larger} if the value stayed {self.value:.3g}"
-        return f"{self.value:.3g} is too near the threshold for more {replicates} or data to decide it"
+        return f"{self.value:.3g} is so near the threshold that {self.tried:,} {replicates} would not decide it"
 
 
 def needed(estimate: Estimate, clears: Callable[[Estimate], bool]) -> Needed:
@@ -61,14 +63,14 @@ def needed(estimate: Estimate, clears: Callable[[Estimate], bool]) -> Needed:
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (low, middle) if clears(with_replicates(estimate, middle)) else (middle, high)
-        return Needed(float(high), 1.0, value)
+        return Needed(float(high), 1.0, value, most)
     if estimate.common == 0.0 or not clears(_with_data(estimate, MOST_DATA)):
-        return Needed(math.inf, math.inf, value)
+        return Needed(math.inf, math.inf, value, most)
     low, high = 1.0, MOST_DATA
     while high / low > 1.01:
         middle = math.sqrt(low * high)
         low, high = (low, middle) if clears(_with_data(estimate, middle)) else (middle, high)
-    return Needed(math.inf, high, value)
+    return Needed(math.inf, high, value, most)
 
 
 def with_replicates(estimate: Estimate, n: float) -> Estimate:
