@@ -80,7 +80,8 @@ def plot_gap_waterfall(
             f"From the infinite NTK to the network, n = {shown['n_train'].item()}, width {shown['width'].item()}",
             _finding(shown.isel(depth=-1), terms, ridge, confidence),
             f"{scale_label(cube, cube['init_scale'].values[-1])}; kernels with {_RIDGES[ridge]}. Bars: means over "
-            f"draws; whiskers: {confidence:.0%} t intervals over draws, of the differences themselves. "
+            f"draws; whiskers: {confidence:.0%} t intervals over draws "
+            "of this data set, of the differences themselves. "
             "Hatched adds error, plain takes it away."
             + (
                 " Below: root mean square distance of predictions on test samples, geometric means."

@@ -83,7 +83,7 @@ def plot_kernel_evolution(
             figure,
             f"Regression with the kernel at epoch t, n = {n}",
             f"Depth {depth}, width {width}, {scale_label(cube, cube['init_scale'].values[0])}. Kernels around zero, "
-            f"{ridge} ridge. Lines: mean over draws; bands: {confidence:.0%} t intervals over draws.",
+            f"{ridge} ridge. Lines: mean over draws; bands: {confidence:.0%} t intervals over draws of this data set.",
             probe_note(cube),
         )
 

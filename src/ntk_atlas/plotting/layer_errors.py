@@ -90,7 +90,8 @@ def plot_layer_errors(
             figure,
             f"Test error as layers are added, n = {shown['n_train'].item()}, width {shown['width'].item()}",
             _finding(shown.isel(init_scale=-1), own, metric, confidence),
-            f"Geometric means over draws of the mean over seeds; whiskers: {confidence:.0%} t intervals over draws. "
+            f"Geometric means over draws of the mean over seeds; whiskers: {confidence:.0%} t intervals over draws "
+            "of this data set. "
             "Networks have no ridge." + (" Whiskers that leave a panel are longer than drawn." if longer else ""),
             above and f"Triangles at the upper edge stand for larger errors: {above}.",
             selection.note,

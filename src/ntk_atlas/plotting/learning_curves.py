@@ -89,7 +89,8 @@ def plot_learning_curves(
         return finish(
             figure,
             f"{title} at width {width}",
-            f"Points: geometric mean over draws; whiskers: {confidence:.0%} t interval over draws; lines and bands: "
+            f"Points: geometric mean over draws; whiskers: {confidence:.0%} t interval over draws "
+            "of this data set; lines and bands: "
             f"fitted power law with its interval over draws. Kernels with {ridge} ridge."
             + (" Hollow: some networks ended above the training error asked." if above_target(shown).any() else ""),
             selection.note,

@@ -74,7 +74,8 @@ def plot_width_dependence(cube: xr.Dataset, laws: xr.Dataset, style: FigureSetti
             figure,
             "Networks and kernels against width",
             f"Depth {cube['depth'].values[0]}, {scale_label(cube, cube['init_scale'].values[0])}. Points: geometric "
-            f"means over draws; whiskers: {confidence:.0%} t intervals over draws. Kernels with {ridge} ridge.",
+            f"means over draws; whiskers: {confidence:.0%} t intervals over draws "
+            "of this data set. Kernels with {ridge} ridge.",
         )
 
 
