@@ -16,7 +16,7 @@ from ntk_atlas.study.thresholds import load_thresholds
 
 THRESHOLDS = load_thresholds(Path(__file__).parents[2] / "config" / "claims" / "equivalence.yaml")
 NAMES = ["C1", "C2", "C3", "C4", "C5", "C5∞"]
-DEPTH, WIDTH, DRAWS, SEEDS = (1, 2, 3), (64, 256, 1024), 8, 3
+DEPTH, WIDTH, DRAWS, SEEDS = (1, 2, 3), (64, 128, 256, 1024), 8, 3
 NETWORK = ("depth", "width", "init_scale", "n_train", "draw", "seed")
 KERNEL = ("depth", "init_scale", "n_train", "draw", "ridge")
 
@@ -40,7 +40,7 @@ def evidence(*, network=(1.0, 1.0, 1.0), nngp=1.0, rivals=(1.0, 1.0), limit=0.0,
     """An experiment whose errors are these multiples of the NTK's: of networks by depth, of the NNGP, of two rivals."""
     generator, own = np.random.default_rng(0), settings(**training)
     grid = own.grid
-    sizes = dict(zip(NETWORK, (3, 3, 1, 2, DRAWS, SEEDS), strict=True)) | {"ridge": 2}
+    sizes = dict(zip(NETWORK, (3, 4, 1, 2, DRAWS, SEEDS), strict=True)) | {"ridge": 2}
     coordinates = {dim: np.array(getattr(grid, dim)) for dim in ("depth", "width", "init_scale", "n_train")}
     coordinates |= {"draw": range(DRAWS), "seed": range(SEEDS), "ridge": ["zero", "tuned"]}
     coordinates["predictor"] = ["network", *own.regression.predictors]
@@ -51,7 +51,7 @@ def evidence(*, network=(1.0, 1.0, 1.0), nngp=1.0, rivals=(1.0, 1.0), limit=0.0,
 
     by_depth = xr.DataArray([0.4, 0.3, 0.25], {"depth": list(DEPTH)}, "depth")
     shares = xr.DataArray(list(network), {"depth": list(DEPTH)}, "depth")
-    width = xr.DataArray([2.5, 1.7, 1.0], {"width": coordinates["width"]}, "width")  # only the widest counts
+    width = xr.DataArray([2.5, 2.0, 1.7, 1.0], {"width": coordinates["width"]}, "width")  # only the widest counts
     fields = {
         "test_mse_network": noisy(NETWORK, by_depth * shares * width).transpose(*NETWORK),
         "test_mse_infinite_ntk": noisy(KERNEL, by_depth).transpose(*KERNEL),
@@ -177,11 +177,11 @@ def test_the_limit_is_judged_where_the_theorem_speaks():
         word, reason = limit(evidence(**training))
         assert word == "not applicable" and said in reason
     found = evidence()
-    two = {name: getattr(found, name).isel(width=[0, 2]) for name in ("cube", "functions")}
+    two = {name: getattr(found, name).isel(width=[0, 3]) for name in ("cube", "functions")}
     asked = settings()
-    asked = asked.model_copy(update={"grid": asked.grid.model_copy(update={"width": asked.grid.width[::2]})})
+    asked = asked.model_copy(update={"grid": asked.grid.model_copy(update={"width": asked.grid.width[::3]})})
     assert limit(Evidence("planted", asked, **two)) == (
-        "not run", "2 width(s), 3 are needed: add some to grid.width",
+        "not run", "2 width(s), 4 are needed: add some to grid.width",
     )  # fmt: skip
     found.cube["status"][dict(width=0, depth=2, draw=slice(0, 2))] = 1
     word, reason = limit(found)

@@ -1,14 +1,15 @@
 """C5: trained networks against kernel regression with their infinite NTK, at the largest width and in the limit.
 
-The theorem speaks of the limit. A single network of width M is its limit plus what its random initialization adds, of
-size M^(−1/2), plus what training beyond the linear regime adds, of size 1/M. So the mean square distance of the two
+The theorem speaks of the limit. A network of width M is its limit plus what its random initialization adds, of size
+M^(−1/2), plus what training beyond the linear regime adds, of size 1/M. So the mean square distance of the two
 functions, over networks and test samples, is
 
-    d²(M) = d²(∞) + A/M + O(M^(−2)),
+    d²(M) = d²(∞) + A/M + B/M² + …,
 
-with d(∞) = 0 if the theorem holds. So M d² is linear in M with slope d²(∞), and under the theorem it is a constant
-whose noise is the same at all widths: least squares of M d² on M extrapolates with the weights that theory asks for,
-draw by draw. The exponent of d in M, −1/2 in theory, says whether the widths are in the regime of that law.
+with d(∞) = 0 if the theorem holds. M d² is then a constant at large M, with the same noise at all widths: least squares
+of M d² on M, 1 and 1/M has the weights that theory asks for, and its coefficient of M is d²(∞), draw by draw. The term
+B/M² is needed: narrow networks make up in training for some of their random kernel, which bends the curve, and a
+straight line through it ends above zero. The exponent of d in M, −1/2 in theory, says how much of the distance falls.
 """
 
 import numpy as np
@@ -98,8 +99,8 @@ def measure_limit(evidence: Evidence, thresholds: WidthLimitSettings) -> Measure
     """C5∞: the limit of the squared distance as the width goes to ∞, and the exponent of the distance in the width.
 
     The claim holds if at some depth and init scale the extrapolated limit lies above the square of the share of the
-    kernel's error that C5 asks for. It is rejected if everywhere the limit lies below and the distance falls as fast as
-    theory's rate, within a margin, or faster: what falls more slowly does not follow the law that extrapolates.
+    kernel's error that C5 asks for. It is rejected if everywhere the limit lies below and the distance falls at
+    theory's rate, within a margin, or faster: where it falls more slowly, much of it is there to stay.
 
     Raises:
         NotJudgedError: where the theorem says nothing, where the widths do not let one extrapolate, or where too many
@@ -118,7 +119,8 @@ def measure_limit(evidence: Evidence, thresholds: WidthLimitSettings) -> Measure
     limits, rates, text = [], [], []
     for place in places(share):
         curve = share.isel(place)
-        limit, exponent = (cell_estimate(seeded(found)) for found in (squared_limit(curve), width_exponent(curve)))
+        law = width_law(curve)
+        limit, exponent = (cell_estimate(seeded(v)) for v in (law.isel(constant=0), width_exponent(curve)))
         where = cell_text(cube, place)
         limits.append(
             Comparison(
@@ -131,24 +133,24 @@ def measure_limit(evidence: Evidence, thresholds: WidthLimitSettings) -> Measure
                 decides=False,
             )
         )  # fmt: skip
-        text.append(f"{where}: {_law_text(curve, limit, exponent, bound)}")
+        text.append(f"{where}: {_law_text(curve, law, exponent, bound)}")
     remark = remarks(*text, unfinished_remark(cube, settings), replicate_remark(cube))
     return Measurement([*limits, *rates], ["test_mse_network", f"test_mse_{KERNEL}", DISTANCE], remark, any_of=True)
 
 
-def squared_limit(share: xr.DataArray) -> xr.DataArray:
-    """d²(∞) by d² = d²(∞) + A/M: the least-squares slope of M d² in M, d² the mean over seeds.
+def width_law(share: xr.DataArray) -> xr.DataArray:
+    """The constants of d² = d²(∞) + A/M + B/M² by least squares of M d² on M, 1 and 1/M, d² the mean over seeds.
 
     Args:
         share: squared distances over (width, draw, seed) and whatever else, three widths or more.
 
     Returns:
-        The limit in each draw; below zero where noise has it so; NaN where a width is missing.
+        The three in each draw, over `constant`; d²(∞) may be below zero; NaN where a width is missing.
     """
-    width = share["width"].astype(float)
-    centred = width - width.mean()
-    scaled = width * share.mean("seed")
-    return (centred * scaled).sum("width", skipna=False) / (centred**2).sum()
+    width = share["width"].values.astype(float)
+    columns = np.stack([width, np.ones_like(width), 1.0 / width], axis=1)
+    weights = xr.DataArray(np.linalg.pinv(columns) * width, {"width": share["width"]}, ("constant", "width"))
+    return (weights * share.mean("seed")).sum("width", skipna=False)
 
 
 def width_exponent(share: xr.DataArray) -> xr.DataArray:
@@ -204,18 +206,17 @@ def _need_training(cube: xr.Dataset, settings: ExperimentSettings, most: float) 
         )
 
 
-def _law_text(curve: xr.DataArray, limit: Estimate, exponent: Estimate, bound: float) -> str:
-    """The law in words: distance at the widest, exponent, and the width from which on the distance is a third."""
+def _law_text(curve: xr.DataArray, law: xr.DataArray, exponent: Estimate, bound: float) -> str:
+    """The law in words: the distance at the widest, the exponent, and the width from which on d² is below the bound."""
     mean = curve.isel(left_out=0).mean(["draw", "seed"])
-    widest_place = int(mean["width"].values.argmax())
-    at_widest_value = float(np.sqrt(mean.isel(width=widest_place)))
+    last = mean.isel(width=int(mean["width"].values.argmax()))
     value, low, high = exponent.interval(0.95)
-    width = mean["width"].values.astype(float)
-    amplitude = float((width * mean.values).mean() - limit.value * width.mean())
+    limit, first, second = law.isel(left_out=0).mean("draw").values
     parts = [
-        f"distance {at_widest_value:.2g} of the NTK's error at width {int(width[widest_place])}",
+        f"distance {float(np.sqrt(last)):.2g} of the NTK's error at width {int(last['width'])}",
         f"exponent {value:.2f} [{low:.2f}, {high:.2f}], −0.5 in theory",
     ]
-    if 0.0 < amplitude and limit.value < bound:
-        parts.append(f"by the law {np.sqrt(bound):.2g} from width {amplitude / (bound - limit.value):.0f} on")
+    crossings = [root.real for root in np.roots([second, first, limit - bound]) if abs(root.imag) < 1e-12 < root.real]
+    if limit < bound and crossings:
+        parts.append(f"by the law {np.sqrt(bound):.2g} from width {1.0 / min(crossings):.0f} on")
     return ", ".join(parts)
