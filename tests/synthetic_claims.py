@@ -38,7 +38,7 @@ def settings(
     depth: Sequence[int] = (3, 15),
     width: Sequence[int] = (32, 128),
     init_scale: Sequence[float] = tuple(SCALES.values()),
-    draws: int = 6,
+    draws: int = 9,
     seeds: int = 2,
     network: Mapping | None = None,
     dataset: Mapping | None = None,

@@ -92,6 +92,10 @@ rule join_claims:
             name: experiment.network.factory or experiment.network.activation
             for name, experiment in EXPERIMENTS.items()
         },
+        target_scales={
+            name: experiment.training.target_scale
+            for name, experiment in EXPERIMENTS.items()
+        },
         source=source("join_claims.py"),
     message:
         "joining the verdicts of all experiments"

@@ -8,8 +8,15 @@ from ntk_atlas.job_log import job_log
 from ntk_atlas.study.thresholds import load_thresholds
 
 
-def main(tables: list[Path], activations: Mapping[str, str], thresholds: Path, output: Path) -> None:
-    joined = join_verdicts([read_verdicts(path) for path in tables], activations, load_thresholds(thresholds))
+def main(
+    tables: list[Path],
+    activations: Mapping[str, str],
+    target_scales: Mapping[str, str],
+    thresholds: Path,
+    output: Path,
+) -> None:
+    verdicts = [read_verdicts(path) for path in tables]
+    joined = join_verdicts(verdicts, activations, load_thresholds(thresholds), target_scales)
     joined.to_csv(output, index=False, float_format="%.6g")
 
 
@@ -18,6 +25,7 @@ if "snakemake" in globals():
         main(
             [Path(path) for path in snakemake.input.tables],
             snakemake.params.activations,
+            snakemake.params.target_scales,
             Path(snakemake.input.thresholds),
             Path(snakemake.output.table),
         )

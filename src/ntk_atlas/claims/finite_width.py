@@ -25,23 +25,29 @@ FINITE_WIDTH = (
         measure_random_kernel,
         "abstract; Var log Θ instead of R is our reading",
     ),
-    Claim("A3", "The kernel of the same networks changes much in training.", measure_moving_kernel, "abstract"),
+    Claim(
+        "A3",
+        "The kernel of the median one of the same networks changes much in training.",
+        measure_moving_kernel,
+        "abstract; the median network is our reading",
+    ),
     Claim(
         "A4",
-        "Networks whose gradients vanish are in the NTK regime: kernel neither random nor moving.",
+        "Networks whose gradients vanish are in the NTK regime: their kernel is not random, and that of the median one "
+        "does not move.",
         measure_ordered_regime,
-        "abstract",
+        "abstract; the median network is our reading",
     ),
     Claim(
         "A5",
-        "But they become untrainable as they get deeper.",
+        "But the median one of them becomes untrainable as they get deeper.",
         measure_untrainable,
-        "abstract; the depth scale is our reading",
+        "abstract; the depth scale and the median network are our reading",
     ),
     Claim(
         "A6",
-        "NTK theory predicts the variance of outputs over initializations for shallow wide networks, and fails for "
-        "deep narrow ones.",
+        "NTK theory predicts the variance of outputs over initializations for shallow wide networks in all phases, and "
+        "fails for deep narrow ones in at least one, the more so the larger L/M.",
         measure_output_variance,
         "abstract; where the theory fails is our reading",
     ),
@@ -60,14 +66,14 @@ FINITE_WIDTH = (
     ),
     Claim(
         "A'3",
-        "Only in the ordered phase may the kernel of deep networks stay constant.",
+        "Only in the ordered phase may the kernel of the median deep network stay constant.",
         measure_constant_kernel,
-        "abstract",
+        "abstract; the median network is our reading",
     ),
     Claim(
         "A'4",
-        "The block structure of the kernel matrix changes in training.",
+        "The block structure of the kernel matrix changes in training, in the median network.",
         measure_block_structure,
-        "abstract and released code",
+        "abstract and released code; the median network is our reading",
     ),
 )

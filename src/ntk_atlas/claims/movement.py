@@ -18,7 +18,8 @@ from ntk_atlas.claims.evidence import (
     unsettled_reason,
 )
 from ntk_atlas.claims.measurement import Measurement, remarks
-from ntk_atlas.claims.networks import at_largest_n, cell_estimate, final_values, ratio_estimate, replicate_remark
+from ntk_atlas.claims.medians import cell_median, ratio_median
+from ntk_atlas.claims.networks import at_largest_n, final_values, replicate_remark
 from ntk_atlas.config.claims.finite_width import (
     BlockStructureSettings,
     ConstantKernelSettings,
@@ -26,9 +27,12 @@ from ntk_atlas.config.claims.finite_width import (
     OrderedRegimeSettings,
     RegimeSettings,
 )
+from ntk_atlas.cubes.schema import TEST_PROBE
 from ntk_atlas.study.claim_needs import PHASES
 
 DRIFT, EQUAL_LOSS = "kernel_drift", "kernel_drift_at_equal_loss"
+TARGETS = {"unit": "targets of size one", "initial_output": "targets of the size of f₀"}
+"""`training.target_scale` in words."""
 
 
 def measure_regime(evidence: Evidence, thresholds: RegimeSettings) -> Measurement:
@@ -49,14 +53,14 @@ def measure_regime(evidence: Evidence, thresholds: RegimeSettings) -> Measuremen
     drift = final_values(cube, DRIFT).clip(min=thresholds.drift_floor.value)
     factor = thresholds.drift_factor.value
     for text, high, low in _contrasts(cube, thresholds.least_lambda.value):
-        ratio = ratio_estimate(drift.isel(high), drift.isel(low))
+        ratio = ratio_median(drift.isel(high), drift.isel(low))
         region = Region(1.0 / factor, factor, outside=True)
-        comparisons.append(Comparison(f"drift, {text}, ratio", ratio, region, trained=True))
-    return Measurement(comparisons, [LOG_VARIANCE, DRIFT], replicate_remark(cube))
+        comparisons.append(Comparison(f"drift, {text}, median ratio", ratio, region, trained=True))
+    return Measurement(comparisons, [LOG_VARIANCE, DRIFT], conditions(evidence))
 
 
 def measure_moving_kernel(evidence: Evidence, thresholds: MovingKernelSettings) -> Measurement:
-    """A3: drift of the deepest chaotic networks, at the last epoch and at equal training loss.
+    """A3: median drift of the deepest chaotic networks, at the last epoch and at equal training loss.
 
     Raises:
         NotJudgedError: where there is nothing to compare.
@@ -68,11 +72,15 @@ def measure_moving_kernel(evidence: Evidence, thresholds: MovingKernelSettings) 
     region = Region(lower=thresholds.drift.value)
     cells = [place | {"init_scale": int(scale)} for scale in scales_of(cube, "chaotic")]
     comparisons, remark = _drifts(cube, cells, region, all_cells=True)
-    return Measurement(comparisons, [DRIFT, EQUAL_LOSS], remarks(remark, replicate_remark(cube)))
+    beside = ""
+    if DRIFT + TEST_PROBE in cube:
+        found = final_values(cube, DRIFT + TEST_PROBE)
+        beside = f"median drift on test samples {', '.join(f'{float(found.isel(c).median()):.2g}' for c in cells)}"
+    return Measurement(comparisons, [DRIFT, EQUAL_LOSS], remarks(remark, beside, conditions(evidence)))
 
 
 def measure_ordered_regime(evidence: Evidence, thresholds: OrderedRegimeSettings) -> Measurement:
-    """A4: Var log Θ and drift of all ordered cells that have settled, drift at equal epoch and loss.
+    """A4: Var log Θ and median drift of all ordered cells that have settled, drift at equal epoch and loss.
 
     Raises:
         NotJudgedError: where there is nothing to compare.
@@ -92,13 +100,12 @@ def measure_ordered_regime(evidence: Evidence, thresholds: OrderedRegimeSettings
     if not comparisons or not drifts:
         where = "dispersion.depth" if not comparisons else "grid.depth"
         raise NotJudgedError("not run", unsettled_reason(most, where))
-    return Measurement(
-        [*comparisons, *drifts], [LOG_VARIANCE, DRIFT, EQUAL_LOSS], remarks(remark, replicate_remark(cube))
-    )
+    remark = remarks(remark, conditions(evidence))
+    return Measurement([*comparisons, *drifts], [LOG_VARIANCE, DRIFT, EQUAL_LOSS], remark)
 
 
 def measure_constant_kernel(evidence: Evidence, thresholds: ConstantKernelSettings) -> Measurement:
-    """A'3: drift of the deepest networks, small if ordered, large if critical or chaotic.
+    """A'3: median drift of the deepest networks, small if ordered, large if critical or chaotic.
 
     Raises:
         NotJudgedError: where there is nothing to compare.
@@ -118,11 +125,11 @@ def measure_constant_kernel(evidence: Evidence, thresholds: ConstantKernelSettin
         comparisons.append(_drift(cube, drift, place | {"init_scale": int(scale)}, region))
     if not any(says_small(comparison.region) for comparison in comparisons):
         raise NotJudgedError("not run", unsettled_reason(thresholds.unsettled.value, "grid.depth"))
-    return Measurement(comparisons, [DRIFT], replicate_remark(cube))
+    return Measurement(comparisons, [DRIFT], conditions(evidence))
 
 
 def measure_block_structure(evidence: Evidence, thresholds: BlockStructureSettings) -> Measurement:
-    """A'4: |change of (within − between) over training|, mean over networks, at the deepest cell, at criticality.
+    """A'4: |change of (within − between) over training|, median over networks, at the deepest cell, at criticality.
 
     Absolute, because the claim is that the structure changes, not whether classes grow apart in it; a kernel that does
     not move has exactly 0, so that nothing of it is noise. The signed change stands in the remark.
@@ -141,24 +148,31 @@ def measure_block_structure(evidence: Evidence, thresholds: BlockStructureSettin
     )
     if places is None:  # a network of the user's own
         places = np.arange(cube.sizes["init_scale"])
-    within, between = (final_values(cube, f"{name}_class_ratio") for name in ("within", "between"))
-    start = (cube["within_class_ratio"] - cube["between_class_ratio"]).sel(epoch=0, drop=True)
-    change = (within - between) - start
-    bound = thresholds.change.value
+    change, bound = _block_change(cube), thresholds.change.value
     cells = [place | {"init_scale": int(scale)} for scale in places]
     comparisons = [
         Comparison(
-            f"|change of (within − between)/diagonal| at {cell_text(cube, cell)}",
-            cell_estimate(abs(change.isel(cell))),
+            f"median |change of (within − between)/diagonal| at {cell_text(cube, cell)}",
+            cell_median(abs(change.isel(cell))),
             Region(lower=bound),
             trained=True,
         )
         for cell in cells
     ]
     signed = f"mean change with its sign {', '.join(f'{float(change.isel(cell).mean()):.2g}' for cell in cells)}"
+    if f"within_class_ratio{TEST_PROBE}" in cube:
+        other = [f"{float(abs(_block_change(cube, TEST_PROBE).isel(cell)).median()):.2g}" for cell in cells]
+        signed = remarks(signed, f"median |change| on test samples {', '.join(other)}")
     return Measurement(
-        comparisons, ["within_class_ratio", "between_class_ratio"], remarks(signed, replicate_remark(cube))
+        comparisons, ["within_class_ratio", "between_class_ratio"], remarks(signed, conditions(evidence))
     )
+
+
+def conditions(evidence: Evidence) -> str:
+    """What a verdict on movement holds for: samples of the kernel, size of the targets, and what replicates are."""
+    samples = str(evidence.cube.attrs.get("kernel_probe", "")).partition(" and ")[0]
+    of_samples = f"kernel of the {samples}" if samples else ""
+    return remarks(TARGETS[evidence.settings.training.target_scale], of_samples, replicate_remark(evidence.cube))
 
 
 def says_small(region: Region) -> bool:
@@ -187,8 +201,18 @@ def _settled_cells(dataset: xr.Dataset, most: float) -> list[dict[str, int]]:
 
 
 def _drift(cube: xr.Dataset, drift: xr.DataArray, cell: dict[str, int], region: Region, at: str = "") -> Comparison:
-    label = f"drift{at} at {cell_text(cube, cell)}"
-    return Comparison(label, cell_estimate(drift.isel(cell), logarithmic=True), region, trained=True)
+    values = drift.isel(cell).values
+    known = values[np.isfinite(values)]
+    within = int(((known > region.lower) & (known < region.upper)).sum())
+    label = f"median drift{at} at {cell_text(cube, cell)} ({within} of {len(known)} networks {region})"
+    return Comparison(label, cell_median(drift.isel(cell), logarithmic=True), region, trained=True)
+
+
+def _block_change(cube: xr.Dataset, suffix: str = "") -> xr.DataArray:
+    """Change over training of (within − between)/diagonal of each network."""
+    names = [f"{name}_class_ratio{suffix}" for name in ("within", "between")]
+    within, between = (final_values(cube, name) for name in names)
+    return (within - between) - (cube[names[0]] - cube[names[1]]).sel(epoch=0, drop=True)
 
 
 def _drifts(

@@ -1,10 +1,13 @@
 """Claim A6: NTK theory predicts the variance of outputs over initializations, within limits."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
 import numpy as np
 import xarray as xr
 
 from ntk_atlas.claims.decide import Comparison, NotJudgedError, Region
-from ntk_atlas.claims.estimates import Estimate, combination, from_interval, from_replicates
+from ntk_atlas.claims.estimates import Estimate, combination, from_interval, from_replicates, slope
 from ntk_atlas.claims.evidence import Evidence, cell_text, need, need_settings
 from ntk_atlas.claims.measurement import Measurement, remarks
 from ntk_atlas.claims.networks import ONE_DRAW, at_largest_n
@@ -17,12 +20,88 @@ _ENOUGH_DRAWS = 5
 """From so many on, draws are the replicates; below, networks are."""
 
 
+@dataclass(frozen=True)
+class LargestOf(Estimate):
+    """max_k max(r_k, 1/r_k) of ratios r_k: how far the one furthest from 1 is, as a factor.
+
+    It is above a factor if one of the ratios is beyond it, by Bonferroni's correction for their number, and below if
+    all are within, an intersection–union test that needs none.
+
+    Attributes:
+        ratios: the ratios, logarithmic; `value`, errors and `n` are those of the furthest.
+        place: which of them it is.
+    """
+
+    ratios: tuple[Estimate, ...] = ()
+    place: int = 0
+
+    @classmethod
+    def of(cls, ratios: Sequence[Estimate]) -> "LargestOf":
+        """The largest of ratios."""
+        place = int(np.argmax([abs(ratio.value) if ratio.known else -1.0 for ratio in ratios]))
+        first = ratios[place] if ratios[place].value >= 0.0 else _negative(ratios[place])
+        return cls(
+            first.value,
+            first.error_low,
+            first.error_high,
+            first.n,
+            first.freedom,
+            True,
+            first.common,
+            tuple(ratios),
+            place,
+        )
+
+    @property
+    def known(self) -> bool:
+        """Whether all ratios are."""
+        return all(ratio.known for ratio in self.ratios)
+
+    def interval(self, confidence: float, *, new_data: bool = True) -> tuple[float, float, float]:
+        """See `Estimate.interval`: from the largest corrected low end to the largest high end."""
+        tail = 0.5 * (1.0 - confidence) / len(self.ratios)
+        corrected = [self._factor(r.interval(1.0 - 2.0 * tail, new_data=new_data)) for r in self._scaled_ratios()]
+        plain = [self._factor(r.interval(confidence, new_data=new_data)) for r in self._scaled_ratios()]
+        low, high = max(ends[0] for ends in corrected), max(ends[1] for ends in plain)
+        return float(np.exp(self.value)), low, high
+
+    def p_above(self, bound: float) -> float:
+        """See `Estimate.p_above`."""
+        beyond = Region(1.0 / bound, bound, outside=True)
+        return min(1.0, len(self.ratios) * min(beyond.p_holds(ratio) for ratio in self._scaled_ratios()))
+
+    def p_below(self, bound: float) -> float:
+        """See `Estimate.p_below`."""
+        return max(Region(1.0 / bound, bound).p_holds(ratio) for ratio in self._scaled_ratios())
+
+    def clearance(self, bound: float, confidence: float, *, above: bool) -> float:
+        """See `Estimate.clearance`."""
+        if above:
+            tail = 0.5 * (1.0 - confidence) / len(self.ratios)
+            beyond = Region(1.0 / bound, bound, outside=True)
+            return max(beyond.clearance(ratio, 1.0 - 2.0 * tail) for ratio in self._scaled_ratios())
+        return min(Region(1.0 / bound, bound).clearance(ratio, confidence) for ratio in self._scaled_ratios())
+
+    def _scaled_ratios(self) -> list[Estimate]:
+        """The ratios at `n` replicates: another number than theirs asks what so many would give."""
+        shrink = (self.ratios[self.place].n / self.n) ** 0.5
+        return [replace(r, error_low=shrink * r.error_low, error_high=shrink * r.error_high) for r in self.ratios]
+
+    @staticmethod
+    def _factor(interval: tuple[float, float, float]) -> tuple[float, float]:
+        """Ends of max(r, 1/r) from those of r: 1 where the interval has 1 in it."""
+        _, low, high = interval
+        return max(low, 1.0 / high, 1.0) if high > 0.0 else 1.0, max(high, 1.0 / low if low > 0.0 else np.inf)
+
+
 def measure_output_variance(evidence: Evidence, thresholds: OutputVarianceClaimSettings) -> Measurement:
     """A6: variance of trained networks over that of theory, at the last epoch.
 
     Within a factor at the shallowest and widest cell, for every init scale: where theory should hold. Beyond it at the
-    deepest and narrowest cell, for the largest χ₁: where it should not. The middle terms, network over its own
-    linearization and linearization over theory, say why.
+    deepest and narrowest cell, for at least one init scale, the one named that fails most: where it should not. There
+    the logarithm of the ratio, turned so that it is above zero at that cell, must grow with L/M over all cells; that
+    trend can keep the verdict open and does not reject the claim, which says where theory fails and not how. The middle
+    terms, network over its own linearization and linearization over theory, say why it fails.
 
     Raises:
         NotJudgedError: where there is nothing to compare.
@@ -35,9 +114,8 @@ def measure_output_variance(evidence: Evidence, thresholds: OutputVarianceClaimS
     factor = thresholds.factor.value
     easy, hard = {"depth": 0, "width": data.sizes["width"] - 1}, {"depth": data.sizes["depth"] - 1, "width": 0}
     cells = [(easy | {"init_scale": scale}, Region(1.0 / factor, factor)) for scale in range(data.sizes["init_scale"])]
-    beyond = hard | {"init_scale": int(np.argmax(_order(data)))}
-    cells.append((beyond, Region(1.0 / factor, factor, outside=True)))
-    fewest = min(int(data["n_networks"].isel(cell).min()) for cell, _ in cells)
+    deep = [hard | {"init_scale": scale} for scale in range(data.sizes["init_scale"])]
+    fewest = min(int(data["n_networks"].isel(cell).min()) for cell in [cell for cell, _ in cells] + deep)
     if fewest < thresholds.least_networks.value:
         raise NotJudgedError(
             "inconclusive",
@@ -52,6 +130,15 @@ def measure_output_variance(evidence: Evidence, thresholds: OutputVarianceClaimS
         )
         for cell, region in cells
     ]
+    ratios = [_ratio(data, RATIO, cell, confidence) for cell in deep]
+    largest = LargestOf.of(ratios)
+    beyond = deep[largest.place]
+    where = f"{cell_text(data, beyond)}{_phase_text(data, beyond['init_scale'])}"
+    label = f"largest factor between variance of networks and theory, {len(deep)} init scales, at {where}"
+    comparisons.append(Comparison(label, largest, Region(lower=factor)))
+    trend = _trend(data, beyond["init_scale"], np.sign(ratios[largest.place].value), confidence)
+    label = f"slope in L/M of the logarithm of that factor at {cell_text(data, {'init_scale': beyond['init_scale']})}"
+    comparisons.append(Comparison(label, trend, Region(lower=0.0), decides=False))
     variables = [name for name in (RATIO, OWN, MIDDLE) if name in data]
     parts = [
         f"{words} {_ratio(data, name, beyond, confidence).interval(confidence)[0]:.3g}"
@@ -62,10 +149,24 @@ def measure_output_variance(evidence: Evidence, thresholds: OutputVarianceClaimS
     return Measurement(comparisons, variables, remarks(middle, ONE_DRAW if data.sizes["draw"] == 1 else ""))
 
 
-def _order(data: xr.Dataset) -> np.ndarray:
-    """χ₁, or σ_w² where it is not known."""
-    known = "chi_1" in data.coords and bool(np.isfinite(data["chi_1"]).all())
-    return data["chi_1"].values if known else data["init_scale"].values
+def _phase_text(data: xr.Dataset, scale: int) -> str:
+    return f", {data['phase'].values[scale]}" if "phase" in data.coords else ""
+
+
+def _trend(data: xr.Dataset, scale: int, sign: float, confidence: float) -> Estimate:
+    """Slope of sign · log ratio in λ = (depth + 1)/width over all cells at one init scale."""
+    parts, x = [], []
+    for depth in range(data.sizes["depth"]):
+        for width in range(data.sizes["width"]):
+            ratio = _ratio(data, RATIO, {"depth": depth, "width": width, "init_scale": scale}, confidence)
+            plain = replace(ratio, logarithmic=False)
+            parts.append(plain if sign > 0.0 else _negative(plain))
+            x.append((float(data["depth"].values[depth]) + 1.0) / float(data["width"].values[width]))
+    return slope(parts, x)
+
+
+def _negative(estimate: Estimate) -> Estimate:
+    return replace(estimate, value=-estimate.value, error_low=estimate.error_high, error_high=estimate.error_low)
 
 
 def _ratio(data: xr.Dataset, name: str, place: dict[str, int], confidence: float) -> Estimate:

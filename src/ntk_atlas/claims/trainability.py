@@ -14,12 +14,14 @@ from ntk_atlas.claims.evidence import (
     unsettled_reason,
 )
 from ntk_atlas.claims.measurement import Measurement, remarks
-from ntk_atlas.claims.networks import at_largest_n, cell_estimate, diverged_share, replicate_remark, trained
+from ntk_atlas.claims.medians import cell_median
+from ntk_atlas.claims.movement import TARGETS
+from ntk_atlas.claims.networks import at_largest_n, diverged_share, replicate_remark, trained
 from ntk_atlas.config.claims.finite_width import UntrainableSettings
 
 
 def measure_untrainable(evidence: Evidence, thresholds: UntrainableSettings) -> Measurement:
-    """A5: final training MSE over that of predicting zero, best of the learning rates, at the largest width.
+    """A5: median final training MSE over that of predicting zero, best of the learning rates, at the largest width.
 
     At the deepest depth, the most ordered networks (smallest χ₁, settled) must stay untrained and
     critical ones be trained; at the shallowest depth, the same ordered networks must be trained. How many ξ₁ it takes
@@ -52,14 +54,15 @@ def measure_untrainable(evidence: Evidence, thresholds: UntrainableSettings) -> 
             )
     comparisons = [
         Comparison(
-            f"final training MSE over that of zero at {cell_text(cube, cell)}",
-            cell_estimate(share.isel(cell), logarithmic=True),
+            f"median final training MSE over that of zero at {cell_text(cube, cell)}",
+            cell_median(share.isel(cell), logarithmic=True),
             region,
             trained=True,
         )
         for cell, region in cells
     ]
-    remark = remarks(_crossings(cube, share, thresholds.untrained.value), replicate_remark(cube))
+    targets = TARGETS[evidence.settings.training.target_scale]
+    remark = remarks(_crossings(cube, share, thresholds.untrained.value), targets, replicate_remark(cube))
     return Measurement(comparisons, ["final_train_mse", "zero_train_mse", "status"], remark)
 
 
@@ -79,8 +82,8 @@ def _crossings(cube: xr.Dataset, share: xr.DataArray, level: float) -> str:
     ratios = []
     for scale in scales_of(cube, "ordered"):
         curve = share.isel(width=-1, init_scale=int(scale))
-        mean = np.exp(np.log(curve.clip(min=1e-8)).mean([dim for dim in curve.dims if dim != "depth"]))
-        crossing = crossing_depth(cube["depth"].values, mean.values, level)
+        median = curve.clip(min=1e-8).median([dim for dim in curve.dims if dim != "depth"])
+        crossing = crossing_depth(cube["depth"].values, median.values, level)
         if np.isfinite(crossing):
             ratios.append(f"{crossing * abs(np.log(float(cube['chi_1'].values[scale]))):.2g}")
     return f"ordered networks cross {level:g} at {', '.join(ratios)} ξ₁" if ratios else ""
