@@ -18,6 +18,7 @@ def main(folders: dict[str, Path], output: Path) -> None:
                     "rule": rule.name,
                     "jobs": len(jobs),
                     "wall seconds, sum": round(jobs["s"].sum(), 1),
+                    "CPU seconds, sum": round(pd.to_numeric(jobs["cpu_time"], errors="coerce").sum(), 1),
                     "wall seconds, longest": round(jobs["s"].max(), 1),
                     "peak memory of a job, MiB": round(jobs["max_rss"].max(), 0),
                 }

@@ -14,6 +14,7 @@ A dual is evaluated in place on tiles: `side` prepares what depends on one sampl
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -163,16 +164,17 @@ class ErfDual(_ClosedForm):
         """Returns E[φ'(√q z)²]."""
         return (4 / math.pi) / torch.sqrt(1.0 + 4.0 * q)
 
-    def side(self, q: Tensor, dtype: torch.dtype) -> Tensor:
-        """Returns √(2 / (1 + 2q))."""
-        return torch.sqrt(2.0 / (1.0 + 2.0 * q)).to(dtype)
+    def side(self, q: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns √(2 / (1 + 2q)), 2q/(1 + 2q) and 1/(1 + 2q)."""
+        q1 = 1.0 + 2.0 * q
+        return torch.sqrt(2.0 / q1).to(dtype), (2.0 * q / q1).to(dtype), (1.0 / q1).to(dtype)
 
     def evaluate(self, c: Tensor, a: Any, b: Any, scratch: tuple[Tensor, Tensor], gain: float) -> DualTile:
         """Returns the tile, see `Dual.evaluate`."""
         slope, moment = scratch
-        sine = c.mul_(a).mul_(b).clamp_(-1.0, 1.0)
+        sine = c.mul_(a[0]).mul_(b[0]).clamp_(-1.0, 1.0)
         torch.asin(sine, out=moment).mul_(2 * gain / math.pi)
-        _cosine(sine, slope).rsqrt_().mul_((2 * gain / math.pi) * a).mul_(b)
+        _squared_cosine(sine, a[1:], b[1:], slope).rsqrt_().mul_((2 * gain / math.pi) * a[0]).mul_(b[0])
         return DualTile(moment, slope)
 
 
@@ -204,7 +206,7 @@ class GeluDual(_ClosedForm):
         slope, moment = scratch
         share = gain / (2 * math.pi)
         sine = c.mul_(a[1]).mul_(b[1]).clamp_(-1.0, 1.0)
-        cosine = _cosine(sine, slope).sqrt_()
+        cosine = _squared_cosine(sine, a[2:], b[2:], slope).sqrt_()
         angle = torch.asin(sine).add_(math.pi / 2)
         tangent = sine / cosine
         square = tangent * tangent
@@ -215,6 +217,11 @@ class GeluDual(_ClosedForm):
         return DualTile(moment, slope.mul_(tangent).add_(angle).mul_(share))
 
 
-def _cosine(sine: Tensor, out: Tensor) -> Tensor:
-    # 1 − s², above 0: large variances bring s to 1.
-    return torch.addcmul(sine.new_tensor(1.0), sine, sine, value=-1.0, out=out).clamp_(torch.finfo(sine.dtype).eps ** 2)
+def _squared_cosine(sine: Tensor, a: Sequence[Tensor], b: Sequence[Tensor], out: Tensor) -> Tensor:
+    """1 − s² with s = c/√((1 + a)(1 + b)), from the shares a/(1 + a) and 1/(1 + a) of both samples.
+
+    c² ≤ ab makes it (1 + a + b)/((1 + a)(1 + b)) at least, which is what equal samples have: s comes near to 1 as
+    variances grow, and of 1 − s² rounding would leave nothing.
+    """
+    torch.addcmul(sine.new_tensor(1.0), sine, sine, value=-1.0, out=out)
+    return torch.maximum(out, a[0] * b[1] + a[1], out=out)
