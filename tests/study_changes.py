@@ -9,8 +9,8 @@ WIDE = {"depth": [1, 2], "width": [4, 8]}
 BASE = {
     "experiments": {
         "one": {
-            "dataset": {"source": "digits", "task": "binary"},
-            "grid": {**WIDE, "init_scale": [1.0, 2.0], "n_train": [8, 16, 32], "draws": 2, "seeds": 8},
+            "dataset": {"source": "digits", "task": "binary", "n_validation": 64, "n_test": 96},
+            "grid": {**WIDE, "init_scale": [1.0, 2.0], "n_train": [8, 16, 32], "draws": 3, "seeds": 8},
             "network": {"activation": "relu", "bias_variance": 0.1},
             "training": {"checkpoints": {"epochs": "log", "n_log": 4}},
             "regression": {"predictors": PREDICTORS, "keep_predictions": True},
@@ -36,6 +36,8 @@ OTHERS = {
     "grid.width": [4, 8, 16],
     "grid.init_scale": [1.0, 2.0, 3.0],
     "grid.n_train": [8, 16, 24, 32],
+    "grid.draws": 4,  # of eight shares, one more: draws keep their samples
+    "dataset.draw_samples": "overlapping",
     "network.factory": "net.py:build",
     "network.architecture": "convolutional",
     "network.activation": "tanh",

@@ -19,7 +19,7 @@ from ntk_atlas.cubes.dispersion import assemble_dispersion
 from ntk_atlas.cubes.experiment_files import ExperimentFiles
 from ntk_atlas.cubes.init_scales import join_init_scales
 from ntk_atlas.cubes.network_row import network_row
-from ntk_atlas.datasets.draws import make_draw
+from ntk_atlas.datasets.draws import make_draw, shared_samples
 from ntk_atlas.datasets.probes import kernel_probes
 from ntk_atlas.datasets.read import read_dataset
 from ntk_atlas.folds import fold_sizes
@@ -77,6 +77,7 @@ def run(settings: ExperimentSettings, folder: Path) -> Evidence:
         targets=np.stack([probe.y for probe in probes]),
         labels=np.stack([probe.labels for probe in probes]),
         zero_train_mse=[[np.mean(draw.y_pool[:n] ** 2) for draw in draws] for n in settings.grid.n_train],
+        shared=shared_samples(dataset, settings.dataset, draws=settings.grid.draws, n_train=settings.grid.n_train),
         test_fold_size=np.stack([fold_sizes(draw.test_folds) for draw in draws]),
         provenance={},
     )

@@ -14,7 +14,6 @@ from ntk_atlas.study.jobs import (
     empirical_spec,
     infinite_spec,
     predictors,
-    prepare_spec,
     rival_groups,
     rival_spec,
     train_spec,
@@ -23,6 +22,7 @@ from ntk_atlas.study.kernel_variants_spec import kernel_variants_spec
 from ntk_atlas.study.linearized_specs import linearize_spec
 from ntk_atlas.study.output_variance_specs import output_variance_spec, variance_theory_spec
 from ntk_atlas.study.outputs import cube_spec, figures_of, has_scaling_laws
+from ntk_atlas.study.prepare_spec import prepare_spec
 from ntk_atlas.study.thresholds import judge_spec
 
 Job = tuple[str, str, str]

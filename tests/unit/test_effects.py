@@ -58,6 +58,7 @@ def test_all_keys_of_all_data_read_the_data_again(source):
     base["experiments"]["one"]["dataset"] = dataset
     before = StudySettings.model_validate(base)
     texts = {"normalization": "none", "task": "regression", "path": "net.py", "teacher": "rough", "inputs": "signs"}
+    texts["draw_samples"] = "overlapping"
     for key in keys_of(sources()[source]):
         old = getattr(before.experiments["one"].dataset, key)
         new = {"n_validation": 40, "side": 8}.get(key) or texts.get(key) or ("z" if isinstance(old, str) else None)
@@ -73,6 +74,18 @@ def test_all_keys_of_all_data_read_the_data_again(source):
         assert getattr(after.experiments["one"].dataset, key) != old
         found = rules_after(rules_that_change(before, after))
         assert found == rules_after(effect_of(f"dataset.{key}").rules), key
+
+
+@pytest.mark.parametrize(
+    ("key", "kept", "lost"),
+    [("draws", [2, 4, 8], [1, 9, 20]), ("n_train", [[8, 16], [8, 64]], [[8, 65], [8, 1024]])],
+)
+def test_the_data_are_prepared_again_where_draws_get_other_samples(key, kept, lost):
+    """Eight shares of 224 samples, 160 of them for validation and test."""
+    before = StudySettings.model_validate(BASE)
+    for value in [*kept, *lost]:
+        found = rules_that_change(before, changed(BASE, f"grid.{key}", value))
+        assert ("prepare_dataset" in found) == (value in lost), value
 
 
 def test_rows_name_rules_and_keys_that_exist():

@@ -16,7 +16,7 @@ from ntk_atlas.cubes.linearized_row import linearized_row
 from ntk_atlas.cubes.network_row import network_row
 from ntk_atlas.cubes.predictions import infinite_predictions, rival_predictions
 from ntk_atlas.cubes.predictors import predictor_values
-from ntk_atlas.datasets.draws import make_draw
+from ntk_atlas.datasets.draws import make_draw, shared_samples
 from ntk_atlas.datasets.probes import kernel_probes
 from ntk_atlas.datasets.read import read_dataset
 from ntk_atlas.folds import N_FOLDS, fold_means, fold_sizes, sample_folds
@@ -84,6 +84,7 @@ def made(tmp_path_factory) -> tuple[xr.Dataset, xr.Dataset]:
         targets=np.stack([kernel_probes(draw, settings.training.checkpoints, 4).y for draw in draws]),
         labels=None,
         zero_train_mse=[[np.mean(draw.y_pool[:n] ** 2) for draw in draws] for n in settings.grid.n_train],
+        shared=shared_samples(dataset, settings.dataset, draws=settings.grid.draws, n_train=settings.grid.n_train),
         test_fold_size=np.stack([fold_sizes(draw.test_folds) for draw in draws]),
         provenance={},
     )
@@ -108,7 +109,7 @@ def test_a_sample_is_in_the_same_fold_in_every_draw():
     settings = experiment().dataset
     dataset = read_dataset(settings)
     folds = np.full(dataset.n_samples, -1)
-    for number in range(40):
+    for number in range(12):
         draw = make_draw(dataset, settings, number)
         known = folds[draw.indices.test]
         assert ((known < 0) | (known == draw.test_folds)).all()
@@ -125,6 +126,8 @@ def test_every_test_error_of_a_cube_is_the_weighted_mean_of_its_folds(made):
     assert set(names) == {f"test_mse_{name}" for name in ("network", *PREDICTORS, *around)}, "all are in this cube"
     weights = cube["test_fold_size"] / N_TEST
     assert (cube["test_fold_size"].sum("test_fold") == N_TEST).all()
+    assert float(cube["shared_test"]) == pytest.approx(N_TEST / 1797)
+    np.testing.assert_allclose(cube["shared_train"], np.array([8, 16]) / 1797)
     for name in names:
         predictor = name.removeprefix("test_mse_")
         folds = cube[f"test_mse_folds_{predictor}"]

@@ -17,7 +17,7 @@ from ntk_atlas.cubes.empirical_predictions import empirical_predictions
 from ntk_atlas.cubes.experiment_files import ExperimentFiles
 from ntk_atlas.cubes.init_scales import join_init_scales
 from ntk_atlas.cubes.network_row import network_row, training_digests
-from ntk_atlas.datasets.draws import make_draw
+from ntk_atlas.datasets.draws import make_draw, shared_samples
 from ntk_atlas.datasets.probes import kernel_probes
 from ntk_atlas.datasets.read import read_dataset
 from ntk_atlas.folds import fold_sizes
@@ -81,6 +81,7 @@ def cube(settings: ExperimentSettings, networks: dict, predictions: dict) -> xr.
         zero_train_mse=np.array(
             [[np.mean(draw.training_set(n)[1] ** 2) for draw in draws] for n in settings.grid.n_train]
         ),
+        shared=shared_samples(dataset, settings.dataset, draws=settings.grid.draws, n_train=settings.grid.n_train),
         test_fold_size=np.stack([fold_sizes(draw.test_folds) for draw in draws]),
         provenance={},
     )

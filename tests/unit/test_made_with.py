@@ -17,8 +17,9 @@ from ntk_atlas.datasets.read import read_dataset
 from ntk_atlas.datasets.store import dataset_digest, save_dataset
 from ntk_atlas.labelled import read_labelled, write_labelled
 from ntk_atlas.study.cells import rows
-from ntk_atlas.study.jobs import empirical_spec, prepare_spec, rival_spec
+from ntk_atlas.study.jobs import empirical_spec, rival_spec
 from ntk_atlas.study.made_with import OtherSettingsError, check_row, load_prepared
+from ntk_atlas.study.prepare_spec import prepare_spec
 
 
 def changed(**sections) -> ExperimentSettings:

@@ -10,8 +10,9 @@ from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.labelled import LabelledArrays, write_labelled
 from ntk_atlas.study.cells import Row
 from ntk_atlas.study.earlier_results import earlier_results, earlier_results_told, final_results, foreign_results
-from ntk_atlas.study.jobs import prepare_spec, train_spec
+from ntk_atlas.study.jobs import train_spec
 from ntk_atlas.study.outputs import FIGURES, cube_spec, cubes_of, figures_of, study_folder, tables_of
+from ntk_atlas.study.prepare_spec import prepare_spec
 
 ASKED_FOR = {"dispersion", "output_variance", "pretrained_kernels", "kernel_evolution", "function_fits"}
 """Figures of what an experiment does only if asked."""

@@ -55,7 +55,7 @@ CHANGES = {
     "experiments": ({"one": STUDY["experiments"]["one"], "two": STUDY["experiments"]["one"]}, EVERYTHING),
     "dataset.n_test": (50, {rule: n for rule, n in EVERYTHING.items() if rule != "sample_initial_kernels"}),
     "grid.n_train": ([8, 16, 24, 32], joined(4, assemble_dispersion=1, **NETWORKS, **KERNELS)),
-    "grid.draws": (3, joined(4, assemble_dispersion=1, **NETWORKS, **KERNELS)),
+    "grid.draws": (4, joined(4, assemble_dispersion=1, **NETWORKS, **KERNELS)),
     "grid.seeds": (9, joined(4, assemble_dispersion=1, **NETWORKS)),
     "grid.depth": (
         [1, 2, 3],

@@ -23,12 +23,12 @@ from ntk_atlas.study.cells import Row
 from ntk_atlas.study.jobs import (
     empirical_spec,
     infinite_spec,
-    prepare_spec,
     rival_groups,
     rival_spec,
     train_spec,
 )
 from ntk_atlas.study.load import load_study, read_study
+from ntk_atlas.study.prepare_spec import prepare_spec
 from ntk_atlas.study.problems import ConfigError
 from ntk_atlas.study.start_checks import StartChecks
 from ntk_atlas.study.thresholds import load_thresholds

@@ -8,7 +8,7 @@ from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.assemble import assemble_cube
 from ntk_atlas.cubes.experiment_files import ExperimentFiles
 from ntk_atlas.cubes.netcdf import write_netcdf
-from ntk_atlas.datasets.draws import make_draw
+from ntk_atlas.datasets.draws import make_draw, shared_samples
 from ntk_atlas.datasets.probes import kernel_probes
 from ntk_atlas.folds import fold_sizes
 from ntk_atlas.job_log import job_log
@@ -33,6 +33,9 @@ def main(
         targets=np.stack([probe.y for probe in probes]),
         labels=None if probes[0].labels is None else np.stack([probe.labels for probe in probes]),
         zero_train_mse=[[np.mean(draw.y_pool[:n] ** 2) for draw in draws] for n in experiment.grid.n_train],
+        shared=shared_samples(
+            dataset, experiment.dataset, draws=experiment.grid.draws, n_train=experiment.grid.n_train
+        ),
         test_fold_size=np.stack([fold_sizes(draw.test_folds) for draw in draws]),
         provenance=provenance_attributes(repository)
         | {"data_digest": data_digest, "claim_thresholds_digest": thresholds}

@@ -13,7 +13,7 @@ from ntk_atlas.study.specs import PrepareSpec
 
 
 def main(output: Path, spec: PrepareSpec) -> None:
-    dataset = read_dataset(spec.dataset)
+    dataset = replace(read_dataset(spec.dataset), shares=spec.shares)
     pool = len(make_draw(dataset, spec.dataset, 0).y_pool)
     logging.getLogger(__name__).info(
         "%s: %d samples of shape %s, %d outputs, pool of %d",

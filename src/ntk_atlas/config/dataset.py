@@ -40,6 +40,12 @@ class DatasetBase(Settings):
     """Validation samples: they choose ridges, length scales and checkpoints, and are never reported."""
     n_test: PositiveInt = 512
     """Test samples: every reported error is measured on them."""
+    draw_samples: Literal["auto", "disjoint", "overlapping"] = "auto"
+    """Which samples the draws of an experiment have. `disjoint`: no sample is in two draws, be it in training,
+    validation or test, so that draws are independent data and intervals hold for new data; of data with a split of
+    their own the training samples alone, for validation and test are the same in every draw. `overlapping`: each draw
+    is a permutation of all samples. `auto`: disjoint where there are enough samples for all draws, else
+    overlapping."""
     seed: NonNegativeInt = 0
     """Seed of the permutations that define the draws."""
 
@@ -156,7 +162,7 @@ class FileSettings(DatasetBase):
     of (n_samples, n_outputs). Classes are numbered in ascending or alphabetical order."""
     split: str | None = None
     """Name of an optional array or column of 0 (training pool), 1 (validation), 2 (test) that fixes the split; draws
-    then permute the training pool only, and `n_validation` and `n_test` do not apply."""
+    then divide or permute the training pool only, and `n_validation` and `n_test` do not apply."""
     task: Literal["classes", "binary", "regression"] = "classes"
     """What y means: class labels, class labels of which some are +1, or real values (standardized with the
     training pool's mean and standard deviation)."""

@@ -27,7 +27,8 @@ class GridSettings(Settings):
     n_train: Annotated[tuple[Count, ...], Field(min_length=1)]
     """Training samples; the samples of a smaller number are the first of the larger."""
     draws: Repetitions = 4
-    """Permutations of the data; the independent repetitions that intervals rest on."""
+    """Draws of the data; the repetitions that intervals rest on, disjoint where there are enough samples
+    (`dataset.draw_samples`)."""
     seeds: Repetitions = 4
     """Networks of each cell and draw."""
 

@@ -58,6 +58,7 @@ def assemble_cube(
     labels: np.ndarray | None,
     zero_train_mse: np.ndarray,
     test_fold_size: np.ndarray,
+    shared: tuple[float, np.ndarray],
     provenance: Mapping[str, str],
 ) -> xr.Dataset:
     """The cube of an experiment.
@@ -69,6 +70,7 @@ def assemble_cube(
         labels: classes of the probe samples in every draw, `(n_draws, P)`; None for regression data.
         zero_train_mse: mean squared target of every training set, `(n_sizes, n_draws)`.
         test_fold_size: test samples of every draw in each fold, `(n_draws, N_FOLDS)`.
+        shared: share of the test samples, and of the training samples at each size, that two draws have in common.
         provenance: attributes that say where the cube comes from.
 
     Returns:
@@ -113,6 +115,7 @@ def assemble_cube(
     check_failures(cube["status"].values, experiment.max_failed_share)
     cube["zero_train_mse"] = ("n_train", "draw"), np.asarray(zero_train_mse, dtype=np.float64)
     cube["test_fold_size"] = ("draw", "test_fold"), np.asarray(test_fold_size)
+    cube["shared_test"], cube["shared_train"] = shared[0], ("n_train", shared[1])
     for suffix in probe_parts(experiment):
         cube = cube.assign(movement_at_equal_loss(cube, experiment.movement.equal_loss, suffix).data_vars)
     cube = cube.merge(gap_terms(cube))

@@ -1,5 +1,6 @@
-"""Draws: seeded permutations that define validation, test and nested training sets."""
+"""Draws: shares or permutations of the samples that define validation, test and nested training sets."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,7 +18,7 @@ from ntk_atlas.streams import numpy_stream
 
 @dataclass(frozen=True, eq=False)
 class SplitIndices:
-    """Indices of the samples of each part; disjoint, together all samples, the pool in training order."""
+    """Indices of the samples of each part; disjoint, the pool in training order."""
 
     pool: np.ndarray
     validation: np.ndarray
@@ -87,9 +88,14 @@ class Draw:
 
 
 def split_indices(dataset: Dataset, settings: DatasetSettings, draw: int) -> SplitIndices:
-    """The split of one draw.
+    """The split of one draw, which depends on no other draw.
 
-    A draw is a permutation from its own stream ("draw", seed, draw): its last `n_test` samples are the test
+    Of samples cut into shares (`Dataset.shares`) a draw has one share of one permutation, with the stream ("shares",
+    seed): first the test set, then the validation set, then the training pool. No sample is in two draws. Official
+    training and test sets are cut each by a permutation of its own; of a split that the data bring, the training
+    pool is cut alone.
+
+    Else a draw is a permutation from its own stream ("draw", seed, draw): its last `n_test` samples are the test
     set, the `n_validation` before them the validation set, the rest the training pool; so the test set does
     not depend on `n_validation`, nor the first training samples on either. Where the data bring a split of
     their own, validation and test have the same samples in every draw, in an order shuffled once (a file
@@ -105,9 +111,14 @@ def split_indices(dataset: Dataset, settings: DatasetSettings, draw: int) -> Spl
 
     Returns:
         Indices into the samples.
+
+    Raises:
+        DataError: when validation and test leave no training sample, or there is no share for the draw.
     """
     stream = numpy_stream("draw", settings.seed, draw)
     n_validation, n_test = settings.n_validation, settings.n_test
+    if dataset.shares:
+        return _split_of_share(dataset, settings, draw)
     if dataset.split is not None and VALIDATION not in dataset.split:
         official, held_out = (np.flatnonzero(dataset.split == value) for value in (POOL, TEST))
         check_held_out_sizes(len(official), len(held_out), n_validation=n_validation, n_test=n_test, where=dataset.name)
@@ -115,12 +126,84 @@ def split_indices(dataset: Dataset, settings: DatasetSettings, draw: int) -> Spl
         test = numpy_stream("draw_test", settings.seed, draw).permutation(held_out)[:n_test]
         return SplitIndices(pool, validation, test)
     if dataset.split is not None:
-        fixed = numpy_stream("fixed_split", settings.seed)
-        validation, test = (fixed.permutation(np.flatnonzero(dataset.split == v)) for v in (VALIDATION, TEST))
-        return SplitIndices(stream.permutation(np.flatnonzero(dataset.split == POOL)), validation, test)
+        fixed = _fixed_split(dataset, settings)
+        return SplitIndices(stream.permutation(np.flatnonzero(dataset.split == POOL)), fixed[VALIDATION], fixed[TEST])
     check_split_sizes(dataset.n_samples, n_validation=n_validation, n_test=n_test, where=dataset.name)
     n_pool = dataset.n_samples - n_validation - n_test
     return SplitIndices(*np.split(stream.permutation(dataset.n_samples), [n_pool, n_pool + n_validation]))
+
+
+def share(n_samples: int, n_shares: int, draw: int) -> slice:
+    """The places in the permutation that a draw has.
+
+    Args:
+        n_samples: samples of the permutation.
+        n_shares: S.
+        draw: index of the draw, below S.
+
+    Returns:
+        At least `n_samples // n_shares` places; no two draws have one in common.
+
+    Raises:
+        DataError: if the samples were not cut for so many draws.
+    """
+    if not 0 <= draw < n_shares:
+        raise DataError(f"there is no draw {draw} of samples cut into {n_shares} shares: draws 0 to {n_shares - 1}")
+    bits = (n_shares - 1).bit_length()
+    place = int(f"{draw:0{bits}b}"[::-1], 2) if n_shares == 1 << bits and bits else draw
+    return slice(place * n_samples // n_shares, (place + 1) * n_samples // n_shares)
+
+
+def _split_of_share(dataset: Dataset, settings: DatasetSettings, draw: int) -> SplitIndices:
+    def own(samples: np.ndarray, name: str) -> np.ndarray:
+        permuted = numpy_stream(name, settings.seed).permutation(samples)
+        return permuted[share(len(samples), dataset.shares, draw)]
+
+    n_validation, n_test, where = settings.n_validation, settings.n_test, f"draw {draw} of {dataset.name}"
+    if dataset.split is None:
+        samples = own(np.arange(dataset.n_samples), "shares")
+        check_split_sizes(len(samples), n_validation=n_validation, n_test=n_test, where=where)
+        test, validation, pool = np.split(samples, [n_test, n_test + n_validation])
+        return SplitIndices(pool, validation, test)
+    official = own(np.flatnonzero(dataset.split == POOL), "shares")
+    if VALIDATION in dataset.split:
+        fixed = _fixed_split(dataset, settings)
+        return SplitIndices(official, fixed[VALIDATION], fixed[TEST])
+    held_out = own(np.flatnonzero(dataset.split == TEST), "shares_test")
+    check_held_out_sizes(len(official), len(held_out), n_validation=n_validation, n_test=n_test, where=where)
+    return SplitIndices(official[n_validation:], official[:n_validation], held_out[:n_test])
+
+
+def _fixed_split(dataset: Dataset, settings: DatasetSettings) -> dict[int, np.ndarray]:
+    """Validation and test samples that the data fix, in an order shuffled once."""
+    fixed = numpy_stream("fixed_split", settings.seed)
+    return {value: fixed.permutation(np.flatnonzero(dataset.split == value)) for value in (VALIDATION, TEST)}
+
+
+def shared_samples(
+    dataset: Dataset, settings: DatasetSettings, *, draws: int, n_train: Sequence[int]
+) -> tuple[float, np.ndarray]:
+    """Expected share of the samples of a draw that another draw has too.
+
+    Args:
+        dataset: the samples.
+        settings: `n_validation` and `n_test`.
+        draws: number of draws.
+        n_train: training samples.
+
+    Returns:
+        Of the test samples, that are in the other's test set, and of the training samples at each size, that are in the
+        other's training set of the same size: 0 for disjoint draws, n/N for permutations of N samples, 1 for a test set
+        that the data fix; NaN for a single draw.
+    """
+    sizes = np.asarray(n_train, dtype=np.float64)
+    if draws == 1:
+        return float("nan"), np.full(len(sizes), np.nan)
+    split = dataset.split
+    fixed = split is not None and VALIDATION in split
+    n_pool, n_held_out = (dataset.n_samples if split is None else int((split == value).sum()) for value in (POOL, TEST))
+    test = 1.0 if fixed else 0.0 if dataset.shares else settings.n_test / n_held_out
+    return test, np.zeros(len(sizes)) if dataset.shares else sizes / n_pool
 
 
 def make_draw(dataset: Dataset, settings: DatasetSettings, draw: int) -> Draw:
@@ -135,7 +218,7 @@ def make_draw(dataset: Dataset, settings: DatasetSettings, draw: int) -> Draw:
         The normalized parts.
 
     Raises:
-        DataError: when validation and test leave no training sample.
+        DataError: see `split_indices`.
     """
     indices = split_indices(dataset, settings, draw)
     parts = (indices.pool, indices.validation, indices.test)

@@ -1,6 +1,7 @@
 """Sizes of a data set for the checks of the config: no arrays read, no heavy imports."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -33,6 +34,7 @@ class DatasetSize:
         n_outputs: target components; None when only reading the labels would tell.
         task: `classes`, `binary` or `regression`.
         n_test: samples of the test set.
+        split: `drawn` from all samples; `official` training and test sets, from which draws take; `fixed` by the user.
     """
 
     n_samples: int
@@ -41,6 +43,7 @@ class DatasetSize:
     n_outputs: int | None
     task: str
     n_test: int
+    split: Literal["drawn", "official", "fixed"] = "drawn"
 
 
 def inspect_dataset(settings: DatasetSettings) -> DatasetSize:
@@ -98,6 +101,7 @@ def _inspect_images(settings: ImageSettings) -> DatasetSize:
         n_outputs=1 if settings.task == "binary" else n_classes,
         task=settings.task,
         n_test=settings.n_test,
+        split="official",
     )
 
 
@@ -116,6 +120,7 @@ def _inspect_file(settings: FileSettings) -> DatasetSize:
         n_outputs=n_outputs,
         task=settings.task,
         n_test=int(np.count_nonzero(split == TEST)),
+        split="fixed",
     )
 
 

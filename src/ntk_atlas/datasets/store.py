@@ -10,12 +10,12 @@ from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.errors import DataError
 from ntk_atlas.labelled import LabelledArray, LabelledArrays, read_labelled, write_labelled
 
-OWN_ATTRIBUTES = ("title", "name", "target_encoding", "class_names", "feature_names", "digest")
+OWN_ATTRIBUTES = ("title", "name", "target_encoding", "class_names", "feature_names", "shares", "digest")
 SPLIT_FLAGS = {"flag_values": np.array([0, 1, 2], np.int8), "flag_meanings": "training_pool validation test"}
 
 
 def dataset_digest(dataset: Dataset) -> str:
-    """SHA-256 of what the data are: inputs, targets, labels, split and encoding, but neither names nor attributes.
+    """SHA-256 of what the data are: inputs, targets, labels, splits and encoding, but neither names nor attributes.
 
     Args:
         dataset: the samples.
@@ -32,6 +32,8 @@ def dataset_digest(dataset: Dataset) -> str:
                 dtype = values.dtype.newbyteorder("<")
                 digest.update(dtype.name.encode())
             digest.update(np.ascontiguousarray(values, dtype=dtype))
+    if dataset.shares:
+        digest.update(json.dumps(["shares", dataset.shares]).encode())
     return digest.hexdigest()
 
 
@@ -95,6 +97,7 @@ def _to_labelled(dataset: Dataset) -> LabelledArrays:
         "target_encoding": dataset.target_encoding,
         "class_names": json.dumps(list(dataset.class_names)),
         "feature_names": json.dumps(list(dataset.feature_names)),
+        "shares": dataset.shares,
         "digest": dataset_digest(dataset),
     }
     return LabelledArrays(arrays, attributes)
@@ -110,6 +113,7 @@ def _from_labelled(stored: LabelledArrays) -> Dataset:
         target_encoding=stored.attributes["target_encoding"],
         class_names=tuple(json.loads(stored.attributes["class_names"])),
         feature_names=tuple(json.loads(stored.attributes["feature_names"])),
+        shares=int(stored.attributes["shares"]),
         attributes={name: _plain(value) for name, value in stored.attributes.items() if name not in OWN_ATTRIBUTES},
     )
 

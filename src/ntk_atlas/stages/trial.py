@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +43,7 @@ from ntk_atlas.streams import numpy_stream, torch_stream
 from ntk_atlas.study.cells import Row
 from ntk_atlas.study.jobs import train_spec
 from ntk_atlas.study.own_cost import OwnCost
+from ntk_atlas.study.prepare_spec import draw_shares
 from ntk_atlas.study.start_checks import FIRST_STEP, STEP_MARK
 from ntk_atlas.study.user_files import user_code
 from ntk_atlas.user_code import told
@@ -144,7 +145,7 @@ def _inputs(experiment: ExperimentSettings) -> tuple[Dataset | None, np.ndarray,
     settings = experiment.dataset
     if settings.source in FETCHED_SETS and settings.path is None:
         return _made_up(experiment)
-    dataset = read_dataset(settings)
+    dataset = replace(read_dataset(settings), shares=draw_shares(experiment))
     if settings.source == "file":
         draws = min(experiment.grid.draws, _DRAWS)
         check_draws(dataset, settings, draws=draws, dtype=experiment.training.dtype)

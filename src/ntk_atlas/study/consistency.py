@@ -8,6 +8,7 @@ from ntk_atlas.config.predictors import STAND_IN, predictors_of
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.datasets.errors import DataError
 from ntk_atlas.datasets.inspect import DatasetSize, inspect_dataset
+from ntk_atlas.datasets.shares import shares
 from ntk_atlas.kernels.infinite.variants import variant_family
 from ntk_atlas.networks.convolutional_architecture import (
     ConvolutionalArchitecture,
@@ -21,6 +22,7 @@ from ntk_atlas.study.dispersion_checks import dispersion_problems
 from ntk_atlas.study.kernel_variants_spec import kernel_variants_problems
 from ntk_atlas.study.linearized_specs import linearized_problems
 from ntk_atlas.study.output_variance_specs import learning_rate_problems, output_variance_problems
+from ntk_atlas.study.prepare_spec import training_samples
 from ntk_atlas.study.problems import ConfigError, Problem, did_you_mean
 from ntk_atlas.study.thresholds import load_thresholds, seed_conflict
 from ntk_atlas.study.user_files import user_code_problems
@@ -222,6 +224,11 @@ def _data(experiment: ExperimentSettings, size: DatasetSize) -> Iterator[tuple[s
             f"{size.n_samples} samples; lower n_train, dataset.n_validation or, unless the data bring a test set of "
             "their own, dataset.n_test",
         )
+    else:
+        try:
+            shares(size, experiment.dataset, draws=experiment.grid.draws, n_train=training_samples(experiment))
+        except DataError as error:
+            yield "dataset.draw_samples", str(error)
     if math.prod(size.input_shape) == 1 and experiment.dataset.normalization in ("unit_norm", "center_unit_norm"):
         yield (
             "dataset.normalization",

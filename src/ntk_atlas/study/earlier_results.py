@@ -10,10 +10,11 @@ from ntk_atlas.datasets.inspect import inspect_dataset
 from ntk_atlas.labelled import read_labelled
 from ntk_atlas.study.cells import Row
 from ntk_atlas.study.dispersion_spec import dispersion_assembly_spec
-from ntk_atlas.study.jobs import infinite_spec, prepare_spec, rival_spec
+from ntk_atlas.study.jobs import infinite_spec, rival_spec
 from ntk_atlas.study.made_with import ROWS
 from ntk_atlas.study.output_variance_specs import output_variance_spec, variance_theory_spec
 from ntk_atlas.study.outputs import cube_spec, cubes_of, figures_of, tables_of
+from ntk_atlas.study.prepare_spec import prepare_spec
 
 _CONFIGS = {
     "cube": cube_spec,

@@ -81,7 +81,8 @@ EFFECTS = (
     Effect(
         ("grid.n_train", "grid.draws"),
         ("train_networks", "regress_infinite", "regress_rivals", "predict_output_variance", "assemble_dispersion"),
-        "only new units train; kernels before training, infinite ones and rivals regress at all sizes again",
+        "only new units train; kernels before training, infinite ones and rivals regress at all sizes again; where "
+        "draws get other samples (docs/conventions.md), all but `sample_initial_kernels` runs and nothing is kept",
     ),
     Effect(("grid.seeds",), ("train_networks", "assemble_dispersion"), "only the new seeds train and regress"),
     Effect(

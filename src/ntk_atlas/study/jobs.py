@@ -5,23 +5,15 @@ from pathlib import Path
 from ntk_atlas.config.predictors import EPOCHS, PredictorKind, predictors_of, user_kernels
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.kernels.infinite.variants import depends_on_the_width
-from ntk_atlas.provenance import file_digest
 from ntk_atlas.study.cells import Row
 from ntk_atlas.study.prediction_specs import EmpiricalSpec, InfiniteSpec, RivalSpec
-from ntk_atlas.study.specs import PrepareSpec, TrainSpec
+from ntk_atlas.study.specs import TrainSpec
 from ntk_atlas.study.user_files import code_file_digest, user_file_digest
 
 
 def predictors(experiment: ExperimentSettings, kind: PredictorKind) -> tuple[str, ...]:
     """The configured predictors of one kind, whatever their order."""
     return predictors_of(kind, experiment.regression.predictors)
-
-
-def prepare_spec(experiment: ExperimentSettings) -> PrepareSpec:
-    """Spec of `prepare_dataset`."""
-    dataset = experiment.dataset
-    digest = file_digest(Path(dataset.path)) if dataset.source == "file" else ""
-    return PrepareSpec(dataset=dataset, file_digest=digest)
 
 
 def train_spec(experiment: ExperimentSettings, row: Row) -> TrainSpec:

@@ -20,6 +20,8 @@ class PrepareSpec(Settings):
     dataset: DatasetSettings
     file_digest: str = ""
     """Digest of the user's data file, which may be replaced by one with an older time stamp."""
+    shares: int = 0
+    """Number of shares into which the samples are cut for disjoint draws; 0 for permutations."""
 
 
 class DataSpec(Settings):
