@@ -58,8 +58,8 @@ def test_no_sample_is_in_two_draws_or_the_draws_do_not_fit(n_validation, n_test,
         assert shares(size, chosen, draws=draws, n_train=n_train) == 0
         return
     count = shares(size, chosen, draws=draws, n_train=n_train)
-    power = 1 << (draws - 1).bit_length()
-    assert count == (power if power * block <= n_samples else draws)
+    powers = [power for power in (32, 16, 8, 4, 2) if power >= draws and power * block <= n_samples]
+    assert count == next((power for power in powers if power < 2 * max(draws, 5)), draws)
     found = [split_indices(numbered(n_samples, n_shares=count), chosen, draw) for draw in range(draws)]
     together = np.concatenate([np.concatenate([part.test, part.validation, part.pool]) for part in found])
     assert len(np.unique(together)) == len(together)
@@ -68,6 +68,13 @@ def test_no_sample_is_in_two_draws_or_the_draws_do_not_fit(n_validation, n_test,
     for part in found:
         assert (len(part.test), len(part.validation)) == (n_test, n_validation)
         assert len(part.pool) >= n_train, "the pool has the largest training set"
+
+
+def test_there_are_eight_shares_where_there_is_room():
+    found = [shares(size_of(800, settings(5, 5)), settings(5, 5), draws=d, n_train=40) for d in (2, 3, 4, 8, 9, 16, 17)]
+    assert found == [8, 8, 8, 8, 16, 16, 0], "fifty samples a draw fit into sixteen shares"
+    found = [shares(size_of(800, settings(5, 5)), settings(5, 5), draws=d, n_train=120) for d in (2, 3, 4, 5, 6, 7)]
+    assert found == [4, 4, 4, 5, 6, 0], "130 a draw"
 
 
 @quick

@@ -2,10 +2,10 @@
 
 The samples are permuted once and cut into S shares of equal size, of which a draw has one. S is 8, or the next power of
 two that is not below the number of draws; where a draw's samples do not fit into a share of that size, a smaller power
-that is not below the number of draws. Share d begins at the fraction 0.b₀b₁b₂… of the permutation, where d = … b₂b₁b₀ in
-binary (0, 1/2, 1/4, 3/4, 1/8, …). That does not depend on S, so draw d keeps its test, validation and first training
-samples when draws are added, and its whole share up to S draws. Where no power of two will do, S is the number of draws
-itself, and share d begins at d/S.
+that is not below the number of draws. Share d begins at the fraction 0.b₀b₁b₂… of the permutation, where d = … b₂b₁b₀
+in binary (0, 1/2, 1/4, 3/4, 1/8, …). That does not depend on S, so draw d keeps its test, validation and first
+training samples when draws are added, and its whole share up to S draws. Where no power of two will do, S is the number
+of draws itself, and share d begins at d/S.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,6 @@ from ntk_atlas.config.dataset import DatasetSettings
 from ntk_atlas.datasets.errors import DataError
 from ntk_atlas.datasets.inspect import DatasetSize
 from ntk_atlas.datasets.read import source_name
-
 
 _LEAST_SHARES = 8
 """Shares where there is room: so many draws there can be before any of them gets another pool."""
