@@ -24,7 +24,9 @@ OUTPUT_VARIANCE_COORDINATES = (
     Variable("width", ("width",), "units of each hidden layer", valid_min=1),
     Variable("init_scale", ("init_scale",), "σ_w²: weight variance times fan-in", valid_min=0.0),
     Variable("n_train", ("n_train",), "training samples", valid_min=1),
-    Variable("draw", ("draw",), "permutation of the data; its networks are independent of those of others"),
+    Variable(
+        "draw", ("draw",), "draw of the data (docs/conventions.md); its networks are independent of those of others"
+    ),
     Variable("epoch", ("epoch",), "full-batch steps done; 0 is initialization", valid_min=0),
     Variable("sigma_w", ("init_scale",), "σ_w, the square root of init_scale", valid_min=0.0),
     Variable("lambda", ("depth", "width"), "weight layers over width, (depth + 1)/width", valid_min=0.0),

@@ -58,7 +58,11 @@ COORDINATES = (
     Variable("width", ("width",), "units of each hidden layer", valid_min=1),
     Variable("init_scale", ("init_scale",), "σ_w²: weight variance times fan-in", valid_min=0.0),
     Variable("n_train", ("n_train",), "training samples", valid_min=1),
-    Variable("draw", ("draw",), "permutation of the data: split, nested subsets, and the networks' streams"),
+    Variable(
+        "draw",
+        ("draw",),
+        "draw of the data (docs/conventions.md): split, nested training sets, and the networks' streams",
+    ),
     Variable("seed", ("seed",), "network: initial weights and batch order, independent in every draw"),
     Variable("epoch", ("epoch",), "checkpoint: Trainer epochs done; 0 is initialization", valid_min=0),
     Variable("mode", ("mode",), "rank of an eigenvalue of the probe kernel, largest first", valid_min=0),
