@@ -89,6 +89,7 @@ class Comparison:
         region: where the claim says it lies.
         trained: whether it rests on trained networks, whose replicates are few.
         decides: whether the claim falls with it; one that does not decide can keep the verdict open, no more.
+        open: why it is left out whatever its interval says, in words; empty if it is judged.
     """
 
     label: str
@@ -96,6 +97,7 @@ class Comparison:
     region: Region
     trained: bool = False
     decides: bool = True
+    open: str = ""
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,8 @@ def decide(
     if not comparisons:
         raise ValueError("a claim without comparisons cannot be judged")
     level = 0.5 * (1.0 - confidence)
-    usable = [c for c in comparisons if c.estimate.known and not (c.trained and c.estimate.n < least_replicates)]
+    enough = [c for c in comparisons if c.estimate.known and not (c.trained and c.estimate.n < least_replicates)]
+    usable = [c for c in enough if not c.open]
     left_out = [_left_out(c, least_replicates) for c in comparisons if c not in usable]
     shown = usable or [c for c in comparisons if c.estimate.known]
     if not shown:
@@ -173,6 +176,8 @@ def decide(
         word, reason = "not supported", f"{count}, {int(failing.sum())} fail; furthest off: {text}"
     elif n_holding == len(comparisons):
         word, reason = "supported", f"{count}; the closest to its threshold: {text}"
+    elif not usable:
+        reason = f"{count}; {left_out[0]}; measured, not judged: {text}"
     elif n_holding == len(usable):
         reason = f"{count}; {left_out[0]}; of the others the closest to its threshold: {text}"
     else:
@@ -308,6 +313,8 @@ def _shown(comparison: Comparison, coverage: float) -> str:
 
 
 def _left_out(comparison: Comparison, least_replicates: int) -> str:
+    if comparison.open:
+        return f"{comparison.label}: {comparison.open}"
     fewest = least_replicates if comparison.trained else 2
     return f"{comparison.label} {too_few_text(comparison.estimate.n, fewest)}"
 

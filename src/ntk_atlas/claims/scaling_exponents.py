@@ -1,26 +1,13 @@
 """Claims about exponents of networks and kernels: B1, B1∞, B2, B4."""
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from ntk_atlas.claims.decide import Comparison, NotJudgedError, Region
 from ntk_atlas.claims.evidence import Evidence, cell_text
 from ntk_atlas.claims.measurement import Measurement, remarks
 from ntk_atlas.claims.networks import replicate_remark
-from ntk_atlas.claims.scaling_curves import (
-    above_target,
-    cells,
-    error_text,
-    exponent_difference,
-    exponents,
-    fitted_sizes,
-    held_out_text,
-    mean_exponent_text,
-    missing_text,
-    need_curves,
-    target_text,
-)
+from ntk_atlas.claims.scaling_curves import above_target, cells, fitted_sizes, need_curves, target_text
+from ntk_atlas.claims.scaling_pairs import paired_laws
 from ntk_atlas.config.claims.scaling_laws import BetterExponentSettings, RobustExponentSettings
 from ntk_atlas.config.predictors import PRETRAINED, STAND_IN, predictor_label
 from ntk_atlas.config.study import ExperimentSettings
@@ -51,7 +38,8 @@ def measure_better_than_infinite(evidence: Evidence, thresholds: BetterExponentS
         few = len(sizes) < thresholds.least_sizes.value
         if reason.word != "not run" or f"test_mse_{STAND_IN}" not in cube or few:
             raise
-        value, low, high = exponent_difference(evidence, STAND_IN, cells(cube)[0], sizes).interval(0.95)
+        laws = paired_laws(evidence, STAND_IN, cells(cube)[0], sizes, thresholds)
+        value, low, high = laws.estimate.interval(0.95)
         stand_in = f"network minus stand-in ({predictor_label(STAND_IN)}): {value:.2g} [{low:.2g}, {high:.2g}]"
         raise NotJudgedError("not run", f"{reason}; not judged: {stand_in}") from None
 
@@ -67,10 +55,9 @@ def measure_pretrained(evidence: Evidence, thresholds: BetterExponentSettings) -
     comparisons, parts = [], []
     for name in names:
         sizes = fitted_sizes(evidence, int(name.removeprefix(PRETRAINED)))
-        comparisons += list(_differences(evidence, name, sizes, thresholds))
-        first = cells(evidence.cube)[0]
-        parts += [mean_exponent_text(evidence, ["network", name], first, sizes)]
-        parts += [missing_text(evidence, name, first, sizes)]
+        compared, text = differences(evidence, name, sizes, thresholds)
+        comparisons += compared
+        parts += [text]
     return Measurement(comparisons, _variables(*names), remarks(*parts, replicate_remark(evidence.cube)))
 
 
@@ -95,16 +82,14 @@ def measure_robustness(evidence: Evidence, thresholds: RobustExponentSettings) -
             continue
         sizes = np.intersect1d(fitted_sizes(evidence), cube["n_train"].values)
         for cell in cells(evidence.cube):
-            estimate = exponent_difference(evidence, INITIAL, cell, sizes, network=cube)
+            laws = paired_laws(evidence, INITIAL, cell, sizes, thresholds, network=cube)
             region = Region(lower=thresholds.exponent_difference.value)
             text = f"exponent, network of {label} − initial NTK at {cell_text(evidence.cube, cell)}"
-            comparisons.append(Comparison(text, estimate, region, trained=True))
-        spread = np.nanmean(exponents(cube, "network", cells(cube)[0], settings, sizes))
-        parts.append(f"{label} {spread:.2g}")
+            comparisons.append(laws.comparison(text, region))
+            parts.append(f"{label}: {laws.text}")
     if not comparisons:
         raise NotJudgedError("inconclusive", "; ".join(parts))
-    base = mean_exponent_text(evidence, ["network", INITIAL], cells(evidence.cube)[0], fitted_sizes(evidence))
-    return Measurement(comparisons, _variables(INITIAL), remarks(base, *parts, replicate_remark(evidence.cube)))
+    return Measurement(comparisons, _variables(INITIAL), remarks(*parts, replicate_remark(evidence.cube)))
 
 
 def pretrained_names(settings: ExperimentSettings) -> list[str]:
@@ -113,27 +98,41 @@ def pretrained_names(settings: ExperimentSettings) -> list[str]:
     return sorted(names, key=lambda name: int(name.removeprefix(PRETRAINED)))
 
 
-def _better_than(claim: str, evidence: Evidence, kernel: str, thresholds: BetterExponentSettings) -> Measurement:
+def differences(
+    evidence: Evidence, kernel: str, sizes: np.ndarray, thresholds: BetterExponentSettings
+) -> tuple[list[Comparison], str]:
+    """Exponent of the network minus that of a kernel in every cell, and the laws of the first cell in words."""
+    region, comparisons, texts = Region(lower=thresholds.exponent_difference.value), [], []
+    for cell in cells(evidence.cube):
+        laws = paired_laws(evidence, kernel, cell, sizes, thresholds)
+        label = f"exponent, network − {predictor_label(kernel)} at {cell_text(evidence.cube, cell)}"
+        comparisons.append(laws.comparison(label, region))
+        texts.append(laws.text)
+    return comparisons, texts[0]
+
+
+def _better_than(
+    claim: str, evidence: Evidence, kernel: str, thresholds: BetterExponentSettings
+) -> Measurement:
     need_curves(claim, evidence, thresholds, kernel)
-    sizes, first = fitted_sizes(evidence), cells(evidence.cube)[0]
+    sizes = fitted_sizes(evidence)
+    comparisons, text = differences(evidence, kernel, sizes, thresholds)
     remark = remarks(
-        mean_exponent_text(evidence, ["network", kernel], first, sizes),
-        missing_text(evidence, kernel, first, sizes),
-        error_text(evidence, kernel, first, sizes),
-        held_out_text(evidence, first, sizes),
+        text,
+        _error_text(evidence, kernel, sizes, thresholds),
         target_text(evidence),
         replicate_remark(evidence.cube),
     )
-    return Measurement(list(_differences(evidence, kernel, sizes, thresholds)), _variables(kernel), remark)
+    return Measurement(comparisons, _variables(kernel), remark)
 
 
-def _differences(
-    evidence: Evidence, kernel: str, sizes: np.ndarray, thresholds: BetterExponentSettings
-) -> Iterator[Comparison]:
-    region = Region(lower=thresholds.exponent_difference.value)
-    for cell in cells(evidence.cube):
-        text = f"exponent, network − {predictor_label(kernel)} at {cell_text(evidence.cube, cell)}"
-        yield Comparison(text, exponent_difference(evidence, kernel, cell, sizes), region, trained=True)
+def _error_text(evidence: Evidence, kernel: str, sizes: np.ndarray, thresholds: BetterExponentSettings) -> str:
+    """The difference for the share of wrong classes, in words; empty for regression data."""
+    if not bool(np.isfinite(evidence.cube["test_error_network"]).any()):
+        return ""
+    laws = paired_laws(evidence, kernel, cells(evidence.cube)[0], sizes, thresholds, field="test_error")
+    value, low, high = laws.estimate.interval(0.95)
+    return f"difference for the 0–1 error {value:.2g} [{low:.2g}, {high:.2g}]" if laws.estimate.known else ""
 
 
 def _variables(*kernels: str) -> list[str]:

@@ -13,14 +13,12 @@ from ntk_atlas.claims.networks import replicate_remark
 from ntk_atlas.claims.scaling_curves import (
     cells,
     error_ratio,
-    exponent_difference,
     fitted_sizes,
-    mean_exponent_text,
     need_curves,
     replicates_of,
     target_text,
 )
-from ntk_atlas.claims.scaling_exponents import INITIAL, pretrained_names
+from ntk_atlas.claims.scaling_exponents import INITIAL, differences, pretrained_names
 from ntk_atlas.config.claims.scaling_laws import (
     AfterKernelSettings,
     EvolvingKernelSettings,
@@ -78,21 +76,15 @@ def measure_after_kernel(evidence: Evidence, thresholds: AfterKernelSettings) ->
     names = pretrained_names(evidence.settings)
     need_curves("B5", evidence, thresholds, FINAL, *names)
     sizes, comparisons = fitted_sizes(evidence), []
-    better = Region(lower=thresholds.exponent_difference.value)
     for cell in cells(evidence.cube):
         at = cell_text(evidence.cube, cell)
         for name in names:
             ratio = _exp(error_ratio(evidence, FINAL, name, cell, sizes[-1]))
             text = f"MSE at n = {sizes[-1]}, {predictor_label(FINAL)} over {predictor_label(name)} at {at}"
             comparisons.append(Comparison(text, ratio, Region(upper=thresholds.improvement.value), trained=True))
-        text = f"exponent, network − {predictor_label(FINAL)} at {at}"
-        comparisons.append(Comparison(text, exponent_difference(evidence, FINAL, cell, sizes), better, trained=True))
-    remark = remarks(
-        mean_exponent_text(evidence, ["network", FINAL], cells(evidence.cube)[0], sizes),
-        target_text(evidence),
-        replicate_remark(evidence.cube),
-    )
-    return Measurement(comparisons, _variables(FINAL, *names), remark)
+    compared, text = differences(evidence, FINAL, sizes, thresholds)
+    remark = remarks(text, target_text(evidence), replicate_remark(evidence.cube))
+    return Measurement(comparisons + compared, _variables(FINAL, *names), remark)
 
 
 def measure_evolving_kernel(evidence: Evidence, thresholds: EvolvingKernelSettings) -> Measurement:

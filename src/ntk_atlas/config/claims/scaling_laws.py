@@ -10,6 +10,10 @@ class BetterExponentSettings(ClaimSettings):
     """Least exponent of the network minus that of the kernel."""
     least_sizes: Threshold
     """Fewest n_train of a law."""
+    largest_floor: Threshold
+    """Largest share of the error at the smallest n_train that either curve may keep however much data it gets."""
+    most_above_target_per_size: Threshold
+    """Largest share of the networks at any n_train that may end above `training.target_mse`."""
 
 
 class RobustExponentSettings(BetterExponentSettings):
