@@ -53,14 +53,15 @@ def evidence(
     turn: float = 0.3,
     gap_of_width: float = 0.0,
     unfinished: Sequence[int] = (),
+    fit_at: float = 300.0,
     name: str = "planted",
     **keys: object,
 ) -> Evidence:
     """Evidence of one experiment.
 
-    `slope` is that of regression with Θ_t in the last decade of epochs, `turn` the angle of the kernel in it,
-    `gap_of_width` how much the kernel's log error falls from width to width, `unfinished` n_train where networks end
-    above their target.
+    `slope` is that of regression with Θ_t from epoch 30 to 300, `turn` the angle of the kernel in it, `gap_of_width`
+    how much the kernel's log error falls from width to width, `unfinished` n_train where networks end above their
+    target, `fit_at` the epoch at which the training error of all networks falls to the target of .01.
     """
     experiment = settings(**keys)
     grid = experiment.grid
@@ -100,7 +101,7 @@ def evidence(
         steps = np.where(EPOCHS > 30, 0.5 * turn, 1.0)
         velocity = np.append(np.nan, (1.0 - np.cos(steps[1:])) / np.diff(EPOCHS))
         cube["kernel_velocity"] = (*CELL, "epoch"), velocity * np.ones((*shape, 1))
-    cube["train_mse"] = (*CELL, "epoch"), np.exp(-EPOCHS / 30.0) * np.ones((*shape, 1))
+    cube["train_mse"] = (*CELL, "epoch"), 0.01 ** (EPOCHS / fit_at) * np.ones((*shape, 1))
     status = np.zeros(shape, dtype=np.int8)
     for size in unfinished:
         status[:, :, :, grid.n_train.index(size)] = 1

@@ -8,7 +8,7 @@ from ntk_atlas.config.claims.threshold import ClaimSettings
 from ntk_atlas.config.predictors import predictor_label
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.predictors import predictor_values
-from ntk_atlas.scaling_laws.intervals import finite_mean
+from ntk_atlas.cubes.shared_samples import errors_without_folds
 from ntk_atlas.status import Status
 
 Cell = dict[str, int]
@@ -56,19 +56,16 @@ def curve(cube: xr.Dataset, predictor: str, cell: Cell, settings: ExperimentSett
     return values.transpose("draw", "seed", "n_train")
 
 
-def replicates_of(values: np.ndarray) -> np.ndarray:
-    """One number a replicate of (draw, seed): the mean over the seeds of a draw; of one draw, its seeds."""
-    return finite_mean(values) if len(values) > 1 else values[0]
+def error_ratio(evidence: Evidence, above: str, below: str, cell: Cell, n_train: int) -> xr.DataArray:
+    """Ratio of the test MSEs of two predictors at one n_train over (left_out, draw, seed), see `shared_samples`."""
+    ratio = _errors_at(evidence, above, cell, n_train) / _errors_at(evidence, below, cell, n_train)
+    return ratio if "seed" in ratio.dims else ratio.expand_dims("seed")
 
 
-def error_ratio(evidence: Evidence, above: str, below: str, cell: Cell, n_train: int) -> np.ndarray:
-    """Logarithm of the ratio of test MSEs of two predictors at one n_train, of each replicate."""
-    logs = [
-        np.log(curve(evidence.cube, name, cell, evidence.settings, "test_mse").sel(n_train=n_train).clip(min=1e-12))
-        for name in (above, below)
-    ]
-    ratio = np.broadcast_arrays(logs[0].values, logs[1].values)
-    return replicates_of(ratio[0] - ratio[1])
+def _errors_at(evidence: Evidence, predictor: str, cell: Cell, n_train: int) -> xr.DataArray:
+    errors = errors_without_folds(evidence.cube, predictor, ridge=evidence.settings.scaling.ridge)
+    place = {dim: i for dim, i in cell.items() if dim in errors.dims}
+    return errors.isel(place).sel(n_train=n_train, drop=True).clip(min=1e-12)
 
 
 def above_target(cube: xr.Dataset) -> tuple[int, int]:

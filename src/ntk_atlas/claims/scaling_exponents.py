@@ -68,9 +68,8 @@ def measure_robustness(evidence: Evidence, thresholds: RobustExponentSettings) -
         NotJudgedError: where learning rate, batch size and optimizer are not all varied.
     """
     need_curves("B2", evidence, thresholds, INITIAL)
-    varied = varied_knobs(
-        evidence.settings.training, {name: settings.training for name, (settings, _) in evidence.variants.items()}
-    )
+    others = {name: settings for name, (settings, _) in evidence.variants.items()}
+    varied = varied_knobs(evidence.settings, others, least_sizes=thresholds.least_sizes.value)
     comparisons, parts = [], []
     for name, knobs in varied.items():
         settings, cube = evidence.variants[name]

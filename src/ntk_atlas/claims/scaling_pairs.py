@@ -1,11 +1,12 @@
-"""Exponent of networks minus that of a kernel: one object that fits both curves once, and says when it cannot be judged.
+"""Exponent of networks minus that of a kernel: both curves fitted once, and why the difference cannot be judged.
 
-All claims about exponents (B1, B1∞, B2, B4, B5) go through `PairedLaws`. The two curves are masked to the sizes that both have in
-every draw, each may end in a floor (`scaling_laws/paired_laws.py`), and the claim stays open, whatever the interval says, where
+All claims about exponents (B1, B1∞, B2, B4, B5) go through `PairedLaws`. The two curves are masked to the sizes that
+both have in every draw, each may end in a floor (`scaling_laws/paired_laws.py`), and the claim stays open, whatever the
+interval says, where
 
 * fewer sizes are left than a law needs;
-* more than a stated share of a size's networks ended above the training error that they should reach: their budget bends
-  the curve;
+* more than a stated share of a size's networks ended above the training error that they should reach: their budget
+  bends the curve;
 * the largest size, held out, misses what the law says of it from the others: the curves do not follow the law.
 """
 
@@ -19,10 +20,12 @@ from ntk_atlas.claims.decide import Comparison, Region
 from ntk_atlas.claims.estimates import Estimate
 from ntk_atlas.claims.evidence import Evidence
 from ntk_atlas.claims.measurement import remarks
+from ntk_atlas.claims.networks import cell_estimate
 from ntk_atlas.claims.scaling_curves import Cell, above_target, curve
 from ntk_atlas.config.claims.scaling_laws import BetterExponentSettings
 from ntk_atlas.config.predictors import predictor_label
 from ntk_atlas.cubes.predictors import stand_ins_of
+from ntk_atlas.cubes.shared_samples import SHARED_TRAIN, errors_without_folds
 from ntk_atlas.scaling_laws.floor_fit import balanced_curves
 from ntk_atlas.scaling_laws.floored_curve import LEAST_SIZES, FlooredCurve, HeldOutSize, hold_out_largest
 from ntk_atlas.scaling_laws.intervals import t_critical
@@ -45,6 +48,7 @@ class PairedLaws:
         missing: n_train left out because one of the two has no error there, in words.
         unfinished: sizes at which too many networks ended above their target, in words.
         largest_floor: largest share of the error at the smallest size that may be irreducible.
+        common: variance that the difference has of the samples that draws share.
     """
 
     names: tuple[str, str]
@@ -54,6 +58,7 @@ class PairedLaws:
     missing: str
     unfinished: str
     largest_floor: float
+    common: float = 0.0
 
     @property
     def estimate(self) -> Estimate:
@@ -63,7 +68,7 @@ class PairedLaws:
             return Estimate(np.nan, np.nan, np.nan, self.n_draws)
         quantile = float(t_critical(self.n_draws, _CONFIDENCE))
         errors = [(found.value - found.low) / quantile, (found.high - found.value) / quantile]
-        return Estimate(found.value, *errors, n=self.n_draws, freedom=float(self.n_draws - 1))
+        return Estimate(found.value, *errors, n=self.n_draws, freedom=float(self.n_draws - 1), common=self.common)
 
     @property
     def held_out(self) -> dict[str, HeldOutSize]:
@@ -82,7 +87,7 @@ class PairedLaws:
         if self.unfinished:
             return f"the budget bends the curve: {self.unfinished}; give more epochs"
         missed = [
-            f"{name}: {check.measured:.3g} measured, {check.predicted:.3g} [{check.low:.3g}, {check.high:.3g}] predicted"
+            f"{name} {check.measured:.3g}, predicted {check.predicted:.3g} [{check.low:.3g}, {check.high:.3g}]"
             for name, check in self.held_out.items()
             if not check.inside
         ]
@@ -95,17 +100,16 @@ class PairedLaws:
         """The laws in words."""
         if self.difference is None:
             return self.missing
-        laws = (
-            _law_text(*pair) for pair in zip(self.names, (self.difference.first, self.difference.second), strict=True)
-        )
+        pairs = zip(self.names, (self.difference.first, self.difference.second), strict=True)
+        laws = (_law_text(*pair) for pair in pairs)
         checks = (
             f"{name} {check.measured:.3g} in [{check.low:.3g}, {check.high:.3g}]"
             for name, check in self.held_out.items()
             if check.inside
         )
         return remarks(
-            f"exponents: {', '.join(laws)}; floors up to {self.largest_floor:g} of the error at n = {self.sizes[0]} are "
-            f"allowed for, without any the difference is {self.difference.pure:.2g}",
+            f"exponents: {', '.join(laws)}; floors up to {self.largest_floor:g} of the error at "
+            f"n = {self.sizes[0]} are allowed for, without any the difference is {self.difference.pure:.2g}",
             f"n = {self.sizes[-1]} held out: {', '.join(checks)}",
             self.missing,
         )
@@ -151,8 +155,32 @@ def paired_laws(
         difference = compare_paired(
             sizes[kept], first[whole], second[whole], largest_floor=bound, confidence=_CONFIDENCE
         )
+    common = 0.0
+    if difference is not None and field == "test_mse" and cube.sizes["draw"] > 1:
+        common = _common(evidence, cube, kernel, cell, difference)
     unfinished = _unfinished_text(cube, cell, sizes[kept], thresholds.most_above_target_per_size.value)
-    return PairedLaws(names, sizes[kept], difference, n_draws, missing, unfinished, bound)
+    return PairedLaws(names, sizes[kept], difference, n_draws, missing, unfinished, bound, common)
+
+
+def _common(
+    evidence: Evidence, network: xr.Dataset, kernel: str, cell: Cell, difference: PairedDifference
+) -> float:  # fmt: skip
+    """What the ends of the interval have of samples that draws share: the larger of the two ends'."""
+    sizes, ridge = list(difference.first.n_train), evidence.settings.scaling.ridge
+    logs = []
+    for source, name in ((network, "network"), (evidence.cube, kernel)):
+        errors = errors_without_folds(source, name, ridge=ridge).sel(n_train=sizes)
+        errors = errors.isel({dim: place for dim, place in cell.items() if dim in errors.dims})
+        errors = np.log(errors.where(errors > 0.0))
+        logs.append(errors if "seed" in errors.dims else errors.expand_dims("seed"))
+    found = []
+    for weights in difference.weights:
+        parts = [log * xr.DataArray(w, dims="n_train") for log, w in zip(logs, weights, strict=True)]
+        statistic = (parts[0] + parts[1]).sum("n_train", skipna=False)
+        if SHARED_TRAIN in logs[0].coords:
+            statistic = statistic.assign_coords({SHARED_TRAIN: float(logs[0][SHARED_TRAIN].max())})
+        found.append(cell_estimate(statistic).common)
+    return max(found)
 
 
 def _law_text(name: str, law: FlooredCurve) -> str:

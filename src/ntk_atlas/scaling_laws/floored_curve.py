@@ -1,9 +1,9 @@
 """One learning curve under the law with a floor, for every exponent that it might have.
 
-The law is err = B (e + (1 − e) (n/n₁)^−α) with n₁ the smallest size: e is the share of the error there that more data do not
-remove, between 0 and a bound. Every exponent of a grid is held in turn and the rest is fitted to the mean log error over
-draws by least squares. What tests of the exponent need from it is g, the part of ∂ log err/∂α that level and floor cannot
-follow; a floor at an end of its range does not give way, so that at e = 0 g is the pure law's.
+The law is err = B (e + (1 − e) (n/n₁)^−α) with n₁ the smallest size: e is the share of the error there that more data
+do not remove, between 0 and a bound. Every exponent of a grid is held in turn and the rest is fitted to the mean log
+error over draws by least squares. What tests of the exponent need from it is g, the part of ∂ log err/∂α that level
+and floor cannot follow; a floor at an end of its range does not give way, so that at e = 0 g is the pure law's.
 """
 
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ class FlooredCurve:
 
     @property
     def floor(self) -> float:
-        """e of the best fit."""
+        """Best floor, as a share of the error at the smallest size."""
         return float(self.floors[self.best])
 
     def scores(self) -> np.ndarray:
@@ -128,9 +128,9 @@ class HeldOutSize:
 def hold_out_largest(curve: FlooredCurve, *, confidence: float) -> HeldOutSize:
     """Predicts the error at the largest size from the others, under the law with a floor.
 
-    The prediction is that of the law linearized at its best fit: with w the part of the unit vector of the largest size
-    that level, floor and exponent cannot follow, the deletion residual of a draw is w·(y − fit)/|w|², and its mean has a t
-    interval over draws. Where w vanishes the law says nothing, and the interval is unbounded.
+    The prediction is that of the law linearized at its best fit: with w the part of the unit vector of the largest
+    size that level, floor and exponent cannot follow, the deletion residual of a draw is w·(y − fit)/|w|², and its mean
+    has a t interval over draws. Where w vanishes the law says nothing, and the interval is unbounded.
 
     Args:
         curve: the fitted curve.

@@ -1,20 +1,22 @@
 """Difference of the exponents of two learning curves that may end in floors, with an interval over paired draws.
 
-Both curves follow err = B (e + (1 − e) (n/n₁)^−α), each with a floor e of its own in [0, κ]. No test chooses between the laws
-with and without a floor: a floor too small for draws to show and large enough to bend the slope is allowed for as any other.
-A floor is never counted in favour of an end, since what bends a curve may be a short training as well:
+Both curves follow err = B (e + (1 − e) (n/n₁)^−α), each with a floor e of its own in [0, κ]. No test chooses between
+the laws with and without a floor: a floor too small for draws to show and large enough to bend the slope is allowed
+for as any other. A floor is never counted in favour of an end, since what bends a curve may be a short training as
+well:
 
-* a floor can only hide how fast a curve falls, so the pure law's exponent of curve a is no more than α_a: the **lower** end of
-  α_a − α_b takes the pure law of a and allows b every floor;
+* a floor can only hide how fast a curve falls, so the pure law's exponent of curve a is no more than α_a: the
+  **lower** end of α_a − α_b takes the pure law of a and allows b every floor;
 * the **upper** end takes the pure law of b and allows a every floor.
 
 Each end inverts a score test. For every Δ₀ both curves are fitted with α_a − α_b = Δ₀; each draw then says
 
     T = g_a·(y_a − fit_a)/|g_a|² − g_b·(y_b − fit_b)/|g_b|²
 
-(g: `floored_curve`), an estimate of Δ − Δ₀ to first order that level, floors and a shift of both exponents do not move. A t test
-over draws tells whether T has mean zero. Draws are pairs, so what the two curves share through their data cancels; noise may
-depend on the size and be shared between sizes. (Score intervals, e.g. Bates and Watts, Nonlinear Regression Analysis, ch. 6.)
+(g: `floored_curve`), an estimate of Δ − Δ₀ to first order that level, floors and a shift of both exponents do not
+move. A t test over draws tells whether T has mean zero. Draws are pairs, so what the two curves share through their
+data cancels; noise may depend on the size and be shared between sizes. (Score intervals, e.g. Bates and Watts,
+Nonlinear Regression Analysis, ch. 6.)
 """
 
 from dataclasses import dataclass
@@ -38,6 +40,7 @@ class PairedDifference:
         pure: difference of the pure laws' exponents, which floors and budgets bias.
         first: curve a with its floor.
         second: curve b with its floor.
+        weights: of the log errors of a and b over sizes in each end, to first order, `(2 ends, 2, n_sizes)`.
     """
 
     value: float
@@ -46,6 +49,7 @@ class PairedDifference:
     pure: float
     first: FlooredCurve
     second: FlooredCurve
+    weights: np.ndarray
 
 
 def compare_paired(
@@ -74,7 +78,10 @@ def compare_paired(
     low = _end(pure[0], floored[1], critical)
     high = -_end(pure[1], floored[0], critical)
     value = floored[0].exponent - floored[1].exponent
-    return PairedDifference(value, min(low, value), max(high, value), pure[0].exponent - pure[1].exponent, *floored)
+    ends = (pure[0], floored[1]), (floored[0], pure[1])
+    weights = np.array([[a.directions[a.best], -b.directions[b.best]] for a, b in ends])
+    without = pure[0].exponent - pure[1].exponent
+    return PairedDifference(value, min(low, value), max(high, value), without, *floored, weights)
 
 
 def _end(a: FlooredCurve, b: FlooredCurve, critical: float) -> float:

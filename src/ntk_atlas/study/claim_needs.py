@@ -333,17 +333,25 @@ def _sizes_above_pretrained(asked: Asked) -> Unmet | None:
     return None
 
 
-def varied_knobs(training: TrainingSettings, variants: Mapping[str, TrainingSettings]) -> dict[str, list[str]]:
-    """What each variant of a training changes of `KNOBS`, by name; variants that change none of them are left out."""
-    varied = {
-        name: [knob for knob, of in KNOBS.items() if of(other) != of(training)] for name, other in variants.items()
-    }
-    return {name: knobs for name, knobs in varied.items() if knobs}
+def varied_knobs(
+    base: ExperimentSettings, variants: Mapping[str, ExperimentSettings], *, least_sizes: float
+) -> dict[str, list[str]]:
+    """What each variant's training changes of `KNOBS`, by name; those that change none, or have no law, are left out.
+
+    A variant has a law if its n_train in the fit range are as many as `least_sizes`.
+    """
+    varied = {}
+    for name, other in variants.items():
+        sizes = [n for n in other.grid.n_train if n in base.grid.n_train and n >= base.scaling.n_train_min]
+        knobs = [knob for knob, of in KNOBS.items() if of(other.training) != of(base.training)]
+        if knobs and len(sizes) >= least_sizes:
+            varied[name] = knobs
+    return varied
 
 
 def _varied(asked: Asked) -> Unmet | None:
     """Variants in learning rate, batch size and optimizer, each in the same cells."""
-    varied = varied_knobs(asked.settings.training, {name: other.training for name, other in asked.variants.items()})
+    varied = varied_knobs(asked.settings, asked.variants, least_sizes=asked.number("least_sizes", 2))
     missing = [knob for knob in KNOBS if not any(knob in knobs for knobs in varied.values())]
     if missing:
         return Unmet(
@@ -359,9 +367,24 @@ def _varied(asked: Asked) -> Unmet | None:
     return None
 
 
-def _all_checkpoints(asked: Asked) -> Unmet | None:
-    if EPOCHS in asked.settings.regression.predictors:
+def at_constant_rate(experiments: Mapping[str, ExperimentSettings]) -> str:
+    """The first experiment that trains at a constant rate and regresses with the kernels of all checkpoints, or ""."""
+    for name, settings in experiments.items():
+        if EPOCHS in settings.regression.predictors and settings.training.schedule == "constant":
+            return name
+    return ""
+
+
+def _checkpoints_at_constant_rate(asked: Asked) -> Unmet | None:
+    """Kernels of all checkpoints, of networks trained at a constant rate: the experiment's own or a variant's."""
+    if at_constant_rate({asked.name: asked.settings, **asked.variants}):
         return None
+    if any(EPOCHS in other.regression.predictors for other in (asked.settings, *asked.variants.values())):
+        return Unmet(
+            "not run",
+            "a schedule brings the learning rate to 0, and the kernel comes to rest with it: train at a constant "
+            f"rate, here or in an experiment with variant_of: {asked.name}, training.schedule: constant and {EPOCHS}",
+        )
     return Unmet("not run", f"no regression with the kernels of all checkpoints: add {EPOCHS} to predictors")
 
 
@@ -432,7 +455,7 @@ NEEDS: dict[str, tuple[Need, ...]] = {
     "B3": (_own_widths, _sizes, _two("width"), _INITIAL),
     "B4": (_own_curves, _pretrained("m samples"), _sizes_above_pretrained),
     "B5": (_own_curves, _pretrained("fewer samples"), _sizes, _FINAL),
-    "B6": (_own_curves, _sizes, _all_checkpoints),
+    "B6": (_own_curves, _checkpoints_at_constant_rate),
     "B7": (_own_curves, _sizes, _FINAL, _around_zero),
     "C1": (_INFINITE, _two("depth")),
     "C2": (_NNGP, _INFINITE),

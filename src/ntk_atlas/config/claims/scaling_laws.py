@@ -45,9 +45,9 @@ class EvolvingKernelSettings(ClaimSettings):
     slope: Threshold
     """Largest slope of log error against log t over the last part of training; it is negative."""
     movement: Threshold
-    """Least ratio of drifts, at the end to where the last part begins."""
+    """Least angle (radians) that the kernel turns by in the last part of training."""
     last_part: Threshold
-    """Share of the epochs after which the last part begins."""
+    """Share of the epochs up to the fit after which the last part begins."""
 
 
 class MatchingKernelSettings(ClaimSettings):
