@@ -5,7 +5,6 @@ import xarray as xr
 
 from ntk_atlas.claims.evidence import Evidence, need, need_settings
 from ntk_atlas.config.claims.threshold import ClaimSettings
-from ntk_atlas.config.predictors import predictor_label
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.predictors import predictor_values
 from ntk_atlas.cubes.shared_samples import errors_without_folds
@@ -68,19 +67,21 @@ def _errors_at(evidence: Evidence, predictor: str, cell: Cell, n_train: int) -> 
     return errors.isel(place).sel(n_train=n_train, drop=True).clip(min=1e-12)
 
 
-def above_target(cube: xr.Dataset) -> tuple[int, int]:
+def above_target(status: xr.DataArray) -> tuple[int, int]:
     """How many networks ended above the training error that they should reach, or diverged, and of how many."""
-    status = cube["status"]
-    missed = status.isin([int(Status.BUDGET_SPENT), int(Status.DIVERGED)])
-    return int(missed.sum()), int((status != int(Status.MISSING)).sum())
+    codes = status.values
+    missed = np.isin(codes, [int(Status.BUDGET_SPENT), int(Status.DIVERGED)])
+    return int(missed.sum()), int((codes != int(Status.MISSING)).sum())
+
+
+def above_target_by_size(status: xr.DataArray) -> dict[int, tuple[int, int]]:
+    """The same at each n_train."""
+    return {int(n): above_target(status.isel(n_train=place)) for place, n in enumerate(status["n_train"].values)}
 
 
 def target_text(evidence: Evidence) -> str:
     """Flags networks that did not reach the stated training error, by n_train, in words; empty if all did."""
-    cube = evidence.cube
-    parts = []
-    for place, n in enumerate(cube["n_train"].values):
-        missed, total = above_target(cube.isel(n_train=[place]))
-        parts += [f"{missed} of {total} at n = {n}"] if missed else []
+    counts = above_target_by_size(evidence.cube["status"])
+    parts = [f"{missed} of {total} at n = {n}" for n, (missed, total) in counts.items() if missed]
     target = evidence.settings.training.target_mse
     return f"above training MSE {target:g}: {', '.join(parts)}" if parts else ""

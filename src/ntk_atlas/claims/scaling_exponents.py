@@ -73,7 +73,7 @@ def measure_robustness(evidence: Evidence, thresholds: RobustExponentSettings) -
     comparisons, parts = [], []
     for name, knobs in varied.items():
         settings, cube = evidence.variants[name]
-        missed, total = above_target(cube)
+        missed, total = above_target(cube["status"])
         label = f"{name} ({', '.join(knobs)})"
         if missed > thresholds.most_above_target.value * total:
             parts.append(f"{label} left out: {missed} of {total} networks above training MSE "
@@ -110,9 +110,7 @@ def differences(
     return comparisons, texts[0]
 
 
-def _better_than(
-    claim: str, evidence: Evidence, kernel: str, thresholds: BetterExponentSettings
-) -> Measurement:
+def _better_than(claim: str, evidence: Evidence, kernel: str, thresholds: BetterExponentSettings) -> Measurement:
     need_curves(claim, evidence, thresholds, kernel)
     sizes = fitted_sizes(evidence)
     comparisons, text = differences(evidence, kernel, sizes, thresholds)

@@ -21,11 +21,11 @@ from ntk_atlas.claims.estimates import Estimate
 from ntk_atlas.claims.evidence import Evidence
 from ntk_atlas.claims.measurement import remarks
 from ntk_atlas.claims.networks import cell_estimate
-from ntk_atlas.claims.scaling_curves import Cell, above_target, curve
+from ntk_atlas.claims.scaling_curves import Cell, above_target_by_size, curve
 from ntk_atlas.config.claims.scaling_laws import BetterExponentSettings
 from ntk_atlas.config.predictors import predictor_label
 from ntk_atlas.cubes.predictors import stand_ins_of
-from ntk_atlas.cubes.shared_samples import SHARED_TRAIN, errors_without_folds
+from ntk_atlas.cubes.shared_samples import SHARED_TRAIN, draws_overlap, errors_without_folds
 from ntk_atlas.scaling_laws.floor_fit import balanced_curves
 from ntk_atlas.scaling_laws.floored_curve import LEAST_SIZES, FlooredCurve, HeldOutSize, hold_out_largest
 from ntk_atlas.scaling_laws.intervals import t_critical
@@ -156,7 +156,7 @@ def paired_laws(
             sizes[kept], first[whole], second[whole], largest_floor=bound, confidence=_CONFIDENCE
         )
     common = 0.0
-    if difference is not None and field == "test_mse" and cube.sizes["draw"] > 1:
+    if difference is not None and field == "test_mse" and cube.sizes["draw"] > 1 and draws_overlap(evidence.cube):
         common = _common(evidence, cube, kernel, cell, difference)
     unfinished = _unfinished_text(cube, cell, sizes[kept], thresholds.most_above_target_per_size.value)
     return PairedLaws(names, sizes[kept], difference, n_draws, missing, unfinished, bound, common)
@@ -198,8 +198,10 @@ def _missing_text(kernel: str, network: np.ndarray, other: np.ndarray, sizes: np
 
 def _unfinished_text(cube: xr.Dataset, cell: Cell, sizes: np.ndarray, most: float) -> str:
     """Sizes at which more than a share of the networks ended above their target, in words."""
-    parts = []
-    for n in sizes:
-        missed, total = above_target(cube.isel(cell).sel(n_train=[n]))
-        parts += [f"{missed} of {total} networks at n = {n} ended above training.target_mse"] * (missed > most * total)
+    counts = above_target_by_size(cube["status"].isel(cell).sel(n_train=list(sizes)))
+    parts = [
+        f"{missed} of {total} networks at n = {n} ended above training.target_mse"
+        for n, (missed, total) in counts.items()
+        if missed > most * total
+    ]
     return ", ".join(parts)

@@ -18,8 +18,8 @@ SMALLEST_EXPONENT, LARGEST_EXPONENT = -1.0, 5.0
 STEP = 0.02
 LEAST_SIZES = 4
 """Fewest sizes that three parameters and a residual need."""
-_FLOORS = 41
-_POLISHING_STEPS = 6
+_FLOORS = 31
+_POLISHING_STEPS = 3
 
 
 @dataclass(frozen=True, eq=False)
