@@ -89,7 +89,10 @@ _PRETRAINED = "ntk_pretrained_64"
 WORLDS = (
     World("B1", "equal exponents", b1(law(0.5), law(0.5)), REJECTED),
     World("B1", "better by the margin, .05", b1(law(0.45), law(0.4)), THRESHOLD),
-    World("B1", "better by twice the margin", b1(law(0.5), law(0.4)), SUPPORTED, powerful=True),
+    World("B1", "better by twice the margin", b1(law(0.5), law(0.4)), SUPPORTED),
+    World("B1", "better by .4", b1(law(0.8), law(0.4)), SUPPORTED, powerful=True),
+    World("B1", "network .8, a kernel that learns nothing", b1(law(0.8), law(0.0)), SUPPORTED),
+    World("B1", "equal exponents .6, the kernel keeps .7 of its error", b1(law(0.6), 0.3 * law(0.6) + 0.28), REJECTED),
     World("B1", "by the margin, noise grows twelvefold with n",
           b1(law(0.45), law(0.4), spread=np.geomspace(0.02, 0.25, 5)), THRESHOLD),
     World("B1", "by the margin, skewed noise", b1(law(0.45), law(0.4), noise=skewed), THRESHOLD, skewed=True),
@@ -101,6 +104,11 @@ WORLDS = (
     *(
         World("B1", f"better by .1, last point {share:.0%} too high and flagged",
               b1(short(1.0 + share), law(0.4), unfinished=_LAST), SUPPORTED)
+        for share in (0.1, 0.25, 0.5)
+    ),
+    *(
+        World("B1", f"equal exponents, last point {share:.0%} too high and not flagged",
+              b1(short(1.0 + share), law(0.5)), REJECTED)
         for share in (0.1, 0.25, 0.5)
     ),
     World("B1", "one bent curve for both, kernel singular at the largest n",
