@@ -180,6 +180,46 @@ def test_what_is_said_of_rounding_is_what_happens(caplog):
     assert "of the NNGP" in caplog.text
 
 
+def pair(angle: float, norm: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two samples of ‖x‖²/n = norm² at an angle, numbers of float32."""
+    first, other = X[0] / X[0].norm(), X[1] - (X[1] @ X[0]) * X[0] / X[0].norm() ** 2
+    second = math.cos(angle) * first + math.sin(angle) * other / other.norm()
+    return tuple((norm * math.sqrt(8) * side).float()[None] for side in (first, second))
+
+
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "erf", "gelu"])
+@pytest.mark.parametrize("norm", [1e-3, 1.0, 1e3, 1e5])
+def test_single_precision_is_near_double_or_warns(activation, norm, caplog):
+    depths, far = [1, 3, 20, 50], []
+    for init_scale in (1.0, 3.0):
+        choice = {"depths": depths, "settings": settings(activation), "init_scale": init_scale}
+        for angle in (0.0, 1e-4, 1.0):
+            x, y = pair(angle, norm)
+            caplog.clear()
+            single = infinite_kernels(x, y, dtype=torch.float32, **choice)
+            said = [int(text.partition("at depth ")[2].split()[0]) for text in warned(caplog) if "at depth " in text]
+            double, own = infinite_kernels(x.double(), y.double(), **choice), infinite_kernels(x.double(), **choice)
+            for name in ("nngp", "ntk"):
+                kernels = [getattr(kernel, name)[:, 0, 0].double() for kernel in (single, double, own)]
+                errors = (kernels[0] - kernels[1]).abs() / kernels[2]
+                far += [
+                    (init_scale, angle, name, depth, float(error))
+                    for depth, error in zip(depths, errors, strict=True)
+                    if not (error < 5e-3 or (said and depth >= min(said)))
+                ]
+    assert not far
+
+
+@pytest.mark.parametrize("activation", ["erf", "gelu"])
+@pytest.mark.parametrize("norm", [1e-150, 1e-8, 1e3, 1e6, 1e9])
+def test_equal_samples_given_twice_have_the_kernel_of_one(activation, norm):
+    x = norm * X[:1]
+    choice = {"depths": [1, 3, 20], "settings": settings(activation), "init_scale": 1.0}
+    own, twice = infinite_kernels(x, **choice), infinite_kernels(x, x * (1.0 + 1e-16), **choice)
+    torch.testing.assert_close(twice.nngp, own.nngp, rtol=1e-8, atol=0.0)
+    torch.testing.assert_close(twice.ntk, own.ntk, rtol=1e-6 if norm < 1e6 else 0.5, atol=0.0)
+
+
 def test_arrays_are_inputs():
     choice = {"depth": 2, "settings": settings("erf"), "init_scale": 2.0}
     assert torch.equal(infinite_ntk(X.numpy(), **choice), infinite_ntk(X, **choice))

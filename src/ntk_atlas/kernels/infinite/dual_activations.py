@@ -165,16 +165,17 @@ class ErfDual(_ClosedForm):
         return (4 / math.pi) / torch.sqrt(1.0 + 4.0 * q)
 
     def side(self, q: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns √(2 / (1 + 2q)), 2q/(1 + 2q) and 1/(1 + 2q)."""
+        """Returns √(2 / (1 + 2q)), √(2q/(1 + 2q)) and 1/(1 + 2q)."""
         q1 = 1.0 + 2.0 * q
-        return torch.sqrt(2.0 / q1).to(dtype), (2.0 * q / q1).to(dtype), (1.0 / q1).to(dtype)
+        return torch.sqrt(2.0 / q1).to(dtype), torch.sqrt(2.0 * q / q1).to(dtype), (1.0 / q1).to(dtype)
 
     def evaluate(self, c: Tensor, a: Any, b: Any, scratch: tuple[Tensor, Tensor], gain: float) -> DualTile:
         """Returns the tile, see `Dual.evaluate`."""
         slope, moment = scratch
-        sine = c.mul_(a[0]).mul_(b[0]).clamp_(-1.0, 1.0)
+        sine = c.mul_(a[0]).mul_(b[0])
+        squared_cosine = _squared_cosine(sine, a[1:], b[1:], slope)
         torch.asin(sine, out=moment).mul_(2 * gain / math.pi)
-        _squared_cosine(sine, a[1:], b[1:], slope).rsqrt_().mul_((2 * gain / math.pi) * a[0]).mul_(b[0])
+        squared_cosine.rsqrt_().mul_((2 * gain / math.pi) * a[0]).mul_(b[0])
         return DualTile(moment, slope)
 
 
@@ -197,31 +198,35 @@ class GeluDual(_ClosedForm):
         return 0.25 + (torch.atan2(q, root) + tangent * bracket) / (2 * math.pi)
 
     def side(self, q: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Returns √(1+q), its inverse, q/(1+q) and 1/(1+q)."""
+        """Returns √(1+q), its inverse, √(q/(1+q)) and 1/(1+q)."""
         q1 = 1.0 + q
-        return q1.sqrt().to(dtype), q1.rsqrt().to(dtype), (q / q1).to(dtype), (1.0 / q1).to(dtype)
+        return q1.sqrt().to(dtype), q1.rsqrt().to(dtype), (q / q1).sqrt().to(dtype), (1.0 / q1).to(dtype)
 
     def evaluate(self, c: Tensor, a: Any, b: Any, scratch: tuple[Tensor, Tensor], gain: float) -> DualTile:
         """Returns the tile, see `Dual.evaluate`."""
         slope, moment = scratch
         share = gain / (2 * math.pi)
-        sine = c.mul_(a[1]).mul_(b[1]).clamp_(-1.0, 1.0)
+        sine = c.mul_(a[1]).mul_(b[1])
         cosine = _squared_cosine(sine, a[2:], b[2:], slope).sqrt_()
         angle = torch.asin(sine).add_(math.pi / 2)
         tangent = sine / cosine
         square = tangent * tangent
         torch.mul(square, a[3], out=moment).mul_(b[3])  # Q y²
-        product = a[2] * b[2]
+        product = (a[2] * b[2]).square_()
         moment.add_(product).mul_(cosine).addcmul_(sine, angle).mul_(share * a[0]).mul_(b[0])
         torch.add(square, 2.0, out=slope).mul_(a[3]).mul_(b[3]).sub_(product).add_(1.0)
         return DualTile(moment, slope.mul_(tangent).add_(angle).mul_(share))
 
 
 def _squared_cosine(sine: Tensor, a: Sequence[Tensor], b: Sequence[Tensor], out: Tensor) -> Tensor:
-    """1 − s² with s = c/√((1 + a)(1 + b)), from the shares a/(1 + a) and 1/(1 + a) of both samples.
+    """1 − s² with s = c/√((1 + a)(1 + b)), from √(a/(1 + a)) and 1/(1 + a) of both samples; s is held to c² ≤ ab.
 
-    c² ≤ ab makes it (1 + a + b)/((1 + a)(1 + b)) at least, which is what equal samples have: s comes near to 1 as
-    variances grow, and of 1 − s² rounding would leave nothing.
+    c² ≤ ab makes 1 − s² at least (1 + a + b)/((1 + a)(1 + b)), which is what equal samples have. Rounding would break
+    both: s comes near to 1 as variances grow, 1 − s² would be rounding alone, and a correlation above 1 grows from
+    layer to layer.
     """
+    limit = a[0] * b[0]
+    torch.minimum(sine, limit, out=sine)
+    torch.maximum(sine, limit.neg_(), out=sine)
     torch.addcmul(sine.new_tensor(1.0), sine, sine, value=-1.0, out=out)
-    return torch.maximum(out, a[0] * b[1] + a[1], out=out)
+    return torch.maximum(out, a[0].square() * b[1] + a[1], out=out)
