@@ -15,8 +15,6 @@ MARGIN = Region(-0.1, 0.1, outside=True)
 """C1's: a change of a tenth of the error."""
 EQUAL = Region(1.0 / 1.1, 1.1)
 """C2's: errors within a tenth."""
-MOVES, STILL = Region(lower=0.2), Region(upper=0.1)
-"""A3's and A4's."""
 
 Noise = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 
@@ -28,11 +26,6 @@ def normal(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray
 def skewed(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Exponential noise of mean 0 and variance 1: skewness 2."""
     return generator.exponential(1.0, shape) - 1.0
-
-
-def heavy(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Student's t with three degrees of freedom."""
-    return generator.standard_t(3.0, shape)
 
 
 def uneven(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
@@ -55,13 +48,6 @@ def all_of(
         return decided(estimates, region, any_of=any_of)
 
     return word
-
-
-def jumping(generator: np.random.Generator) -> str:
-    """Six networks of one draw, each jumps tenfold with chance 1/6; their geometric mean lies at the threshold."""
-    level = np.log(0.1) - np.log(10.0) / 6.0
-    values = level + 0.3 * generator.standard_normal(6) + np.log(10.0) * (generator.random(6) < 1.0 / 6.0)
-    return decided([from_replicates(np.exp(values), logarithmic=True)], STILL)
 
 
 def variance_slope(truth: float, networks: int = 2000):
@@ -92,7 +78,6 @@ def width_slope(truth: float):
 SUPPORTED, REJECTED = ("supported",), ("not supported",)
 _C1 = {"spread": 0.08, "draws": 10, "region": MARGIN, "any_of": True}
 _C2 = {"spread": 0.06, "draws": 10, "region": EQUAL, "logarithmic": True}
-_A3 = {"spread": 0.4, "draws": 6, "region": MOVES, "logarithmic": True}
 
 WORLDS = (
     World("one of two", "no change", all_of([0.0, 0.0], **_C1), REJECTED),
@@ -107,12 +92,6 @@ WORLDS = (
     World("all of three", "one ratio at twice the margin", all_of([1.21, 1.0, 1.0], **_C2), REJECTED),
     World("all of three", "all at the margin, skewed", all_of([1.1] * 3, **_C2, noise=skewed), THRESHOLD, skewed=True),
     World("all of three", "all at the margin, draws share", all_of([1.1] * 3, **_C2, shared=0.04), THRESHOLD),
-    World("drift", "well below the threshold", all_of([0.05], **_A3), REJECTED),
-    World("drift", "at the threshold", all_of([0.2], **_A3), THRESHOLD),
-    World("drift", "at twice the threshold", all_of([0.4], **_A3), SUPPORTED, powerful=True),
-    World("drift", "at the threshold, heavy tails", all_of([0.2], **_A3, noise=heavy), THRESHOLD),
-    World("drift", "at the threshold, skewed", all_of([0.2], **_A3, noise=skewed), THRESHOLD, skewed=True),
-    World("drift", "one seed in six jumps tenfold, mean at the threshold", jumping, THRESHOLD, skewed=True),
     World("slope of Var log Θ", "at the threshold", variance_slope(1.0), THRESHOLD),
     World("slope of Var log Θ", "none", variance_slope(0.0), REJECTED),
     World("slope of Var log Θ", "at twice the threshold", variance_slope(2.0), SUPPORTED, powerful=True),

@@ -1,21 +1,20 @@
-"""Claims about finite width (A1–A6, A'1–A'4) on planted evidence, judged as the quick study is: nine draws of one network.
+"""Claims about finite width (A1–A6, A'1–A'4) on planted evidence, judged as the quick study is: nine draws.
 
-Medians over networks are planted where a claim is about the median network. Noise is of logarithms: normal, skewed, or a
-jump: one network in six is ten times as large. Its median is subtracted, so that the planted number is the truth.
+Medians over networks are planted where a claim is about the median network. Noise is of logarithms: normal, skewed, or
+a jump: one network in six is ten times as large. Its median is subtracted, so that the planted number is the truth.
 """
 
 from collections.abc import Callable, Mapping
 from functools import cache
 
 import numpy as np
-from synthetic_claims import BROKEN, CELL, synthetic_evidence
+from synthetic_claims import BROKEN, synthetic_evidence
 from worlds.decision_worlds import REJECTED, SUPPORTED
 from worlds.world import THRESHOLD, World, judged
 
 from ntk_atlas.claims.evidence import Evidence
 
 DRAWS, NETWORKS = 9, 2000
-PHASES = ("ordered", "critical", "chaotic")
 EPOCHS = np.array([0.0, 0.5, 1.0])
 """How far measures along training have gone at the three checkpoints of the evidence."""
 Noise = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
@@ -127,14 +126,12 @@ def spreads(shallow: float, deep: tuple[float, float, float], error: float = 0.0
     """Variance of networks over theory at the shallow wide cell and, by phase, at the deep narrow one."""
 
     def plant(generator: np.random.Generator) -> dict[str, dict]:
-        data = template().output_variance
         log = np.full((2, 2, 3, 1, DRAWS, 1), np.log(shallow))
         log[1, 0] = np.log(deep)[:, None, None, None]
         log[0, 0] = log[1, 1] = 0.5 * (np.log(shallow) + np.log(deep))[:, None, None, None]
         values = np.exp(log + error * np.sqrt(DRAWS) * generator.standard_normal(log.shape))
         return {"variance": {"variance_ratio_network_infinite_ntk": np.broadcast_to(values, (*log.shape[:-1], 2))}}
 
-    assert len(CELL) == 6
     return plant
 
 
@@ -157,7 +154,9 @@ RANDOM = variances((0.05, 2.5, 4.0))
 WORLDS = (
     World("A1", "phases alike", world("A1", variances((1.0,) * 3), drifts(0.5, 0.5, 0.5, shallow=1.0)), REJECTED),
     World("A1", "ratio of drifts at 1.5", world("A1", RANDOM, drifts(0.4, 0.5, 0.6, shallow=0.3)), THRESHOLD),
-    World("A1", "ratio at 1.5, jumps", world("A1", RANDOM, drifts(0.4, 0.5, 0.6, noise=jumping)), THRESHOLD, skewed=True),
+    World(
+        "A1", "ratio at 1.5, jumps", world("A1", RANDOM, drifts(0.4, 0.5, 0.6, noise=jumping)), THRESHOLD, skewed=True
+    ),
     World("A1", "phases differ", world("A1", RANDOM, drifts(0.02, 0.8, 1.0, shallow=0.1)), SUPPORTED, powerful=True),
     World("A2", "not random, not growing", world("A2", variances((0.0,) * 3)), REJECTED),
     World("A2", "Var log Θ at .25", world("A2", variances((0.0, 2.0, 2.0), start=0.25 - 2.0 * 0.31)), THRESHOLD),
@@ -172,7 +171,10 @@ WORLDS = (
     World("A4", "drift at .1", world("A4", RANDOM, drifts(ordered=0.1)), THRESHOLD),
     World("A4", "drift at .1, skewed", world("A4", RANDOM, drifts(ordered=0.1, noise=skewed)), THRESHOLD, skewed=True),
     World(
-        "A4", "drift at .1, one in six jumps", world("A4", RANDOM, drifts(ordered=0.1, noise=jumping)), THRESHOLD,
+        "A4",
+        "drift at .1, one in six jumps",
+        world("A4", RANDOM, drifts(ordered=0.1, noise=jumping)),
+        THRESHOLD,
         skewed=True,
     ),
     World("A4", "Var log Θ at .1", world("A4", variances((0.0,) * 3, start=0.1), drifts(ordered=0.02)), THRESHOLD),
