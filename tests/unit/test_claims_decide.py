@@ -330,3 +330,18 @@ def test_where_draws_share_too_much_only_a_larger_data_set_decides():
     assert draws > least_draws(0.5, 1.0), "what is common makes draws worth less"
     near = verdict((replicated(1e-4, 1.0, 6), positive), trained=True)
     assert "0.0001 is so near the threshold that 1,000 draws would not decide it" in near.reason
+
+
+def test_a_comparison_that_is_open_decides_nothing_and_its_reason_is_said():
+    above, below = (from_replicates([x, x + 0.01, x - 0.01, x + 0.02, x]) for x in (1.0, -1.0))
+    region, keys = Region(lower=0.0), {"confidence": 0.95, "least_replicates": 5}
+    good = Comparison("a", above, region, trained=True)
+    for estimate in (above, below):
+        gated = Comparison("b", estimate, region, trained=True, open="the budget bends it")
+        alone, beside = decide([gated], **keys), decide([good, gated], **keys)
+        assert alone.word == beside.word == "inconclusive"
+        assert alone.reason.startswith("0 of 1 comparisons hold; b: the budget bends it; measured, not judged: b is")
+        assert beside.reason.startswith("1 of 2 comparisons hold; b: the budget bends it; of the others")
+    rejecting = Comparison("c", below, region, trained=True)
+    gated = Comparison("b", above, region, trained=True, open="the budget bends it")
+    assert decide([gated, rejecting], **keys).word == "not supported", "what is judged still counts"
