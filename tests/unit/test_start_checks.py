@@ -13,11 +13,12 @@ import yaml
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.stages.trial import trial
 from ntk_atlas.study.disk import disk_estimate
+from ntk_atlas.study.job_times import time_estimate
 from ntk_atlas.study.load import load_study, read_study
 from ntk_atlas.study.own_cost import OwnCost, cost_at
 from ntk_atlas.study.problems import ConfigError, Problem
 from ntk_atlas.study.start_checks import StartChecks, trial_digest
-from ntk_atlas.study.work import experiment_work, work_estimate
+from ntk_atlas.study.work import experiment_work
 
 NETS = """
 import os, sys, time
@@ -355,6 +356,6 @@ def test_estimates_of_a_network_of_ones_own_go_by_its_measured_costs():
     assert work.training_flops == pytest.approx(
         settings.training.max_epochs * 8 * settings.grid.draws * settings.grid.seeds * 1e-4 * 2e10
     )
-    assert "of one core" in work_estimate(settings, costs)
+    assert "of CPU time" in time_estimate(settings, costs=costs)
     assert "unknown" not in disk_estimate(settings, costs)
     assert Path("nets.py").is_file()

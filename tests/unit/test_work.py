@@ -3,7 +3,8 @@
 import pytest
 
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.study.work import FLOPS_PER_SECOND, SECONDS_PER_STEP, experiment_work, work_estimate
+from ntk_atlas.study.job_times import START, job_seconds, time_estimate
+from ntk_atlas.study.work import experiment_work
 
 
 def experiment(grid=None, network=None, regression=None, **training):
@@ -29,9 +30,6 @@ def test_a_small_network_by_hand():
     assert work.training_flops == 3 * 5 * 7 * 3 * forward * (20 + 40)
     kernel = 2 * (64 + 8 + 8 + 1) * 40 * (20 + 40) + 2 * 40**3 / 3
     assert work.kernel_flops == pytest.approx(15 * kernel)
-    assert work.training_hours == pytest.approx(
-        (work.steps * SECONDS_PER_STEP + work.training_flops / FLOPS_PER_SECOND) / 3600
-    )
 
 
 def test_what_makes_more_work():
@@ -41,7 +39,7 @@ def test_what_makes_more_work():
     rates = experiment_work(experiment(learning_rate={"relative": [0.1, 0.5]}))
     assert (rates.steps, rates.training_flops) == (base.steps, 2 * base.training_flops)
     scales = experiment_work(experiment(grid={"init_scale": [1.0, 2.0], "depth": [1, 1]}))
-    assert scales == type(base)(2 * base.steps, 2 * base.training_flops, pytest.approx(2 * base.kernel_flops))
+    assert scales == type(base)(2 * base.steps, 2 * base.training_flops, pytest.approx(2 * base.empirical_flops), 0.0)
     kept = {"checkpoints": {"epochs": [0, 3, 7], "weights": "scheduled"}}
     along = experiment_work(experiment(regression={"predictors": ["ntk_init", "ntk_epochs"]}, **kept))
     assert along.kernel_flops == pytest.approx(4 * base.kernel_flops)  # three checkpoints at the largest n
@@ -50,9 +48,36 @@ def test_what_makes_more_work():
 
 
 def test_the_estimate_in_words():
-    assert work_estimate(experiment()) == (
-        "about 0 s of one core (84 training steps 0 s, empirical kernels and rivals 0 s)"
-    )
-    long = work_estimate(experiment(max_epochs=300_000, batch_size=8))
-    assert long.startswith("about 20.") and "14,400,000 training steps 20." in long
-    assert work_estimate(experiment(network={"factory": "net.py:build"})) == "time unknown: a network of your own"
+    said = time_estimate(experiment())
+    assert said.startswith("about 7 s of CPU time (train_networks 3 s for 84 steps, assemble_cube 2 s, regress_empirical 2 s)")
+    long = time_estimate(experiment(max_epochs=300_000, batch_size=8))
+    assert long.startswith("about 2.8 h of CPU time (train_networks 2.8 h for 14,400,000 steps")
+    assert time_estimate(experiment(network={"factory": "net.py:build"})) == "time unknown: a network of your own"
+
+
+def test_every_kind_of_job_has_a_time_of_its_own():
+    everything = {
+        "regression": {"predictors": ["linearized", "ntk_init", "infinite_ntk", "laplace"], "ridge_grid": [1.0]},
+        "dispersion": {"depth": [2], "width": [20]},
+        "kernel_variants": {"depth": [1], "width": [64, 128]},
+        "output_variance": {},
+    }
+    grid = {"n_train": [20, 40, 80, 160]}
+    found = job_seconds(ExperimentSettings.model_validate(experiment(grid=grid).model_dump() | everything))
+    assert set(found) == set(START)
+    for rule, seconds in found.items():
+        assert seconds >= START[rule]
+
+
+@pytest.mark.parametrize(
+    ("rule", "change"),
+    [
+        ("train_networks", {"max_epochs": 14_000}),
+        ("regress_empirical", {"grid": {"n_train": [1000, 1400]}}),
+        ("regress_infinite", {"grid": {"depth": [9], "n_train": [1000, 1400]}, "regression": {"predictors": ["infinite_ntk"]}}),
+        ("regress_rivals", {"grid": {"n_train": [1000, 1400]}, "regression": {"predictors": ["laplace"]}}),
+    ],
+)
+def test_more_work_takes_longer(rule, change):
+    regression = {"regression": change["regression"]} if "regression" in change else {}
+    assert job_seconds(experiment(**change))[rule] > 1.3 * job_seconds(experiment(**regression))[rule]

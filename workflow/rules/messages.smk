@@ -2,7 +2,7 @@
 from ntk_atlas.study.claim_needs import claim_notices
 from ntk_atlas.study.disk import disk_estimate
 from ntk_atlas.study.prepare_spec import draws_in_words
-from ntk_atlas.study.work import work_estimate
+from ntk_atlas.study.job_times import time_estimate
 
 
 def plan_of_the_study():
@@ -17,7 +17,7 @@ def plan_of_the_study():
         cells = len(rows(grid)) * len(grid.n_train)
         yield (
             f"{name}: {cells} cells ({values}), {draws_in_words(experiment)} × {grid.seeds} seeds "
-            f"= {cells * grid.draws * grid.seeds} networks; {work_estimate(experiment, START.costs(name))}; "
+            f"= {cells * grid.draws * grid.seeds} networks; {time_estimate(experiment, STUDY.jobs, START.costs(name))}; "
             f"{disk_estimate(experiment, START.costs(name))}; jobs of {KERNEL_JOB_MB} MiB"
         )
 

@@ -9,6 +9,7 @@ from ntk_atlas.datasets.errors import DataError
 from ntk_atlas.datasets.inspect import inspect_dataset
 from ntk_atlas.networks.convolutional_architecture import NetworkShapeError
 from ntk_atlas.study.disk import BYTES, probe_kernel_bytes, weight_bytes
+from ntk_atlas.study.job_times import job_seconds
 from ntk_atlas.study.layer_sizes import layer_sizes
 from ntk_atlas.study.problems import Problem
 from ntk_atlas.study.work import FLOPS_PER_SECOND, SECONDS_PER_STEP, experiment_work
@@ -80,7 +81,7 @@ def _hours(experiment: ExperimentSettings) -> float:
         steps = sum(epoch_budget(training, n) * steps_per_epoch(training, n) for n in grid.n_train)
         hours = units * steps * SECONDS_PER_STEP / 3600
     else:
-        hours = work.training_hours + work.kernel_hours
+        hours = sum((job_seconds(experiment) or {}).values()) / 3600
     return hours + _untrained_flops(experiment) / FLOPS_PER_SECOND / 3600
 
 

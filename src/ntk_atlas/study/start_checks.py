@@ -23,11 +23,11 @@ from ntk_atlas.config.predictors import predictors_of, user_kernels
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.provenance import file_digest
 from ntk_atlas.study.disk import probe_kernel_bytes, weight_bytes
+from ntk_atlas.study.job_times import job_seconds
 from ntk_atlas.study.own_cost import OwnCost
 from ntk_atlas.study.problems import Problem
 from ntk_atlas.study.size_questions import MOST_DISK, MOST_HOURS
 from ntk_atlas.study.user_files import code_file_digest, user_code, user_file_digest
-from ntk_atlas.study.work import experiment_work
 from ntk_atlas.user_imports import PACKAGE
 from ntk_atlas.whole_files import whole_file
 
@@ -113,10 +113,10 @@ class StartChecks:
     def _too_large(self, name: str, experiment: ExperimentSettings) -> Iterator[Problem]:
         """What is asked about a network of the user's own, whose size only its trial has told."""
         costs = self.costs(name)
-        work = experiment_work(experiment, costs) if costs else None
-        if work is None:
+        seconds = job_seconds(experiment, costs=costs) if costs else None
+        if seconds is None:
             return
-        hours = work.training_hours + work.kernel_hours
+        hours = sum(seconds.values()) / 3600
         disk = probe_kernel_bytes(experiment) + (weight_bytes(experiment, costs) or 0)
         measured = f"as measured on its network of {costs[-1].parameters:,} parameters"
         ask = "lower its grid or its epochs, or set jobs.allow_huge: true if it is meant"

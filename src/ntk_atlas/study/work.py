@@ -1,8 +1,6 @@
-"""How long an experiment will take, roughly, known before it runs.
+"""The work of an experiment in numbers, known before it runs: optimizer steps, and arithmetic of trainings and kernels.
 
-Trainings are optimizer steps, each with a cost of its own beside its arithmetic; kernels are matrix products. The two
-constants were measured on one of two busy virtual cores, in the quick preset of the scaling laws: what they say lies
-within a factor of two of what trainings and regressions took there. A GPU has not been measured.
+Trainings are optimizer steps, each with a cost of its own beside its arithmetic; kernels are matrix products.
 """
 
 from collections.abc import Sequence
@@ -29,29 +27,23 @@ class Work:
     Attributes:
         steps: optimizer steps of stacks of networks.
         training_flops: arithmetic of these steps.
-        kernel_flops: of empirical kernels, and of all factorizations.
+        empirical_flops: of empirical kernels and their factorizations.
+        rival_flops: of the factorizations of rivals.
     """
 
     steps: int
     training_flops: float
-    kernel_flops: float
+    empirical_flops: float
+    rival_flops: float
 
     @property
-    def training_hours(self) -> float:
-        """Hours of one core."""
-        return (self.steps * SECONDS_PER_STEP + self.training_flops / FLOPS_PER_SECOND) / 3600
-
-    @property
-    def kernel_hours(self) -> float:
-        """Hours of one core."""
-        return self.kernel_flops / FLOPS_PER_SECOND / 3600
+    def kernel_flops(self) -> float:
+        """Of empirical kernels, and of all factorizations."""
+        return self.empirical_flops + self.rival_flops
 
 
 def experiment_work(experiment: ExperimentSettings, costs: Sequence[OwnCost] = ()) -> Work | None:
     """Counts the work of an experiment's trainings, empirical kernels and rivals.
-
-    Kernels of infinite width, untrained networks and linearized ones are left out: the first say what they cost when
-    they start, the others are small beside trainings.
 
     Args:
         experiment: its settings.
@@ -77,7 +69,7 @@ def experiment_work(experiment: ExperimentSettings, costs: Sequence[OwnCost] = (
             steps += scales * blocks * epochs * steps_per_epoch(training, n)
             training_flops += scales * n_runs * epochs * n * network.training_flops
         kernel_flops += scales * grid.draws * grid.seeds * _empirical_flops(experiment, network)
-    return Work(steps, training_flops, kernel_flops + grid.draws * _rival_flops(experiment))
+    return Work(steps, training_flops, kernel_flops, grid.draws * _rival_flops(experiment))
 
 
 @dataclass(frozen=True)
@@ -105,18 +97,6 @@ def _measured(costs: Sequence[OwnCost], row: Row, size: DatasetSize) -> _Network
     )
 
 
-def work_estimate(experiment: ExperimentSettings, costs: Sequence[OwnCost] = ()) -> str:
-    """The estimate in words."""
-    work = experiment_work(experiment, costs)
-    if work is None:
-        return "time unknown: a network of your own"
-    total = work.training_hours + work.kernel_hours
-    return (
-        f"about {_readable(total)} of one core ({work.steps:,} training steps {_readable(work.training_hours)}, "
-        f"empirical kernels and rivals {_readable(work.kernel_hours)})"
-    )
-
-
 def _empirical_flops(experiment: ExperimentSettings, network: _Network) -> float:
     """Of all empirical kernels of one network over n_train, regressed with at every ridge."""
     sizes, regression = experiment.grid.n_train, experiment.regression
@@ -129,7 +109,7 @@ def _empirical_flops(experiment: ExperimentSettings, network: _Network) -> float
     flops = 0.0
     for name in predictors_of("empirical", regression.predictors):
         if name == EPOCHS:
-            flops += sum(_checkpoints(experiment, n) * of(n) for n in regression.epoch_sizes(sizes))
+            flops += sum(checkpoints_of(experiment, n) * of(n) for n in regression.epoch_sizes(sizes))
         elif name == "ntk_init" or name.startswith(PRETRAINED):
             flops += of(max(sizes))
         else:
@@ -144,10 +124,7 @@ def _rival_flops(experiment: ExperimentSettings) -> float:
     return n_kernels * (1 + len(regression.ridge_grid)) * n**3 / 3
 
 
-def _checkpoints(experiment: ExperimentSettings, n: int) -> int:
+def checkpoints_of(experiment: ExperimentSettings, n: int) -> int:
+    """Checkpoints of one training on n samples."""
     training = experiment.training
     return len(scheduled_epochs(training.checkpoints, epoch_budget(training, n)))
-
-
-def _readable(hours: float) -> str:
-    return f"{hours:.1f} h" if hours >= 1.0 else f"{60 * hours:.0f} min" if hours >= 1 / 60 else f"{3600 * hours:.0f} s"

@@ -1,0 +1,223 @@
+"""CPU seconds that the jobs of an experiment will take, by rule: counts of what they do, times what each of it costs.
+
+`benchmarks/estimates.py` holds the estimates to the CPU time that jobs took. Rates were measured on one core of a busy
+machine; wall time is longer where cores are shared, and a GPU has not been measured.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+from ntk_atlas.config.jobs import JobSettings
+from ntk_atlas.config.predictors import predictors_of
+from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.datasets.inspect import inspect_dataset
+from ntk_atlas.study.cells import rows
+from ntk_atlas.study.layer_sizes import LayerSize, layer_sizes
+from ntk_atlas.study.outputs import has_scaling_laws
+from ntk_atlas.study.own_cost import OwnCost
+from ntk_atlas.study.work import FLOPS_PER_SECOND, SECONDS_PER_STEP, Work, checkpoints_of, experiment_work
+from ntk_atlas.training.schedule import epoch_budget, steps_per_epoch
+
+START = {
+    "train_networks": 2.2,
+    "regress_empirical": 1.8,
+    "linearize_networks": 1.7,
+    "regress_infinite": 1.8,
+    "regress_rivals": 1.8,
+    "sample_initial_kernels": 1.4,
+    "predict_output_variance": 1.8,
+    "compare_variants": 1.8,
+    "assemble_cube": 2.0,
+    "fit_scaling_laws": 0.9,
+}
+"""Of a job, whatever it does: a process, its imports, its data."""
+LAYER_STEP = {"fully_connected": 3.5e-4, "convolutional": 7e-4}
+"""Of a layer in an optimizer step of a stack, whatever its arithmetic."""
+TRAINING_FLOPS = 1e11
+"""Per second, in the products of a training."""
+ACTIVATION = 1.0e-8
+"""Of a hidden unit's activation of one sample in a training step, forth and back."""
+PROBE_LAYER = 2.5e-3
+"""Of a layer in the kernel of a stack at one checkpoint, whatever its arithmetic."""
+KERNEL_FLOPS = 1.5e10
+"""Per second, in kernels and in factorizations of double precision."""
+PAIR_LAYER = 2.5e-8
+"""Of a pair of samples in a layer of an infinite kernel."""
+PIXEL_PAIR = 4e-8
+"""Of a pair of pixels in a layer of a convolutional infinite kernel."""
+RIVAL_PAIR = 3e-8
+"""Of a pair of samples in a rival at one length scale."""
+INITIAL_WEIGHT = 2.5e-9
+"""Of a weight of an untrained network whose kernel is sampled."""
+EXACT_LAYER = 1.0e-7
+"""Of a layer of one sample of the exact law."""
+VARIANT_WEIGHT = 6e-8
+"""Of a weight of an untrained network that is held against the variants of the NTK."""
+_MOST_NAMED = 4
+LAW = 0.017
+"""Of the law of one curve, its intervals included, for each n_train beyond three."""
+
+
+def job_seconds(
+    experiment: ExperimentSettings, jobs: JobSettings | None = None, costs: Sequence[OwnCost] = ()
+) -> dict[str, float] | None:
+    """CPU seconds by rule.
+
+    Args:
+        experiment: its settings.
+        jobs: how work is cut into jobs; by default as `JobSettings` have it.
+        costs: of networks of the user's own, measured at some cells.
+
+    Returns:
+        Rule → seconds; None for a network of the user's own that was not measured.
+    """
+    work = experiment_work(experiment, costs)
+    if work is None:
+        return None
+    jobs = jobs or JobSettings()
+    n_rows = len(rows(experiment.grid, jobs.init_scales_per_job))
+    found = {"train_networks": n_rows * START["train_networks"] + _training(experiment, work)}
+    predictors = experiment.regression.predictors
+    if predictors_of("empirical", predictors):
+        rate = KERNEL_FLOPS * (2.0 if experiment.regression.kernel_dtype == "float32" else 1.0)
+        seconds = work.empirical_flops / rate
+        found["regress_empirical"] = n_rows * START["regress_empirical"] + seconds
+    if "linearized" in predictors or experiment.output_variance is not None:
+        found["linearize_networks"] = n_rows * START["linearize_networks"] + _linearized(experiment)
+    infinite = predictors_of("infinite", predictors)
+    if infinite:
+        n_jobs = len(experiment.grid.init_scale)
+        found["regress_infinite"] = n_jobs * START["regress_infinite"] + _infinite(experiment, len(infinite))
+    rivals = predictors_of("rival", predictors)
+    if rivals:
+        n_jobs = math.ceil(len(rivals) / jobs.rivals_per_job)
+        found["regress_rivals"] = n_jobs * START["regress_rivals"] + _rivals(experiment, len(rivals))
+    found |= _untrained(experiment)
+    found["assemble_cube"] = START["assemble_cube"] + 2e-4 * _networks(experiment)
+    if has_scaling_laws(experiment):
+        cells = len(rows(experiment.grid))
+        sizes = sum(n >= experiment.scaling.n_train_min for n in experiment.grid.n_train)
+        laws = cells * (1 + len(predictors))
+        found["fit_scaling_laws"] = START["fit_scaling_laws"] + LAW * laws * max(sizes - 3, 0)
+    return found
+
+
+def time_estimate(
+    experiment: ExperimentSettings, jobs: JobSettings | None = None, costs: Sequence[OwnCost] = ()
+) -> str:
+    """The estimate in words; arguments as for `job_seconds`."""
+    seconds, work = job_seconds(experiment, jobs, costs), experiment_work(experiment, costs)
+    if seconds is None or work is None:
+        return "time unknown: a network of your own"
+    parts = [
+        f"{rule} {_readable(taken)}" + (f" for {work.steps:,} steps" if rule == "train_networks" else "")
+        for rule, taken in sorted(seconds.items(), key=lambda part: -part[1])
+    ]
+    return f"about {_readable(sum(seconds.values()))} of CPU time ({', '.join(parts[:_MOST_NAMED])})"
+
+
+def _readable(seconds: float) -> str:
+    hours = seconds / 3600
+    return f"{hours:.1f} h" if hours >= 1.0 else f"{60 * hours:.0f} min" if hours >= 1 / 60 else f"{seconds:.0f} s"
+
+
+def _pair_seconds(experiment: ExperimentSettings) -> Callable[[LayerSize], float]:
+    """Of a pair of samples in a layer of an infinite kernel: pooling asks for all pairs of pixels."""
+    network = experiment.network
+    if network.architecture != "convolutional":
+        return lambda layer: PAIR_LAYER
+    power = 2 if network.convolutional.readout == "global_average" else 1
+    return lambda layer: PIXEL_PAIR * layer.positions**power
+
+
+def _networks(experiment: ExperimentSettings) -> int:
+    grid = experiment.grid
+    return len(rows(grid)) * len(grid.n_train) * grid.draws * grid.seeds
+
+
+def _layers(experiment: ExperimentSettings, depth: int, width: int) -> tuple[LayerSize, ...]:
+    size = inspect_dataset(experiment.dataset)
+    return layer_sizes(experiment.network, size.input_shape, depth, width, size.n_outputs or 10)
+
+
+def _training(experiment: ExperimentSettings, work: Work) -> float:
+    """Steps, their arithmetic, and kernels along the way."""
+    grid, training, network = experiment.grid, experiment.training, experiment.network
+    if network.factory is not None:
+        return work.training_flops / FLOPS_PER_SECOND + work.steps * SECONDS_PER_STEP
+    seconds = work.training_flops / TRAINING_FLOPS
+    relative = training.learning_rate.relative
+    n_rates = len(relative) if isinstance(relative, tuple) else 1
+    blocks = grid.draws * -(-grid.seeds // training.seeds_per_unit)
+    for row in rows(grid):
+        layers = _layers(experiment, row.depth, row.width)
+        units = sum(layer.fan_out * layer.positions for layer in layers[:-1])
+        for n in grid.n_train:
+            epochs = epoch_budget(training, n)
+            steps, runs = epochs * steps_per_epoch(training, n), grid.draws * grid.seeds * n_rates
+            seconds += blocks * steps * len(layers) * LAYER_STEP[network.architecture]
+            seconds += runs * epochs * n * units * ACTIVATION
+            seconds += blocks * checkpoints_of(experiment, n) * len(layers) * PROBE_LAYER
+    return seconds
+
+
+def _evaluated(experiment: ExperimentSettings) -> int:
+    return experiment.dataset.n_validation + experiment.dataset.n_test
+
+
+def _solve_flops(experiment: ExperimentSettings, n: int) -> float:
+    """Of a factorization for each ridge, and of predictions."""
+    return (1 + len(experiment.regression.ridge_grid)) * (n**3 / 3 + 2 * n * _evaluated(experiment))
+
+
+def _linearized(experiment: ExperimentSettings) -> float:
+    """Kernels of all networks with their spectra."""
+    grid, flops = experiment.grid, 0.0
+    for row in rows(grid):
+        layers = _layers(experiment, row.depth, row.width)
+        numbers = sum(layer.fan_in + layer.fan_out if layer.positions == 1 else layer.parameters for layer in layers)
+        for n in grid.n_train:
+            flops += 2.0 * numbers * n * (n + _evaluated(experiment)) + 12.0 * n**3
+    return grid.draws * grid.seeds * flops / KERNEL_FLOPS
+
+
+def _pairs(experiment: ExperimentSettings) -> float:
+    n = max(experiment.grid.n_train)
+    return n * (0.5 * n + _evaluated(experiment))
+
+
+def _infinite(experiment: ExperimentSettings, n_kernels: int) -> float:
+    """Kernels of all depths in one sweep, one a depth for convolutional networks, and their solves."""
+    grid = experiment.grid
+    per_draw = 0.0
+    for depth in grid.depth if experiment.network.architecture == "convolutional" else [max(grid.depth)]:
+        layers = _layers(experiment, depth, min(grid.width))
+        per_draw += _pairs(experiment) * sum(map(_pair_seconds(experiment), layers))
+    n = max(grid.n_train)
+    per_draw += n_kernels * len(grid.depth) * _solve_flops(experiment, n) / KERNEL_FLOPS
+    return len(grid.init_scale) * grid.draws * per_draw
+
+
+def _rivals(experiment: ExperimentSettings, n_rivals: int) -> float:
+    n, regression = max(experiment.grid.n_train), experiment.regression
+    one = _solve_flops(experiment, n) / KERNEL_FLOPS + _pairs(experiment) * RIVAL_PAIR
+    return experiment.grid.draws * n_rivals * len(regression.length_scales) * one
+
+
+def _untrained(experiment: ExperimentSettings) -> dict[str, float]:
+    """Networks that are drawn for their kernels alone, and theory of outputs."""
+    found, scales = {}, len(experiment.grid.init_scale)
+    if (section := experiment.dispersion) is not None:
+        weights = sum(depth * width**2 for depth in section.depth for width in section.width)
+        exact = section.n_exact * len(section.width) * sum(section.depth) * (experiment.network.activation == "relu")
+        found["sample_initial_kernels"] = len(section.depth) * len(section.width) * START["sample_initial_kernels"] + (
+            scales * (section.n_networks * weights * INITIAL_WEIGHT + exact * EXACT_LAYER)
+        )
+    if (section := experiment.kernel_variants) is not None:
+        weights = sum(depth * width**2 for depth in section.depth for width in section.width)
+        found["compare_variants"] = START["compare_variants"] + (
+            8 * scales * section.n_networks * weights * VARIANT_WEIGHT
+        )
+    if experiment.output_variance is not None:
+        found["predict_output_variance"] = scales * START["predict_output_variance"] + _infinite(experiment, 2)
+    return found
