@@ -60,6 +60,17 @@ def forward(flat, x, n_in=64, width=8, init_scale=2.0, bias_variance=0.1):
     return f, jacobian
 
 
+def test_draws_of_a_run_are_disjoint_and_the_cube_says_so(finished_once, cube):
+    settings = ExperimentSettings.model_validate_json(cube.attrs["config"])
+    dataset = load_dataset(finished_once.folder / "results/one/dataset.nc")
+    first, second = (make_draw(dataset, settings.dataset, draw).indices for draw in (0, 1))
+    samples = np.concatenate([part for draw in (first, second) for part in (draw.pool, draw.validation, draw.test)])
+    assert len(np.unique(samples)) == len(samples)
+    assert float(cube["shared_test"]) == 0.0
+    assert (cube["shared_train"] == 0.0).all()
+    assert (cube["test_fold_size"].sum("test_fold") == settings.dataset.n_test).all()
+
+
 def test_the_networks_error_is_that_of_its_weights(cube, weights, draw):
     f, _ = forward(weights["weights"][0, -1], draw.x_test)
     expected = np.mean((f - draw.y_test[:, 0]) ** 2)
