@@ -6,7 +6,6 @@ from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.study.job_times import START, job_seconds, time_estimate
 from ntk_atlas.study.work import experiment_work
 
-
 LARGE = {"n_train": [1000, 1400]}
 
 
