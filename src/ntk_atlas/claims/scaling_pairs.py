@@ -102,15 +102,15 @@ class PairedLaws:
             return self.missing
         pairs = zip(self.names, (self.difference.first, self.difference.second), strict=True)
         laws = (_law_text(*pair) for pair in pairs)
-        checks = (
+        checks = [
             f"{name} {check.measured:.3g} in [{check.low:.3g}, {check.high:.3g}]"
             for name, check in self.held_out.items()
             if check.inside
-        )
+        ]
         return remarks(
-            f"exponents: {', '.join(laws)}; floors up to {self.largest_floor:g} of the error at "
-            f"n = {self.sizes[0]} are allowed for, without any the difference is {self.difference.pure:.2g}",
-            f"n = {self.sizes[-1]} held out: {', '.join(checks)}",
+            f"exponents: {', '.join(laws)}; floors up to {self.largest_floor:g} of the error at n = {self.sizes[0]} "
+            f"are allowed for, without any the difference is {self.difference.pure:.2g}",
+            f"n = {self.sizes[-1]} held out: {', '.join(checks)}" if checks else "",
             self.missing,
         )
 
@@ -184,7 +184,7 @@ def _common(
 
 
 def _law_text(name: str, law: FlooredCurve) -> str:
-    floor = f" with a floor of {law.floor:.2g} of it" if law.floor >= 0.005 else ""
+    floor = f" with a floor of {law.floor:.2g} of its error at n = {law.n_train[0]}" if law.floor >= 0.005 else ""
     return f"{name} {law.exponent:.2g}{floor}"
 
 
