@@ -1,0 +1,64 @@
+"""The benchmarks of rounding and of estimates: what they run, and what they compare."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ntk_atlas.claims.judge import judge_experiment, verdict_table
+from ntk_atlas.study.load import read_study
+from ntk_atlas.study.thresholds import load_thresholds
+from tests.synthetic_claims import BROKEN, HOLDS, synthetic_evidence
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def load(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    yield importlib.import_module
+    for name in ("rounding", "estimates"):
+        sys.modules.pop(name, None)
+
+
+def test_one_experiment_runs_with_its_variants_and_nothing_else(load):
+    study = [ROOT / "config" / "config.yaml", ROOT / "config" / "studies" / "scaling_laws.yaml"]
+    experiments = read_study(study, {"preset": "full"}).active()
+    over = load("rounding").overlay(experiments, "cifar10_gap", {"threads": 2})["experiments"]
+    kept = {name for name, of in over.items() if of is not None}
+    assert kept == {"cifar10_gap"} | {name for name, of in experiments.items() if of.variant_of == "cifar10_gap"}
+    assert set(over) == set(experiments) and over["cifar10_gap"] == {"training": {"threads": 2}}
+
+
+def test_words_that_rounding_changed_are_found(load):
+    thresholds = load_thresholds(ROOT / "config" / "claims" / "finite_width.yaml")
+    tables = [
+        verdict_table(judge_experiment(synthetic_evidence(world, np.random.default_rng(5)), thresholds))
+        for world in (BROKEN, HOLDS)
+    ]
+    compare = load("rounding").compare
+    assert compare(tables[0], tables[0])["same"].all()
+    lines = compare(*tables).set_index("claim")
+    assert not lines.loc["A3", "same"] and lines.loc["A3", ["verdict", "verdict_other"]].tolist() == [
+        "supported", "not supported",
+    ]  # fmt: skip
+
+
+def test_records_of_jobs_are_added_up_by_rule(load, tmp_path):
+    for rule, rows in (("train_networks", ("10", "2.5")), ("assemble_cube", ("-",))):
+        (tmp_path / rule).mkdir()
+        for i, seconds in enumerate(rows):
+            (tmp_path / rule / f"{i}.tsv").write_text(f"s\tcpu_time\n1.0\t{seconds}\n")
+    seconds, jobs = load("estimates").measured(tmp_path)
+    assert dict(seconds) == {"train_networks": 12.5} and dict(jobs) == {"train_networks": 2}
+
+
+def test_the_study_of_estimates_has_every_kind_of_job(load):
+    from ntk_atlas.study.job_times import START, job_seconds
+
+    study = read_study([ROOT / "config" / "config.yaml", ROOT / "benchmarks" / "estimates.yaml"])
+    counts = [set(job_seconds(experiment, study.jobs)) for experiment in study.active().values()]
+    for rule in START:
+        assert sum(rule in found for found in counts) >= 3
