@@ -44,11 +44,11 @@ def experiment(
         {
             "dataset": {"source": "digits", "task": "binary", "n_validation": 16, "n_test": 40},
             "grid": {
-                "depth": depth, "width": width, "init_scale": init_scale, "n_train": (64,), "draws": 1, "seeds": 6,
+                "depth": depth, "width": width, "init_scale": init_scale, "n_train": (64,), "draws": 1, "seeds": 12,
             },
             "network": {"activation": "relu", "output_scale": output_scale},
             "training": {
-                "optimizer": "sgd", "learning_rate": {"relative": 0.5}, "seed": SEED, "seeds_per_unit": 6,
+                "optimizer": "sgd", "learning_rate": {"relative": 0.5}, "seed": SEED, "seeds_per_unit": 12,
                 "checkpoints": {"epochs": "log", "n_log": 6, "n_probe": 20}, **training,
             },
             "regression": {"predictors": ()},

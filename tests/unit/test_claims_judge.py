@@ -257,3 +257,43 @@ def test_an_open_verdict_says_what_would_decide_it_and_all_say_how_near_they_are
     definite = table["verdict"].isin(["supported", "not supported"])
     assert (table.loc[definite, "nearness"] >= 0.0).all() and table.loc[~definite, "nearness"].isna().all()
     assert (table.loc[definite, "low_this_data"] >= table.loc[definite, "low"]).all(), "no wider than for new data"
+
+
+def test_a6_names_the_phase_in_which_theory_fails_most():
+    """Only ordered networks leave theory; a claim about the largest χ₁ alone would miss them."""
+    found = evidence(HOLDS, draws=1)
+    data = found.output_variance
+    failing = {"depth": 15, "width": 32, "init_scale": 1.0}
+    for end in ("", "_low", "_high"):
+        data[f"variance_ratio_network_infinite_ntk{end}"].loc[failing] *= 18.0
+    verdict = judged(found)["A6"]
+    assert verdict.verdict == "supported"
+    for end in ("", "_low", "_high"):
+        for depth, width in ((3, 32), (15, 128)):
+            place = {"depth": depth, "width": width, "init_scale": 1.0}
+            data[f"variance_ratio_network_infinite_ntk{end}"].loc[place] *= 1e4
+    falling = judged(found)["A6"]
+    assert falling.verdict == "inconclusive" and "slope in L/M" in falling.reason
+    assert "σ_w² = 1" in falling.reason, "it fails more at the smaller L/M, so that nothing says that depth is why"
+
+
+def test_verdicts_on_movement_say_the_size_of_the_targets_and_the_samples():
+    scaled = evidence(training={"target_scale": "initial_output"})
+    scaled.cube.attrs["kernel_probe"] = "first 60 training samples"
+    for name in ("A1", "A3", "A4", "A5", "A'3", "A'4"):
+        assert "targets of the size of f₀" in judged(scaled)[name].reason
+        assert "targets of size one" in judged(evidence())[name].reason
+    assert "kernel of the first 60 training samples" in judged(scaled)["A3"].reason
+    assert "(18 of 18 networks > 0.2)" in judged(scaled)["A3"].reason
+
+
+def test_measures_on_test_samples_stand_beside_those_on_training_samples():
+    found = evidence()
+    for name in ("kernel_drift", "within_class_ratio", "between_class_ratio"):
+        found.cube[f"{name}_test_probe"] = found.cube[name] * 0.5
+    place = {"depth": 15, "width": 32, "n_train": 64}
+    drift = float(found.cube["kernel_drift_test_probe"].sel(place | {"init_scale": 3.0}).isel(epoch=-1).median())
+    blocks = found.cube["within_class_ratio_test_probe"] - found.cube["between_class_ratio_test_probe"]
+    change = float((blocks.isel(epoch=-1) - blocks.isel(epoch=0)).sel(place | {"init_scale": 2.0}).median())
+    assert f"median drift on test samples {drift:.2g}" in judged(found)["A3"].reason
+    assert f"median |change| on test samples {change:.2g}" in judged(found)["A'4"].reason
