@@ -13,7 +13,7 @@ from ntk_atlas.config.study import ExperimentSettings
 
 NETWORK = ("depth", "width", "init_scale", "n_train", "draw", "seed")
 KERNEL = ("depth", "init_scale", "n_train", "draw", "ridge")
-DEPTHS, WIDTHS, DRAWS, SEEDS = (1, 2, 3), (128, 256, 512), 10, 2
+DEPTHS, WIDTHS, DRAWS, SEEDS = (1, 2, 3), (64, 128, 256, 512), 10, 2
 NTK = np.array([0.4, 0.3, 0.25])
 """The NTK's error by depth."""
 
@@ -60,10 +60,10 @@ def study(
         shared = alike * noise(generator, (DRAWS,))
         cube = xr.Dataset(coords=coordinates)
         cube["test_mse_infinite_ntk"] = KERNEL, kernel(generator, NTK, shared)[:, None, None]
-        of_draw = shared + spread * noise(generator, (3, 3, DRAWS))
-        errors = np.exp(of_draw[..., None] + spread * generator.standard_normal((3, 3, DRAWS, SEEDS)))
+        of_draw = shared + spread * noise(generator, (3, 4, DRAWS))
+        errors = np.exp(of_draw[..., None] + spread * generator.standard_normal((3, 4, DRAWS, SEEDS)))
         cube["test_mse_network"] = NETWORK, (network[:, None, None, None] * errors)[:, :, None, None]
-        cube["status"] = NETWORK, np.zeros((3, 3, 1, 1, DRAWS, SEEDS), dtype=np.int8)
+        cube["status"] = NETWORK, np.zeros((3, 4, 1, 1, DRAWS, SEEDS), dtype=np.int8)
         for name, factor in zip(("laplace", "rbf"), rivals, strict=False):
             cube[f"test_mse_{name}"] = KERNEL[2:], kernel(generator, np.array(factor * NTK[-1]), shared)[None]
         for name in [name for name in cube if name.startswith("test_mse_") and name != "test_mse_network"]:
@@ -74,7 +74,7 @@ def study(
         if squared_distance is not None:
             mean = squared_distance(np.array(WIDTHS, dtype=float))[:, None, None] * NTK[:, None, None, None]
             factor = (
-                jitter * (noise(generator, (3, 3, DRAWS, 1)) + generator.standard_normal((3, 3, DRAWS, SEEDS)))
+                jitter * (noise(generator, (3, 4, DRAWS, 1)) + generator.standard_normal((3, 4, DRAWS, SEEDS)))
                 - jitter**2
             )
             distance = np.sqrt(mean * np.exp(factor + shared[:, None]))[:, :, None, None]

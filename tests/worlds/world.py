@@ -118,9 +118,16 @@ def thresholds_of(study: str) -> Thresholds:
 
 
 def judged(claim: str, study: str, evidence: Evidence) -> str:
-    """The judge's word on planted evidence, by the shipped thresholds."""
+    """The judge's word on planted evidence, by the shipped thresholds.
+
+    Raises:
+        ValueError: if the claim cannot be judged on it, with the judge's reason.
+    """
     thresholds = thresholds_of(study)
-    return judge(CLAIMS[claim], evidence, thresholds.claims.by_name()[claim], thresholds).verdict
+    verdict = judge(CLAIMS[claim], evidence, thresholds.claims.by_name()[claim], thresholds)
+    if verdict.verdict not in WORDS:
+        raise ValueError(f"{claim} is {verdict.verdict} on planted evidence: {verdict.reason}")
+    return verdict.verdict
 
 
 def decided(estimates: Sequence[Estimate], region, *, any_of: bool = False) -> str:
