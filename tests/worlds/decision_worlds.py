@@ -15,6 +15,8 @@ MARGIN = Region(-0.1, 0.1, outside=True)
 """C1's: a change of a tenth of the error."""
 EQUAL = Region(1.0 / 1.1, 1.1)
 """C2's: errors within a tenth."""
+MOVES = Region(lower=0.2)
+"""A3's."""
 
 Noise = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 
@@ -24,8 +26,18 @@ def normal(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray
 
 
 def skewed(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Exponential noise of mean 0 and variance 1: skewness 2."""
+    """Gamma noise of mean 0, variance 1 and skewness 1."""
+    return 0.5 * generator.gamma(4.0, 1.0, shape) - 2.0
+
+
+def exponential(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Exponential noise of mean 0, variance 1 and skewness 2."""
     return generator.exponential(1.0, shape) - 1.0
+
+
+def heavy(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Student's t with three degrees of freedom."""
+    return generator.standard_t(3.0, shape)
 
 
 def uneven(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
@@ -76,8 +88,10 @@ def width_slope(truth: float):
 
 
 SUPPORTED, REJECTED = ("supported",), ("not supported",)
+_T = "t intervals of six exponential logarithms; what is as skewed, movement, is judged by medians"
 _C1 = {"spread": 0.08, "draws": 10, "region": MARGIN, "any_of": True}
 _C2 = {"spread": 0.06, "draws": 10, "region": EQUAL, "logarithmic": True}
+_A3 = {"spread": 0.4, "draws": 6, "region": MOVES, "logarithmic": True}
 
 WORLDS = (
     World("one of two", "no change", all_of([0.0, 0.0], **_C1), REJECTED),
@@ -92,6 +106,12 @@ WORLDS = (
     World("all of three", "one ratio at twice the margin", all_of([1.21, 1.0, 1.0], **_C2), REJECTED),
     World("all of three", "all at the margin, skewed", all_of([1.1] * 3, **_C2, noise=skewed), THRESHOLD, skewed=True),
     World("all of three", "all at the margin, draws share", all_of([1.1] * 3, **_C2, shared=0.04), THRESHOLD),
+    World("one mean", "well below the threshold", all_of([0.05], **_A3), REJECTED),
+    World("one mean", "at the threshold", all_of([0.2], **_A3), THRESHOLD),
+    World("one mean", "at twice the threshold", all_of([0.4], **_A3), SUPPORTED, powerful=True),
+    World("one mean", "at the threshold, heavy tails", all_of([0.2], **_A3, noise=heavy), THRESHOLD),
+    World("one mean", "at the threshold, skewed", all_of([0.2], **_A3, noise=skewed), THRESHOLD, skewed=True),
+    World("one mean", "at the threshold, exponential", all_of([0.2], **_A3, noise=exponential), THRESHOLD, beyond=_T),
     World("slope of Var log Θ", "at the threshold", variance_slope(1.0), THRESHOLD),
     World("slope of Var log Θ", "none", variance_slope(0.0), REJECTED),
     World("slope of Var log Θ", "at twice the threshold", variance_slope(2.0), SUPPORTED, powerful=True),

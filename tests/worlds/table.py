@@ -83,7 +83,7 @@ def markdown(results: Results) -> str:
             f"**{_percent(counts.of([word]) / n)}**" if word in world.wrong else _percent(counts.of([word]) / n)
             for word in ("supported", "not supported", "inconclusive")
         ]
-        bar = f"≤ {world.bar:.0%}" + (f", {world.right[0]} ≥ {POWER_BAR:.0%}" if world.powerful else "")
+        bar = world.beyond or f"≤ {world.bar:.0%}" + (f", {world.right[0]} ≥ {POWER_BAR:.0%}" if world.powerful else "")
         missed = " missed" if broken_bars(world, counts, _MISSED) else ""
         cells = [
             "" if world.claim == claim else world.claim, world.name, *rates,

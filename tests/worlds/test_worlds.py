@@ -62,6 +62,12 @@ def test_names_are_unique_and_every_row_has_a_bar():
     assert all(world.right for world in WORLDS if world.powerful)
 
 
+def test_no_bar_is_promised_beyond_what_is_promised():
+    world = World("X", "planted", str, (), beyond="why")
+    assert not broken_bars(world, Counts(400, 200, 200, 0), 1e-4)
+    assert len([world for world in WORLDS if world.beyond]) <= 0.1 * len(WORLDS), "an exception, and no way out"
+
+
 def test_a_judge_that_is_right_at_the_bar_fails_as_rarely_as_promised():
     """The chance of a false alarm of one row at its bar, summed over all counts, is below its share."""
     world, level = World("X", "planted", lambda _: "supported", ("not supported",)), FALSE_ALARM / 40

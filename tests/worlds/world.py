@@ -41,6 +41,7 @@ class World:
         powerful: the right word must come in four of five studies.
         skewed: noise is skewed, where t intervals cannot hold their level to the digit.
         share: share of the studies asked for that this row takes, for rows whose studies are slow.
+        beyond: why no bar is promised in this world, which is published all the same; empty if one is.
     """
 
     claim: str
@@ -50,6 +51,7 @@ class World:
     powerful: bool = False
     skewed: bool = False
     share: float = 1.0
+    beyond: str = ""
 
     @property
     def wrong(self) -> tuple[Word, ...]:
@@ -99,6 +101,8 @@ def interval(count: int, studies: int, confidence: float = 0.95) -> tuple[float,
 def broken_bars(world: World, counts: Counts, level: float) -> list[str]:
     """The bars that the counts exclude, each by a one-sided binomial test at `level`, as sentences."""
     n, wrong, broken = counts.studies, counts.of(world.wrong), []
+    if world.beyond:
+        return []
     if world.wrong and binom.sf(wrong - 1, n, world.bar) < level:
         broken.append(
             f"{world.claim}, {world.name}: {' or '.join(world.wrong)} in {wrong} of {n}, {world.bar:.0%} allowed"
