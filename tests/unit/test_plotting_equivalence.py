@@ -1,5 +1,7 @@
 """Figures of the study of equivalence: what is drawn is what cube and predictions say."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,7 +16,7 @@ from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.functions import with_distances
 from ntk_atlas.cubes.gap import GAP_TERMS, gap_terms, pair_name
-from ntk_atlas.plotting import function_fits, gap_waterfall, layer_changes, layer_errors, nngp_against_ntk
+from ntk_atlas.plotting import function_fits, gap_waterfall, layer_changes, layer_errors, nngp_against_ntk, width_limit
 
 STYLE = FigureSettings()
 NAMES = ("network", "linearized", "ntk_init", "ntk_final", "infinite_ntk", "nngp", "laplace", "user_my_kernel_k")
@@ -241,3 +243,27 @@ def test_steps_of_planted_worlds_are_found_and_drawn(cube):
 def test_experiments_without_steps_have_none(cube):
     table = layer_change_table({"one depth": cube.isel(depth=[0])}, confidence=0.95)
     assert table.empty and isinstance(table, pd.DataFrame)
+
+
+def test_distances_are_drawn_with_the_law_that_they_follow():
+    width, limit, first = np.array([64, 128, 256, 512]), 0.04, 20.0
+    grid = {"depth": (1, 2), "width": tuple(width), "init_scale": (2.0,), "n_train": (32,), "draws": 5, "seeds": 2}
+    settings = ExperimentSettings.model_validate({"grid": grid})
+    sizes = dict(zip(CELL, (2, 4, 1, 1, 5, 2), strict=True))
+    coordinates = {dim: np.array(grid[dim]) for dim in CELL[:4]} | {"ridge": RIDGE}
+    coordinates |= {"draw": range(5), "seed": range(2)}
+    cube = xr.Dataset(coords=coordinates).assign_attrs(config=settings.canonical_json())
+    cube["status"] = CELL, np.zeros(list(sizes.values()), dtype=np.int8)
+    kernel_dims = ("depth", "init_scale", "n_train", "draw", "ridge")
+    cube["test_mse_infinite_ntk"] = kernel_dims, np.full((2, 1, 1, 5, 2), 0.25)
+    noise = np.exp(0.01 * np.random.default_rng(0).standard_normal(list(sizes.values())))
+    share = (limit + first / width)[None, :, None, None, None, None] * noise
+    functions = xr.Dataset(coords=coordinates)
+    functions["distance_network_infinite_ntk"] = (*CELL, "ridge"), np.sqrt(0.25 * share)[..., None] * np.ones(2)
+    figure = width_limit.draw(cube, functions, STYLE)
+    lines = drawn(figure.axes[1])
+    np.testing.assert_allclose(lines["network_infinite_ntk"].get_ydata(), np.sqrt(limit + first / width), rtol=0.01)
+    assert lines["law"].get_xdata()[-1] == pytest.approx(8 * 512)
+    assert lines["law"].get_ydata()[-1] == pytest.approx(np.sqrt(limit + first / 4096), rel=0.05)
+    (stated,) = re.findall(r"infinite width: at depth 1 (\S+) ", notes(figure))
+    assert float(stated) == pytest.approx(limit, rel=0.1)

@@ -69,7 +69,7 @@ def measure_inequivalence(evidence: Evidence, thresholds: InequivalenceSettings)
         functions, parts = at_widest(at_largest_n(evidence.functions)), []
         if DISTANCE in functions:
             variables.append(DISTANCE)
-            share = _squared_share(cube, functions, WHOLE_GAP, ridge)
+            share = squared_share(cube, functions, WHOLE_GAP, ridge)
             comparisons += [
                 Comparison(
                     f"distance of predictions over the NTK's error at {cell(share, place)}",
@@ -81,7 +81,7 @@ def measure_inequivalence(evidence: Evidence, thresholds: InequivalenceSettings)
             ]
         for pair in GAP_TERMS:
             if f"distance_{pair_name(*pair)}" in functions:
-                deepest = _squared_share(cube, functions, pair, ridge).isel(left_out=0, depth=-1, init_scale=-1)
+                deepest = squared_share(cube, functions, pair, ridge).isel(left_out=0, depth=-1, init_scale=-1)
                 parts.append(f"{pair[0]} − {pair[1]} {float(np.sqrt(deepest).mean()):.2g}")
         said = f"distances over the NTK's error at the deepest: {', '.join(parts)}" if parts else ""
     text = remarks(
@@ -114,7 +114,7 @@ def measure_limit(evidence: Evidence, thresholds: WidthLimitSettings) -> Measure
         raise NotJudgedError("not run", "distances of predictions are not in the files: run the study anew")
     _need_training(cube, settings, thresholds.most_above_target.value)
     functions = at_largest_n(evidence.functions)
-    share = _squared_share(cube, functions, WHOLE_GAP, compared_ridge(settings))
+    share = squared_share(cube, functions, WHOLE_GAP, compared_ridge(settings))
     bound, rate = thresholds.distance.value**2, thresholds.rate.value + thresholds.rate_margin.value
     limits, rates, text = [], [], []
     for place in places(share):
@@ -161,7 +161,7 @@ def width_exponent(share: xr.DataArray) -> xr.DataArray:
     return 0.5 * (centred * logarithms).sum("width", skipna=False) / (centred**2).sum()
 
 
-def _squared_share(cube: xr.Dataset, functions: xr.Dataset, pair: tuple[str, str], ridge: str) -> xr.DataArray:
+def squared_share(cube: xr.Dataset, functions: xr.Dataset, pair: tuple[str, str], ridge: str) -> xr.DataArray:
     """Mean square of f − g over the kernel's error, of networks that were trained to the end, with `left_out`."""
     name = pair_name(*pair)
 

@@ -17,6 +17,7 @@ FigureName = Literal[
     "error_map",
     "layer_errors",
     "gap_waterfall",
+    "width_limit",
     "nngp_against_ntk",
     "function_fits",
     "phase_diagram",

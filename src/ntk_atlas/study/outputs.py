@@ -19,6 +19,7 @@ FIGURES: dict[FigureName, tuple[str, ...]] = {
     "error_map": ("cube",),
     "layer_errors": ("cube",),
     "gap_waterfall": ("cube", "functions"),
+    "width_limit": ("cube", "functions"),
     "nngp_against_ntk": ("cube",),
     "function_fits": ("functions",),
     "phase_diagram": ("cube",),
@@ -34,6 +35,8 @@ FIGURES: dict[FigureName, tuple[str, ...]] = {
 }
 """Figures by name, and the files of the experiment that each is drawn from, as far as the experiment makes them."""
 _MIN_SIZES = 3
+_MIN_WIDTHS = 3
+"""The law of the distance in the width has three constants."""
 _SCALING = ("scaling_laws", "exponent_differences")
 
 
@@ -54,6 +57,8 @@ def figures_of(experiment: ExperimentSettings, *, has_classes: bool, one_feature
         Those asked for (`show`) whose files there are; by default those that show more than a single point.
     """
     left_out = set(_without_files(experiment, has_classes)) | set(_without_predictors(experiment))
+    if not experiment.regression.keep_predictions:
+        left_out.add("width_limit")
     if not (one_feature and experiment.regression.keep_predictions):
         left_out.add("function_fits")
     if experiment.show is None:
@@ -85,6 +90,8 @@ def _without_predictors(experiment: ExperimentSettings) -> Iterator[FigureName]:
         yield "kernel_evolution"
     if not {"ntk_init", "infinite_ntk"} <= set(predictors):
         yield "gap_waterfall"
+    if "infinite_ntk" not in predictors or len(experiment.grid.width) < _MIN_WIDTHS:
+        yield "width_limit"
     if not {"nngp", "infinite_ntk"} <= set(predictors):
         yield "nngp_against_ntk"
 
