@@ -44,7 +44,8 @@ def experiment(
         {
             "dataset": {**dataset, "n_validation": 16, "n_test": 64},
             "grid": {
-                "depth": depth, "width": (width,), "init_scale": (2.0,), "n_train": (48,), "draws": draws, "seeds": 1,
+                "depth": depth, "width": width if isinstance(width, tuple) else (width,), "init_scale": (2.0,),
+                "n_train": (48,), "draws": draws, "seeds": 1,
             },
             "network": {"parameterization": "ntk", "bias_variance": 0.1, "output_scale": output_scale},
             "training": {
@@ -151,6 +152,18 @@ def test_wide_shallow_lazy_networks_are_their_kernel(tmp_path):
     assert float(evidence.cube["final_train_mse"].max()) < 1e-3, "they are trained to the end"
     found = verdicts(evidence)
     assert found["C1"] == "not supported" and found["C5"] == "not supported"
+
+
+@pytest.mark.slow
+def test_the_limit_is_the_kernel_and_what_networks_lack_in_time_is_no_limit(tmp_path):
+    """Networks far from the kernel at any width here, trained to the end and too little."""
+    found = {}
+    for max_epochs in (400, 15):
+        settings = experiment(depth=(1,), width=(64, 128, 256, 512), max_epochs=max_epochs, draws=8)
+        judged = judge_experiment(run(settings, tmp_path / str(max_epochs)), thresholds())
+        found[max_epochs] = {verdict.claim: verdict for verdict in judged}
+    assert found[400]["C5∞"].verdict == "not supported", found[400]["C5∞"].reason
+    assert found[15]["C5∞"].verdict == "inconclusive" and "time, not width" in found[15]["C5∞"].reason
 
 
 @pytest.mark.slow
