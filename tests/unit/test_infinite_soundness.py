@@ -210,6 +210,24 @@ def test_single_precision_is_near_double_or_warns(activation, norm, caplog):
     assert not far
 
 
+@pytest.mark.parametrize("activation", ["relu", "erf", "gelu"])
+@pytest.mark.parametrize("readout", ["flatten", "global_average"])
+def test_convolutional_kernels_in_single_precision_are_near_double_or_warn(activation, readout, caplog):
+    architecture = ConvolutionalArchitecture(blocks=((2, True), (2, False)), kernel_size=3, readout=readout)
+    images = torch.rand(2, 1, 4, 4, generator=torch_stream("soundness images"), dtype=torch.float64)
+    images[1] = images[0] + 1e-3 * images[1]
+    for norm in (1.0, 1e3):
+        x, y = ((norm * image[None]).float() for image in images)
+        choice = {"architecture": architecture, "settings": settings(activation), "init_scale": 3.0}
+        caplog.clear()
+        single = infinite_convolutional_kernels(x, y, dtype=torch.float32, **choice)
+        double = infinite_convolutional_kernels(x.double(), y.double(), **choice)
+        for name in ("nngp", "ntk"):
+            exact = getattr(double, name)
+            far = (getattr(single, name).double() - exact).abs() > 5e-3 * exact.abs()
+            assert not far.any() or any("rounding" in text for text in warned(caplog)), (norm, name)
+
+
 @pytest.mark.parametrize("activation", ["erf", "gelu"])
 @pytest.mark.parametrize("norm", [1e-150, 1e-8, 1e3, 1e6, 1e9])
 def test_equal_samples_given_twice_have_the_kernel_of_one(activation, norm):

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from ntk_atlas.config.jobs import JobSettings
-from ntk_atlas.config.predictors import predictors_of
+from ntk_atlas.config.predictors import STAND_IN, predictors_of
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.datasets.inspect import inspect_dataset
 from ntk_atlas.study.cells import rows
@@ -43,7 +43,7 @@ KERNEL_FLOPS = 1.5e10
 """Per second, in kernels and in factorizations of double precision."""
 PAIR_LAYER = 2.5e-8
 """Of a pair of samples in a layer of an infinite kernel."""
-PIXEL_PAIR = 4e-8
+PIXEL_PAIR = 2.5e-8
 """Of a pair of pixels in a layer of a convolutional infinite kernel."""
 RIVAL_PAIR = 3e-8
 """Of a pair of samples in a rival at one length scale."""
@@ -51,7 +51,7 @@ INITIAL_WEIGHT = 2.5e-9
 """Of a weight of an untrained network whose kernel is sampled."""
 EXACT_LAYER = 1.0e-7
 """Of a layer of one sample of the exact law."""
-VARIANT_WEIGHT = 6e-8
+VARIANT_WEIGHT = 3.2e-8
 """Of a weight of an untrained network that is held against the variants of the NTK."""
 _MOST_NAMED = 4
 LAW = 0.017
@@ -87,7 +87,7 @@ def job_seconds(
     infinite = predictors_of("infinite", predictors)
     if infinite:
         n_jobs = len(experiment.grid.init_scale)
-        found["regress_infinite"] = n_jobs * START["regress_infinite"] + _infinite(experiment, len(infinite))
+        found["regress_infinite"] = n_jobs * START["regress_infinite"] + _infinite(experiment, infinite)
     rivals = predictors_of("rival", predictors)
     if rivals:
         n_jobs = math.ceil(len(rivals) / jobs.rivals_per_job)
@@ -186,15 +186,16 @@ def _pairs(experiment: ExperimentSettings) -> float:
     return n * (0.5 * n + _evaluated(experiment))
 
 
-def _infinite(experiment: ExperimentSettings, n_kernels: int) -> float:
+def _infinite(experiment: ExperimentSettings, names: Sequence[str]) -> float:
     """Kernels of all depths in one sweep, one a depth for convolutional networks, and their solves."""
-    grid = experiment.grid
-    per_draw = 0.0
+    if set(names) == {STAND_IN}:
+        experiment = experiment.model_copy(update={"network": experiment.network.fully_connected()})
+    grid, per_draw = experiment.grid, 0.0
     for depth in grid.depth if experiment.network.architecture == "convolutional" else [max(grid.depth)]:
         layers = _layers(experiment, depth, min(grid.width))
         per_draw += _pairs(experiment) * sum(map(_pair_seconds(experiment), layers))
     n = max(grid.n_train)
-    per_draw += n_kernels * len(grid.depth) * _solve_flops(experiment, n) / KERNEL_FLOPS
+    per_draw += len(names) * len(grid.depth) * _solve_flops(experiment, n) / KERNEL_FLOPS
     return len(grid.init_scale) * grid.draws * per_draw
 
 
@@ -219,5 +220,7 @@ def _untrained(experiment: ExperimentSettings) -> dict[str, float]:
             8 * scales * section.n_networks * weights * VARIANT_WEIGHT
         )
     if experiment.output_variance is not None:
-        found["predict_output_variance"] = scales * START["predict_output_variance"] + _infinite(experiment, 2)
+        found["predict_output_variance"] = scales * START["predict_output_variance"] + _infinite(
+            experiment, ("infinite_ntk", "nngp")
+        )
     return found
