@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ntk_atlas.claims.dispersion import inputs_text
 from ntk_atlas.config.dispersion import DispersionSettings
 from ntk_atlas.config.grid import GridSettings
 from ntk_atlas.config.network import NetworkSettings
@@ -204,6 +205,7 @@ def test_by_default_untrained_networks_have_the_inputs_that_networks_train_on(tm
     write_labelled(sampled(settings, tmp_path / "units"), tmp_path / "cell.nc")
     joined = assemble_dispersion(settings, {(2, 10): tmp_path / "cell.nc"}, {})
     assert (joined.attrs["n_inputs"], joined.attrs["squared_norm"], joined.attrs["input_scale"]) == (64, 32.0, 0.5)
+    assert inputs_text(joined) == "Var log Θ at inputs of ‖x‖² = 32, n₀ = 64"
 
 
 def test_inputs_that_are_not_normalized_need_a_norm():

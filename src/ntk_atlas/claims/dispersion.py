@@ -16,7 +16,7 @@ from ntk_atlas.claims.evidence import (
     settled_depths,
     unsettled_reason,
 )
-from ntk_atlas.claims.measurement import Measurement
+from ntk_atlas.claims.measurement import Measurement, remarks
 from ntk_atlas.config.claims.finite_width import ExactDispersionSettings, GrowthSettings, RandomKernelSettings
 from ntk_atlas.study.claim_needs import PHASES
 
@@ -55,7 +55,8 @@ def measure_random_kernel(evidence: Evidence, thresholds: RandomKernelSettings) 
         comparisons.append(Comparison(label, estimate, Region(lower=thresholds.log_variance.value)))
         ratios.append(_ratio_text(dispersion, cell))
     comparisons += _growth(evidence, place["width"], ["chaotic"], Region(lower=thresholds.growth.value))
-    return Measurement(comparisons, [LOG_VARIANCE, "ntk_ratio"], f"R = E[Θ²]/E[Θ]² there: {', '.join(ratios)}")
+    remark = remarks(f"R = E[Θ²]/E[Θ]² there: {', '.join(ratios)}", inputs_text(dispersion))
+    return Measurement(comparisons, [LOG_VARIANCE, "ntk_ratio"], remark)
 
 
 def measure_growth(evidence: Evidence, thresholds: GrowthSettings) -> Measurement:
@@ -73,7 +74,7 @@ def measure_growth(evidence: Evidence, thresholds: GrowthSettings) -> Measuremen
     if not settled:
         reason = unsettled_reason(thresholds.unsettled.value, "dispersion.depth")
         raise NotJudgedError("not run", f"a slope needs two settled depths; {reason}")
-    return Measurement([*comparisons, *settled], [LOG_VARIANCE])
+    return Measurement([*comparisons, *settled], [LOG_VARIANCE], inputs_text(evidence.dispersion))
 
 
 def measure_exact_dispersion(evidence: Evidence, thresholds: ExactDispersionSettings) -> Measurement:
@@ -105,7 +106,15 @@ def measure_exact_dispersion(evidence: Evidence, thresholds: ExactDispersionSett
         difference = Estimate(law.value - known, law.error_low, law.error_high, law.n, logarithmic=True)
         label = f"R of the exact law over the finite sum at {text}"
         comparisons.append(Comparison(label, difference, Region(1.0 / theory, theory)))
-    return Measurement(comparisons, [LOG_VARIANCE, *names])
+    return Measurement(comparisons, [LOG_VARIANCE, *names], inputs_text(dispersion))
+
+
+def inputs_text(dispersion: xr.Dataset) -> str:
+    """The inputs of the untrained networks, in words; empty where the file does not say."""
+    if "squared_norm" not in dispersion.attrs:
+        return ""
+    norm, n_inputs = float(dispersion.attrs["squared_norm"]), int(dispersion.attrs["n_inputs"])
+    return f"Var log Θ at inputs of ‖x‖² = {norm:.4g}, n₀ = {n_inputs}"
 
 
 def _growth(

@@ -4,7 +4,7 @@ import numpy as np
 import xarray as xr
 
 from ntk_atlas.claims.decide import Comparison, NotJudgedError, Region
-from ntk_atlas.claims.dispersion import LOG_VARIANCE, log_variance
+from ntk_atlas.claims.dispersion import LOG_VARIANCE, inputs_text, log_variance
 from ntk_atlas.claims.estimates import combination
 from ntk_atlas.claims.evidence import (
     Evidence,
@@ -56,7 +56,8 @@ def measure_regime(evidence: Evidence, thresholds: RegimeSettings) -> Measuremen
         ratio = ratio_median(drift.isel(high), drift.isel(low))
         region = Region(1.0 / factor, factor, outside=True)
         comparisons.append(Comparison(f"drift, {text}, median ratio", ratio, region, trained=True))
-    return Measurement(comparisons, [LOG_VARIANCE, DRIFT], conditions(evidence))
+    remark = remarks(inputs_text(dispersion), conditions(evidence))
+    return Measurement(comparisons, [LOG_VARIANCE, DRIFT], remark)
 
 
 def measure_moving_kernel(evidence: Evidence, thresholds: MovingKernelSettings) -> Measurement:
@@ -100,7 +101,7 @@ def measure_ordered_regime(evidence: Evidence, thresholds: OrderedRegimeSettings
     if not comparisons or not drifts:
         where = "dispersion.depth" if not comparisons else "grid.depth"
         raise NotJudgedError("not run", unsettled_reason(most, where))
-    remark = remarks(remark, conditions(evidence))
+    remark = remarks(remark, inputs_text(dispersion), conditions(evidence))
     return Measurement([*comparisons, *drifts], [LOG_VARIANCE, DRIFT, EQUAL_LOSS], remark)
 
 

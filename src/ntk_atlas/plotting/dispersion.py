@@ -185,6 +185,8 @@ def _notes(dispersion: xr.Dataset) -> str:
         f"Points: {attributes['n_networks']} untrained networks a cell; whiskers: {attributes['confidence']:.0%} "
         "bootstrap intervals."
     ]
+    if "squared_norm" in attributes:
+        parts.append(f"Inputs of ‖x‖² = {float(attributes['squared_norm']):.4g}, n₀ = {int(attributes['n_inputs'])}.")
     if np.isfinite(dispersion["ntk_ratio_exact"]).any():
         parts.append(f"Lines: exact law of the layers ({attributes['n_exact']} draws).")
     else:
