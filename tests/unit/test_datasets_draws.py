@@ -380,3 +380,10 @@ def test_built_in_data_have_nothing_to_be_said(digits):
     assert notices(digits, DigitsSettings()) == []
     for settings in (DiabetesSettings(), TeacherSettings()):
         assert notices(read_dataset(settings), settings) == []
+
+
+@pytest.mark.parametrize(("normalization", "expected"), [("center_unit_norm", 1.0), ("none", 60.0)])
+def test_mean_squared_input(digits, normalization, expected):
+    """Pixels of digits are 0 to 16; normalized images have ‖x‖² = 64."""
+    draw = make_draw(digits, DigitsSettings(normalization=normalization), 0)
+    assert draw.input_scale(64) == pytest.approx(expected, rel=1e-9 if expected == 1.0 else 0.1)

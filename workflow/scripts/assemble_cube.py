@@ -38,6 +38,7 @@ def main(
         ),
         test_fold_size=np.stack([fold_sizes(draw.test_folds) for draw in draws]),
         provenance=provenance_attributes(repository)
+        | {"input_scale": np.mean([draw.input_scale(max(experiment.grid.n_train)) for draw in draws])}
         | {"data_digest": data_digest, "claim_thresholds_digest": thresholds}
         | notices,
     )

@@ -86,6 +86,10 @@ class Draw:
             )
         return self.normalizer(self.x[self.indices.pool[:n_train]]), self.y_pool[:n_train]
 
+    def input_scale(self, n_train: int) -> float:
+        """Mean ‖x‖²/n₀ of the first `n_train` samples of the pool: 1 where inputs are normalized."""
+        return float(np.mean(self.training_set(n_train)[0] ** 2))
+
 
 def split_indices(dataset: Dataset, settings: DatasetSettings, draw: int) -> SplitIndices:
     """The split of one draw, which depends on no other draw.
