@@ -21,6 +21,8 @@ from ntk_atlas.cubes.predictors import predictor_values
 from ntk_atlas.cubes.summary import summary_table
 
 MARKERS = "<!-- measured: begin -->", "<!-- measured: end -->"
+NEAR = 0.2
+"""Half-widths of the interval from which on other rounding is not expected to turn a word into another one."""
 _MOST_NAMED = 8
 _CELL = ("depth", "width", "init_scale")
 
@@ -59,7 +61,10 @@ def headlines(experiments: Mapping[str, ExperimentSettings], results: Path, tabl
         return "\n".join(f"* {line}" for name in experiments for line in _in_short(results / name))
     table, lines = read_verdicts(tables / "claims.csv"), []
     for word in JUDGED:
-        found = table[table["verdict"] == word].groupby("claim", sort=False)["experiment"].agg(list)
+        chosen = table[table["verdict"] == word]
+        near = (chosen["nearness"] < NEAR) & (word != "inconclusive")
+        chosen = chosen.assign(experiment=chosen["experiment"] + near.map({True: ", near another word", False: ""}))
+        found = chosen.groupby("claim", sort=False)["experiment"].agg(list)
         said = "; ".join(f"{claim} ({', '.join(names)})" for claim, names in found.items())
         lines += [f"* **{word}**: {said}"] if said else []
     return "\n".join(lines)

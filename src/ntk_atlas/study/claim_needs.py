@@ -118,7 +118,7 @@ def claim_notices(study: StudySettings, thresholds: Thresholds) -> list[str]:
     for claim, settings in given.items():
         if claim not in NEEDS or not experiments:
             continue
-        lacking: dict[str, list[str]] = {}
+        lacking: dict[Unmet, list[str]] = {}
         for name, experiment in experiments.items():
             asked = Asked(name, experiment, settings, variants[name], phases[name], classes[name])
             unmet = unmet_needs(claim, asked)
@@ -128,9 +128,10 @@ def claim_notices(study: StudySettings, thresholds: Thresholds) -> list[str]:
                 unmet = [Unmet("inconclusive", f"each number {too_few_text(n, fewest)}: raise grid.draws")]
             if not unmet:
                 break
-            lacking.setdefault(unmet[0].reason, []).append(name)
+            lacking.setdefault(unmet[0], []).append(name)
         else:
-            reasons = "; ".join(f"{reason} ({_listed(names)})" for reason, names in lacking.items())
+            missing = {unmet: names for unmet, names in lacking.items() if unmet.word != "not applicable"}
+            reasons = "; ".join(f"{unmet.reason} ({_listed(names)})" for unmet, names in (missing or lacking).items())
             said.append(f"{claim} will not be judged: {reasons}")
     return said
 
@@ -355,7 +356,7 @@ def _varied(asked: Asked) -> Unmet | None:
     missing = [knob for knob in KNOBS if not any(knob in knobs for knobs in varied.values())]
     if missing:
         return Unmet(
-            "not run", f"no variant has another {', '.join(missing)}: add experiments with variant_of: {asked.name}"
+            "not run", f"no variant has another {', '.join(missing)}: add experiments that are `variant_of` this one"
         )
     grid = asked.settings.grid
     for name in varied:
