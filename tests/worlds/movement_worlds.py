@@ -186,7 +186,7 @@ WORLDS = (
     World("A5", "ordered networks train", world("A5", shares(0.05, 0.05)), REJECTED),
     World("A6", "theory holds everywhere", world("A6", spreads(1.0, (1.0, 1.0, 1.0))), REJECTED),
     World("A6", "all phases at 1.3", world("A6", spreads(1.0, (1.3, 1.3, 1.3))), THRESHOLD),
-    World("A6", "ordered alone at 1.69", world("A6", spreads(1.0, (1.69, 1.0, 1.0))), SUPPORTED, powerful=True),
+    World("A6", "ordered alone at 1.69", world("A6", spreads(1.0, (1.69, 1.0, 1.0))), SUPPORTED),
     World("A6", "shallow at 1.3", world("A6", spreads(1.3, (3.0, 3.0, 3.0))), THRESHOLD),
     World("A6", "fails shallow too", world("A6", spreads(2.0, (3.0, 3.0, 3.0))), REJECTED),
     World("A'1", "the exact law", world("A'1", beside_the_law(1.0)), SUPPORTED, powerful=True),
