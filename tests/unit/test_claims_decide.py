@@ -199,7 +199,8 @@ def test_what_does_not_decide_keeps_a_verdict_open_and_turns_none():
         "one comparison decides: Holm has nothing to correct"
     )
     kept = Comparison("rate", inside, below, decides=False)
-    assert decide([Comparison("limit", inside, below), kept], confidence=0.95, least_replicates=5).word == "supported"
+    found = decide([Comparison("limit", normal(-7.0), below), kept], confidence=0.95, least_replicates=5)
+    assert found.word == "supported" and found.comparison.label == "limit", "the number that decides is the one shown"
 
 
 def replicated(value: float, spread: float, n: int, common: float = 0.0) -> Estimate:

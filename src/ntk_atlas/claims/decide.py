@@ -166,7 +166,10 @@ def decide(
     n_tests, failing = sum(c.decides for c in comparisons), np.zeros(len(shown), dtype=bool)
     if usable:
         failing[deciding] = holm(fails[deciding], level, n_tests=n_tests)
-    worst = max(np.flatnonzero(failing) if failing.any() else range(len(shown)), key=lambda i: (holds[i], -fails[i]))
+    still_open = np.flatnonzero(holds > level)
+    every = np.arange(len(shown))
+    candidates = next(p for p in (np.flatnonzero(failing), still_open, np.flatnonzero(deciding), every) if p.size)
+    worst = max(candidates, key=lambda i: (holds[i], -fails[i]))
     corrected = 1.0 - 2.0 * level / max(n_tests, 1)
     coverage = corrected if fails[worst] < 0.5 else confidence
     text, n_holding = _shown(shown[worst], coverage), int((holds <= level).sum()) if usable else 0

@@ -133,7 +133,7 @@ def measure_limit(evidence: Evidence, thresholds: WidthLimitSettings) -> Measure
                 decides=False,
             )
         )  # fmt: skip
-        text.append(f"{where}: {_law_text(curve, law, exponent, bound)}")
+        text.append(f"{where}: {_law_text(curve, law, limit, exponent, bound)}")
     remark = remarks(*text, unfinished_remark(cube, settings), replicate_remark(cube))
     return Measurement([*limits, *rates], ["test_mse_network", f"test_mse_{KERNEL}", DISTANCE], remark, any_of=True)
 
@@ -206,17 +206,22 @@ def _need_training(cube: xr.Dataset, settings: ExperimentSettings, most: float) 
         )
 
 
-def _law_text(curve: xr.DataArray, law: xr.DataArray, exponent: Estimate, bound: float) -> str:
-    """The law in words: the distance at the widest, the exponent, and the width from which on d² is below the bound."""
+def _law_text(curve: xr.DataArray, law: xr.DataArray, limit: Estimate, exponent: Estimate, bound: float) -> str:
+    """In words: distance at the widest, exponent, d²(∞), and the width from which on the law has d² below the bound."""
     mean = curve.isel(left_out=0).mean(["draw", "seed"])
     last = mean.isel(width=int(mean["width"].values.argmax()))
-    value, low, high = exponent.interval(0.95)
-    limit, first, second = law.isel(left_out=0).mean("draw").values
+    end, first, second = law.isel(left_out=0).mean("draw").values
     parts = [
         f"distance {float(np.sqrt(last)):.2g} of the NTK's error at width {int(last['width'])}",
-        f"exponent {value:.2f} [{low:.2f}, {high:.2f}], −0.5 in theory",
+        f"exponent {_interval_text(exponent)}, −0.5 in theory",
+        f"limit of the square {_interval_text(limit)}",
     ]
-    crossings = [root.real for root in np.roots([second, first, limit - bound]) if abs(root.imag) < 1e-12 < root.real]
-    if limit < bound and crossings:
+    crossings = [root.real for root in np.roots([second, first, end - bound]) if abs(root.imag) < 1e-12 < root.real]
+    if end < bound and crossings:
         parts.append(f"by the law {np.sqrt(bound):.2g} from width {1.0 / min(crossings):.0f} on")
     return ", ".join(parts)
+
+
+def _interval_text(estimate: Estimate) -> str:
+    value, low, high = estimate.interval(0.95)
+    return f"{value:.2g} [{low:.2g}, {high:.2g}]"
