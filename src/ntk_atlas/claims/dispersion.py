@@ -120,11 +120,7 @@ def inputs_text(dispersion: xr.Dataset) -> str:
 def _growth(
     evidence: Evidence, width: int, phases: list[str], region: Region, unsettled: float | None = None
 ) -> list[Comparison]:
-    """Slopes in λ of the init scales in some phases, over all depths or those where the phase has settled.
-
-    Raises:
-        NotJudgedError: where there is nothing to compare.
-    """
+    """Slopes in λ of the init scales in some phases, over all depths or those where the phase has settled."""
     dispersion = evidence.dispersion
     comparisons = []
     for scale in scales_of(dispersion, *phases):
@@ -134,8 +130,6 @@ def _growth(
             else settled_depths(dispersion, int(scale), width, unsettled)
         )
         if len(depths) < 2:
-            if unsettled is None:
-                raise NotJudgedError("not run", "growth needs two depths: add some to dispersion.depth")
             continue
         places = [{"depth": int(d), "width": width, "init_scale": int(scale)} for d in depths]
         estimates = [log_variance(evidence, place) for place in places]

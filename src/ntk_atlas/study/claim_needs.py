@@ -235,6 +235,13 @@ def _two_depths_everywhere(asked: Asked) -> Unmet | None:
     return Unmet("not run", "there is one depth only: add some to grid.depth and dispersion.depth")
 
 
+def _growth(asked: Asked) -> Unmet | None:
+    section = asked.settings.dispersion
+    if section is None or len(section.depth) > 1:
+        return None
+    return Unmet("not run", "growth needs two depths: add some to dispersion.depth")
+
+
 def _two_cells(asked: Asked) -> Unmet | None:
     grid = asked.settings.grid
     if len(grid.depth) > 1 or len(grid.width) > 1:
@@ -441,13 +448,13 @@ NEEDS: dict[str, tuple[Need, ...]] = {
     "A1": (
         _differing_phases("ordered", "chaotic"), _DISPERSION, _two_depths_everywhere, _deep("dispersion", "grid"),
     ),
-    "A2": (_differing_phases("chaotic"), _DISPERSION, _deep("dispersion")),
+    "A2": (_differing_phases("chaotic"), _DISPERSION, _deep("dispersion"), _growth),
     "A3": (_some_phases("chaotic"), _deep("grid")),
     "A4": (_differing_phases("ordered"), _DISPERSION),
     "A5": (_differing_phases("ordered", "critical"), _fair_training, _two("depth")),
     "A6": (_VARIANCE, _two_cells),
     "A'1": (_DISPERSION, _exact_law, _some_phases(*PHASES)),
-    "A'2": (_differing_phases(*PHASES), _DISPERSION),
+    "A'2": (_differing_phases(*PHASES), _DISPERSION, _growth),
     "A'3": (_differing_phases(*PHASES), _deep("grid")),
     "A'4": (_classes, _settling_phase, _deep("grid")),
     "B1": (_own_curves, _sizes, _INITIAL),
