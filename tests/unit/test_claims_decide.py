@@ -10,6 +10,7 @@ from scipy import optimize, stats
 
 from ntk_atlas.claims.decide import Comparison, Region, decide, decide_any, holm
 from ntk_atlas.claims.estimates import Estimate, combination, from_interval, from_replicates, slope
+from ntk_atlas.claims.medians import median_of
 
 NORMAL = {"n": 100, "confidence": 0.95}
 
@@ -346,3 +347,17 @@ def test_a_comparison_that_is_open_decides_nothing_and_its_reason_is_said():
     rejecting = Comparison("c", below, region, trained=True)
     gated = Comparison("b", above, region, trained=True, open="the budget bends it")
     assert decide([gated, rejecting], **keys).word == "not supported", "what is judged still counts"
+
+
+def test_medians_of_too_few_say_how_many_would_do():
+    """Five values have no interval at 95 % whatever they are; the smallest of six does for one that is above all."""
+    found = verdict((median_of([0.5, 0.6, 0.7, 0.8, 0.9]), Region(upper=0.1)), trained=True)
+    assert found.word == "inconclusive" and "6 draws would decide it if the value stayed 0.7" in found.reason
+
+
+def test_what_no_number_of_draws_would_decide_is_not_promised():
+    """A comparison that does not decide and lies outside of its region keeps the verdict open, whatever the draws."""
+    near, off = replicated(0.5, 1.0, 6), replicated(-3.0, 1.0, 6)
+    named = [Comparison("a", near, Region(lower=0.0), True), Comparison("rate", off, Region(lower=0.0), True, False)]
+    found = decide(named, confidence=0.95, least_replicates=5)
+    assert found.word == "inconclusive" and "decide it" not in found.reason

@@ -231,13 +231,14 @@ def _cure(usable: Sequence[Comparison], incomplete: bool, confidence: float, cor
 
     Values outside of their regions can reject the claim, the easiest to show of them; else all must come to hold.
     """
-    off = [c for c in usable if c.decides and c.region.complement.clearance(c.estimate, confidence) > -1.0]
-    if off:
-        shortest = min((_needed(c.estimate, c.region.complement, corrected) for c in off), key=lambda n: n.effort)
-    elif incomplete:
-        return ""
+    off = [c for c in usable if c.region.p_fails(c.estimate) < 0.5]
+    deciding = [c for c in off if c.decides]
+    waiting = [c for c in usable if c.region.clearance(c.estimate, confidence) < 0.0]
+    if deciding:
+        shortest = min((_needed(c.estimate, c.region.complement, corrected) for c in deciding), key=lambda n: n.effort)
+    elif off or incomplete or not waiting:
+        return ""  # more of the same replicates would leave it open
     else:
-        waiting = [c for c in usable if c.region.clearance(c.estimate, confidence) < 0.0]
         shortest = max((_needed(c.estimate, c.region, confidence) for c in waiting), key=lambda n: n.effort)
     trained = any(c.trained for c in usable)
     return shortest.text(replicates if trained else "networks")
