@@ -60,7 +60,7 @@ def plot_width_limit(cube: xr.Dataset, functions: xr.Dataset, style: FigureSetti
             found.append(f"at depth {depth} {limit[0]:.2g} [{limit[1]:.2g}, {limit[2]:.2g}]")
         axes[0, 0].set_xscale("log")
         axes[0, 0].set_yscale("log")
-        axes[0, 0].set_ylabel("RMS distance / √err of the NTK (pure number)")
+        axes[0, 0].set_ylabel("distance / √err of the NTK (1)")
         value_ticks(axes[0, 0].xaxis, widths)
         log_ticks(axes[0, 0].yaxis, axes[0, 0].get_ylim())
         handles = [
