@@ -12,7 +12,9 @@ from ntk_atlas.cubes.experiment_files import ExperimentFiles
 from ntk_atlas.cubes.init_scales import join_init_scales
 from ntk_atlas.cubes.network_row import network_row
 from ntk_atlas.datasets import DataError, make_draw, probe_indices, read_dataset
+from ntk_atlas.datasets.draws import shared_samples
 from ntk_atlas.datasets.probes import kernel_probes
+from ntk_atlas.folds import fold_sizes
 from ntk_atlas.kernels.measures import relative_drift
 from ntk_atlas.labelled import write_labelled
 from ntk_atlas.stages.train_row import train_row
@@ -102,13 +104,16 @@ def cube(probe: str, folder) -> xr.Dataset:
     for scale, part in spec.per_init_scale().items():
         parts[scale] = network_row(part, store, train_row(part, dataset, "data", store, "source"))
     write_labelled(join_init_scales(spec, parts), folder / "row.nc")
-    probes = [kernel_probes(make_draw(dataset, settings.dataset, d), settings.training.checkpoints, 6) for d in (0, 1)]
+    draws = [make_draw(dataset, settings.dataset, number) for number in range(settings.grid.draws)]
+    probes = [kernel_probes(draw, settings.training.checkpoints, 6) for draw in draws]
     return assemble_cube(
         settings,
         ExperimentFiles({row: folder / "row.nc"}),
         targets=np.stack([probe.y for probe in probes]),
         labels=np.stack([probe.labels for probe in probes]),
         zero_train_mse=np.ones((2, 2)),
+        shared=shared_samples(dataset, settings.dataset, draws=settings.grid.draws, n_train=settings.grid.n_train),
+        test_fold_size=np.stack([fold_sizes(draw.test_folds) for draw in draws]),
         provenance={},
     )
 
