@@ -284,6 +284,7 @@ def test_what_cannot_be_read_with_certainty_is_refused_by_line_and_column(tmp_pa
         (gzip.compress(lines().encode())[:-9], r"cannot be read as a .csv file \(.*damaged or half copied"),
         (b"\xff\xfea\x00,", "cannot be read as utf-16 text .* write it again, as UTF-8"),
     ],
+    ids=["zip", "Parquet", "half of a gzip", "utf-16"],  # not the bytes: a gzip has the second it was made in
 )
 def test_other_files_under_the_name_of_a_table(tmp_path, content, message):
     (tmp_path / "t.csv").write_bytes(content)
