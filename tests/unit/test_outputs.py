@@ -14,7 +14,14 @@ from ntk_atlas.study.jobs import train_spec
 from ntk_atlas.study.outputs import FIGURES, cube_spec, cubes_of, figures_of, study_folder, tables_of
 from ntk_atlas.study.prepare_spec import prepare_spec
 
-ASKED_FOR = {"dispersion", "output_variance", "pretrained_kernels", "kernel_evolution", "function_fits"}
+ASKED_FOR = {
+    "dispersion",
+    "output_variance",
+    "pretrained_kernels",
+    "kernel_evolution",
+    "function_fits",
+    "width_limit",
+}
 """Figures of what an experiment does only if asked."""
 GRID = {"depth": [1, 2], "width": [8, 16], "init_scale": [1.0, 2.0], "n_train": [16, 32, 64]}
 
@@ -66,6 +73,13 @@ def test_functions_are_drawn_where_they_were_kept_and_are_of_one_variable():
     assert "function_fits" in figures_of(kept, has_classes=False, one_feature=True)
     assert "function_fits" not in figures_of(kept, has_classes=False)
     assert "function_fits" not in figures_of(experiment(), has_classes=False, one_feature=True)
+
+
+def test_a_limit_of_wide_networks_is_drawn_where_predictions_were_kept_at_four_widths():
+    four = GRID | {"width": [8, 16, 32, 64]}
+    assert "width_limit" in figures_of(experiment(grid=four, regression={"keep_predictions": True}), has_classes=True)
+    assert "width_limit" not in figures_of(experiment(grid=four), has_classes=True)
+    assert "width_limit" not in figures_of(experiment(regression={"keep_predictions": True}), has_classes=True)
 
 
 def test_a_dispersion_section_brings_its_cube_and_figure():

@@ -65,8 +65,11 @@ def train(tmp_path, *, vectorized=True, seeds=(0, 1), batch_size="full"):
     x = torch.randn(20, 1, 4, 4, generator=g, dtype=torch.float64)
     y = x.mean(dim=(1, 2, 3)).sign().unsqueeze(1)
     labels = (y[:, 0] > 0).long()
+    parts = {"train": slice(10), "validation": slice(10, 14), "test": slice(14, None)}
     data = UnitData(
-        x[:10], y[:10], x[10:14], y[10:14], x[14:], y[14:], x[14:17], labels[:10], labels[10:14], labels[14:]
+        x_probe=x[14:17],
+        **{f"{name}_{part}": array[where] for name, array in (("x", x), ("y", y)) for part, where in parts.items()},
+        **{f"labels_{part}": labels[where] for part, where in parts.items()},
     )
     settings = TrainingSettings(
         max_epochs=25,
