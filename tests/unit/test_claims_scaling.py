@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 from synthetic_scaling import EPOCHS, FEATURES, LAZY, evidence, settings
 
-from ntk_atlas.claims.judge import judge_experiment
+from ntk_atlas.claims.judge import CLAIMS, judge_experiment
 from ntk_atlas.claims.scaling_kernels import first_below, last_slopes, last_turn
 from ntk_atlas.cubes.movement import velocities
 from ntk_atlas.study.load import load_study
@@ -225,6 +225,21 @@ def test_width(gap, word):
     keys = {"width": (16, 64, 256), "gap_of_width": gap}
     assert judged(evidence(FEATURES, generator(), **keys))["B3"].verdict == word
     assert judged(evidence(LAZY, generator(), **keys))["B3"].verdict == "not supported"
+
+
+def test_ratios_of_errors_keep_what_training_samples_make_draws_share():
+    """B3, B5 and B7 compare errors at single n, B3 at two of them: the share of samples in common is the larger."""
+    found = evidence(FEATURES, generator(), width=(16, 64), gap_of_width=0.3, noise=0.1)
+    alone = judged(found)
+    found.cube["shared_test"], found.cube["shared_train"] = 0.2, ("n_train", [0.05, 0.1, 0.2, 0.4, 0.8])
+    for name in ("B3", "B5", "B7"):
+        claim, settings_of = CLAIMS[name], THRESHOLDS.claims.by_name()[name]
+        ratios = [c.estimate for c in claim.measure(found, settings_of).comparisons if c.estimate.logarithmic]
+        last = 0.1 * 0.8 * np.array([e.error_low**2 * e.n for e in ratios])  # a tenth of the bound, at the largest n
+        common = np.array([e.common for e in ratios])
+        assert (common[-1] >= last[-1] - 1e-12) and (common > 0.0).all(), name
+    wider = judged(found)["B3"]
+    assert wider.low < wider.low_this_data and alone["B3"].low == alone["B3"].low_this_data
 
 
 def test_around_the_network_b7_is_a_tautology_and_not_judged():

@@ -7,7 +7,7 @@ from ntk_atlas.claims.evidence import Evidence, need, need_settings
 from ntk_atlas.config.claims.threshold import ClaimSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.predictors import predictor_values
-from ntk_atlas.cubes.shared_samples import errors_without_folds
+from ntk_atlas.cubes.shared_samples import SHARED_TRAIN, errors_without_folds
 from ntk_atlas.status import Status
 
 Cell = dict[str, int]
@@ -57,14 +57,25 @@ def curve(cube: xr.Dataset, predictor: str, cell: Cell, settings: ExperimentSett
 
 def error_ratio(evidence: Evidence, above: str, below: str, cell: Cell, n_train: int) -> xr.DataArray:
     """Ratio of the test MSEs of two predictors at one n_train over (left_out, draw, seed), see `shared_samples`."""
-    ratio = _errors_at(evidence, above, cell, n_train) / _errors_at(evidence, below, cell, n_train)
+    ratio = quotient(*(_errors_at(evidence, name, cell, n_train) for name in (above, below)))
     return ratio if "seed" in ratio.dims else ratio.expand_dims("seed")
+
+
+def quotient(above: xr.DataArray, below: xr.DataArray) -> xr.DataArray:
+    """above/below, at one n_train or two; draws share what they do where they share more.
+
+    Arithmetic would drop the coordinate where the two differ, and with it what training samples make draws share.
+    """
+    shares = [float(values.coords[SHARED_TRAIN]) for values in (above, below) if SHARED_TRAIN in values.coords]
+    ratio = above / below
+    return ratio.assign_coords({SHARED_TRAIN: max(shares)}) if shares else ratio
 
 
 def _errors_at(evidence: Evidence, predictor: str, cell: Cell, n_train: int) -> xr.DataArray:
     errors = errors_without_folds(evidence.cube, predictor, ridge=evidence.settings.scaling.ridge)
     place = {dim: i for dim, i in cell.items() if dim in errors.dims}
-    return errors.isel(place).sel(n_train=n_train, drop=True).clip(min=1e-12)
+    errors = errors.isel(place).sel(n_train=n_train)  # its `drop` would take what draws share along
+    return errors.drop_vars("n_train").clip(min=1e-12)
 
 
 def above_target(status: xr.DataArray) -> tuple[int, int]:

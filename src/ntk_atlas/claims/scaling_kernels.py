@@ -13,6 +13,7 @@ from ntk_atlas.claims.scaling_curves import (
     error_ratio,
     fitted_sizes,
     need_curves,
+    quotient,
     target_text,
 )
 from ntk_atlas.claims.scaling_exponents import INITIAL, differences, pretrained_names
@@ -48,11 +49,11 @@ def measure_width(evidence: Evidence, thresholds: WidthSettings) -> Measurement:
         at = cell_text(evidence.cube, {dim: place for dim, place in cell.items() if dim != "width"})
         pairs = {
             f"n {sizes[-1]} to n {sizes[0]} at width {widths[0]}, {at}": (
-                gaps[0, sizes[-1]] / gaps[0, sizes[0]],
+                quotient(gaps[0, sizes[-1]], gaps[0, sizes[0]]),
                 thresholds.growth.value,
             ),
             f"width {widths[0]} to width {widths[-1]} at n {sizes[-1]}, {at}": (
-                gaps[0, sizes[-1]] / gaps[len(widths) - 1, sizes[-1]],
+                quotient(gaps[0, sizes[-1]], gaps[len(widths) - 1, sizes[-1]]),
                 thresholds.shrinkage.value,
             ),
         }
