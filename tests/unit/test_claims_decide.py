@@ -1,6 +1,8 @@
 """Estimates, Holm's method, and the logic of verdicts."""
 
 import itertools
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -317,6 +319,24 @@ def test_an_open_verdict_says_how_many_draws_would_decide_it():
     assert "385 networks would decide it if the value stayed 1" in networks.reason, "100 · 1.96²"
     assert "would decide" not in verdict((normal(3.0), positive)).reason
     assert "would decide" not in verdict((normal(-3.0), positive)).reason
+
+
+def test_what_would_decide_is_said_of_the_replicates_of_each_number():
+    """More of the untrained networks beside trained ones are not draws; a claim may name its replicates."""
+    positive = Region(lower=0.0)
+    untrained, trained = Comparison("u", normal(1.0), positive), partial(Comparison, "t", trained=True)
+    keys = {"confidence": 0.95, "least_replicates": 5}
+
+    def reason(*comparisons):
+        return decide(comparisons, **keys).reason
+
+    sure, unsure = (trained(replicated(x, 1.0, 6), positive) for x in (9.0, 0.5))
+    assert "385 networks would decide it" in reason(untrained, sure)
+    both = reason(untrained, unsure)
+    assert "385 networks would decide it if the value stayed 1, and 18 draws would decide it" in both
+    named = replace(unsure, replicates="networks of a cell")
+    assert "18 networks of a cell would decide it" in reason(named, sure)
+    assert "draws" not in reason(Comparison("u", normal(-1.0), positive), sure)
 
 
 def test_where_draws_share_too_much_only_a_larger_data_set_decides():

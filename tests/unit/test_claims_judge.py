@@ -197,6 +197,20 @@ def test_few_networks_leave_variances_open():
     assert few_draws.verdict == "supported" and few_draws.n == 100 and "linearization" in few_draws.reason
 
 
+def test_variances_over_draws_are_for_new_data_too():
+    """Five draws or more are the replicates of A6, whose samples in common count; fewer are said."""
+    found = evidence()
+    values = found.output_variance["variance_ratio_network_infinite_ntk"]
+    values[:] = np.exp(0.3 * np.random.default_rng(2).standard_normal(values.shape))
+    alone = judged(found)["A6"]
+    assert alone.n == 9 and alone.low == alone.low_this_data
+    assert alone.verdict == "inconclusive" and " draws would" in alone.reason and " networks would" not in alone.reason
+    found.cube["shared_train"] = "n_train", np.full(found.cube.sizes["n_train"], 0.5)
+    shared = judged(found)["A6"]
+    assert shared.high > shared.high_this_data == pytest.approx(alone.high)
+    assert "3 draws: the interval is over networks only" in judged(evidence(draws=3, seeds=9))["A6"].reason
+
+
 def test_unreliable_ratios_are_marked():
     assert "(unreliable)" in judged(evidence())["A2"].reason
     assert "(unreliable)" not in judged(evidence(HOLDS))["A2"].reason

@@ -90,6 +90,8 @@ class Comparison:
         trained: whether it rests on trained networks, whose replicates are few.
         decides: whether the claim falls with it; one that does not decide can keep the verdict open, no more.
         open: why it is left out whatever its interval says, in words; empty if it is judged.
+        replicates: what its replicates are, in words; empty for those of the experiment's networks where it is
+            `trained`, and for networks where it is not.
     """
 
     label: str
@@ -98,6 +100,7 @@ class Comparison:
     trained: bool = False
     decides: bool = True
     open: str = ""
+    replicates: str = ""
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,7 @@ def decide(
         least_replicates: comparisons of trained networks with fewer replicates are left out: they neither support the
             claim nor speak against it.
         remark: what else the reader should know; it ends the reason.
-        replicates: what replicates of trained networks are, in words; of other comparisons they are networks.
+        replicates: what replicates of trained networks are, in words (see `Comparison.replicates`).
 
     Returns:
         The decision. Where it is open, the reason says what would decide it.
@@ -234,14 +237,18 @@ def _cure(usable: Sequence[Comparison], incomplete: bool, confidence: float, cor
     off = [c for c in usable if c.region.p_fails(c.estimate) < 0.5]
     deciding = [c for c in off if c.decides]
     waiting = [c for c in usable if c.region.clearance(c.estimate, confidence) < 0.0]
-    if deciding:
-        shortest = min((_needed(c.estimate, c.region.complement, corrected) for c in deciding), key=lambda n: n.effort)
-    elif off or incomplete or not waiting:
+    if not deciding and (off or incomplete or not waiting):
         return ""  # more of the same replicates would leave it open
-    else:
-        shortest = max((_needed(c.estimate, c.region, confidence) for c in waiting), key=lambda n: n.effort)
-    trained = any(c.trained for c in usable)
-    return shortest.text(replicates if trained else "networks")
+    names = [c.replicates or (replicates if c.trained else "networks") for c in deciding or waiting]
+    if deciding:
+        found = [_needed(c.estimate, c.region.complement, corrected) for c in deciding]
+        easiest = min(range(len(found)), key=lambda i: found[i].effort)
+        return found[easiest].text(names[easiest])
+    hardest: dict[str, Needed] = {}
+    for name, comparison in zip(names, waiting, strict=True):
+        asked = _needed(comparison.estimate, comparison.region, confidence)
+        hardest[name] = max(hardest.get(name, asked), asked, key=lambda n: n.effort)
+    return ", and ".join(found.text(name) for name, found in hardest.items())
 
 
 def _needed(estimate: Estimate, region: Region, confidence: float) -> Needed:

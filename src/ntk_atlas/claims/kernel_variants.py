@@ -30,7 +30,8 @@ def measure_variants(evidence: Evidence, thresholds: VariantClaimSettings) -> Me
                 cell = distance.sel(variant=variant, depth=depth, init_scale=scale)
                 place = f"{variant}, depth {depth}, σ_w² = {scale:g}"
                 estimates = [from_replicates(cell.isel(width=i).values, logarithmic=True) for i in range(len(width))]
-                comparisons.append(Comparison(f"distance of {place}", estimates[-1], small, trained=True))
+                label = f"distance of {place}"
+                comparisons.append(Comparison(label, estimates[-1], small, trained=True, replicates="networks"))
                 logarithms = [from_replicates(np.log(cell.isel(width=i).values)) for i in range(len(width))]
                 comparisons.append(Comparison(f"exponent in the width of {place}", slope(logarithms, width), falls))
     return Measurement(comparisons, ["variant_distance"], f"widths {', '.join(map(str, distance['width'].values))}")

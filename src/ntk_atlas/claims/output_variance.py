@@ -7,11 +7,12 @@ import numpy as np
 import xarray as xr
 
 from ntk_atlas.claims.decide import Comparison, NotJudgedError, Region
-from ntk_atlas.claims.estimates import Estimate, combination, from_interval, from_replicates, slope
+from ntk_atlas.claims.estimates import Estimate, combination, from_interval, slope
 from ntk_atlas.claims.evidence import Evidence, cell_text, need, need_settings
 from ntk_atlas.claims.measurement import Measurement, remarks
-from ntk_atlas.claims.networks import ONE_DRAW, at_largest_n
+from ntk_atlas.claims.networks import ONE_DRAW, at_largest_n, cell_estimate
 from ntk_atlas.config.claims.finite_width import OutputVarianceClaimSettings
+from ntk_atlas.cubes.shared_samples import SHARED_TRAIN
 
 RATIO, OWN, MIDDLE = (
     f"variance_ratio_{pair}" for pair in ("network_infinite_ntk", "network_linearized", "linearized_infinite_ntk")
@@ -83,9 +84,13 @@ class LargestOf(Estimate):
         return min(Region(1.0 / bound, bound).clearance(ratio, confidence) for ratio in self._scaled_ratios())
 
     def _scaled_ratios(self) -> list[Estimate]:
-        """The ratios at `n` replicates: another number than theirs asks what so many would give."""
-        shrink = (self.ratios[self.place].n / self.n) ** 0.5
-        return [replace(r, error_low=shrink * r.error_low, error_high=shrink * r.error_high) for r in self.ratios]
+        """The ratios at `n` replicates and `common`: other numbers than theirs ask what so many would give."""
+        own = self.ratios[self.place]
+        shrink, less = (own.n / self.n) ** 0.5, self.common / own.common if own.common > 0.0 else 1.0
+        return [
+            replace(r, error_low=shrink * r.error_low, error_high=shrink * r.error_high, common=less * r.common)
+            for r in self.ratios
+        ]
 
     @staticmethod
     def _factor(interval: tuple[float, float, float]) -> tuple[float, float]:
@@ -109,8 +114,10 @@ def measure_output_variance(evidence: Evidence, thresholds: OutputVarianceClaimS
     need_settings("A6", evidence, thresholds)
     if evidence.output_variance is None:
         raise NotJudgedError("not run", "the file of `output_variance` is not there: run the study anew")
-    data = at_largest_n(evidence.output_variance)
+    data, cube = at_largest_n(evidence.output_variance), at_largest_n(evidence.cube)
     need(data, RATIO)
+    if SHARED_TRAIN in cube.coords:
+        data = data.assign_coords({SHARED_TRAIN: float(cube[SHARED_TRAIN])})
     factor = thresholds.factor.value
     easy, hard = {"depth": 0, "width": data.sizes["width"] - 1}, {"depth": data.sizes["depth"] - 1, "width": 0}
     cells = [(easy | {"init_scale": scale}, Region(1.0 / factor, factor)) for scale in range(data.sizes["init_scale"])]
@@ -122,11 +129,13 @@ def measure_output_variance(evidence: Evidence, thresholds: OutputVarianceClaimS
             f"{fewest} finite networks in a cell, {thresholds.least_networks.value:g} are needed: add grid.seeds",
         )
     confidence = evidence.interval_confidence("output_variance")
+    of = {"replicates": "draws" if data.sizes["draw"] >= _ENOUGH_DRAWS else "networks"}
     comparisons = [
         Comparison(
             f"variance of networks over theory at {cell_text(data, cell)}",
             _ratio(data, RATIO, cell, confidence),
             region,
+            **of,
         )
         for cell, region in cells
     ]
@@ -135,10 +144,10 @@ def measure_output_variance(evidence: Evidence, thresholds: OutputVarianceClaimS
     beyond = deep[largest.place]
     where = f"{cell_text(data, beyond)}{_phase_text(data, beyond['init_scale'])}"
     label = f"largest factor between variance of networks and theory, {len(deep)} init scales, at {where}"
-    comparisons.append(Comparison(label, largest, Region(lower=factor)))
+    comparisons.append(Comparison(label, largest, Region(lower=factor), **of))
     trend = _trend(data, beyond["init_scale"], np.sign(ratios[largest.place].value), confidence)
     label = f"slope in L/M of the logarithm of that factor at {cell_text(data, {'init_scale': beyond['init_scale']})}"
-    comparisons.append(Comparison(label, trend, Region(lower=0.0), decides=False))
+    comparisons.append(Comparison(label, trend, Region(lower=0.0), decides=False, **of))
     variables = [name for name in (RATIO, OWN, MIDDLE) if name in data]
     parts = [
         f"{words} {_ratio(data, name, beyond, confidence).interval(confidence)[0]:.3g}"
@@ -146,7 +155,13 @@ def measure_output_variance(evidence: Evidence, thresholds: OutputVarianceClaimS
         if name in data
     ]
     middle = f"at {cell_text(data, beyond)}: {', '.join(parts)}" if parts else ""
-    return Measurement(comparisons, variables, remarks(middle, ONE_DRAW if data.sizes["draw"] == 1 else ""))
+    return Measurement(comparisons, variables, remarks(middle, _draws_text(data.sizes["draw"])))
+
+
+def _draws_text(n_draws: int) -> str:
+    if n_draws == 1 or n_draws >= _ENOUGH_DRAWS:
+        return ONE_DRAW if n_draws == 1 else ""
+    return f"{n_draws} draws: the interval is over networks only, of these splits of the data"
 
 
 def _phase_text(data: xr.Dataset, scale: int) -> str:
@@ -176,13 +191,13 @@ def _ratio(data: xr.Dataset, name: str, place: dict[str, int], confidence: float
     """
     values, low, high = (data[f"{name}{suffix}"].isel(place) for suffix in ("", "_low", "_high"))
     last = int(np.flatnonzero(values.notnull().all("draw").values)[-1]) if bool(values.notnull().any()) else -1
-    values, low, high = (array.isel(epoch=last).values for array in (values, low, high))
+    values, low, high = (array.isel(epoch=last) for array in (values, low, high))
     if len(values) >= _ENOUGH_DRAWS:
-        return from_replicates(values, logarithmic=True)
+        return cell_estimate(values.expand_dims("seed"), logarithmic=True)
     networks = data["n_networks"].isel(place).values
     draws = [
         from_interval(*ends, confidence=confidence, n=int(n), logarithmic=True)
-        for *ends, n in zip(values, low, high, networks, strict=True)
+        for *ends, n in zip(values.values, low.values, high.values, networks, strict=True)
     ]
     mean = combination(draws, [1.0 / len(draws)] * len(draws))
     return Estimate(mean.value, mean.error_low, mean.error_high, int(networks.sum()), logarithmic=True)
