@@ -174,6 +174,26 @@ def test_networks_that_never_reach_the_loss_leave_movement_open():
     assert judged(found)["A4"].verdict == "supported", "networks that cannot be trained are judged at the last epoch"
 
 
+def test_some_networks_that_never_reach_the_loss_leave_movement_open_too():
+    """One seed of each draw gets there: the median of those says nothing of the others."""
+    found = evidence()
+    found.cube["kernel_drift_at_equal_loss"].loc[{"seed": 1}] = np.nan
+    assert judged(found)["A3"].verdict == "inconclusive"
+    assert "9 of 18 networks never got there" in judged(found)["A3"].reason
+    a4 = judged(found)["A4"]
+    assert a4.verdict == "supported" and "4 of 4 comparisons hold" in a4.reason, "at the last epoch alone"
+
+
+def test_diverged_networks_are_left_out_at_equal_loss_too():
+    found = evidence()
+    found.cube["status"].loc[{"draw": [0, 1]}] = 2
+    found.cube["kernel_drift_at_equal_loss"].loc[{"draw": [0, 1]}] = 1e-3  # they got there before
+    for claim in ("A3", "A4"):
+        measured = CLAIMS[claim].measure(found, THRESHOLDS.claims.by_name()[claim]).comparisons
+        assert {c.estimate.n for c in measured if c.trained} == {7}
+        assert any("at equal loss" in c.label for c in measured)
+
+
 def test_draws_are_the_replicates_and_networks_only_if_there_is_one_draw():
     assert judged(evidence(draws=4, seeds=9))["A3"].verdict == "inconclusive"
     single = judged(evidence(draws=1, seeds=6))["A3"]

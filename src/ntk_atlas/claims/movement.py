@@ -1,5 +1,7 @@
 """Claims about the kernel in training, and about the regime as a whole: A1, A3, A4, A'3, A'4."""
 
+from dataclasses import replace
+
 import numpy as np
 import xarray as xr
 
@@ -19,7 +21,7 @@ from ntk_atlas.claims.evidence import (
 )
 from ntk_atlas.claims.measurement import Measurement, remarks
 from ntk_atlas.claims.medians import cell_median, ratio_median
-from ntk_atlas.claims.networks import at_largest_n, final_values, replicate_remark
+from ntk_atlas.claims.networks import at_largest_n, final_values, replicate_remark, trained
 from ntk_atlas.config.claims.finite_width import (
     BlockStructureSettings,
     ConstantKernelSettings,
@@ -221,18 +223,20 @@ def _drifts(
 ) -> tuple[list[Comparison], str]:
     """Drift at the last epoch and at equal loss, and a remark on networks that did not get there.
 
-    A cell where a replicate did not reach the loss has no comparison there, unless `all_cells`: "it moved" must hold at
-    equal loss too, while "it did not move" may be said of networks that cannot be trained.
+    A cell where a network was trained to the end and did not reach the loss has no comparison there, unless
+    `all_cells`: "it moved" must hold at equal loss too, and is open there, while "it did not move" may be said of
+    networks that cannot be trained.
     """
     final = final_values(cube, DRIFT)
     comparisons = [_drift(cube, final, cell, region) for cell in cells]
     if EQUAL_LOSS not in cube:
         return comparisons, "drift at equal loss is not in the cube"
-    reached = total = 0
-    for comparison, cell in zip(tuple(comparisons), cells, strict=True):
-        values = cube[EQUAL_LOSS].isel(cell)
-        reached, total = reached + int(values.notnull().sum()), total + values.size
-        at_loss = _drift(cube, cube[EQUAL_LOSS], cell, region, " at equal loss")
-        if all_cells or at_loss.estimate.n == comparison.estimate.n:
-            comparisons.append(at_loss)
+    at_loss, reached, total = trained(cube, cube[EQUAL_LOSS]), 0, 0
+    for cell in cells:
+        there, of = (int(values.isel(cell).notnull().sum()) for values in (at_loss, final))
+        reached, total = reached + there, total + of
+        if there == of or all_cells:
+            comparison = _drift(cube, at_loss, cell, region, " at equal loss")
+            lacking = f"{of - there} of {of} networks never got there" if there < of else ""
+            comparisons.append(replace(comparison, open=lacking))
     return comparisons, "" if reached == total else f"{reached} of {total} networks reached movement.equal_loss"
