@@ -369,6 +369,15 @@ def test_a_comparison_that_is_open_decides_nothing_and_its_reason_is_said():
     assert decide([gated, rejecting], **keys).word == "not supported", "what is judged still counts"
 
 
+def test_the_interval_of_a_rejection_lies_outside_even_where_medians_fail_at_a_later_step():
+    """Seven networks all beyond a bound have p = 1/128: enough for Holm's third step of five, not for his first two."""
+    region, inside = Region(upper=0.1), replicated(-9.0, 1.0, 7)
+    median, sure = median_of([0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1]), replicated(5.0, 1.0, 7)
+    found = verdict(*((e, region) for e in (median, sure, sure, inside, inside)), trained=True)
+    assert found.word == "not supported" and "3 fail" in found.reason
+    assert found.low > 0.1 and found.value == pytest.approx(5.0)
+
+
 def test_medians_of_too_few_say_how_many_would_do():
     """Five values have no interval at 95 % whatever they are; the smallest of six does for one that is above all."""
     found = verdict((median_of([0.5, 0.6, 0.7, 0.8, 0.9]), Region(upper=0.1)), trained=True)

@@ -172,7 +172,8 @@ def decide(
     still_open = np.flatnonzero(holds > level)
     every = np.arange(len(shown))
     candidates = next(p for p in (np.flatnonzero(failing), still_open, np.flatnonzero(deciding), every) if p.size)
-    worst = max(candidates, key=lambda i: (holds[i], -fails[i]))
+    # Of those that fail, the surest: Holm's first step rejects it, so that its interval shown lies outside.
+    worst = max(candidates, key=lambda i: (-fails[i], holds[i]) if failing.any() else (holds[i], -fails[i]))
     corrected = 1.0 - 2.0 * level / max(n_tests, 1)
     coverage = corrected if fails[worst] < 0.5 else confidence
     text, n_holding = _shown(shown[worst], coverage), int((holds <= level).sum()) if usable else 0
