@@ -188,6 +188,24 @@ def test_the_limit_is_judged_where_the_theorem_speaks():
     assert word == "inconclusive" and "25% of the networks at depth 3, width 64 ended above" in reason
 
 
+def test_of_one_draw_seeds_are_the_replicates_of_the_limit_too():
+    found = evidence(limit=0.6)
+    grid = found.settings.grid.model_copy(update={"draws": 1, "seeds": DRAWS})
+    asked = found.settings.model_copy(update={"grid": grid})
+
+    def of_one_draw(data):
+        one = data.isel(draw=[0])
+        networks = [str(name) for name in data.data_vars if "seed" in data[name].dims]
+        seeds = data[networks].isel(seed=0, drop=True).rename(draw="seed").expand_dims(draw=[0])
+        return one.drop_dims("seed").merge(seeds)
+
+    alone = Evidence("planted", asked, of_one_draw(found.cube), functions=of_one_draw(found.functions))
+    verdicts = {v.claim: v for v in judge_experiment(alone, THRESHOLDS)}
+    assert verdicts["C5∞"].verdict == "supported" and verdicts["C5∞"].n == DRAWS == verdicts["C5"].n
+    assert "over networks only" in verdicts["C5∞"].reason
+    assert "rests on 1 replicate(s)" in verdicts["C2"].reason, "kernels have no seeds"
+
+
 def test_the_limit_says_rate_and_fixed_width_beside_it():
     reason = judged(narrow=0.6)["C5∞"].reason
     distance, exponent, width = re.search(

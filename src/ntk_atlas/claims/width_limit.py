@@ -33,7 +33,7 @@ from ntk_atlas.config.claims.equivalence import InequivalenceSettings, WidthLimi
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.gap import GAP_TERMS, WHOLE_GAP, pair_name
 from ntk_atlas.cubes.layers import compared_ridge
-from ntk_atlas.cubes.shared_samples import errors_without_folds, without_folds
+from ntk_atlas.cubes.shared_samples import FOLD_SHARE, SHARED_TRAIN, errors_without_folds, without_folds
 from ntk_atlas.status import Status
 from ntk_atlas.study.claim_needs import outside_the_theorem
 
@@ -118,7 +118,7 @@ def measure_limit(evidence: Evidence, thresholds: WidthLimitSettings) -> Measure
     bound, rate = thresholds.distance.value**2, thresholds.rate.value + thresholds.rate_margin.value
     limits, rates, text = [], [], []
     for place in places(share):
-        curve = share.isel(place)
+        curve = _seeds_of_one_draw(share.isel(place))
         law = width_law(curve)
         limit, exponent = (cell_estimate(seeded(v)) for v in (law.isel(constant=0), width_exponent(curve)))
         where = cell_text(cube, place)
@@ -136,6 +136,14 @@ def measure_limit(evidence: Evidence, thresholds: WidthLimitSettings) -> Measure
         text.append(f"{where}: {_law_text(curve, law, limit, exponent, bound)}")
     remark = remarks(*text, unfinished_remark(cube, settings), replicate_remark(cube))
     return Measurement([*limits, *rates], ["test_mse_network", f"test_mse_{KERNEL}", DISTANCE], remark, any_of=True)
+
+
+def _seeds_of_one_draw(share: xr.DataArray) -> xr.DataArray:
+    """Squared distances in which the seeds of a single draw stand for draws: they are the replicates then."""
+    if share.sizes["draw"] > 1:
+        return share
+    alone = share.isel(draw=0).drop_vars(["draw", FOLD_SHARE, SHARED_TRAIN], errors="ignore")
+    return alone.rename(seed="draw").expand_dims("seed")
 
 
 def width_law(share: xr.DataArray) -> xr.DataArray:
