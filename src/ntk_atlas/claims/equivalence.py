@@ -176,7 +176,8 @@ EQUIVALENCE = (
     ),
     Claim(
         "C2",
-        "A kernel that ignores training (NNGP) costs nothing: its errors are not above those of the NTK.",
+        "A kernel that ignores training (NNGP) costs next to nothing: its errors are above those of the NTK by less than "
+        "a margin.",
         measure_untrained_kernel,
         "abstract; not inferior instead of very close is our reading",
     ),
@@ -195,7 +196,8 @@ EQUIVALENCE = (
     ),
     Claim(
         "C5∞",
-        "Nor do they become it as the width grows: their distance from it does not vanish as the theorem says.",
+        "Nor do they become it as the width grows: their distance tends to a large share of its error, and not to "
+        "nothing as the theorem says.",
         measure_limit,
         "our reading",
     ),
