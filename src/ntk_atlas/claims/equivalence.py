@@ -176,8 +176,8 @@ EQUIVALENCE = (
     ),
     Claim(
         "C2",
-        "A kernel that ignores training (NNGP) costs next to nothing: its errors are above those of the NTK by less than "
-        "a margin.",
+        "A kernel that ignores training (NNGP) costs next to nothing: its errors are above those of the NTK by less "
+        "than a margin.",
         measure_untrained_kernel,
         "abstract; not inferior instead of very close is our reading",
     ),
