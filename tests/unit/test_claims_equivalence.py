@@ -128,6 +128,7 @@ def test_where_networks_are_their_kernel_nothing_is_found_broken():
         ({"limit": 0.6}, "C5∞", "supported", 0.36),
         ({"limit": 0.2, "narrow": 0.02}, "C5∞", "inconclusive", -0.03),  # near the kernel, and not by the theorem
         ({"slope": 0.0}, "C4", "not supported", 0.0),  # a kernel with a wrong limit
+        ({"slope": -0.8}, "C4", "supported", -0.5),  # faster than fluctuations: terms of higher order, the same limit
     ],
 )
 def test_planted_worlds_are_found(world, claim, verdict, value):

@@ -12,6 +12,8 @@ from ntk_atlas.config.claims.equivalence import VariantClaimSettings
 def measure_variants(evidence: Evidence, thresholds: VariantClaimSettings) -> Measurement:
     """C4: distance of empirical from infinite kernels at the largest width, and its exponent in the width.
 
+    A distance that falls faster than fluctuations do has terms of higher order at these widths, and no other limit.
+
     Raises:
         NotJudgedError: where there is nothing to compare.
     """
@@ -20,8 +22,7 @@ def measure_variants(evidence: Evidence, thresholds: VariantClaimSettings) -> Me
         raise NotJudgedError("not run", "the file of `kernel_variants` is not there: run the study anew")
     distance = evidence.kernel_variants["variant_distance"]
     small = Region(upper=thresholds.distance.value)
-    exponent, margin = thresholds.slope.value, thresholds.slope_margin.value
-    falls = Region(exponent - margin, exponent + margin)
+    falls = Region(upper=thresholds.slope.value + thresholds.slope_margin.value)
     width = np.log(distance["width"].values.astype(float))
     comparisons = []
     for variant in distance["variant"].values:
