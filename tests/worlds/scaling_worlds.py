@@ -16,10 +16,10 @@ KERNEL = (*CELL, "ridge")
 
 
 @cache
-def template(*predictors: str, draws: int = 6) -> Evidence:
+def template(*predictors: str, draws: int = 6, width: tuple[int, ...] = (16,)) -> Evidence:
     """Evidence whose errors are planted anew in every study."""
-    generator = np.random.default_rng(0)
-    return evidence(FEATURES, generator, predictors=predictors, n_train=tuple(SIZES.tolist()), draws=draws)
+    keys = {"predictors": predictors, "n_train": tuple(SIZES.tolist()), "draws": draws, "width": width}
+    return evidence(FEATURES, np.random.default_rng(0), **keys)
 
 
 def law(exponent: float, floor: float = 0.0) -> np.ndarray:
@@ -68,6 +68,63 @@ def b1(network: np.ndarray, kernel: np.ndarray, **keys: object):
     return curves("B1", {"network": network, "ntk_init": kernel}, **keys)
 
 
+def shared_draws(network: np.ndarray, kernel: np.ndarray, *, shared: float, spread: float = 0.05):
+    """B1 on draws with samples in common, whose effects on how steep a curve is spread by so much."""
+    steep = np.linspace(1.0, -1.0, len(SIZES))[:, None]
+
+    def word(generator: np.random.Generator) -> str:
+        found = template("ntk_init")
+        cube = found.cube.copy()
+        n_folds = cube.sizes["test_fold"]
+        for name, truth in (("network", network), ("ntk_init", kernel)):
+            common = shared * steep * generator.standard_normal(n_folds)
+            own = spread * generator.standard_normal((6, len(SIZES), n_folds))
+            errors = truth[:, None] * np.maximum(1.0 + np.sqrt(n_folds) * (common + own), 0.01)
+            folds = errors.swapaxes(0, 1)[None, None, None, :, :, None]
+            if name != "network":
+                folds = np.stack([folds, folds], -2)
+            dims = CELL if name == "network" else KERNEL
+            cube[f"test_mse_folds_{name}"] = (*dims, "test_fold"), folds
+            cube[f"test_mse_{name}"] = dims, folds.mean(-1)
+        cube["shared_test"], cube["shared_train"] = 0.2, ("n_train", SIZES / 5000)
+        return judged("B1", "scaling_laws", Evidence(found.name, found.settings, cube))
+
+    return word
+
+
+def gaps(growth: float, shrinkage: float):
+    """B3: the kernel's error over the network's grows with n, and falls from width 16 to 64, by these factors."""
+    last = np.linspace(0.0, 1.0, len(SIZES))
+    ratio = np.stack([growth**last, growth**last / shrinkage])[None, :, None, :, None, None]
+
+    def word(generator: np.random.Generator) -> str:
+        found = template("ntk_init", width=(16, 64))
+        cube = found.cube.copy()
+        level = law(0.5)[:, None, None] * np.exp(0.05 * generator.standard_normal((1, 2, 1, len(SIZES), 6, 1)))
+        network, kernel = (level * np.exp(0.03 * generator.standard_normal(level.shape)) for _ in range(2))
+        cube["test_mse_network"] = CELL, network
+        cube["test_mse_ntk_init"] = KERNEL, np.stack([ratio * kernel] * 2, -1)
+        return judged("B3", "scaling_laws", Evidence(found.name, found.settings, cube))
+
+    return word
+
+
+def evolving(slope: float, turn: float):
+    """B6: slope of the log error of regression with Θ_t in log t, and velocities by which the kernel turns by so much.
+
+    The turn is planted where it is small, and scatters from draw to draw.
+    """
+
+    def word(generator: np.random.Generator) -> str:
+        found = evidence(FEATURES, generator, slope=slope, turn=turn, noise=0.3, predictors=("ntk_epochs",))
+        velocity = found.cube["kernel_velocity"]
+        scatter = np.exp(0.3 * generator.standard_normal(velocity.isel(epoch=0).shape))
+        found.cube["kernel_velocity"] = velocity * scatter[..., None] ** 2  # angles go with the root
+        return judged("B6", "scaling_laws", found)
+
+    return word
+
+
 def short(factor: float) -> np.ndarray:
     """A true difference of .1 where the networks at the largest size ended above their target."""
     return law(0.5) * np.where(SIZES == SIZES[-1], factor, 1.0)
@@ -114,9 +171,23 @@ WORLDS = (
     World("B1", "one bent curve for both, kernel singular at the largest n",
           b1(_BENT, _BENT, change=without_the_largest), REJECTED),
     World("B1", "by the margin, one size in five missing", b1(law(0.45), law(0.4), change=without_some), THRESHOLD),
+    World("B1", "by the margin, draws share samples", shared_draws(law(0.45), law(0.4), shared=0.02), THRESHOLD),
+    World("B3", "no advantage at any n or width", gaps(1.0, 1.0), REJECTED),
+    World("B3", "growth at 1.1", gaps(1.1, 1.5), THRESHOLD),
+    World("B3", "both at twice the threshold", gaps(1.21, 1.21), SUPPORTED),
     World("B4", "better by the margin", curves("B4", {"network": law(0.45), _PRETRAINED: law(0.4)}), THRESHOLD),
     World("B4", "equal exponents .6, floors .01 and .06",
           curves("B4", {"network": law(0.6, 0.01), _PRETRAINED: law(0.6, 0.06)}), REJECTED),
+    World("B5", "as good a kernel at the largest n as at m",
+          curves("B5", {"network": law(0.9), "ntk_final": law(0.5), _PRETRAINED: law(0.5)}), REJECTED),
+    World("B5", "better by the threshold at the largest n",
+          curves("B5", {"network": law(0.9), "ntk_final": law(0.5), _PRETRAINED: 1.1 * law(0.5)}), THRESHOLD),
+    World("B5", "exponent larger by the margin",
+          curves("B5", {"network": law(0.55), "ntk_final": law(0.5), _PRETRAINED: 2.0 * law(0.5)}), THRESHOLD),
+    World("B6", "error and kernel at rest", evolving(0.0, 0.01), REJECTED),
+    World("B6", "slope at −.05", evolving(-0.05, 0.5), THRESHOLD),
+    World("B6", "turn at .1", evolving(-0.5, 0.1), THRESHOLD),
+    World("B6", "both far beyond", evolving(-0.3, 0.4), SUPPORTED, powerful=True),
     *(
         World("B7", f"ratio {ratio:g} at every n",
               curves("B7", {"network": ratio * law(0.5), "ntk_final": law(0.5)}, spread=0.085), right)
