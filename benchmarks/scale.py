@@ -94,7 +94,7 @@ def study(n_widths: int) -> dict:
                 "training": {
                     "learning_rate": {"relative": 0.5},
                     "max_epochs": 50,
-                    "checkpoints": {"epochs": [0, 10, 50], "n_probe": 16},
+                    "checkpoints": {"epochs": [0, 10, 50], "n_probe": 8},
                 },
                 "regression": {"predictors": ["ntk_init", "ntk_final", "laplace"]},
                 "show": ["learning_curves", "kernel_drift"],

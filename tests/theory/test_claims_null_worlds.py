@@ -27,7 +27,7 @@ from ntk_atlas.labelled import write_labelled
 from ntk_atlas.stages.sample_initial_kernels import sample_initial_kernels
 from ntk_atlas.stages.train_row import train_row
 from ntk_atlas.study.cells import rows
-from ntk_atlas.study.dispersion_spec import dispersion_spec
+from ntk_atlas.study.dispersion_inputs import dispersion_assembly_spec, dispersion_spec
 from ntk_atlas.study.jobs import train_spec
 from ntk_atlas.study.thresholds import load_thresholds
 from ntk_atlas.unit_store import UnitStore
@@ -92,7 +92,7 @@ def dispersion(settings: ExperimentSettings, folder: Path) -> xr.Dataset:
             files[depth, width] = folder / f"dispersion-{depth}-{width}.nc"
             store = UnitStore(folder / f"dispersion-{depth}-{width}")
             write_labelled(sample_initial_kernels(spec, store, "source"), files[depth, width])
-    return assemble_dispersion(settings, files, {})
+    return assemble_dispersion(dispersion_assembly_spec(settings), files, {})
 
 
 def thresholds(**changes: float) -> Thresholds:

@@ -4,12 +4,11 @@ from collections.abc import Iterator
 
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.study.cells import rows
-from ntk_atlas.study.dispersion_spec import (
-    architectures,
+from ntk_atlas.study.dispersion_inputs import (
     dispersion_assembly_spec,
     dispersion_spec,
-    parse_architecture,
 )
+from ntk_atlas.study.dispersion_spec import architectures, parse_architecture
 from ntk_atlas.study.jobs import (
     empirical_spec,
     infinite_spec,

@@ -14,12 +14,11 @@ from ntk_atlas.cubes.netcdf import read_netcdf, write_netcdf
 from ntk_atlas.labelled import write_labelled
 from ntk_atlas.stages import sample_initial_kernels as stage
 from ntk_atlas.study.dispersion_checks import dispersion_problems
-from ntk_atlas.study.dispersion_spec import (
-    architectures,
+from ntk_atlas.study.dispersion_inputs import (
     dispersion_assembly_spec,
     dispersion_spec,
-    parse_architecture,
 )
+from ntk_atlas.study.dispersion_spec import architectures, parse_architecture
 from ntk_atlas.unit_store import UnitStore
 
 
@@ -203,7 +202,7 @@ def test_by_default_untrained_networks_have_the_inputs_that_networks_train_on(tm
     assert (as_set.n_inputs, as_set.squared_norm) == (10, 1.0)
     settings = experiment(n_networks=100, depth=(2,), width=(10,), squared_norm=32.0)
     write_labelled(sampled(settings, tmp_path / "units"), tmp_path / "cell.nc")
-    joined = assemble_dispersion(settings, {(2, 10): tmp_path / "cell.nc"}, {})
+    joined = assemble_dispersion(dispersion_assembly_spec(settings), {(2, 10): tmp_path / "cell.nc"}, {})
     assert (joined.attrs["n_inputs"], joined.attrs["squared_norm"], joined.attrs["input_scale"]) == (64, 32.0, 0.5)
     assert inputs_text(joined) == "Var log Θ at inputs of ‖x‖² = 32, n₀ = 64"
 

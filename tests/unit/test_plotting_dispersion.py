@@ -12,7 +12,8 @@ from ntk_atlas.cubes.dispersion import assemble_dispersion
 from ntk_atlas.labelled import write_labelled
 from ntk_atlas.plotting import dispersion
 from ntk_atlas.plotting.style import save_figure
-from ntk_atlas.study.dispersion_spec import architectures, dispersion_assembly_spec, parse_architecture
+from ntk_atlas.study.dispersion_inputs import dispersion_assembly_spec
+from ntk_atlas.study.dispersion_spec import architectures, parse_architecture
 
 CASES = {
     "relu": experiment(init_scale=(1.0, 2.0, 3.0)),

@@ -1,11 +1,10 @@
 # Which files an experiment has: what its cube is made of, and everything that is made of it.
 from ntk_atlas.study.cells import canonical_text, rows
-from ntk_atlas.study.dispersion_spec import (
-    architectures,
+from ntk_atlas.study.dispersion_inputs import (
     dispersion_assembly_spec,
     dispersion_spec,
-    parse_architecture,
 )
+from ntk_atlas.study.dispersion_spec import architectures, parse_architecture
 from ntk_atlas.study.earlier_results import earlier_results_told, final_results
 from ntk_atlas.study.jobs import predictors
 from ntk_atlas.study.outputs import (

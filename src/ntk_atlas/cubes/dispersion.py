@@ -16,7 +16,7 @@ from ntk_atlas.cubes.dispersion_schema import (
 from ntk_atlas.cubes.netcdf import read_netcdf
 from ntk_atlas.labelled import filled
 from ntk_atlas.phases.phase import phase_of
-from ntk_atlas.study.dispersion_spec import dispersion_inputs, dispersion_spec
+from ntk_atlas.study.dispersion_spec import sampled_spec
 from ntk_atlas.study.made_with import check_made_with
 
 
@@ -34,7 +34,7 @@ def assemble_dispersion(
         Estimates and theory over (depth, width, init_scale, parameters, correlation); what is missing is NaN or −1.
     """
     settings, scales = experiment.dispersion, experiment.grid.init_scale
-    inputs = dispersion_inputs(experiment)
+    inputs = settings.n_inputs, settings.squared_norm
     depth, width = np.array(settings.depth), np.array(settings.width)
     phases = [phase_of(experiment.network, scale) for scale in scales]
     dataset = xr.Dataset(
@@ -51,7 +51,7 @@ def assemble_dispersion(
     )
     cells = {cell: read_netcdf(file) for cell, file in files.items()}
     for cell, file in files.items():
-        check_made_with(file, cells[cell].attrs, "sample_initial_kernels", dispersion_spec(experiment, *cell))
+        check_made_with(file, cells[cell].attrs, "sample_initial_kernels", sampled_spec(experiment, *cell))
     first = next(iter(cells.values()))
     dataset = dataset.assign_coords({name: first[name] for name in ("parameters", "correlation")})
     for variable in (*DISPERSION_ESTIMATES, *DISPERSION_THEORY):

@@ -9,7 +9,7 @@ from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.dispersion.inputs import InitialKernelLaw
 from ntk_atlas.dispersion.statistics import LARGEST_RELATIVE_ERROR, relative_error_of_ratio
 from ntk_atlas.dispersion.theory import finite_sum
-from ntk_atlas.study.dispersion_spec import dispersion_inputs
+from ntk_atlas.study.dispersion_inputs import dispersion_inputs
 
 _MOST_NAMED = 3
 _HOPELESS = 1e50  # so that its powers are numbers

@@ -1,12 +1,10 @@
 """What a job that samples untrained networks depends on: one depth and width, all init scales."""
 
-import math
 import re
 
 from ntk_atlas.config.base import Settings
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.datasets.inspect import inspect_dataset
 from ntk_atlas.dispersion.inputs import InitialKernelLaw
 from ntk_atlas.study.cells import canonical_text
 from ntk_atlas.study.user_files import user_file_digest
@@ -53,20 +51,9 @@ class DispersionSpec(Settings):
         return {scale: unit_digest("initial kernels", self.unit_settings(scale), source) for scale in self.init_scale}
 
 
-def dispersion_inputs(experiment: ExperimentSettings) -> tuple[int, float]:
-    """n₀ and ‖x‖² of the inputs of untrained networks: as set, else those that networks are trained on.
-
-    Normalized inputs have ‖x‖² = n₀, each of them or (`standardize`) in the mean over the training pool.
-    """
+def sampled_spec(experiment: ExperimentSettings, depth: int, width: int) -> DispersionSpec:
+    """Spec of `sample_initial_kernels` of an experiment whose section `dispersion` says which inputs networks have."""
     settings = experiment.dispersion
-    n_inputs = settings.n_inputs or math.prod(inspect_dataset(experiment.dataset).input_shape)
-    return n_inputs, float(n_inputs) if settings.squared_norm is None else settings.squared_norm
-
-
-def dispersion_spec(experiment: ExperimentSettings, depth: int, width: int) -> DispersionSpec:
-    """Spec of `sample_initial_kernels` of an experiment that has a section `dispersion`."""
-    settings = experiment.dispersion
-    n_inputs, squared_norm = dispersion_inputs(experiment)
     return DispersionSpec(
         network=experiment.network,
         activation_digest=user_file_digest(experiment.network),
@@ -74,20 +61,14 @@ def dispersion_spec(experiment: ExperimentSettings, depth: int, width: int) -> D
         depth=depth,
         width=width,
         init_scale=experiment.grid.init_scale,
-        n_inputs=n_inputs,
-        squared_norm=squared_norm,
+        n_inputs=settings.n_inputs,
+        squared_norm=settings.squared_norm,
         correlations=settings.correlations,
         n_networks=settings.n_networks,
         n_exact=settings.n_exact,
         n_bootstrap=settings.n_bootstrap,
         confidence=settings.confidence,
     )
-
-
-def dispersion_assembly_spec(experiment: ExperimentSettings) -> ExperimentSettings:
-    """Spec of `assemble_dispersion`: the settings without what other files are made of."""
-    read = ("dataset", "grid", "network", "dispersion")
-    return ExperimentSettings(**{name: getattr(experiment, name) for name in read})
 
 
 def architecture_name(depth: int, width: int) -> str:

@@ -9,7 +9,7 @@ from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.datasets.inspect import inspect_dataset
 from ntk_atlas.labelled import read_labelled
 from ntk_atlas.study.cells import Row
-from ntk_atlas.study.dispersion_spec import dispersion_assembly_spec
+from ntk_atlas.study.dispersion_inputs import dispersion_assembly_spec
 from ntk_atlas.study.jobs import infinite_spec, rival_spec
 from ntk_atlas.study.made_with import ROWS
 from ntk_atlas.study.output_variance_specs import output_variance_spec, variance_theory_spec

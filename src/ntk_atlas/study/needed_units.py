@@ -8,7 +8,8 @@ from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.dispersion.networks import CHUNK
 from ntk_atlas.labelled import read_labelled
 from ntk_atlas.study.cells import rows
-from ntk_atlas.study.dispersion_spec import architectures, dispersion_spec, parse_architecture, scale_name
+from ntk_atlas.study.dispersion_inputs import dispersion_spec
+from ntk_atlas.study.dispersion_spec import architectures, parse_architecture, scale_name
 from ntk_atlas.study.jobs import empirical_spec, predictors, train_spec
 from ntk_atlas.study.linearized_specs import linearize_spec
 from ntk_atlas.unit_store import finished_seeds, seeds_of
