@@ -71,12 +71,12 @@ def test_a_study_with_claims(tmp_path):
             assert f"| {verdict.claim} | planted | **{verdict.verdict}** |" in measured
             assert f"{verdict.value:.3g} [{verdict.low:.3g}, {verdict.high:.3g}]" in measured
     lines = headlines({}, tmp_path, tmp_path)
-    assert "A2 (planted)" in lines
+    assert "A2: planted;" in lines
     table = pd.read_csv(tmp_path / "claims.csv")
     table.loc[table["claim"] == "A2", "nearness"] = 0.19
     table.to_csv(tmp_path / "claims.csv", index=False)
     lines = headlines({}, tmp_path, tmp_path)
-    assert "A2 (planted, near another word)" in lines and numbers(lines) <= numbers(page)
+    assert "A2: planted (near another word)" in lines and numbers(lines) <= numbers(page)
 
 
 def test_a_study_without_claims(tmp_path):

@@ -63,9 +63,9 @@ def headlines(experiments: Mapping[str, ExperimentSettings], results: Path, tabl
     for word in JUDGED:
         chosen = table[table["verdict"] == word]
         near = (chosen["nearness"] < NEAR) & (word != "inconclusive")
-        chosen = chosen.assign(experiment=chosen["experiment"] + near.map({True: ", near another word", False: ""}))
+        chosen = chosen.assign(experiment=chosen["experiment"] + near.map({True: " (near another word)", False: ""}))
         found = chosen.groupby("claim", sort=False)["experiment"].agg(list)
-        said = "; ".join(f"{claim} ({', '.join(names)})" for claim, names in found.items())
+        said = "; ".join(f"{claim}: {', '.join(names)}" for claim, names in found.items())
         lines += [f"* **{word}**: {said}"] if said else []
     return "\n".join(lines)
 
