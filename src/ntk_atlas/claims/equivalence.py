@@ -7,12 +7,11 @@ import xarray as xr
 
 from ntk_atlas.claims.decide import Comparison, Region
 from ntk_atlas.claims.estimates import Estimate
-from ntk_atlas.claims.evidence import Evidence, need_settings
+from ntk_atlas.claims.evidence import Evidence, cell, need_settings, places, widest
 from ntk_atlas.claims.kernel_variants import measure_variants
 from ntk_atlas.claims.layer_changes import COMPARED, KERNEL, relative_changes, seeded, signs_of
 from ntk_atlas.claims.measurement import Claim, Measurement, remarks
 from ntk_atlas.claims.networks import cell_estimate, ratio_estimate, replicate_remark, unfinished_remark
-from ntk_atlas.claims.widest import cell, places, widest
 from ntk_atlas.claims.width_limit import measure_inequivalence, measure_limit
 from ntk_atlas.config.claims.equivalence import LayerAddingSettings, RivalClaimSettings, UntrainedKernelSettings
 from ntk_atlas.config.predictors import known_predictors, predictor_label

@@ -33,7 +33,7 @@ FINITE_WIDTH = (
     ),
     Claim(
         "A4",
-        "Networks whose gradients vanish are in the NTK regime: their kernel is not random, and that of the median one "
+        "Networks whose gradients vanish are in the NTK regime: their kernel is not random, and the median network's "
         "does not move.",
         measure_ordered_regime,
         "abstract; the median network is our reading",

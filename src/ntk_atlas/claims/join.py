@@ -70,8 +70,8 @@ def _both_activations(
 ) -> tuple[Word, str, float, int]:
     """Verdict, reason, number of supported (activation, claim) pairs and of experiments behind them.
 
-    A3 and A4 are those of experiments with targets of one size (`matching`), since the size of the targets decides how
-    far a kernel must move; A2 is about untrained networks and is that of all.
+    Verdicts on A3 and A4 count from experiments with targets of one size (`matching`), since the size of the targets
+    decides how far a kernel must move; verdicts on A2, which is about untrained networks, count from all experiments.
 
     An intersection–union test: each of the six must be supported by an experiment and rejected by none. One that is
     rejected and supported by none settles the matter the other way. Experiments to which a part does not apply (NTK

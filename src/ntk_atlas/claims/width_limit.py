@@ -17,7 +17,17 @@ import xarray as xr
 
 from ntk_atlas.claims.decide import Comparison, NotJudgedError, Region
 from ntk_atlas.claims.estimates import Estimate
-from ntk_atlas.claims.evidence import Evidence, cell_text, need, need_settings
+from ntk_atlas.claims.evidence import (
+    Evidence,
+    at_widest,
+    cell,
+    cell_text,
+    need,
+    need_settings,
+    own,
+    places,
+    widest,
+)
 from ntk_atlas.claims.layer_changes import KERNEL, seeded
 from ntk_atlas.claims.measurement import Measurement, remarks
 from ntk_atlas.claims.networks import (
@@ -28,7 +38,6 @@ from ntk_atlas.claims.networks import (
     trained,
     unfinished_remark,
 )
-from ntk_atlas.claims.widest import at_widest, cell, own, places, widest
 from ntk_atlas.config.claims.equivalence import InequivalenceSettings, WidthLimitSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.gap import GAP_TERMS, WHOLE_GAP, pair_name

@@ -152,7 +152,7 @@ def regress_around(
         settings: likewise.
         offsets: f₀ of each regression.
         test_labels: see `regress_nested`.
-        test_folds: likewise.
+        test_folds: fold of each test sample, see `regress_nested`.
         kernel_dtype: precision in which the kernel was computed, see `finite_time_mean`.
 
     Returns:
