@@ -27,10 +27,10 @@ class DispersionSettings(Settings):
     n_inputs: Width | None = None
     """Input features n₀; by default those of the experiment's data, so that the networks are those that are trained."""
     squared_norm: Scale | None = None
-    """Squared norm ‖x‖² of the inputs; by default n₀, which every input has under `unit_norm` and `center_unit_norm` and
-    which is the mean over inputs under `standardize`; inputs that are not normalized need a number here. Weights
-    outweigh biases in the kernel of ReLU networks if width · ‖x‖² / n₀ is far above 1; then the critical and the chaotic
-    phase coincide."""
+    """Squared norm ‖x‖² of the inputs; by default n₀, which every input has under `unit_norm` and `center_unit_norm`
+    and which is the mean over inputs under `standardize`; inputs that are not normalized need a number here. Weights
+    outweigh biases in the kernel of ReLU networks if width · ‖x‖² / n₀ is far above 1; then the critical and the
+    chaotic phase coincide."""
     n_exact: Annotated[int, Field(ge=1000, le=1_000_000_000)] = 200_000
     """Draws of the exact law (ReLU, one output, biases 0 at initialization), in the same cells."""
     n_bootstrap: Annotated[int, Field(ge=100, le=1_000_000)] = 1000

@@ -9,13 +9,19 @@ import torch
 from torch import Tensor, nn
 
 from ntk_atlas.memory import is_out_of_memory
+from ntk_atlas.networks.member import UserMember, complex_stay_complex
+from ntk_atlas.networks.member_checks import (
+    check_kept_graphs,
+    check_members,
+    samples_to_try,
+    spoilt,
+    tried_copy,
+    why_not_stacked,
+)
 from ntk_atlas.networks.module_checks import (
     Evaluation,
     FactoryError,
     agree,
-    check_members_apart,
-    check_one_architecture,
-    check_parameters,
     evaluate,
     gradients_of,
     plain_network,
@@ -26,14 +32,12 @@ from ntk_atlas.networks.plain_state import (
     called_with,
     convert_plain_tensors,
     deep_copy,
-    difference,
     registered,
-    tensors_with_a_graph,
     unregistered_weights,
 )
-from ntk_atlas.networks.running import eagerly, has_attention, is_scripted
+from ntk_atlas.networks.running import eagerly, has_attention
 from ntk_atlas.networks.stacked import StackedNetwork
-from ntk_atlas.tensors import Given, real_tensor
+from ntk_atlas.tensors import Given
 from ntk_atlas.user_code import load_function
 
 log = logging.getLogger(__name__)
@@ -132,18 +136,18 @@ class StackedModules(StackedNetwork):
         if not modules:
             raise FactoryError(f"{name} has no members: give one module or more")
         given = [plain_network(module) for module in modules]
-        _check_members(given, name)
-        x, tried_on = _samples(samples, given[0], self.input_shape, n_outputs, name)
+        check_members(given, name)
+        x, tried_on = samples_to_try(samples, given[0], self.input_shape, n_outputs, name)
         self.takes_tokens = not x.is_floating_point()
         own = [evaluate(module, x, n_outputs, name, tried_on) for module in given]
-        _check_kept_graphs(given[0], own[0], x, n_outputs, name)
+        check_kept_graphs(given[0], own[0], x, n_outputs, name)
         self._rebuild, self._by_rebuilding = rebuild, False
         self._attention = has_attention(given[0])
         self._clones_input = any(e.changes_input for e in own)
         for path in unregistered_weights(given[0])[:1]:
             log.warning("%s holds weights that are not registered and never trained (%r): use nn.ModuleList, "
                         "nn.Parameter", name, path)  # fmt: skip
-        reason = _why_not_stacked(given, own)
+        reason = why_not_stacked(given, own)
         if reason is None:
             reason = self._stacking_fault(given, own, x)
         if reason is not None:
@@ -230,7 +234,7 @@ class StackedModules(StackedNetwork):
         return [(p, ...) for index in members for p in self.alone[index].parameters()]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "StackedModules":
-        fn = _complex_stay_complex(fn)
+        fn = complex_stay_complex(fn)
         super()._apply(fn, recurse)
         for template in self._template:
             template._apply(fn)
@@ -243,7 +247,7 @@ class StackedModules(StackedNetwork):
         first = dict(modules[0].named_parameters())
         stacked = {key: torch.stack([state[key].detach() for state in states]) for key in states[0]}
         self._hold_stacked(
-            _spoilt(deep_copy(modules[0]).eval()),
+            spoilt(deep_copy(modules[0]).eval()),
             {key: (stacked[key], p.requires_grad) for key, p in first.items()},
             {key: tensor for key, tensor in stacked.items() if key not in first},
         )
@@ -288,7 +292,7 @@ class StackedModules(StackedNetwork):
                     scaled = [self.output_scale * g for g in expected.gradients]
                     if not agree([g[member] for g in gradients], scaled):
                         return "stacked parameters give other gradients"
-        copied, fault = _tried_copy(lambda: self._copy(0), own[0], x, self.n_outputs)
+        copied, fault = tried_copy(lambda: self._copy(0), own[0], x, self.n_outputs)
         return None if copied is not None else fault
 
     def _keep(self, given: Sequence[nn.Module], own: Sequence[Evaluation], x: Tensor, name: str) -> None:
@@ -299,10 +303,10 @@ class StackedModules(StackedNetwork):
         """
         held = []
         for index, (module, expected) in enumerate(zip(given, own, strict=True)):
-            copied, fault = _tried_copy(lambda module=module: deep_copy(module), expected, x, self.n_outputs)
+            copied, fault = tried_copy(lambda module=module: deep_copy(module), expected, x, self.n_outputs)
             if copied is None and self._rebuild is not None:
                 self._by_rebuilding = True
-                copied, fault = _tried_copy(
+                copied, fault = tried_copy(
                     lambda index=index: plain_network(self._rebuild(index)), expected, x, self.n_outputs
                 )
             if copied is None:
@@ -328,7 +332,7 @@ class StackedModules(StackedNetwork):
             like = next(iter(parameters.values()))
             if self._by_rebuilding:
                 module = plain_network(self._rebuild(index)).eval()
-                fn = _complex_stay_complex(lambda t: t.to(like.device, like.dtype if t.is_floating_point() else None))
+                fn = complex_stay_complex(lambda t: t.to(like.device, like.dtype if t.is_floating_point() else None))
                 convert_plain_tensors(module._apply(fn), fn)
             else:
                 module = deep_copy(source)
@@ -354,179 +358,7 @@ class StackedModules(StackedNetwork):
         return two_dimensional(called_with(self._template[0], state, x), self.n_outputs)
 
 
-class UserMember(nn.Module):
-    """One member of `StackedModules`: the user's module, its output `(n, n_outputs)` times `output_scale`."""
-
-    def __init__(self, module: nn.Module, n_outputs: int, output_scale: float, *, clones_input: bool = False):
-        super().__init__()
-        self.module, self.n_outputs, self.output_scale = module, n_outputs, output_scale
-        self.clones_input, self._attention = clones_input, has_attention(module)
-        self.train(False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Returns the outputs `(n, n_outputs)` at `(n, *input_shape)`."""
-        with eagerly(attention=self._attention):
-            output = self.module(x.clone() if self.clones_input else x)
-        return self.output_scale * two_dimensional(output, self.n_outputs)
-
-    def train(self, mode: bool = True) -> "UserMember":
-        """Returns itself unchanged: members stay in evaluation mode."""
-        return super().train(False)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "UserMember":
-        fn = _complex_stay_complex(fn)
-        super()._apply(fn, recurse)
-        convert_plain_tensors(self.module, fn)
-        return self
-
-
-def convert_network(module: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Brings a network to the CPU and a precision, whatever it holds outside parameters and buffers included.
-
-    Args:
-        module: changed in place.
-        dtype: of real numbers; complex ones get the complex type of that precision, integers stay.
-
-    Returns:
-        The module.
-    """
-    fn = _complex_stay_complex(lambda t: t.to("cpu", dtype if t.is_floating_point() else None))
-    module._apply(fn)
-    convert_plain_tensors(module, fn)
-    return module
-
-
-def _complex_stay_complex(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """A conversion of real tensors, applied to real and imaginary parts: torch would drop the latter."""
-
-    def convert(t: Tensor) -> Tensor:
-        return torch.view_as_complex(fn(torch.view_as_real(t))) if t.is_complex() else fn(t)
-
-    return convert
-
-
 @lru_cache(maxsize=64)
 def _say_once(text: str) -> None:
     # A job stacks networks of one architecture many times.
     log.info(text)
-
-
-def _check_members(modules: Sequence[nn.Module], name: str) -> None:
-    for module in modules:
-        check_parameters(module, name)
-    check_members_apart(modules, name)
-    check_one_architecture(modules, name)
-
-
-def _samples(
-    samples: Given | None, module: nn.Module, input_shape: tuple[int, ...], n_outputs: int, name: str
-) -> tuple[Tensor, str]:
-    """Returns samples in the network's precision, and what they are in words.
-
-    Raises:
-        FactoryError: if they have another shape or are not finite, or the network takes no made-up ones.
-    """
-    like = next(module.parameters())
-    if samples is not None:
-        x = real_tensor(samples, "samples", FactoryError).detach()
-        if not x.is_floating_point() and _takes_tokens(module, x.to(like.device), n_outputs):
-            x = x.to(like.device)
-        else:
-            x = x.to(like)
-        if tuple(x.shape[1:]) != input_shape or not bool(torch.isfinite(x).all()):
-            raise FactoryError(
-                f"{name} is tried on samples of shape {tuple(x.shape)}: give finite numbers of shape "
-                f"(n, *{input_shape})"
-            )
-        return x, "training samples"
-    generator = torch.Generator().manual_seed(0)
-    normal = torch.randn(2, *input_shape, generator=generator, dtype=torch.float64)
-    uniform = torch.rand(2, *input_shape, generator=generator, dtype=torch.float64)
-    first = None
-    for made_up in (normal, uniform, uniform.round()):
-        try:
-            evaluate(module, made_up.to(like), n_outputs, name, "made-up numbers: give samples=, some real inputs")
-        except FactoryError as error:
-            first = first or error
-        else:
-            return made_up.to(like), "made-up numbers"
-    raise first
-
-
-def _takes_tokens(module: nn.Module, x: Tensor, n_outputs: int) -> bool:
-    try:
-        evaluate(module, x, n_outputs, "the network", "training samples")
-    except FactoryError:
-        return False
-    return True
-
-
-def _check_kept_graphs(module: nn.Module, own: Evaluation, x: Tensor, n_outputs: int, name: str) -> None:
-    """Checks for tensors made of parameters in the factory, which keep their values when the parameters change.
-
-    Raises:
-        FactoryError: if outputs or gradients depend on one.
-    """
-    kept = tensors_with_a_graph(module)
-    if not kept:
-        return
-    try:
-        copied = deep_copy(module)
-    except Exception:  # whatever an object of the user's raises: `_keep` builds such a network again
-        return
-    try:
-        found = evaluate(copied, x, n_outputs, name, "training samples")
-        same = agree([found.outputs], [own.outputs]) and agree(found.gradients, own.gradients)
-    except FactoryError:
-        same = False
-    if not same:
-        raise FactoryError(
-            f"{name} uses a tensor that was computed from weights before its forward ({next(iter(kept))!r}), so that "
-            "it keeps its value in training: compute it in forward"
-        )
-
-
-def _why_not_stacked(modules: Sequence[nn.Module], own: Sequence[Evaluation]) -> str | None:
-    if is_scripted(modules[0]):
-        return "they are TorchScript"
-    if changed := [key for e in own for key in e.changed_buffers]:
-        return f"their forward changes a buffer ({changed[0]!r})"
-    for module in modules[1:]:
-        found = difference(modules[0], module)
-        if found is not None:
-            return f"they differ in {found!r}, which is neither parameter nor buffer"
-    try:
-        deep_copy(modules[0])
-    except Exception as error:  # whatever an object of the user's raises when it is copied
-        return f"they cannot be copied ({error})"
-    return None
-
-
-def _spoilt(template: nn.Module) -> nn.Module:
-    """The module with weights that show: whoever uses them, instead of those of a member, gives other numbers."""
-    with torch.no_grad():
-        for tensor in registered(template).values():
-            if tensor.is_floating_point() or tensor.is_complex():
-                tensor.data = torch.full_like(tensor, torch.nan)
-            elif tensor.dtype == torch.bool:
-                tensor.data = ~tensor
-            else:
-                tensor.data = torch.full_like(tensor, torch.iinfo(tensor.dtype).min)
-    return template
-
-
-def _tried_copy(
-    make: Callable[[], nn.Module], expected: Evaluation, x: Tensor, n_outputs: int
-) -> tuple[nn.Module | None, str]:
-    """Returns a copy and "", or None and what is wrong with it."""
-    try:
-        copied = make()
-    except Exception as error:  # whatever an object of the user's raises when it is copied
-        return None, f"{type(error).__name__}: {error}"
-    try:
-        found = evaluate(copied, x, n_outputs, "its copy", "training samples")
-    except FactoryError as error:
-        return None, str(error)
-    if not agree([found.outputs], [expected.outputs]) or not agree(found.gradients, expected.gradients):
-        return None, "a copy gives other outputs or gradients"
-    return copied, ""
