@@ -245,7 +245,8 @@ def test_experiments_without_steps_have_none(cube):
     assert table.empty and isinstance(table, pd.DataFrame)
 
 
-def test_distances_are_drawn_with_the_law_that_they_follow():
+@pytest.mark.parametrize("overlap", [False, True])
+def test_distances_are_drawn_with_the_law_that_they_follow(overlap):
     width, limit, first = np.array([64, 128, 256, 512]), 0.04, 20.0
     grid = {"depth": (1, 2), "width": tuple(width), "init_scale": (2.0,), "n_train": (32,), "draws": 5, "seeds": 2}
     settings = ExperimentSettings.model_validate({"grid": grid})
@@ -260,6 +261,16 @@ def test_distances_are_drawn_with_the_law_that_they_follow():
     share = (limit + first / width)[None, :, None, None, None, None] * noise
     functions = xr.Dataset(coords=coordinates)
     functions["distance_network_infinite_ntk"] = (*CELL, "ridge"), np.sqrt(0.25 * share)[..., None] * np.ones(2)
+    if overlap:  # draws that have samples in common, with errors by fold
+        for each in (cube, functions):
+            each["test_fold_size"] = ("draw", "test_fold"), np.full((5, 4), 8)
+            each["shared_test"], each["shared_train"] = 0.3, ("n_train", [0.1])
+        distance = functions["distance_network_infinite_ntk"]
+        for target, name, whole in (
+            (cube, "test_mse_folds_infinite_ntk", cube["test_mse_infinite_ntk"]),
+            (functions, "square_distance_folds_network_infinite_ntk", distance**2),
+        ):
+            target[name] = whole * xr.DataArray([0.8, 0.9, 1.1, 1.2], dims="test_fold")
     figure = width_limit.draw(cube, functions, STYLE)
     lines = drawn(figure.axes[1])
     np.testing.assert_allclose(lines["network_infinite_ntk"].get_ydata(), np.sqrt(limit + first / width), rtol=0.01)

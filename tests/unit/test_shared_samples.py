@@ -82,6 +82,14 @@ def test_what_two_predictors_have_in_common_drops_out_of_their_ratio():
     assert ratio.interval(0.95) == pytest.approx((2.0, 2.0, 2.0))
 
 
+def test_whole_test_sets_alone_have_the_interval_of_this_data_set():
+    """What is picked from errors without folds keeps their coordinates, and is estimated all the same."""
+    errors, fold_of = overlapping_draws(np.random.default_rng(6))
+    values = errors_without_folds(cube_of(errors, fold_of), "network")
+    whole = cell_estimate(values.isel(left_out=0))
+    assert whole.interval(0.95, new_data=False) == cell_estimate(values).interval(0.95, new_data=False)
+
+
 def test_disjoint_draws_share_nothing():
     errors, fold_of = overlapping_draws(np.random.default_rng(4))
     cube = cube_of(errors, fold_of)

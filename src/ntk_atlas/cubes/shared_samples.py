@@ -114,9 +114,12 @@ def common_variance(
 
 
 def fold_shares(values: xr.DataArray) -> np.ndarray | None:
-    """Share of a draw's test samples in each left-out fold, `(n_draws, 1 + K)`; None of values without folds."""
+    """Share of a draw's test samples in each left-out fold, `(n_draws, 1 + K)`; None of values without folds.
+
+    Values of whole test sets that were picked from `errors_without_folds` have the coordinate, but no folds.
+    """
     share = values.coords.get(FOLD_SHARE)
-    if share is None:
+    if share is None or LEFT_OUT not in share.dims:
         return None
     share = share if "draw" in share.dims else share.expand_dims(draw=values.sizes["draw"])
     return share.transpose("draw", LEFT_OUT).values
