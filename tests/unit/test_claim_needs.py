@@ -66,6 +66,19 @@ def test_seeds_of_a_single_draw_are_replicates():
     assert "rests on 4 replicate(s)" in notices(SCALING_LAWS, one=scaling_settings(draws=1, seeds=4))["B1"]
 
 
+def test_networks_are_no_replicates_of_kernels_without_seeds():
+    """C2 and C3 compare kernels of infinite width and rivals: of one draw they have one number, whatever its seeds."""
+    settings = ExperimentSettings(
+        dataset={"source": "digits", "task": "binary"},
+        grid={"depth": [1, 3], "width": [64], "init_scale": [2.0], "n_train": [64], "draws": 1, "seeds": 9},
+        regression={"predictors": ["infinite_ntk", "nngp", "laplace"]},
+    )
+    said = notices(EQUIVALENCE, one=settings)
+    assert "C1" not in said and "C5" not in said
+    for claim in ("C2", "C3"):
+        assert f"{claim} will not be judged: each number rests on 1 replicate(s), 5 are needed" in said[claim]
+
+
 def test_the_fit_range_rule_counts():
     said = notices(SCALING_LAWS, x=scaling_settings(n_train_min=128))
     assert "3 n_train from scaling.n_train_min on" in said["B1"]

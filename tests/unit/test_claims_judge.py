@@ -184,6 +184,40 @@ def test_some_networks_that_never_reach_the_loss_leave_movement_open_too():
     assert a4.verdict == "supported" and "4 of 4 comparisons hold" in a4.reason, "at the last epoch alone"
 
 
+@pytest.mark.parametrize(
+    ("drift", "never", "word"),
+    [
+        (0.8, 2, "supported"),  # counted as unmoved they are the smallest of twelve, which the interval leaves out
+        (0.8, 3, "inconclusive"),
+        (0.8, 7, "inconclusive"),  # the median itself is not known
+        (0.1, 1, "not supported"),  # counted as moved it is the largest of twelve
+        (0.1, 2, "inconclusive"),
+    ],
+)
+def test_networks_that_never_reach_the_loss_bound_the_median(drift, never, word):
+    found = evidence(draws=12, seeds=1)
+    found.cube["kernel_drift_at_equal_loss"][:] = drift
+    found.cube["kernel_drift_at_equal_loss"].loc[{"draw": np.arange(never)}] = np.nan
+    verdict = judged(found)["A3"]
+    assert verdict.verdict == word
+    assert f"{never} of 12" in verdict.reason or word == "supported"
+
+
+def test_half_of_each_draw_that_never_reaches_the_loss_is_no_median_of_the_other_half():
+    found = evidence(draws=9, seeds=2)
+    found.cube["kernel_drift_at_equal_loss"][:] = 5.0
+    found.cube["kernel_drift_at_equal_loss"].loc[{"seed": 1}] = np.nan
+    assert judged(found)["A3"].verdict == "inconclusive"
+
+
+def test_phases_are_compared_where_the_ordered_one_has_settled():
+    """A1: before it has settled, an ordered network is as random as a critical one, and says nothing of its phase."""
+    found = evidence()
+    found.cube["chi_1"].loc[{"init_scale": 1.0}] = 0.9
+    verdict = judged(found)["A1"]
+    assert verdict.verdict == "not run" and "no ordered cell has settled" in verdict.reason
+
+
 def test_diverged_networks_are_left_out_at_equal_loss_too():
     found = evidence()
     found.cube["status"].loc[{"draw": [0, 1]}] = 2

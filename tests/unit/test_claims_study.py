@@ -42,6 +42,14 @@ def seventh(tables: dict[str, pd.DataFrame], **activations: str) -> pd.Series:
     return row
 
 
+def test_one_rejected_part_rejects_the_claim_about_both_activations_whatever_is_missing():
+    rejected = table().assign(verdict="supported")
+    rejected.loc[rejected["claim"] == "A3", "verdict"] = "not supported"
+    found = seventh({"a": rejected}, planted="relu")
+    assert found.verdict == "not supported" and found.reason.startswith("not supported: A3 for relu")
+    assert seventh({"a": rejected.assign(verdict="supported")}, planted="relu").verdict == "not run"
+
+
 def test_the_studys_own_file_has_every_claim_with_its_reason():
     claims = THRESHOLDS.claims.by_name()
     assert list(claims) == [*(f"A{i}" for i in range(1, 8)), *(f"A'{i}" for i in range(1, 5))]

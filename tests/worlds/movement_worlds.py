@@ -8,11 +8,14 @@ from collections.abc import Callable, Mapping
 from functools import cache
 
 import numpy as np
+import pandas as pd
 from synthetic_claims import BROKEN, synthetic_evidence
 from worlds.decision_worlds import REJECTED, SUPPORTED
-from worlds.world import THRESHOLD, World, judged
+from worlds.world import THRESHOLD, World, judged, thresholds_of
 
 from ntk_atlas.claims.evidence import Evidence
+from ntk_atlas.claims.join import join_verdicts
+from ntk_atlas.claims.judge import COLUMNS
 
 DRAWS, NETWORKS = 9, 2000
 EPOCHS = np.array([0.0, 0.5, 1.0])
@@ -61,14 +64,19 @@ def per_network(values: np.ndarray, noise: np.ndarray) -> np.ndarray:
 
 
 def drifts(
-    ordered: float = 0.02, critical: float = 0.8, chaotic: float = 1.0, *, shallow: float = 0.3, noise: Noise = normal
-):
-    """Median drift of deep networks in each phase; shallow ones have a share of it. Equal loss is at the last epoch."""
+    ordered: float = 0.02, critical: float = 0.8, chaotic: float = 1.0, *, shallow: float = 0.3, noise: Noise = normal,
+    lost: int = 0,
+):  # fmt: skip
+    """Median drift of deep networks in each phase; shallow ones have a share of it.
+
+    Equal loss is at the last epoch, and the networks of the first `lost` draws never reach it.
+    """
 
     def plant(generator: np.random.Generator) -> dict[str, dict]:
         deep = np.array([ordered, critical, chaotic])
         networks = per_network(np.stack([shallow * deep, deep]), noise(generator, (2, 2, 3, 1, DRAWS)))
-        return {"cube": {"kernel_drift": networks[..., None] * EPOCHS, "kernel_drift_at_equal_loss": networks}}
+        there = np.where(np.arange(DRAWS)[:, None] < lost, np.nan, networks)
+        return {"cube": {"kernel_drift": networks[..., None] * EPOCHS, "kernel_drift_at_equal_loss": there}}
 
     return plant
 
@@ -148,6 +156,23 @@ def world(claim: str, *plants: Callable):
     return word
 
 
+def both(*plants: Callable):
+    """A7: the words on A2, A3 and A4 of two experiments, ReLU and sigmoid, each on numbers of its own."""
+    parts = {claim: world(claim, *plants) for claim in ("A2", "A3", "A4")}
+    activations = {activation: activation for activation in ("relu", "sigmoid")}
+
+    def word(generator: np.random.Generator) -> str:
+        rows = [
+            {"experiment": name, "claim": claim, "verdict": said(generator)}
+            for name in activations
+            for claim, said in parts.items()
+        ]
+        joined = join_verdicts([pd.DataFrame(rows, columns=COLUMNS)], activations, thresholds_of("finite_width"))
+        return str(joined.loc[joined["claim"] == "A7", "verdict"].item())
+
+    return word
+
+
 RANDOM = variances((0.05, 2.5, 4.0))
 """Var log Θ as theory has it: small and flat in the ordered phase, growing in the others."""
 
@@ -166,6 +191,16 @@ WORLDS = (
     World("A3", "at .2", world("A3", drifts(chaotic=0.2)), THRESHOLD),
     World("A3", "at .2, skewed", world("A3", drifts(chaotic=0.2, noise=skewed)), THRESHOLD, skewed=True),
     World("A3", "at .2, one in six jumps", world("A3", drifts(chaotic=0.2, noise=jumping)), THRESHOLD, skewed=True),
+    World(
+        "A3",
+        "at .2, one network in nine never gets to the loss",
+        world("A3", drifts(chaotic=0.2, lost=1)),
+        THRESHOLD,
+    ),
+    World(
+        "A3", "at .6, one network in nine never gets to the loss", world("A3", drifts(chaotic=0.6, lost=1)), SUPPORTED
+    ),
+    World("A3", "at .2, four of nine never get to the loss", world("A3", drifts(chaotic=0.2, lost=4)), THRESHOLD),
     World("A3", "at twice .2", world("A3", drifts(chaotic=0.4)), SUPPORTED, powerful=True),
     World("A4", "well inside", world("A4", RANDOM, drifts(ordered=0.03)), SUPPORTED, powerful=True),
     World("A4", "drift at .1", world("A4", RANDOM, drifts(ordered=0.1)), THRESHOLD),
@@ -189,6 +224,18 @@ WORLDS = (
     World("A6", "ordered alone at 1.69", world("A6", spreads(1.0, (1.69, 1.0, 1.0))), SUPPORTED),
     World("A6", "shallow at 1.3", world("A6", spreads(1.3, (3.0, 3.0, 3.0))), THRESHOLD),
     World("A6", "fails shallow too", world("A6", spreads(2.0, (3.0, 3.0, 3.0))), REJECTED),
+    World("A7", "all hold", both(RANDOM, drifts(ordered=0.03)), SUPPORTED, powerful=True),
+    World(
+        "A7", "all six at a threshold", both(variances((0.0, 1.0, 1.0), start=0.1), drifts(0.1, 0.2, 0.2)), THRESHOLD
+    ),
+    World(
+        "A7",
+        "drifts at thresholds, one in six jumps",
+        both(RANDOM, drifts(0.1, 0.2, 0.2, noise=jumping)),
+        THRESHOLD,
+        skewed=True,
+    ),
+    World("A7", "ordered kernels move", both(RANDOM, drifts(ordered=0.5)), REJECTED),
     World("A'1", "the exact law", world("A'1", beside_the_law(1.0)), SUPPORTED, powerful=True),
     World("A'1", "1.2 times as large", world("A'1", beside_the_law(1.2)), THRESHOLD),
     World("A'1", "1.44 times as large", world("A'1", beside_the_law(1.44)), REJECTED),

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 
 import numpy as np
-from synthetic_scaling import CELL, FEATURES, evidence
+from synthetic_scaling import CELL, FEATURES, evidence, settings
 from worlds.decision_worlds import REJECTED, SUPPORTED, Noise, normal, skewed
 from worlds.world import THRESHOLD, World, judged
 
@@ -13,6 +13,12 @@ from ntk_atlas.status import Status
 
 SIZES = np.array([64, 128, 256, 512, 1024])
 KERNEL = (*CELL, "ridge")
+KNOBS = {
+    "rate": {"learning_rate": {"absolute": 1e-3}},
+    "batch": {"batch_size": 8},
+    "optimizer": {"optimizer": "adam", "learning_rate": {"absolute": 1e-3}},
+}
+"""Variants of B2, and what each changes of the training."""
 
 
 @cache
@@ -34,6 +40,12 @@ def planted(found: Evidence, errors: Mapping[str, np.ndarray], unfinished: Seque
         array = values.T[None, None, None, :, :, None]
         if name == "network":
             cube["test_mse_network"] = CELL, array
+        elif name == "infinite_ntk":  # of all widths and seeds
+            own = array[:, 0, ..., 0]
+            cube["test_mse_infinite_ntk"] = (
+                ("depth", "init_scale", "n_train", "draw", "ridge"),
+                np.stack([1.3 * own, own], -1),
+            )
         else:
             cube[f"test_mse_{name}"] = KERNEL, np.stack([1.3 * array, array], -1)
     if unfinished:
@@ -68,6 +80,23 @@ def b1(network: np.ndarray, kernel: np.ndarray, **keys: object):
     return curves("B1", {"network": network, "ntk_init": kernel}, **keys)
 
 
+def robust(networks: Mapping[str, np.ndarray], kernel: np.ndarray, *, spread: float = 0.05):
+    """B2: networks of the experiment, and one variant for each other knob, beside one kernel."""
+
+    def word(generator: np.random.Generator) -> str:
+        laws = {**networks, "ntk_init": kernel}
+        alike = spread * normal(generator, (6, len(SIZES)))
+        errors = {n: v * np.exp(alike + spread * normal(generator, (6, len(SIZES)))) for n, v in laws.items()}
+        base = planted(template("ntk_init"), {name: errors[name] for name in ("network", "ntk_init")})
+        variants = {}
+        for name, change in KNOBS.items():
+            cube = planted(base, {"network": errors[name]}).cube
+            variants[name] = settings(n_train=tuple(SIZES.tolist()), variant_of=base.name, **change), cube
+        return judged("B2", "scaling_laws", Evidence(base.name, base.settings, base.cube, variants=variants))
+
+    return word
+
+
 def shared_draws(network: np.ndarray, kernel: np.ndarray, *, shared: float, spread: float = 0.05):
     """B1 on draws with samples in common, whose effects on how steep a curve is spread by so much."""
     steep = np.linspace(1.0, -1.0, len(SIZES))[:, None]
@@ -90,6 +119,15 @@ def shared_draws(network: np.ndarray, kernel: np.ndarray, *, shared: float, spre
         return judged("B1", "scaling_laws", Evidence(found.name, found.settings, cube))
 
     return word
+
+
+def infinite(network: np.ndarray, kernel: np.ndarray, **keys: object):
+    return curves("B1∞", {"network": network, "infinite_ntk": kernel}, **keys)
+
+
+def varied(*exponents: float) -> dict[str, np.ndarray]:
+    """Laws of the experiment's networks, exponent .9, and of the variants'."""
+    return {"network": law(0.9), **{name: law(exponent) for name, exponent in zip(KNOBS, exponents, strict=True)}}
 
 
 def gaps(growth: float, shrinkage: float):
@@ -172,6 +210,14 @@ WORLDS = (
           b1(_BENT, _BENT, change=without_the_largest), REJECTED),
     World("B1", "by the margin, one size in five missing", b1(law(0.45), law(0.4), change=without_some), THRESHOLD),
     World("B1", "by the margin, draws share samples", shared_draws(law(0.45), law(0.4), shared=0.02), THRESHOLD),
+    World("B1∞", "equal exponents", infinite(law(0.5), law(0.5)), REJECTED),
+    World("B1∞", "better by the margin, .05", infinite(law(0.45), law(0.4)), THRESHOLD),
+    World("B1∞", "better by .4", infinite(law(0.8), law(0.4)), SUPPORTED, powerful=True),
+    World("B1∞", "equal exponents .6, floors .01 and .06", infinite(law(0.6, 0.01), law(0.6, 0.06)), REJECTED),
+    World("B2", "one of three variants has the kernel's exponent", robust(varied(0.9, 0.9, 0.4), law(0.4)), REJECTED),
+    World("B2", "all better by the margin", robust(varied(0.45, 0.45, 0.45), law(0.4)), THRESHOLD),
+    World("B2", "one better by the margin", robust(varied(0.9, 0.9, 0.45), law(0.4)), THRESHOLD),
+    World("B2", "all better by .5", robust(varied(0.9, 0.9, 0.9), law(0.4)), SUPPORTED),
     World("B3", "no advantage at any n or width", gaps(1.0, 1.0), REJECTED),
     World("B3", "growth at 1.1", gaps(1.1, 1.5), THRESHOLD),
     World("B3", "both at twice the threshold", gaps(1.21, 1.21), SUPPORTED),

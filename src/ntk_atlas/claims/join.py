@@ -90,10 +90,10 @@ def _both_activations(
             lacking += [] if found else [(activation, part)]
     supported = [pair for pair, found in words.items() if "supported" in found and "not supported" not in found]
     rejected = [pair for pair, found in words.items() if "not supported" in found and "supported" not in found]
-    if lacking:
-        return "not run", f"no experiment judges {_names(lacking)}", float(len(supported)), used
     if rejected:
         return "not supported", f"not supported: {_names(rejected)}", float(len(supported)), used
+    if lacking:
+        return "not run", f"no experiment judges {_names(lacking)}", float(len(supported)), used
     if len(supported) == len(words):
         return "supported", "all six are supported", float(len(supported)), used
     open_pairs = [pair for pair in words if pair not in supported]

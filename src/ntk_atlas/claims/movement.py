@@ -35,10 +35,14 @@ from ntk_atlas.study.claim_needs import PHASES
 DRIFT, EQUAL_LOSS = "kernel_drift", "kernel_drift_at_equal_loss"
 TARGETS = {"unit": "targets of size one", "initial_output": "targets of the size of f₀"}
 """`training.target_scale` in words."""
+_BEYOND_ALL = 1e8
+"""More than any drift; negative so that the mean of two seeds, of which one has no drift, is below all others too."""
 
 
 def measure_regime(evidence: Evidence, thresholds: RegimeSettings) -> Measurement:
     """A1: chaotic against ordered at the deepest cell, and deep against shallow in chaos; dispersion and drift.
+
+    The ordered cell must have settled (`evidence.settled_depths`): before, it is as random as a critical one.
 
     Raises:
         NotJudgedError: where there is nothing to compare.
@@ -48,13 +52,13 @@ def measure_regime(evidence: Evidence, thresholds: RegimeSettings) -> Measuremen
     need(dispersion, LOG_VARIANCE)
     need(cube, DRIFT)
     comparisons = []
-    for text, high, low in _contrasts(dispersion, thresholds.least_lambda.value):
+    for text, high, low in _contrasts(dispersion, thresholds, "dispersion.depth"):
         difference = combination([log_variance(evidence, high), log_variance(evidence, low)], [1.0, -1.0])
         region = Region(lower=thresholds.log_variance_difference.value)
         comparisons.append(Comparison(f"Var log Θ, {text}, difference", difference, region))
     drift = final_values(cube, DRIFT).clip(min=thresholds.drift_floor.value)
     factor = thresholds.drift_factor.value
-    for text, high, low in _contrasts(cube, thresholds.least_lambda.value):
+    for text, high, low in _contrasts(cube, thresholds, "grid.depth"):
         ratio = ratio_median(drift.isel(high), drift.isel(low))
         region = Region(1.0 / factor, factor, outside=True)
         comparisons.append(Comparison(f"drift, {text}, median ratio", ratio, region, trained=True))
@@ -183,10 +187,18 @@ def says_small(region: Region) -> bool:
     return bool(np.isfinite(region.upper))
 
 
-def _contrasts(dataset: xr.Dataset, least_lambda: float) -> list[tuple[str, dict[str, int], dict[str, int]]]:
-    """(words, cell that should be larger, cell that should be smaller): across phases, and across depths in chaos."""
-    deep = deepest_cell(dataset, least_lambda)
+def _contrasts(
+    dataset: xr.Dataset, thresholds: RegimeSettings, where: str
+) -> list[tuple[str, dict[str, int], dict[str, int]]]:
+    """(words, cell that should be larger, cell that should be smaller): across phases, and across depths in chaos.
+
+    Raises:
+        NotJudgedError: if the deepest cell of the most ordered init scale has not settled; `where` are its depths.
+    """
+    deep, most = deepest_cell(dataset, thresholds.least_lambda.value), thresholds.unsettled.value
     ordered, chaotic = int(scales_of(dataset, "ordered")[0]), int(scales_of(dataset, "chaotic")[-1])
+    if deep["depth"] not in settled_depths(dataset, ordered, deep["width"], most):
+        raise NotJudgedError("not run", unsettled_reason(most, where))
     top = deep | {"init_scale": chaotic}
     return [
         (f"chaotic to ordered at {cell_text(dataset, deep)}", top, deep | {"init_scale": ordered}),
@@ -224,7 +236,7 @@ def _drifts(
     """Drift at the last epoch and at equal loss, and a remark on networks that did not get there.
 
     A cell where a network was trained to the end and did not reach the loss has no comparison there, unless
-    `all_cells`: "it moved" must hold at equal loss too, and is open there, while "it did not move" may be said of
+    `all_cells`: "it moved" must hold at equal loss too (`_at_equal_loss`), while "it did not move" may be said of
     networks that cannot be trained.
     """
     final = final_values(cube, DRIFT)
@@ -236,7 +248,29 @@ def _drifts(
         there, of = (int(values.isel(cell).notnull().sum()) for values in (at_loss, final))
         reached, total = reached + there, total + of
         if there == of or all_cells:
-            comparison = _drift(cube, at_loss, cell, region, " at equal loss")
-            lacking = f"{of - there} of {of} networks never got there" if there < of else ""
-            comparisons.append(replace(comparison, open=lacking))
+            comparisons.append(_at_equal_loss(cube, at_loss, final, cell, region))
     return comparisons, "" if reached == total else f"{reached} of {total} networks reached movement.equal_loss"
+
+
+def _at_equal_loss(
+    cube: xr.Dataset, at_loss: xr.DataArray, final: xr.DataArray, cell: dict[str, int], region: Region
+) -> Comparison:
+    """Median drift at equal loss of a cell in which networks may never have got there.
+
+    The drift of such a network at that loss is not known, so the median over all networks lies between two numbers: the
+    median with these networks below all others, and the median with them above. If the first is beyond the bound, it
+    may support "it moved" and can reject nothing; if the second is short of the bound, it may reject and can support
+    nothing; else the comparison is open.
+    """
+    missing = final.notnull() & at_loss.isnull()
+    lost, of = (int(values.isel(cell).sum()) for values in (missing, final.notnull()))
+    comparison = _drift(cube, at_loss, cell, region, " at equal loss")
+    if not lost:
+        return comparison
+    for drift, word in ((-_BEYOND_ALL, "unmoved"), (_BEYOND_ALL, "moved")):
+        estimate = cell_median(at_loss.where(~missing, drift).isel(cell), logarithmic=True)
+        beyond = estimate.interval(0.5)[0] > region.lower
+        if beyond == (word == "unmoved"):
+            label = f"{comparison.label}, counting {lost} of {of} that never got there as {word}"
+            return replace(comparison, label=label, estimate=estimate)
+    return replace(comparison, open=f"{lost} of {of} networks never got there")

@@ -206,20 +206,22 @@ def _outside_text(settings: ExperimentSettings) -> str:
 
 
 def _need_training(cube: xr.Dataset, settings: ExperimentSettings, most: float) -> None:
-    """Checks that at no depth, width and init scale more than a share of networks ended above the training error asked.
+    """Checks that at no depth, width and init scale more than a share of networks lack the training error asked.
+
+    Networks that ended above it lack it, and so do those that diverged: what is left of a cell is a selection.
 
     Raises:
         NotJudgedError: `inconclusive`, naming the cell with the largest share.
     """
-    above = (cube["status"] == int(Status.BUDGET_SPENT)).mean(["draw", "seed"])
-    worst = above.isel(above.argmax(...))
+    lacking = cube["status"].isin([int(Status.BUDGET_SPENT), int(Status.DIVERGED)]).mean(["draw", "seed"])
+    worst = lacking.isel(lacking.argmax(...))
     if float(worst) > most:
         where = f"depth {int(worst['depth'])}, width {int(worst['width'])}"
         raise NotJudgedError(
             "inconclusive",
-            f"{float(worst):.0%} of the networks at {where} ended above the training MSE of "
+            f"{float(worst):.0%} of the networks at {where} diverged or ended above the training MSE of "
             f"{settings.training.target_mse:g}, {most:.0%} may: the theorem is about networks trained to the end, and "
-            "what these lack is time, not width; raise training.max_epochs",
+            "what these lack is time or a smaller rate, not width: raise training.max_epochs or lower the rate",
         )
 
 

@@ -84,9 +84,10 @@ def unmet_needs(claim: str, asked: Asked) -> list[Unmet]:
     return [unmet for unmet in found if unmet is not None]
 
 
-def replicates(experiment: ExperimentSettings) -> int:
-    """Replicates of an interval over trained networks: draws, or with a single draw its seeds."""
-    return experiment.grid.draws if experiment.grid.draws > 1 else experiment.grid.seeds
+def replicates(claim: str, experiment: ExperimentSettings) -> int:
+    """Replicates of a claim's intervals: draws, or the seeds of a single draw where the claim is about networks."""
+    grid = experiment.grid
+    return grid.draws if grid.draws > 1 or claim in SEEDLESS else grid.seeds
 
 
 def has_classes(experiment: ExperimentSettings) -> bool:
@@ -123,8 +124,8 @@ def claim_notices(study: StudySettings, thresholds: Thresholds) -> list[str]:
             asked = Asked(name, experiment, settings, variants[name], phases[name], classes[name])
             unmet = unmet_needs(claim, asked)
             fewest = thresholds.least_replicates if claim in TRAINED else 0
-            if not unmet and replicates(experiment) < fewest:
-                n = replicates(experiment)
+            n = replicates(claim, experiment)
+            if not unmet and n < fewest:
                 unmet = [Unmet("inconclusive", f"each number {too_few_text(n, fewest)}: raise grid.draws")]
             if not unmet:
                 break
@@ -475,3 +476,5 @@ NEEDS: dict[str, tuple[Need, ...]] = {
 """What each claim needs, in the order in which it is looked for."""
 TRAINED = frozenset(NEEDS) - {"A2", "A6", "A'1", "A'2", "C4"}
 """Claims whose intervals are over trained networks, of which `least_replicates` are needed."""
+SEEDLESS = frozenset({"C2", "C3"})
+"""Claims that compare kernels of infinite width and rivals, which have no seeds."""

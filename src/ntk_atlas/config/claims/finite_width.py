@@ -14,6 +14,8 @@ class RegimeSettings(ClaimSettings):
     """Drift that counts as none: smaller ones are raised to it before ratios are taken."""
     least_lambda: Threshold
     """λ from which a network counts as deep."""
+    unsettled: Threshold
+    """M (‖x‖²/n₀) L χ₁^L, up to which the ordered phase has settled."""
 
 
 class RandomKernelSettings(ClaimSettings):
