@@ -12,6 +12,7 @@ from ntk_atlas.claims.judge import judge_experiment
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.functions import with_distances
 from ntk_atlas.folds import N_FOLDS
+from ntk_atlas.status import Status
 from ntk_atlas.study.thresholds import load_thresholds
 
 THRESHOLDS = load_thresholds(Path(__file__).parents[2] / "config" / "claims" / "equivalence.yaml")
@@ -184,7 +185,8 @@ def test_the_limit_is_judged_where_the_theorem_speaks():
     assert limit(Evidence("planted", asked, **two)) == (
         "not run", "2 width(s), 4 are needed: add some to grid.width",
     )  # fmt: skip
-    found.cube["status"][dict(width=0, depth=2, draw=[0, 1])] = [1, 2]  # above the training MSE asked, and diverged
+    for draw, status in enumerate((Status.BUDGET_SPENT, Status.DIVERGED)):
+        found.cube["status"][dict(width=0, depth=2, draw=draw)] = int(status)
     word, reason = limit(found)
     assert word == "inconclusive" and "25% of the networks at depth 3, width 64 diverged or ended above" in reason
 

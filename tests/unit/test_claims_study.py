@@ -144,8 +144,8 @@ def test_a7_joins_experiments_with_targets_of_one_size():
     joined = join_verdicts(list((good | bad).values()), activations, THRESHOLDS, scales)
     one, other = joined.loc[joined["claim"] == "A7"].itertuples()
     assert (one.experiment, one.verdict) == ("all experiments, targets of size one", "supported")
-    assert (other.experiment, other.verdict) == ("all experiments, targets of the size of f₀", "not run")
-    assert "A3 for sigmoid" in other.reason
+    assert (other.experiment, other.verdict) == ("all experiments, targets of the size of f₀", "not supported")
+    assert "not supported: A3 for relu; no experiment judges A3 for sigmoid" in other.reason
 
 
 def test_a7_leaves_out_experiments_to_which_phases_do_not_apply():

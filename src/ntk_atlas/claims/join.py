@@ -8,6 +8,7 @@ import pandas as pd
 
 from ntk_atlas.claims.decide import Word
 from ntk_atlas.claims.judge import COLUMNS, Verdict, verdict_table
+from ntk_atlas.claims.measurement import remarks
 from ntk_atlas.claims.movement import TARGETS
 from ntk_atlas.config.claims.file import Thresholds
 
@@ -90,10 +91,11 @@ def _both_activations(
             lacking += [] if found else [(activation, part)]
     supported = [pair for pair, found in words.items() if "supported" in found and "not supported" not in found]
     rejected = [pair for pair, found in words.items() if "not supported" in found and "supported" not in found]
+    unjudged = f"no experiment judges {_names(lacking)}" if lacking else ""
     if rejected:
-        return "not supported", f"not supported: {_names(rejected)}", float(len(supported)), used
+        return "not supported", remarks(f"not supported: {_names(rejected)}", unjudged), float(len(supported)), used
     if lacking:
-        return "not run", f"no experiment judges {_names(lacking)}", float(len(supported)), used
+        return "not run", unjudged, float(len(supported)), used
     if len(supported) == len(words):
         return "supported", "all six are supported", float(len(supported)), used
     open_pairs = [pair for pair in words if pair not in supported]
