@@ -11,6 +11,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from folder_lock import FolderLockError, locked
@@ -22,7 +23,7 @@ from study_of_call import REPOSITORY, Call, add_options, call_of, config_files, 
 from ntk_atlas.result_digests import FOLDER, forget_digest
 from ntk_atlas.study.config_files import read_config
 from ntk_atlas.study.config_tree import Node
-from ntk_atlas.study.needed_units import STAGES, needed_units
+from ntk_atlas.study.needed_units import STAGES, Sources, needed_units
 from ntk_atlas.study.outputs import study_folder
 from ntk_atlas.study.problems import ConfigError
 
@@ -64,7 +65,7 @@ def _section(tree: Node, name: str) -> dict[str, Node]:
     return section.value if section is not None and section.is_section else {}
 
 
-def needed_files(call: Call, sources: dict[str, str]) -> Iterator[Path]:
+def needed_files(call: Call, sources: Sources) -> Iterator[Path]:
     """The files of a study: outputs and costs of all its jobs, and its units."""
     for job in planned_jobs("--forceall", *call.options):
         yield from map(Path, [*job["output"], *([job["benchmark"]] if job["benchmark"] else [])])
@@ -85,7 +86,7 @@ def orphans(given: Call) -> list[Path]:
 
     The tables of a study are needed as long as results of its experiments are there.
     """
-    sources = {stage: module_digest(module) for stage, module in STAGES.items()}
+    sources = {stage: partial(module_digest, module) for stage, module in STAGES.items()}
     found = {
         file
         for file in (*RESULTS.glob("*/**/*"), *RESULTS.glob("*.csv"))

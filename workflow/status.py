@@ -1,6 +1,7 @@
 """`make status`: how far the study is, in words, from what is finished by now; a run may be under way."""
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from study_of_call import asked, module_digest
@@ -11,7 +12,7 @@ from ntk_atlas.study.progress import Progress, progress_of
 def main() -> None:
     _, _, study = asked(argparse.ArgumentParser(description=__doc__))
     experiments = study.active()
-    source, total = module_digest("stages/train_row.py"), Progress()
+    source, total = partial(module_digest, "stages/train_row.py"), Progress()
     for name, experiment in experiments.items():
         folder = Path("results", name)
         progress = progress_of(experiment, folder, source)

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "src" / "ntk_atlas"
 sys.path.insert(0, str(PACKAGE.parent))  # the package beside this workflow, as its jobs have it
 
+from ntk_atlas.config.base import Settings  # noqa: E402
 from ntk_atlas.config.study import EXPERIMENT_NAME, RESERVED_NAMES, StudySettings  # noqa: E402
+from ntk_atlas.registry import value_files  # noqa: E402
 from ntk_atlas.source_digest import SourceMemory, source_digest  # noqa: E402
 from ntk_atlas.study.config_tree import Node  # noqa: E402
 from ntk_atlas.study.load import load_study, read_tree  # noqa: E402
@@ -135,9 +138,14 @@ def sources() -> SourceMemory:
     return SourceMemory(Path(".snakemake/ntk-atlas/sources.json"))
 
 
-def module_digest(module: str) -> str:
-    """Digest of a module of the package beside this workflow, as rules have it."""
-    return source_digest(PACKAGE / module, PACKAGE, sources())
+def module_digest(module: str, settings: Settings) -> str:
+    """Digest of a module of the package beside this workflow for a job of these settings, as rules have it."""
+    return _digest(module, value_files(settings))
+
+
+@cache
+def _digest(module: str, values: tuple[Path, ...]) -> str:
+    return source_digest(PACKAGE / module, PACKAGE, sources(), values)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -95,13 +95,16 @@ class SourceMemory:
         return self.path.with_suffix("") / f"{digest}.json"
 
 
-def source_files(script: Path, package: Path, memory: SourceMemory | None = None) -> tuple[Path, ...]:
+def source_files(
+    script: Path, package: Path, memory: SourceMemory | None = None, values: Iterable[Path] = ()
+) -> tuple[Path, ...]:
     """The script and all package modules it imports, directly or through others, at any level of the code.
 
     Args:
         script: a Python file that imports from the package by absolute names.
         package: folder of the package.
         memory: what is known of files already.
+        values: modules that it loads by name, `registry.value_files` of its settings.
 
     Returns:
         The files: the script first, then the modules in the order of their paths. A package's `__init__` belongs
@@ -109,7 +112,7 @@ def source_files(script: Path, package: Path, memory: SourceMemory | None = None
     """
     memory = SourceMemory() if memory is None else memory
     found: set[Path] = set()
-    waiting = [script]
+    waiting = [script, *values]
     while waiting:
         file = waiting.pop()
         if file in found:
@@ -120,15 +123,16 @@ def source_files(script: Path, package: Path, memory: SourceMemory | None = None
     return (script, *sorted(found - {script}))
 
 
-def source_digest(script: Path, package: Path, memory: SourceMemory | None = None) -> str:
-    """16 hexadecimal digits over the syntax trees of `source_files(script, package)`."""
+def source_digest(script: Path, package: Path, memory: SourceMemory | None = None, values: Iterable[Path] = ()) -> str:
+    """16 hexadecimal digits over the syntax trees of `source_files(script, package, memory, values)`."""
     memory = SourceMemory() if memory is None else memory
     digest, parts = hashlib.sha256(), {}
-    for file in source_files(script, package, memory):
-        name = file.name if file == script else file.relative_to(package).as_posix()
+    for file in source_files(script, package, memory, values):
+        inside = file.is_relative_to(package)
+        name = file.relative_to(package).as_posix() if inside and file != script else file.name
         parsed = memory.parsed(file, package).digest
         digest.update(f"{name}\n{parsed}\n".encode())
-        parts[file.relative_to(package).as_posix() if file.is_relative_to(package) else name] = parsed[:16]
+        parts[file.relative_to(package).as_posix() if inside else name] = parsed[:16]
     memory.remember(digest.hexdigest()[:16], parts)
     return digest.hexdigest()[:16]
 

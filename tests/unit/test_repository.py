@@ -11,21 +11,9 @@ from ntk_atlas.study.documents import generated_documents
 REPOSITORY = Path(__file__).parents[2]
 PACKAGE = REPOSITORY / "src" / "ntk_atlas"
 LAYERS = (
-    ("config", "status", "errors"),
-    (
-        "numerics",
-        "memory",
-        "streams",
-        "user_imports",
-        "user_code",
-        "activations",
-        "phases",
-        "labelled",
-        "file_errors",
-        "whole_files",
-        "tensors",
-        "folds",
-    ),
+    ("status", "numerics", "memory", "user_imports", "user_code", "registry"),
+    ("config",),
+    ("streams", "activations", "phases", "labelled", "file_errors", "whole_files", "tensors", "folds"),
     ("datasets", "networks"),
     ("kernels",),
     ("regression", "training", "scaling_laws", "dispersion"),

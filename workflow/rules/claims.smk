@@ -31,7 +31,7 @@ rule judge_claims:
     params:
         thresholds=thresholds_digest(),
         spec=spec(judge_spec),
-        source=source("judge_claims.py"),
+        source=source("judge_claims.py", judge_spec),
     message:
         "{wildcards.experiment}: judging the claims"
     script:

@@ -24,7 +24,7 @@ rule assemble_cube:
     params:
         spec=spec(cube_spec),
         thresholds=thresholds_digest(),
-        source=source("assemble_cube.py"),
+        source=source("assemble_cube.py", cube_spec),
     message:
         "{wildcards.experiment}: assembling the cube"
     script:
@@ -48,7 +48,7 @@ rule assemble_functions:
         runtime=growing(60),
     params:
         spec=spec(cube_spec),
-        source=source("assemble_functions.py"),
+        source=source("assemble_functions.py", cube_spec),
     message:
         "{wildcards.experiment}: assembling the predictions"
     script:

@@ -106,7 +106,7 @@ rule prepare_dataset:
         runtime=growing(30),
     params:
         spec=spec(prepare_spec),
-        source=source("prepare_dataset.py"),
+        source=source("prepare_dataset.py", prepare_spec),
     message:
         "{wildcards.experiment}: reading and checking the data"
     script:

@@ -19,9 +19,11 @@ rule sample_initial_kernels:
         mem_mb=growing(1000),
         runtime=growing(120),
     params:
-        spec=initial_kernels_spec,
-        source=source("sample_initial_kernels.py"),
-        unit_source=module_source("dispersion/networks.py"),
+        spec=spec(initial_kernels_spec, "architecture"),
+        source=source("sample_initial_kernels.py", initial_kernels_spec, "architecture"),
+        unit_source=module_source(
+            "dispersion/networks.py", initial_kernels_spec, "architecture"
+        ),
         units="results/{experiment}/units/initial_kernels/{architecture}",
     message:
         "{wildcards.experiment}: untrained networks, {wildcards.architecture}"
@@ -46,7 +48,7 @@ rule assemble_dispersion:
         runtime=growing(30),
     params:
         spec=spec(dispersion_assembly_spec),
-        source=source("assemble_dispersion.py"),
+        source=source("assemble_dispersion.py", dispersion_assembly_spec),
     message:
         "{wildcards.experiment}: assembling the dispersion at initialization"
     script:

@@ -1,9 +1,6 @@
 # Figures are drawn from the experiment's NetCDF files alone: they redraw in seconds and never train anything.
 
 
-FIGURE_SOURCES = {name: module_source(f"plotting/{name}.py") for name in FIGURES}
-
-
 localrules:
     plot_figure,
 
@@ -30,7 +27,10 @@ rule plot_figure:
         runtime=growing(10),
     params:
         spec=STUDY.figures.canonical_json(),
-        source=lambda wildcards: FIGURE_SOURCES[wildcards.figure],
+        source=lambda wildcards: digest_of(
+            PACKAGE / "plotting" / f"{wildcards.figure}.py",
+            value_files(EXPERIMENTS[wildcards.experiment]),
+        ),
         script_source=source("plot_figure.py"),
     message:
         "{wildcards.experiment}: drawing {wildcards.figure}"

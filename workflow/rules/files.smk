@@ -4,7 +4,7 @@ from ntk_atlas.study.dispersion_inputs import (
     dispersion_assembly_spec,
     dispersion_spec,
 )
-from ntk_atlas.study.dispersion_spec import architectures, parse_architecture
+from ntk_atlas.study.dispersion_spec import architectures
 from ntk_atlas.study.earlier_results import earlier_results_told, final_results
 from ntk_atlas.study.jobs import predictors
 from ntk_atlas.study.outputs import (
@@ -104,11 +104,9 @@ def output_variance_inputs(wildcards):
     }
 
 
-def initial_kernels_spec(wildcards):
-    """Canonical JSON of the spec of one depth and width."""
-    depth, width = parse_architecture(wildcards.architecture)
-    experiment = EXPERIMENTS[wildcards.experiment]
-    return dispersion_spec(experiment, depth, width).canonical_json()
+def initial_kernels_spec(experiment, depth_and_width):
+    """Spec of the untrained networks of one depth and width."""
+    return dispersion_spec(experiment, *depth_and_width)
 
 
 def dispersion_files(wildcards):

@@ -26,8 +26,8 @@ rule linearize_networks:
         runtime=growing(240),
     params:
         spec=spec(linearize_spec, "row"),
-        source=source("linearize_networks.py"),
-        unit_source=module_source("stages/linearize_row.py"),
+        source=source("linearize_networks.py", linearize_spec, "row"),
+        unit_source=module_source("stages/linearize_row.py", linearize_spec, "row"),
         units="results/{experiment}/units",
     message:
         "{wildcards.experiment}: linearized networks of {wildcards.row}"
@@ -53,7 +53,7 @@ rule predict_output_variance:
         runtime=growing(120),
     params:
         spec=spec(variance_theory_spec, "init_scale"),
-        source=source("predict_output_variance.py"),
+        source=source("predict_output_variance.py", variance_theory_spec, "init_scale"),
     message:
         "{wildcards.experiment}: output variance of theory, init_scale {wildcards.init_scale}"
     script:
@@ -77,7 +77,7 @@ rule assemble_output_variance:
         runtime=growing(60),
     params:
         spec=spec(output_variance_spec),
-        source=source("assemble_output_variance.py"),
+        source=source("assemble_output_variance.py", output_variance_spec),
     message:
         "{wildcards.experiment}: assembling the output variance"
     script:

@@ -21,8 +21,8 @@ rule regress_empirical:
         runtime=growing(240),
     params:
         spec=spec(empirical_spec, "row"),
-        source=source("regress_empirical.py"),
-        unit_source=module_source("stages/regress_row.py"),
+        source=source("regress_empirical.py", empirical_spec, "row"),
+        unit_source=module_source("stages/regress_row.py", empirical_spec, "row"),
         units="results/{experiment}/units",
     message:
         "{wildcards.experiment}: regression with the empirical NTKs of {wildcards.row}"
@@ -48,7 +48,7 @@ rule regress_infinite:
         runtime=growing(240),
     params:
         spec=spec(infinite_spec, "init_scale"),
-        source=source("regress_infinite.py"),
+        source=source("regress_infinite.py", infinite_spec, "init_scale"),
     message:
         "{wildcards.experiment}: regression with the infinite kernels, init_scale {wildcards.init_scale}"
     script:
@@ -73,7 +73,7 @@ rule regress_rivals:
         runtime=growing(120),
     params:
         spec=spec(rival_spec, "kernels"),
-        source=source("regress_rivals.py"),
+        source=source("regress_rivals.py", rival_spec, "kernels"),
     message:
         "{wildcards.experiment}: regression with {wildcards.kernels}"
     script:
@@ -98,7 +98,7 @@ rule compare_variants:
         runtime=growing(120),
     params:
         spec=spec(kernel_variants_spec),
-        source=source("compare_variants.py"),
+        source=source("compare_variants.py", kernel_variants_spec),
     message:
         "{wildcards.experiment}: networks beside the variants of the NTK"
     script:

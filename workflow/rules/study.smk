@@ -1,6 +1,7 @@
 # The validated study, and the two parameters of every rule - spec and source.
 import os
 import sys
+from functools import cache
 from pathlib import Path
 
 # The folder of this repository, also if another workflow uses this one as a module.
@@ -18,8 +19,10 @@ os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
 os.environ.update(NTK_ATLAS=str(WORKFLOW))
 
 
+from ntk_atlas.registry import value_files
 from ntk_atlas.source_digest import SourceMemory, source_digest
 from ntk_atlas.study.cells import Row
+from ntk_atlas.study.dispersion_spec import parse_architecture
 from ntk_atlas.study.jobs import (
     empirical_spec,
     infinite_spec,
@@ -41,14 +44,29 @@ CONDA = str(WORKFLOW / "envs" / "environment.yaml")
 SOURCES = SourceMemory(Path.cwd() / ".snakemake" / "ntk-atlas" / "sources.json")
 
 
-def source(script):
-    """Digest of a rule's script and of all package modules that it imports."""
-    return source_digest(WORKFLOW / "workflow" / "scripts" / script, PACKAGE, SOURCES)
+@cache
+def digest_of(file, values=()):
+    """Digest of a Python file, of all package modules that it imports, and of the values' modules."""
+    return source_digest(file, PACKAGE, SOURCES, values)
 
 
-def module_source(module):
-    """Digest of a package module and of all package modules that it imports: what finished units depend on."""
-    return source_digest(PACKAGE / module, PACKAGE, SOURCES)
+def source(script, build=None, *names):
+    """Digest of a rule's script and the package modules that it imports.
+
+    With the arguments of the rule's `spec`, the digest is a job's: the modules of the values (activation, optimizer,
+    ...) that the job's settings name are part of it.
+    """
+    return module_source(WORKFLOW / "workflow" / "scripts" / script, build, *names)
+
+
+def module_source(module, build=None, *names):
+    """Digest of a package module, as `source`: what finished units depend on."""
+    file = PACKAGE / module
+    if build is None:
+        return digest_of(file)
+    return lambda wildcards: digest_of(
+        file, value_files(built(build, names, wildcards))
+    )
 
 
 # Data and code of the user's own are tried where a run is planned, not in its jobs, nor where nothing will run.
@@ -99,19 +117,21 @@ wildcard_constraints:
     kernels=r"[a-z][a-z0-9_+]*",
 
 
-def spec(build, *names):
-    """A params function: the canonical JSON of `build(experiment, ...)` for the wildcards called `names`."""
+def built(build, names, wildcards):
+    """What `build(experiment, ...)` gives for the wildcards called `names`."""
     parse = {
         "row": Row.parse,
         "init_scale": float,
         "kernels": lambda names: tuple(names.split("+")),
+        "architecture": parse_architecture,
     }
+    values = [parse[name](wildcards[name]) for name in names]
+    return build(EXPERIMENTS[wildcards.experiment], *values)
 
-    def of_wildcards(wildcards):
-        values = [parse[name](wildcards[name]) for name in names]
-        return build(EXPERIMENTS[wildcards.experiment], *values).canonical_json()
 
-    return of_wildcards
+def spec(build, *names):
+    """A params function: the canonical JSON of `build(experiment, ...)` for the wildcards called `names`."""
+    return lambda wildcards: built(build, names, wildcards).canonical_json()
 
 
 def growing(amount):

@@ -21,8 +21,8 @@ rule train_networks:
         runtime=growing(240),
     params:
         spec=spec(train_spec, "row"),
-        source=source("train_networks.py"),
-        unit_source=module_source("stages/train_row.py"),
+        source=source("train_networks.py", train_spec, "row"),
+        unit_source=module_source("stages/train_row.py", train_spec, "row"),
         units="results/{experiment}/units/networks",
     message:
         "{wildcards.experiment}: training {wildcards.row} (progress in {log})"

@@ -1,9 +1,10 @@
 """Which finished units the settings of an experiment still find; all others will never be read again."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ntk_atlas.config.base import Settings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.dispersion.networks import CHUNK
 from ntk_atlas.labelled import read_labelled
@@ -24,6 +25,10 @@ STAGES = {
     "initial_kernels": "dispersion/networks.py",
 }
 """Stages that keep units, and the module on whose code each stage's units depend."""
+
+
+Sources = Mapping[str, Callable[[Settings], str]]
+"""Of each of `STAGES` the digest of its code, as a function of a job's spec."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +58,13 @@ class NeededUnits:
         return bool(wanted) and not wanted <= finished_seeds(self.folder / file.parent)
 
 
-def needed_units(experiment: ExperimentSettings, folder: Path, sources: dict[str, str]) -> NeededUnits | None:
+def needed_units(experiment: ExperimentSettings, folder: Path, sources: Sources) -> NeededUnits | None:
     """The units that an experiment needs.
 
     Args:
         experiment: its settings.
         folder: of its results.
-        sources: digest of the code of each of `STAGES`.
+        sources: of the code.
 
     Returns:
         The units; None as long as no data are prepared, when it cannot be known.
@@ -70,26 +75,29 @@ def needed_units(experiment: ExperimentSettings, folder: Path, sources: dict[str
     seeds = dict.fromkeys(_of_rows(experiment, data, sources), experiment.grid.seeds)
     for name in architectures(experiment):
         spec = dispersion_spec(experiment, *parse_architecture(name))
-        for scale, digest in spec.unit_digests(sources["initial_kernels"]).items():
+        for scale, digest in spec.unit_digests(sources["initial_kernels"](spec)).items():
             seeds[Path("units", "initial_kernels", name, scale_name(scale), digest)] = -(-spec.n_networks // CHUNK)
     return NeededUnits(folder, seeds)
 
 
-def _of_rows(experiment: ExperimentSettings, data: str, sources: dict[str, str]) -> Iterator[Path]:
+def _of_rows(experiment: ExperimentSettings, data: str, sources: Sources) -> Iterator[Path]:
     linearized = bool(predictors(experiment, "linearized")) or experiment.output_variance is not None
     for row in rows(experiment.grid):
 
         def folder(stage: str, unit: str, digest: str, row: str = row.name) -> Path:
             return Path("units", stage, row, unit, digest)
 
-        trained = train_spec(experiment, row).unit_digests(data, sources["networks"])
+        spec = train_spec(experiment, row)
+        trained = spec.unit_digests(data, sources["networks"](spec))
         for unit, digest in trained.items():
             yield folder("networks", unit.name, digest)
         if linearized:
-            digests = linearize_spec(experiment, row).linearized_digests(trained, sources["linearized"])
+            spec = linearize_spec(experiment, row)
+            digests = spec.linearized_digests(trained, sources["linearized"](spec))
             for unit, digest in digests.items():
                 yield folder("linearized", unit.name, digest)
-        regressed = empirical_spec(experiment, row).unit_digests(data, sources["initial_ntk"], trained)
+        spec = empirical_spec(experiment, row)
+        regressed = spec.unit_digests(data, sources["initial_ntk"](spec), trained)
         for draw, digest in regressed.initial.items():
             yield folder("initial_ntk", f"draw-{draw}", digest)
         for stage in ("trained", "pretrained", "epochs"):

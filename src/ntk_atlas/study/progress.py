@@ -1,6 +1,7 @@
 """How far an experiment is: what became of its networks, counted from the finished units of training."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,13 +55,13 @@ class Progress:
         )
 
 
-def progress_of(experiment: ExperimentSettings, folder: Path, source: str) -> Progress:
+def progress_of(experiment: ExperimentSettings, folder: Path, source: Callable[[TrainSpec], str]) -> Progress:
     """Counts the networks of an experiment; only those of its present settings, data and code are there.
 
     Args:
         experiment: its settings.
         folder: of its results.
-        source: digest of the code that trains.
+        source: digest of the code that trains the networks of a spec.
 
     Returns:
         The counts; as long as no data are prepared, all networks are missing.
@@ -69,7 +70,9 @@ def progress_of(experiment: ExperimentSettings, folder: Path, source: str) -> Pr
     digest = str(read_labelled(dataset, ()).attributes["digest"]) if dataset.is_file() else None
     for row in rows(experiment.grid):
         spec = train_spec(experiment, row)
-        total += _missing(spec) if digest is None else _of_row(spec, folder / "units" / "networks", digest, source)
+        total += (
+            _missing(spec) if digest is None else _of_row(spec, folder / "units" / "networks", digest, source(spec))
+        )
     return total
 
 

@@ -1,0 +1,182 @@
+"""Rooms of values: a folder with one file per value, whose file name is the value's name in a config.
+
+A new value is one new file: no list names it. A name is checked, and a file found, without an import, so that a run is
+planned without what only its jobs need; `get` imports the one module that is asked for. Imports of this kind are not
+seen by who follows `import` statements: the code that a job runs is its script and the `value_files` of its settings.
+"""
+
+import difflib
+import importlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar, get_args
+
+from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from ntk_atlas.user_code import load_named
+
+Kind = TypeVar("Kind")
+OWN_PATTERN = r"^.+\.py:[A-Za-z_]\w*$"
+"""File and name of a value of the user's, `my_file.py:name`."""
+
+
+def is_own(name: str) -> bool:
+    """Whether a name in a config is `my_file.py:name`, a value in a file of the user's."""
+    return ":" in name
+
+
+class Registry(Generic[Kind]):
+    """The values of one room.
+
+    A file whose name starts with `_` holds no value, nor does the file that defines the kind.
+
+    Attributes:
+        package: dotted name of the room, `ntk_atlas.activations`.
+        kind: class of the values. An instance knows its name in the config by `name`, which `get` sets.
+        what: what a user calls one, for messages: "activation".
+    """
+
+    def __init__(
+        self,
+        package: str,
+        kind: type[Kind],
+        what: str,
+        *,
+        error: type[ValueError] = ValueError,
+        adopt: Callable[[object, str], Kind] | None = None,
+    ):
+        """A room.
+
+        Args:
+            package: see the class.
+            kind: see the class.
+            what: see the class.
+            error: raised for names and files that give no value.
+            adopt: makes a value of what a user's file defines under a name, if that is no instance of `kind`: called
+                with the object and `my_file.py:name`. None takes instances only.
+        """
+        self.package, self.kind, self.what = package, kind, what
+        self._error, self._adopt = error, adopt
+
+    def __contains__(self, name: str) -> bool:
+        """Whether there is a built-in value of that name."""
+        return name in self._files()
+
+    def names(self) -> tuple[str, ...]:
+        """Names of all built-in values, in alphabetical order; nothing is imported."""
+        return tuple(self._files())
+
+    def module_file(self, name: str) -> Path:
+        """The file of a built-in value.
+
+        Raises:
+            ValueError: of type `error`, if there is no value of that name; the message has the known names.
+        """
+        files = self._files()
+        if name not in files:
+            close = difflib.get_close_matches(name, files, n=1, cutoff=0.6)
+            hint = f"did you mean `{close[0]}`? " if close else ""
+            raise self._error(f"there is no {self.what} {name!r}; {hint}known here: {', '.join(files)}")
+        return files[name]
+
+    def get(self, name: str) -> Kind:
+        """The value of a name, or the one in a user's file that `my_file.py:name` says.
+
+        Raises:
+            ValueError: of type `error`, if there is no value of that name, or the file does not hold one.
+        """
+        if is_own(name):
+            found = load_named(name, self.what, self._error)
+            if not isinstance(found, self.kind):
+                if self._adopt is None:
+                    raise self._error(
+                        f"{self.what} {name!r} is {type(found).__name__}: name an instance of {self.kind.__name__}"
+                    )
+                return self._adopt(found, name)
+        else:
+            file = self.module_file(name)
+            module = importlib.import_module(f"{self.package}.{name}")
+            values = {id(value): value for value in vars(module).values() if isinstance(value, self.kind)}
+            if len(values) != 1:
+                raise self._error(f"{file} has {len(values)} instances of {self.kind.__name__}: it must define one")
+            (found,) = values.values()
+        object.__setattr__(found, "name", name)
+        return found
+
+    def values(self) -> tuple[Kind, ...]:
+        """All built-in values, every module imported; a job's digest does not see them, so no job may ask."""
+        return tuple(self.get(name) for name in self.names())
+
+    def _files(self) -> dict[str, Path]:
+        own = self.kind.__module__.rpartition(".")
+        hidden = {own[2]} if own[0] == self.package else set()
+        folders = importlib.import_module(self.package).__path__
+        files = (file for folder in folders for file in Path(folder).glob("[!_]*.py") if file.stem not in hidden)
+        return {file.stem: file for file in sorted(files, key=lambda file: file.stem)}
+
+
+@dataclass(frozen=True)
+class Named:
+    """Marks a setting as the name of a value, `activation: Annotated[str, Named(ACTIVATIONS)]`: it is validated.
+
+    Attributes:
+        registry: of the values.
+        own: whether `my_file.py:name` is allowed too.
+        others: names that are allowed and are no values of the room.
+    """
+
+    registry: Registry
+    own: bool = True
+    others: tuple[str, ...] = ()
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """The text, checked."""
+        return core_schema.no_info_after_validator_function(self._checked, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """The names, and the pattern of a user's file."""
+        names = {"enum": [*self.registry.names(), *self.others], "type": "string"}
+        return {"anyOf": [names, {"pattern": OWN_PATTERN, "type": "string"}]} if self.own else names
+
+    def _checked(self, name: str) -> str:
+        if name not in self.others and not (self.own and re.fullmatch(OWN_PATTERN, name)):
+            if self.own and is_own(name):
+                raise ValueError(f"write `my_file.py:{self.registry.what}` for one in a file (it is {name!r})")
+            self.registry.module_file(name)
+        return name
+
+
+def value_files(settings: object) -> tuple[Path, ...]:
+    """Files of the built-in values that settings name.
+
+    Args:
+        settings: a pydantic model whose fields, at any depth, may be marked with `Named`; others name none.
+
+    Returns:
+        Files in the order of their paths.
+    """
+    return tuple(sorted({registry.module_file(name) for registry, name in _named(settings)}))
+
+
+def _named(value: object, registries: Sequence[Registry] = ()) -> Iterator[tuple[Registry, str]]:
+    if isinstance(value, BaseModel):
+        for name, field in type(value).model_fields.items():
+            marks = [*field.metadata, *_metadata(field.annotation)]
+            yield from _named(getattr(value, name), [mark.registry for mark in marks if isinstance(mark, Named)])
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _named(item, registries)
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from _named(item, registries)
+    elif isinstance(value, str):
+        yield from ((registry, value) for registry in registries if value in registry)
+
+
+def _metadata(annotation: object) -> Iterator[object]:
+    yield from getattr(annotation, "__metadata__", ())
+    for argument in get_args(annotation):
+        yield from _metadata(argument)
