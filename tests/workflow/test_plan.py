@@ -50,3 +50,11 @@ def test_another_workflow_uses_this_one_as_a_module(fresh, tmp_path):
     said = Project(other).snakemake("-n", check=False)
     assert "config.yaml, line " in said
     assert "experiments.two.grid.draws: input should be a valid integer (it is '010'): write 10" in said
+
+
+def test_planning_imports_no_torch_no_lightning_and_no_xarray(fresh, tmp_path):
+    """They take seconds, which every `snakemake -n` would take: an import of one of them raises here."""
+    for name in ("torch", "pytorch_lightning", "xarray"):
+        (tmp_path / f"{name}.py").write_text(f"raise RuntimeError('planning imports {name}')")
+    environment = {"PYTHONPATH": str(tmp_path)}
+    assert fresh.plan(environment)["train_networks"] == 3
