@@ -12,7 +12,7 @@ from ntk_atlas.dispersion.networks import CHUNK, initial_kernels, stack_size
 from ntk_atlas.kernels.empirical.ntk import empirical_ntk
 from ntk_atlas.networks.activations import activation
 from ntk_atlas.networks.fully_connected import StackedFullyConnected
-from ntk_atlas.networks.stacked import StackedLinear
+from ntk_atlas.networks.stacked import LayerScaling, StackedLinear
 from ntk_atlas.streams import torch_stream
 
 SEED = 3
@@ -40,7 +40,7 @@ def drawn_again(law, init_scale, count=4, chunk=0):
         if network.parameterization == "standard":
             layers.append(StackedLinear(factors[0] * weight, factors[1] * bias))
         else:
-            layers.append(StackedLinear(weight, bias, *factors))
+            layers.append(StackedLinear(weight, bias, LayerScaling(*factors)))
         layers[-1].bias.requires_grad_(network.trainable_biases)
     inputs = torch.zeros(len(law.correlations), law.n_inputs, dtype=torch.float64)
     inputs[:, :2] = torch.from_numpy(law.inputs)

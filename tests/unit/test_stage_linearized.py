@@ -17,6 +17,7 @@ from ntk_atlas.stages.train_row import train_row
 from ntk_atlas.study.cells import rows
 from ntk_atlas.study.jobs import train_spec
 from ntk_atlas.study.linearized_specs import linearize_spec, linearized_problems
+from ntk_atlas.study.value_checks import value_problems
 from ntk_atlas.unit_store import UnitStore
 
 
@@ -96,6 +97,10 @@ def test_without_the_predictor_only_probe_samples_are_computed(tmp_path):
     assert linearized["linearized_predictions"].shape == (2, 2, 3, 4, 4, 1)
 
 
+def problems_of(settings):
+    return [*linearized_problems(settings), *value_problems(settings, own=False)]
+
+
 @pytest.mark.parametrize(
     ("training", "key", "text"),
     [
@@ -106,6 +111,6 @@ def test_without_the_predictor_only_probe_samples_are_computed(tmp_path):
     ],
 )
 def test_trainings_without_a_linearized_form_are_refused(training, key, text):
-    problems = list(linearized_problems(experiment(**training)))
+    problems = problems_of(experiment(**training))
     assert [where for where, _ in problems] == [key] and text in problems[0][1]
-    assert not list(linearized_problems(experiment(predictors=("ntk_init",), **training)))
+    assert not problems_of(experiment(predictors=("ntk_init",), **training))

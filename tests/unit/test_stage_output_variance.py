@@ -24,6 +24,7 @@ from ntk_atlas.study.output_variance_specs import (
     output_variance_problems,
     variance_theory_spec,
 )
+from ntk_atlas.study.value_checks import value_problems
 from ntk_atlas.unit_store import UnitStore
 
 
@@ -202,7 +203,8 @@ def test_settings_that_have_no_comparison_are_refused(changes, key, text):
         settings = experiment().model_copy(update={"network": NetworkSettings(**changes["network"])})
     else:
         settings = experiment(**changes)
-    problems = [message for where, message in output_variance_problems(settings) if where == key]
+    found = [*output_variance_problems(settings), *value_problems(settings, own=False)]
+    problems = [message for where, message in found if where == key]
     assert len(problems) == 1 and text in problems[0]
     without = settings.model_copy(update={"output_variance": None})
     assert not list(output_variance_problems(without))

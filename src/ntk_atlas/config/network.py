@@ -6,12 +6,13 @@ from pydantic import Field, model_validator
 
 from ntk_atlas.config.base import Scale, Settings
 from ntk_atlas.config.convolutional import ConvolutionalSettings
+from ntk_atlas.parameterizations import PARAMETERIZATIONS
+from ntk_atlas.registry import Named
 
 Activation = Literal["relu", "erf", "tanh", "sigmoid", "gelu", "leaky_relu", "silu"]
 OwnActivation = Annotated[str, Field(pattern=r"^.+\.py:[A-Za-z_]\w*$")]
 """File and name of a function of the user's own."""
 Architecture = Literal["fully_connected", "convolutional"]
-Parameterization = Literal["standard", "ntk"]
 LEAKY_RELU_SLOPE = 0.01
 """φ(u) = 0.01 u below 0, torch's default."""
 
@@ -35,9 +36,10 @@ class NetworkSettings(Settings):
     activation: Activation | OwnActivation = "relu"
     """Activation of the hidden layers: a name, or one of your own, `my_phi.py:phi`: a function of a tensor, entry by
     entry, written with torch functions."""
-    parameterization: Parameterization = "standard"
-    """`standard`: W ~ N(0, σ_w²/fan_in), b ~ N(0, σ_b²); `ntk`: the same network with W, b ~ N(0, 1) and
-    the factors in the forward pass."""
+    parameterization: Annotated[str, Named(PARAMETERIZATIONS)] = "standard"
+    """Where the size of a layer stands, and how its learning rate follows the width. `standard`: W ~ N(0, σ_w²/fan_in),
+    b ~ N(0, σ_b²); `ntk`: the same network with W, b ~ N(0, 1) and the factors in the forward pass; the others are the
+    files of `parameterizations/`; or your own, `my_file.py:name`."""
     bias_variance: Annotated[float, Field(ge=0.0, le=1e10)] = 0.0
     """σ_b²."""
     trainable_biases: bool = True

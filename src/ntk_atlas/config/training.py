@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PositiveFloat, field_validator, model_validator
 
 from ntk_atlas.config.base import Count, CountOrZero, Scale, Seed, Settings
+from ntk_atlas.optimizers import OPTIMIZERS, optimizer
+from ntk_atlas.registry import Named, is_own
 
 Selection = Literal["final", "best_validation"]
 _MOST_CHECKPOINTS = 100_000
@@ -88,12 +90,14 @@ class TrainingSettings(Settings):
 
     loss: Literal["mse", "cross_entropy"] = "mse"
     """`mse` is 1/(2n) Σ‖f(x_i) − y_i‖², summed over outputs; kernels cannot predict under `cross_entropy`."""
-    optimizer: Literal["sgd", "momentum", "adam"] = "momentum"
-    """`sgd` is gradient descent, with `batch_size: full` that of the theory; `momentum` is heavy ball."""
+    optimizer: Annotated[str, Named(OPTIMIZERS)] = "momentum"
+    """`sgd` is gradient descent, with `batch_size: full` that of the theory; `momentum` is heavy ball; or your own,
+    `my_file.py:name`."""
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     """Heavy ball's β."""
     learning_rate: LearningRateSettings = LearningRateSettings(relative=0.5)
-    """`{relative: η₀}` of the stability limit, or `{absolute: η}`; `adam` needs the latter."""
+    """`{relative: η₀}` of the stability limit, or `{absolute: η}`; optimizers without such a limit (`adam`) need the
+    latter."""
     schedule: Literal["constant", "cosine"] = "constant"
     """How the learning rate goes on: `cosine` brings it to 0 over the steps of the budget, ½(1 + cos πs/S) of its value
     at step s of S, so that the noise of minibatches does not keep a network from fitting its training set."""
@@ -133,11 +137,10 @@ class TrainingSettings(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> "TrainingSettings":
-        if self.optimizer == "adam" and self.learning_rate.relative is not None:
-            raise ValueError(
-                "learning_rate.relative is a share of gradient descent's stability limit, which adam does not "
-                "have: give learning_rate.absolute"
-            )
+        relative = self.learning_rate.relative is not None
+        # A user's file is not run here: `study.value_checks`.
+        if relative and not is_own(self.optimizer) and (reason := optimizer(self.optimizer).without_relative_rate()):
+            raise ValueError(reason)
         longest = max(self.max_epochs, self.min_steps)
         if self.checkpoints.epochs == "every" and longest > _MOST_CHECKPOINTS:
             raise ValueError(

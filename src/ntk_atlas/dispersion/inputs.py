@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.parameterizations import Parameter, layer_parameters, parameterization
 
 PARAMETERS = ("all", "weights")
 """Which parameters Θ sums over: all that are trained, or the weights alone."""
@@ -55,9 +56,8 @@ class InitialKernelLaw:
 
     @property
     def has_bias_gradients(self) -> bool:
-        """Whether gradients in the biases enter Θ; under the NTK parameterization σ_b² multiplies them."""
-        network = self.network
-        return network.trainable_biases and (network.parameterization == "standard" or network.bias_variance > 0.0)
+        """Whether gradients in the biases enter Θ: they are trained, and the parameterization gives them weight."""
+        return self.bias_gradient_factor > 0.0
 
     @property
     def has_exact_law(self) -> bool:
@@ -66,12 +66,17 @@ class InitialKernelLaw:
 
     def weight_gradient_factors(self, init_scale: float) -> np.ndarray:
         """(∂z/∂W over x)² of each layer, `(L,)`: 1, or σ_w²/fan-in under the NTK parameterization."""
-        fan_in = np.array([self.n_inputs, *[self.width] * self.depth], dtype=np.float64)
-        return np.ones(self.n_layers) if self.network.parameterization == "standard" else init_scale / fan_in
+        value, weights = parameterization(self.network.parameterization), [weight for weight, _ in self._parameters]
+        return np.array([value.kernel_factor(weight, init_scale) / weight.fan_in for weight in weights])
 
     @property
     def bias_gradient_factor(self) -> float:
         """(∂z/∂b)²: 1, or σ_b² under the NTK parameterization; 0 if biases are not trained."""
-        if not self.has_bias_gradients:
+        if not self.network.trainable_biases:
             return 0.0
-        return 1.0 if self.network.parameterization == "standard" else self.network.bias_variance
+        bias = self._parameters[-1][1]
+        return parameterization(self.network.parameterization).kernel_factor(bias, self.network.bias_variance)
+
+    @property
+    def _parameters(self) -> list[tuple[Parameter, Parameter]]:
+        return layer_parameters([self.n_inputs, *[self.width] * self.depth], self.width)

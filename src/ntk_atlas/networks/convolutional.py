@@ -1,11 +1,9 @@
-r"""Convolutional networks in the standard and the NTK parameterization, see `convolutional_architecture`.
+r"""Convolutional networks, see `convolutional_architecture`.
 
 Convolution l maps images x^{l−1} to z^l = W^l ∗ x^{l−1} + b^l, x^l = φ(z^l); average pooling stands between blocks, and
 a dense layer reads the flattened or averaged image out. There is no batch normalization, which would make a sample's
-output depend on others. With fan_in = k² · channels, and that of the readout as in `ConvolutionalArchitecture`,
-
-* standard: W ~ N(0, σ_w²/fan_in), b ~ N(0, σ_b²);
-* ntk: z = (σ_w/√fan_in) W ∗ x + σ_b b with W, b ~ N(0, 1) (Arora et al. 2019, section 4; Novak et al. 2019).
+output depend on others. Weights have the size σ_w/√fan_in with fan_in = k² · channels, and the fan-in of the readout as
+in `ConvolutionalArchitecture` (Arora et al. 2019, section 4; Novak et al. 2019); the parameterization says where.
 """
 
 import math
@@ -19,9 +17,10 @@ from torch import Tensor, nn
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.networks.activations import activation
 from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitecture, checked_fan_ins, image_shape
-from ntk_atlas.networks.fully_connected import SingleMember
-from ntk_atlas.networks.stacked import StackedLinear, StackedNetwork
+from ntk_atlas.networks.fully_connected import SingleMember, layer_scaling
+from ntk_atlas.networks.stacked import LayerScaling, StackedLinear, StackedNetwork, layer_rates
 from ntk_atlas.networks.stacked_convolution import StackedConv2d
+from ntk_atlas.parameterizations import Parameter, layer_parameters
 
 _SMALL = 2**16
 """Numbers in a member's first hidden image up to which members share one grouped convolution. On CPUs it saves half of
@@ -58,6 +57,10 @@ class StackedConvolutional(StackedNetwork):
         features = self._together(x) if together else self._in_turn(x)
         return self.output_scale * self.readout(features)
 
+    def rates(self) -> list[float]:
+        """Returns rates, see `StackedNetwork.rates`."""
+        return layer_rates([*self.convolutions, self.readout])
+
     def member(self, index: int) -> nn.Module:
         """Returns one member, see `StackedNetwork.member`."""
         return SingleMember(self.select([index]))
@@ -65,10 +68,7 @@ class StackedConvolutional(StackedNetwork):
     def select(self, members: Sequence[int]) -> "StackedConvolutional":
         """Returns some members, see `StackedNetwork.select`."""
         chosen, last = list(members), self.readout
-        readout = StackedLinear(
-            last.weight.detach()[chosen].clone(), last.bias.detach()[chosen].clone(),
-            last.weight_factor, last.bias_factor,
-        )  # fmt: skip
+        readout = StackedLinear(last.weight.detach()[chosen].clone(), last.bias.detach()[chosen].clone(), last.scaling)
         for mine, copied in zip(last.parameters(), readout.parameters(), strict=True):
             copied.requires_grad_(mine.requires_grad)
         convolutions = [layer.select(chosen) for layer in self.convolutions]
@@ -155,7 +155,8 @@ def convolutional(
     fan_ins = checked_fan_ins(architecture, shape, width)
     k, channels = architecture.kernel_size, [shape[0], *(width * factor for factor in architecture.layer_channels)]
     shapes = [(c_out, c_in, k, k) for c_in, c_out in pairwise(channels)]
-    drawn = list(_layers(settings, init_scale, fan_ins, [*shapes, (fan_ins[-1], n_outputs)], generators, dtype))
+    parameters = layer_parameters(fan_ins, width)
+    drawn = list(_layers(settings, init_scale, parameters, [*shapes, (fan_ins[-1], n_outputs)], generators, dtype))
     convolutions = [StackedConv2d(*layer) for layer in drawn[:-1]]
     network = StackedConvolutional(
         convolutions,
@@ -173,21 +174,18 @@ def convolutional(
 def _layers(
     settings: NetworkSettings,
     init_scale: float,
-    fan_ins: Sequence[int],
+    parameters: Sequence[tuple[Parameter, Parameter]],
     shapes: Sequence[tuple[int, ...]],
     generators: Sequence[torch.Generator],
     dtype: torch.dtype,
-) -> Iterator[tuple[Tensor, Tensor, float, float]]:
-    """Weights, biases and their factors, layer by layer; `shapes` are those of the weights."""
+) -> Iterator[tuple[Tensor, Tensor, LayerScaling]]:
+    """Weights, biases and their scaling, layer by layer; `shapes` are those of the weights."""
     sigma_b = math.sqrt(settings.bias_variance)
-    for fan_in, shape in zip(fan_ins, shapes, strict=True):
+    for layer, shape in zip(parameters, shapes, strict=True):
         n_out = shape[0] if len(shape) == 4 else shape[1]
         weight = torch.stack([torch.randn(*shape, generator=g, dtype=torch.float64) for g in generators])
         if len(shape) == 2:  # the readout
             weight = settings.last_layer_scale * weight
         bias = torch.stack([torch.randn(n_out, generator=g, dtype=torch.float64) for g in generators])
-        weight_scale = math.sqrt(init_scale / fan_in)
-        if settings.parameterization == "ntk":
-            yield weight.to(dtype), bias.to(dtype), weight_scale, sigma_b
-        else:
-            yield (weight_scale * weight).to(dtype), (sigma_b * bias).to(dtype), 1.0, 1.0
+        initial, scaling = layer_scaling(settings, layer, (math.sqrt(init_scale / layer[0].fan_in), sigma_b))
+        yield (initial[0] * weight).to(dtype), (initial[1] * bias).to(dtype), scaling

@@ -1,13 +1,8 @@
-r"""Fully connected networks in the standard and the NTK parameterization.
+r"""Fully connected networks: x^l = φ(z^l), z^l = W^l x^{l−1} + b^l, with `depth` hidden layers and a linear output.
 
-Layer l maps x^{l−1} to z^l = W^l x^{l−1} + b^l, x^l = φ(z^l), with `depth` hidden layers and a linear output.
-
-* standard: W ~ N(0, σ_w²/fan_in), b ~ N(0, σ_b²);
-* ntk: z = (σ_w/√fan_in) W x + σ_b b with W, b ~ N(0, 1).
-
-Both draw the same standard normals, so that one stream gives the same function in both (Jacot et al. 2018;
-Lee et al. 2019, section 2). Biases are parameters also at σ_b = 0; under the NTK parameterization their
-gradient is then zero.
+What stands in the weights of a layer and what before them is its parameterization's. All parameterizations draw the
+same standard normals, so that one stream gives the same function in the standard and in the NTK parameterization
+(Jacot et al. 2018; Lee et al. 2019, section 2). Biases are parameters also at σ_b = 0.
 """
 
 import math
@@ -19,7 +14,8 @@ from torch import Tensor, nn
 
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.networks.activations import activation
-from ntk_atlas.networks.stacked import StackedLinear, StackedNetwork
+from ntk_atlas.networks.stacked import LayerScaling, StackedLinear, StackedNetwork, layer_rates
+from ntk_atlas.parameterizations import Parameter, layer_parameters, parameterization
 
 
 class StackedFullyConnected(StackedNetwork):
@@ -48,6 +44,10 @@ class StackedFullyConnected(StackedNetwork):
             x = self.phi(layer(x))
         return self.output_scale * self.layers[-1](x)
 
+    def rates(self) -> list[float]:
+        """Returns rates, see `StackedNetwork.rates`."""
+        return layer_rates(self.layers)
+
     def member(self, index: int) -> nn.Module:
         """Returns one member, see `StackedNetwork.member`."""
         return SingleMember(self.select([index]))
@@ -58,8 +58,7 @@ class StackedFullyConnected(StackedNetwork):
             StackedLinear(
                 layer.weight.detach()[list(members)].clone(),
                 None if layer.bias is None else layer.bias.detach()[list(members)].clone(),
-                layer.weight_factor,
-                layer.bias_factor,
+                layer.scaling,
             )
             for layer in self.layers
         ]
@@ -79,6 +78,25 @@ class SingleMember(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Returns the outputs `(n, n_outputs)` at `(n, *input_shape)`."""
         return self.stack(x.unsqueeze(0)).squeeze(0)
+
+
+def layer_scaling(
+    settings: NetworkSettings, layer: tuple[Parameter, Parameter], sizes: tuple[float, float]
+) -> tuple[tuple[float, float], LayerScaling]:
+    """What the parameterization of the settings makes of a layer.
+
+    Args:
+        settings: name the parameterization.
+        layer: its weights and biases.
+        sizes: σ_w/√fan_in and σ_b.
+
+    Returns:
+        Standard deviations of weights and biases at initialization, and the rest.
+    """
+    value = parameterization(settings.parameterization)
+    (weight, weight_factor), (bias, bias_factor) = (value.split(p, s) for p, s in zip(layer, sizes, strict=True))
+    rates = [value.rate(parameter) for parameter in layer]
+    return (weight, bias), LayerScaling(weight_factor, bias_factor, *rates, value.name)
 
 
 def fully_connected(
@@ -113,18 +131,15 @@ def fully_connected(
     sizes = [math.prod(input_shape), *[width] * depth, n_outputs]
     sigma_w, sigma_b = math.sqrt(init_scale), math.sqrt(settings.bias_variance)
     layers = []
+    parameters = layer_parameters(sizes[:-1], width)
     for number, (n_in, n_out) in enumerate(pairwise(sizes)):
         draw = {"dtype": torch.float64}
         weight = torch.stack([torch.randn(n_in, n_out, generator=g, **draw) for g in generators])
         if number == depth:
             weight = settings.last_layer_scale * weight
         bias = torch.stack([torch.randn(n_out, generator=g, **draw) for g in generators])
-        weight_scale, bias_scale = sigma_w / math.sqrt(n_in), sigma_b
-        if settings.parameterization == "ntk":
-            factors, scales = (weight_scale, bias_scale), (1.0, 1.0)
-        else:
-            factors, scales = (1.0, 1.0), (weight_scale, bias_scale)
-        layer = StackedLinear((scales[0] * weight).to(dtype), (scales[1] * bias).to(dtype), *factors)
+        initial, scaling = layer_scaling(settings, parameters[number], (sigma_w / math.sqrt(n_in), sigma_b))
+        layer = StackedLinear((initial[0] * weight).to(dtype), (initial[1] * bias).to(dtype), scaling)
         if not settings.trainable_biases:
             layer.bias.requires_grad_(False)
         layers.append(layer)

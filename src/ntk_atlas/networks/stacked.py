@@ -5,6 +5,7 @@ Everything downstream (training, kernels, checkpoints) knows networks only throu
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from types import EllipsisType
 
 import torch
@@ -60,6 +61,10 @@ class StackedNetwork(nn.Module, ABC):
         """Returns a copy of all parameters, `(n_members, n_parameters)`, in the order of `parameters()`."""
         return torch.cat([p.detach().reshape(len(p), -1) for p in self.parameters()], dim=1)
 
+    def rates(self) -> list[float]:
+        """Returns the factor on the learning rate of each of `parameters()`, see `Parameterization.rate`."""
+        return [1.0] * len(list(self.parameters()))
+
     def load_weights(self, weights: Tensor) -> None:
         """Overwrites the parameters with what `weights()` returned."""
         start = 0
@@ -70,21 +75,43 @@ class StackedNetwork(nn.Module, ABC):
                 start += size
 
 
+@dataclass(frozen=True)
+class LayerScaling:
+    """What a parameterization gives a layer.
+
+    Attributes:
+        weight_factor: in the forward pass, see `Parameterization.split`.
+        bias_factor: in the forward pass.
+        weight_rate: see `Parameterization.rate`.
+        bias_rate: of the biases.
+        parameterization: its name, or `as written`.
+    """
+
+    weight_factor: float = 1.0
+    bias_factor: float = 1.0
+    weight_rate: float = 1.0
+    bias_rate: float = 1.0
+    parameterization: str = "as written"
+
+
+AS_WRITTEN = LayerScaling()
+
+
 class StackedLinear(nn.Module):
     r"""One affine layer of every member: z = weight_factor · x W + bias_factor · b.
 
     Attributes:
         weight: `(n_members, fan_in, fan_out)`.
         bias: `(n_members, fan_out)` or None.
-        weight_factor: 1 in the standard parameterization, σ_w/√fan_in in the NTK parameterization.
-        bias_factor: 1 in the standard parameterization, σ_b in the NTK parameterization.
+        scaling: the factors, and what else the parameterization says of the layer.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, weight_factor: float = 1.0, bias_factor: float = 1.0):
+    def __init__(self, weight: Tensor, bias: Tensor | None, scaling: LayerScaling = AS_WRITTEN):
         super().__init__()
         self.weight = nn.Parameter(weight)
         self.bias = None if bias is None else nn.Parameter(bias)
-        self.weight_factor, self.bias_factor = weight_factor, bias_factor
+        self.scaling = scaling
+        self.weight_factor, self.bias_factor = scaling.weight_factor, scaling.bias_factor
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns z, `(n_members, n, fan_out)`, at x `(n_members, n, fan_in)`, or `(n, fan_in)` for all."""
@@ -93,3 +120,9 @@ class StackedLinear(nn.Module):
         if self.bias is None:
             return self.weight_factor * torch.bmm(x, self.weight)
         return torch.baddbmm(self.bias.unsqueeze(1), x, self.weight, beta=self.bias_factor, alpha=self.weight_factor)
+
+
+def layer_rates(layers: Iterable[nn.Module]) -> list[float]:
+    """Rates of the parameters of layers that have a `scaling`, in their order; see `StackedNetwork.rates`."""
+    rates = [(layer, (layer.scaling.weight_rate, layer.scaling.bias_rate)) for layer in layers]
+    return [rate for layer, both in rates for rate, _ in zip(both, layer.parameters(), strict=False)]

@@ -3,6 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ntk_atlas.networks.stacked import AS_WRITTEN, LayerScaling
+
 
 class StackedConv2d(nn.Module):
     r"""One convolution of every member: z = weight_factor · W ∗ x + bias_factor · b, stride 1, as large as x.
@@ -10,14 +12,14 @@ class StackedConv2d(nn.Module):
     Attributes:
         weight: `(n_members, c_out, c_in, k, k)`, k odd.
         bias: `(n_members, c_out)`.
-        weight_factor: 1 in the standard parameterization, σ_w/√(k² c_in) in the NTK parameterization.
-        bias_factor: 1 in the standard parameterization, σ_b in the NTK parameterization.
+        scaling: the factors, and what else the parameterization says of the layer.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor, weight_factor: float = 1.0, bias_factor: float = 1.0):
+    def __init__(self, weight: Tensor, bias: Tensor, scaling: LayerScaling = AS_WRITTEN):
         super().__init__()
         self.weight, self.bias = nn.Parameter(weight), nn.Parameter(bias)
-        self.weight_factor, self.bias_factor = weight_factor, bias_factor
+        self.scaling = scaling
+        self.weight_factor, self.bias_factor = scaling.weight_factor, scaling.bias_factor
 
     @property
     def padding(self) -> int:
@@ -56,7 +58,7 @@ class StackedConv2d(nn.Module):
     def select(self, members: list[int]) -> "StackedConv2d":
         """Returns a copy with some of the members; what is frozen stays frozen."""
         weight, bias = self.weight.detach()[members].clone(), self.bias.detach()[members].clone()
-        selected = StackedConv2d(weight, bias, self.weight_factor, self.bias_factor)
+        selected = StackedConv2d(weight, bias, self.scaling)
         for mine, copied in zip(self.parameters(), selected.parameters(), strict=True):
             copied.requires_grad_(mine.requires_grad)
         return selected

@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.settings import experiment_settings
+from ntk_atlas.parameterizations import parameterization
 from ntk_atlas.plotting.panels import (
     finish,
     label_outer_axes,
@@ -161,7 +162,7 @@ def _handles(shown: xr.Dataset, colors: list[str], has_theory: bool) -> tuple[li
 def _finding(dispersion: xr.Dataset) -> str:
     """What the largest λ says of the phases, as a sentence; only numbers that are in the file."""
     network = experiment_settings(dispersion).network
-    name = {"ntk": "NTK"}.get(network.parameterization, network.parameterization)
+    name = parameterization(network.parameterization).label
     deepest = dispersion.isel(depth=-1, width=0).sel(parameters="all")
     lam, values = deepest["lambda"].item(), deepest["log_ntk_variance"]
     values = values[np.isfinite(values)]

@@ -22,6 +22,7 @@ from ntk_atlas.activations.user_file import load_activation
 from ntk_atlas.config.network import is_own_activation
 from ntk_atlas.config.predictors import predictors_of, user_kernels
 from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.config.training import TrainingSettings
 from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.draw_checks import check_draws, notices
 from ntk_atlas.datasets.draws import make_draw
@@ -37,7 +38,10 @@ from ntk_atlas.networks.notices import GRID_KEYS, network_notices
 from ntk_atlas.networks.stacked import StackedNetwork
 from ntk_atlas.networks.user import FactoryError, load_factory
 from ntk_atlas.numerics import kept_settings, precise_math
+from ntk_atlas.optimizers import OptimizerError, optimizer
+from ntk_atlas.parameterizations import ParameterizationError, parameterization
 from ntk_atlas.phases.phase import phase_of
+from ntk_atlas.registry import is_own
 from ntk_atlas.stages.row_networks import as_tensor, row_networks
 from ntk_atlas.streams import numpy_stream, torch_stream
 from ntk_atlas.study.cells import Row
@@ -46,6 +50,7 @@ from ntk_atlas.study.own_cost import OwnCost
 from ntk_atlas.study.prepare_spec import draw_shares
 from ntk_atlas.study.start_checks import FIRST_STEP, STEP_MARK
 from ntk_atlas.study.user_files import user_code
+from ntk_atlas.study.value_checks import value_problems
 from ntk_atlas.user_code import told
 from ntk_atlas.user_imports import followed, own_files
 
@@ -93,6 +98,12 @@ def trial(experiment: ExperimentSettings) -> Iterator[Finding]:
     yield from said
     if key := _own_key(experiment):
         yield from _guarded(key, _networks(experiment, dataset, inputs, n_outputs), _hint(experiment, dataset))
+    if is_own(experiment.training.optimizer):
+        yield from _guarded("training.optimizer", _optimizer(experiment.training))
+    for key in ("network.parameterization", "training.optimizer"):
+        if key in user_code(experiment.network, experiment.training):
+            yield from _guarded(key, _asked(experiment))
+            break
     for kernel in user_kernels(experiment.regression.predictors).values():
         yield from _guarded("regression.predictors", _kernel(kernel, inputs))
     for place in sorted(own_files() - before):
@@ -105,8 +116,8 @@ def trial(experiment: ExperimentSettings) -> Iterator[Finding]:
 
 def _specs(experiment: ExperimentSettings) -> list[str]:
     """What the user has brought, `my_file.py:function`."""
-    code = user_code(experiment.network)
-    return [*([code[1]] if code else []), *user_kernels(experiment.regression.predictors).values()]
+    code = user_code(experiment.network, experiment.training).values()
+    return [*code, *user_kernels(experiment.regression.predictors).values()]
 
 
 def _hint(experiment: ExperimentSettings, dataset: Dataset | None) -> str:
@@ -127,7 +138,7 @@ def _guarded(key: str, part: Iterator[Finding], hint: str = "") -> Iterator[Find
         for finding in part:
             step = finding.text if finding.kind == "begins" else step
             yield finding
-    except (FactoryError, ActivationError, UserKernelError) as error:
+    except (FactoryError, ActivationError, UserKernelError, ParameterizationError, OptimizerError) as error:
         looked_up = hint and any(word in str(error) for word in _OF_A_LOOK_UP)
         yield Finding("problem", f"{error}{hint if looked_up else ''}", key)
     except (Exception, KeyboardInterrupt, SystemExit) as error:
@@ -135,9 +146,8 @@ def _guarded(key: str, part: Iterator[Finding], hint: str = "") -> Iterator[Find
 
 
 def _own_key(experiment: ExperimentSettings) -> str:
-    """The key that names the user's network or activation; empty if both are built in."""
-    code = user_code(experiment.network)
-    return f"network.{code[0]}" if code else ""
+    """The first key that names code of the user's networks; empty if they are built in."""
+    return next(iter(user_code(experiment.network)), "")
 
 
 def _inputs(experiment: ExperimentSettings) -> tuple[Dataset | None, np.ndarray, int, list[Finding]]:
@@ -166,11 +176,14 @@ def _networks(
     experiment: ExperimentSettings, dataset: Dataset | None, inputs: np.ndarray, n_outputs: int
 ) -> Iterator[Finding]:
     x = as_tensor(inputs[:_TIMED_SAMPLES], experiment.training.dtype)
-    factory = experiment.network.factory
-    name = f"network factory {factory!r}" if factory else f"activation {experiment.network.activation!r}"
+    factory, (key, code) = experiment.network.factory, next(iter(user_code(experiment.network).items()))
+    name = f"{'network factory' if factory else key.removeprefix('network.')} {code!r}"
+    own_activation = is_own_activation(experiment.network.activation)
     if factory:
         load_factory(factory)
     else:
+        parameterization(experiment.network.parameterization)
+    if own_activation:
         load_activation(experiment.network.activation)
     values = {key: getattr(experiment.grid, key) for key in GRID_KEYS}
     smallest, largest = ({key: choose(values[key]) for key in GRID_KEYS} for choose in (min, max))
@@ -189,11 +202,11 @@ def _networks(
             if cell == smallest:
                 return
         network = None
-    if not factory:
+    if own_activation:
         yield Finding("begins", f"{name}: its phase")
         for scale in {smallest["init_scale"], largest["init_scale"]}:
             phase_of(experiment.network, scale)
-    if not factory and predictors_of("infinite", experiment.regression.predictors):
+    if own_activation and predictors_of("infinite", experiment.regression.predictors):
         yield Finding("begins", f"{name}: integrating its kernels of infinite width")
         _infinite(experiment, x[:2])
     if factory:
@@ -230,6 +243,43 @@ def _infinite(experiment: ExperimentSettings, x: Tensor) -> None:
             )
 
 
+def _optimizer(settings: TrainingSettings) -> Iterator[Finding]:
+    """Two steps of a stack, which must be those of its members alone.
+
+    Raises:
+        OptimizerError: if they are not, or not finite.
+    """
+    name = f"optimizer {settings.optimizer!r}"
+    yield Finding("begins", f"{name}: taking two steps of small networks")
+    value = optimizer(settings.optimizer)
+    start = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))
+
+    def steps(weights: Tensor) -> Tensor:
+        weights = torch.nn.Parameter(weights.clone())
+        stepping = value.make([{"params": [weights], "lr": 0.1}], momentum=settings.momentum, fused=False)
+        for _ in range(2):
+            stepping.zero_grad()
+            (weights**2 + weights**3).sum().backward()
+            stepping.step()
+        return weights.detach()
+
+    together = steps(start)
+    alone = torch.cat([steps(member[None]) for member in start])
+    if not torch.isfinite(together).all():
+        raise OptimizerError(f"{name}: its weights are not finite after two steps at rate 0.1")
+    if not torch.allclose(together, alone, rtol=1e-5):
+        raise OptimizerError(
+            f"{name} mixes the networks of a stack: update each entry from its own gradient, by no norm of a tensor"
+        )
+    if torch.equal(together, start):
+        raise OptimizerError(f"{name} does not move the weights: set group['lr'] times a direction in `step`")
+
+
+def _asked(experiment: ExperimentSettings) -> Iterator[Finding]:
+    """What the user's parameterization and optimizer cannot give the experiment."""
+    yield from (Finding("problem", text, key) for key, text in value_problems(experiment, own=True))
+
+
 def _kernel(spec: str, inputs: np.ndarray) -> Iterator[Finding]:
     yield Finding("begins", f"kernel {spec!r}: evaluating it on {len(inputs)} training samples")
     check_user_kernel(load_user_kernel(spec), as_tensor(inputs))
@@ -247,8 +297,10 @@ def _called_only(experiment: ExperimentSettings) -> Iterator[Finding]:
                 n_outputs=size.n_outputs or 2,
                 generator=torch.Generator().manual_seed(0),
             )
-        elif is_own_activation(network.activation):
-            load_activation(network.activation)
+        else:
+            parameterization(network.parameterization)
+            if is_own_activation(network.activation):
+                load_activation(network.activation)
     except DataError:
         pass
     except ValueError as error:

@@ -30,8 +30,9 @@ _KEYS = {
     "on_test": "regression.predictors",
     "initial_output": "training.initial_output",
     "target_scale": "training.target_scale",
-    "factory_digest": "the file of network.factory or network.activation, or one that it imports",
-    "activation_digest": "the file of network.activation, or one that it imports",
+    "factory_digest": "a file of the network's code, or one that it imports",
+    "activation_digest": "a file of the network's code, or one that it imports",
+    "optimizer_digest": "the file of training.optimizer, or one that it imports",
     "file_digest": "the file of dataset.path",
 }
 """Keys of specs that have another name in the config."""

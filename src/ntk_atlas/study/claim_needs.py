@@ -11,12 +11,15 @@ from typing import Literal, NamedTuple
 
 from ntk_atlas.config.claims.file import Thresholds
 from ntk_atlas.config.claims.threshold import ClaimSettings
-from ntk_atlas.config.network import is_own_activation
+from ntk_atlas.config.network import NetworkSettings, is_own_activation
 from ntk_atlas.config.predictors import EPOCHS, PRETRAINED, known_predictors, predictor_label
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.config.training import TrainingSettings
 from ntk_atlas.datasets.inspect import inspect_dataset
+from ntk_atlas.optimizers import optimizer
+from ntk_atlas.parameterizations import Parameter, parameterization
 from ntk_atlas.phases.phase import phase_of
+from ntk_atlas.registry import is_own
 
 PHASES = ("ordered", "critical", "chaotic")
 KNOBS: dict[str, Callable[[TrainingSettings], object]] = {
@@ -51,6 +54,8 @@ class Asked:
         phases: names of the phases of the init scales; None where they are not known before data and code are run.
         classes: whether targets are classes.
         files: sections of the experiment whose files are at hand, whatever the settings say.
+        run_code: whether parameterizations and optimizers in files of the user's may be run to be asked; a run is
+            planned without, and then they count as if they met every need.
     """
 
     name: str
@@ -60,6 +65,11 @@ class Asked:
     phases: Sequence[str] | None = None
     classes: bool = True
     files: Sequence[str] = ()
+    run_code: bool = True
+
+    def codeless(self, name: str) -> bool:
+        """Whether a value cannot be asked, because it is in a file of the user's that is not run here."""
+        return is_own(name) and not self.run_code
 
     def number(self, name: str, default: float) -> float:
         """A threshold of the claim, or what holds for claims that have none of that name."""
@@ -88,6 +98,13 @@ def replicates(claim: str, experiment: ExperimentSettings) -> int:
     """Replicates of a claim's intervals: draws, or the seeds of a single draw where the claim is about networks."""
     grid = experiment.grid
     return grid.draws if grid.draws > 1 or claim in SEEDLESS else grid.seeds
+
+
+def trains_biases(network: NetworkSettings) -> bool:
+    """Whether gradients in the biases are in the NTK of a network."""
+    bias = Parameter("hidden", "bias", 1, 1)
+    value = parameterization(network.parameterization)
+    return network.trainable_biases and value.kernel_factor(bias, network.bias_variance) > 0.0
 
 
 def has_classes(experiment: ExperimentSettings) -> bool:
@@ -121,7 +138,7 @@ def claim_notices(study: StudySettings, thresholds: Thresholds) -> list[str]:
             continue
         lacking: dict[Unmet, list[str]] = {}
         for name, experiment in experiments.items():
-            asked = Asked(name, experiment, settings, variants[name], phases[name], classes[name])
+            asked = Asked(name, experiment, settings, variants[name], phases[name], classes[name], run_code=False)
             unmet = unmet_needs(claim, asked)
             fewest = thresholds.least_replicates if claim in TRAINED else 0
             n = replicates(claim, experiment)
@@ -163,7 +180,7 @@ def _differing_phases(*phases: str) -> Need:
         network = asked.settings.network
         if network.factory is not None:
             return Unmet("not applicable", "the phases of a network of your own are not known")
-        if network.bias_variance == 0.0 and (network.parameterization == "ntk" or not network.trainable_biases):
+        if not asked.codeless(network.parameterization) and not trains_biases(network):
             return Unmet(
                 "not applicable",
                 "with σ_b = 0 under NTK parameterization, or without trainable biases, no bias gradient is in the "
@@ -210,8 +227,9 @@ def _classes(asked: Asked) -> Unmet | None:
 
 def _fair_training(asked: Asked) -> Unmet | None:
     training = asked.settings.training
-    if training.optimizer == "adam":
-        return Unmet("not run", "adam rescales vanishing gradients and hides the claim: use sgd or momentum")
+    if not asked.codeless(training.optimizer) and optimizer(training.optimizer).normalizes_gradients():
+        name = training.optimizer
+        return Unmet("not run", f"{name} rescales vanishing gradients and hides the claim: use sgd or momentum")
     if not isinstance(training.learning_rate.relative, tuple):
         return Unmet(
             "not run",
@@ -403,12 +421,19 @@ def _around_zero(asked: Asked) -> Unmet | None:
     return Unmet("not run", "kernels predict around the network, which matches by construction: use zero")
 
 
-def outside_the_theorem(settings: ExperimentSettings) -> str:
-    """What of a training the theorem of equivalence does not cover, in words; empty if it covers all of it."""
+def outside_the_theorem(settings: ExperimentSettings, *, run_code: bool = True) -> str:
+    """What of a training the theorem of equivalence does not cover, in words; empty if it covers all of it.
+
+    Args:
+        settings: of the experiment.
+        run_code: whether an optimizer in a file of the user's is asked too.
+    """
     training = settings.training
+    asks = run_code or not is_own(training.optimizer)
+    chosen = optimizer(training.optimizer) if asks else None
     found = {
         "cross-entropy": training.loss != "mse",
-        "Adam": training.optimizer == "adam",
+        chosen.label if chosen else "": chosen is not None and chosen.linearization() is None,
         f"minibatches of {training.batch_size}": training.batch_size != "full",
         "stopped at the best validation error": training.selection == "best_validation",
         "the initial output is kept, whose variance no width takes away": training.initial_output == "keep",
@@ -417,7 +442,7 @@ def outside_the_theorem(settings: ExperimentSettings) -> str:
 
 
 def _theorem(asked: Asked) -> Unmet | None:
-    outside = outside_the_theorem(asked.settings)
+    outside = outside_the_theorem(asked.settings, run_code=asked.run_code)
     return Unmet("not applicable", f"the theorem says nothing of these networks: {outside}") if outside else None
 
 

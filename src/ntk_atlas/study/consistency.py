@@ -26,6 +26,7 @@ from ntk_atlas.study.prepare_spec import training_samples
 from ntk_atlas.study.problems import ConfigError, Problem, did_you_mean
 from ntk_atlas.study.thresholds import load_thresholds, seed_conflict
 from ntk_atlas.study.user_files import user_code_problems
+from ntk_atlas.study.value_checks import value_problems
 from ntk_atlas.training.schedule import scheduled_epochs
 
 _LONGEST_NAME = 220  # file systems take 255 bytes, and files under way have a longer name
@@ -88,6 +89,7 @@ def _experiment(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
     yield from output_variance_problems(experiment)
     yield from linearized_problems(experiment)
     yield from kernel_variants_problems(experiment)
+    yield from value_problems(experiment, own=False)
     if experiment.dispersion is not None:
         yield from dispersion_problems(experiment)
     try:
@@ -170,7 +172,7 @@ def _checkpoints(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
 
 
 def _factory(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
-    yield from user_code_problems(experiment.network, experiment.regression.predictors)
+    yield from user_code_problems(experiment.network, experiment.regression.predictors, experiment.training)
     if experiment.network.factory is not None and experiment.training.target_scale == "initial_output":
         yield (
             "training.target_scale",

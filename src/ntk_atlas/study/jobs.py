@@ -18,7 +18,8 @@ def predictors(experiment: ExperimentSettings, kind: PredictorKind) -> tuple[str
 
 def train_spec(experiment: ExperimentSettings, row: Row) -> TrainSpec:
     """Spec of `train_networks`."""
-    return TrainSpec(**_networks(experiment, row), training=experiment.training)
+    training = experiment.training
+    return TrainSpec(**_networks(experiment, row), training=training, optimizer_digest=user_file_digest(None, training))
 
 
 def empirical_spec(experiment: ExperimentSettings, row: Row) -> EmpiricalSpec:

@@ -16,7 +16,7 @@ class KernelVariantsSpec(Settings):
     dataset: DatasetSettings
     network: NetworkSettings
     activation_digest: str = ""
-    """Digest of the file of the user's activation; empty for built-in ones."""
+    """Digest of the files of the user's activation and parameterization; empty for built-in ones."""
     init_scale: tuple[float, ...]
     variants: KernelVariantsSettings
 

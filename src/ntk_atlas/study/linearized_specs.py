@@ -37,11 +37,6 @@ def linearized_problems(experiment: ExperimentSettings) -> Iterator[tuple[str, s
     training, reason = experiment.training, "the predictor `linearized` is solved in closed form"
     if training.loss != "mse":
         yield "training.loss", f"{reason}, which is known for squared error: use mse, or remove it from predictors"
-    if training.optimizer == "adam":
-        yield (
-            "training.optimizer",
-            f"{reason}, which adam does not have: use sgd or momentum, or remove it from predictors",
-        )
     if training.batch_size != "full":
         yield (
             "training.batch_size",

@@ -9,8 +9,10 @@ from pathlib import Path
 from ntk_atlas.study.config_tree import Key, Node
 from ntk_atlas.study.problems import Problem
 
-_KEYS = ("path", "factory", "activation", "claims")
-"""Keys whose text names a file; `factory` and `activation` name a function in it, `my_file.py:name`."""
+_VALUES = ("factory", "activation", "parameterization", "optimizer")
+"""Keys whose text may name something in a file, `my_file.py:name`."""
+_KEYS = ("path", "claims", *_VALUES)
+"""Keys whose text names a file."""
 _LISTS = ("predictors",)
 """Keys of lists in which kernels of the user's are named, `my_kernel.py:k`."""
 _OF_FUNCTION = re.compile(r"(?P<file>.*\.py)(?P<function>:[^:/\\]*)", re.DOTALL)
@@ -63,7 +65,7 @@ def _named_file(node: Node, key: Key) -> tuple[str, str] | None:
     function = _OF_FUNCTION.fullmatch(node.value)
     if function is not None:
         return function["file"], function["function"]
-    return None if of_list or key[-1] in ("factory", "activation") else (node.value, "")
+    return None if of_list or key[-1] in _VALUES else (node.value, "")
 
 
 def _places(file: str, node: Node) -> Iterator[Path]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.config.training import CheckpointSettings, TrainingSettings
+from ntk_atlas.kernels.infinite.variants import depends_on_the_width
 from ntk_atlas.study.specs import DataSpec
 from ntk_atlas.study.user_files import user_file_digest
 
@@ -17,7 +18,7 @@ class VarianceTheorySpec(DataSpec):
 
     network: NetworkSettings
     activation_digest: str = ""
-    """Digest of the file of the user's activation; empty for built-in ones."""
+    """Digest of the files of the user's activation, parameterization and optimizer; empty for built-in ones."""
     init_scale: float
     depth: tuple[int, ...]
     width: tuple[int, ...]
@@ -33,7 +34,7 @@ def output_variance_spec(experiment: ExperimentSettings) -> ExperimentSettings:
 
 
 def variance_theory_spec(experiment: ExperimentSettings, init_scale: float) -> VarianceTheorySpec:
-    """Spec of `predict_output_variance`; under the NTK parameterization no kernel depends on the width."""
+    """Spec of `predict_output_variance`; widths are those of the kernels that grow with them."""
     grid, training = experiment.grid, experiment.training
     checkpoints = CheckpointSettings(**training.checkpoints.model_dump(include={"epochs", "n_log"}))
     return VarianceTheorySpec(
@@ -41,10 +42,10 @@ def variance_theory_spec(experiment: ExperimentSettings, init_scale: float) -> V
         n_train=grid.n_train,
         draws=grid.draws,
         network=experiment.network,
-        activation_digest=user_file_digest(experiment.network),
+        activation_digest=user_file_digest(experiment.network, training),
         init_scale=init_scale,
         depth=grid.depth,
-        width=grid.width if experiment.network.parameterization == "standard" else (),
+        width=grid.width if depends_on_the_width("infinite_ntk", experiment.network) else (),
         training=TrainingSettings(
             **{name: getattr(training, name) for name in _OF_THE_THEORY}, checkpoints=checkpoints
         ),
@@ -77,8 +78,6 @@ def output_variance_problems(experiment: ExperimentSettings) -> Iterator[tuple[s
         yield "output_variance", "theory at infinite width needs a built-in network: remove output_variance"
     if training.loss != "mse":
         yield "training.loss", f"{reason}, which is known for squared error: use mse, or remove output_variance"
-    if training.optimizer == "adam":
-        yield "training.optimizer", f"{reason}, which adam does not have: use sgd or momentum"
     if training.batch_size != "full":
         yield "training.batch_size", f"{reason} step by step, and minibatches have no closed form: use full"
     if training.schedule != "constant":

@@ -117,7 +117,7 @@ class InfiniteSpec(DataSpec):
 
     network: NetworkSettings
     activation_digest: str = ""
-    """Digest of the file of the user's activation; empty for built-in ones."""
+    """Digest of the files of the user's activation and parameterization; empty for built-in ones."""
     predictors: tuple[str, ...]
     init_scale: float
     depth: tuple[int, ...]

@@ -37,7 +37,7 @@ class NetworksSpec(DataSpec):
 
     network: NetworkSettings
     factory_digest: str
-    """Digest of the user's file, a factory or an activation; empty for built-in networks."""
+    """Digest of the user's files, a factory, or an activation and a parameterization; empty for built-in networks."""
     network_seed: int
     dtype: Literal["float32", "float64"]
     depth: int
@@ -80,6 +80,8 @@ class TrainSpec(NetworksSpec):
     """Spec of `train_networks`: one row with all its units."""
 
     training: TrainingSettings
+    optimizer_digest: str = ""
+    """Digest of the file of the user's optimizer; empty for built-in ones."""
 
     @property
     def n_probe(self) -> int:

@@ -185,7 +185,8 @@ def trial_digest(experiment: ExperimentSettings, source: str) -> str:
         experiment.network.canonical_json(),
         [grid.depth, grid.width, grid.init_scale, max(grid.n_train), grid.draws],
         [experiment.training.dtype, experiment.training.seed],
-        user_file_digest(experiment.network),
+        experiment.training.optimizer,
+        user_file_digest(experiment.network, experiment.training),
         [
             [spec, code_file_digest(Path(spec.rpartition(":")[0]))]
             for spec in user_kernels(experiment.regression.predictors).values()
@@ -211,9 +212,10 @@ def _own(experiment: ExperimentSettings) -> str:
 
 def _own_names(experiment: ExperimentSettings) -> list[str]:
     """What the user has brought: a network or an activation, kernels, a file of data or a folder of them."""
-    code, path = user_code(experiment.network), getattr(experiment.dataset, "path", None)
+    code = user_code(experiment.network, experiment.training).values()
+    path = getattr(experiment.dataset, "path", None)
     kernels = user_kernels(experiment.regression.predictors).values()
-    return [*([code[1]] if code else []), *kernels, *([path] if path else [])]
+    return [*code, *kernels, *([path] if path else [])]
 
 
 def _trials(todo: Mapping[str, ExperimentSettings], found: dict[str, _Result], seconds: float) -> list[str]:
@@ -288,6 +290,7 @@ def _note(result: _Result, line: dict) -> None:
 def _key_of_a_crash(result: _Result) -> str:
     keys = {
         FIRST_STEP: "dataset", "network factory ": "network.factory", "activation ": "network.activation",
+        "parameterization ": "network.parameterization", "optimizer ": "training.optimizer",
         "kernel ": "regression.predictors",
     }  # fmt: skip
     return next((key for begin, key in keys.items() if result.step.startswith(begin)), "network")

@@ -7,23 +7,29 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
-from ntk_atlas.config.network import NetworkSettings, is_own_activation
+from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.predictors import user_kernels
+from ntk_atlas.config.training import TrainingSettings
+from ntk_atlas.registry import is_own
 from ntk_atlas.source_digest import code_digest
 from ntk_atlas.user_imports import followed
 
 
-def user_code(network: NetworkSettings) -> tuple[str, str] | None:
-    """The key of `network` that names a file of the user's own, and `my_file.py:function`; None if all is built in."""
-    if network.factory is not None:
-        return "factory", network.factory
-    return ("activation", network.activation) if is_own_activation(network.activation) else None
+def user_code(network: NetworkSettings | None, training: TrainingSettings | None = None) -> dict[str, str]:
+    """What the user has brought for networks and their training: `my_file.py:name` by key; empty if all is built in."""
+    named = {}
+    if network is not None and network.factory is not None:
+        named["network.factory"] = network.factory
+    elif network is not None:
+        named = {f"network.{key}": getattr(network, key) for key in ("activation", "parameterization")}
+    if training is not None:
+        named["training.optimizer"] = training.optimizer
+    return {key: name for key, name in named.items() if is_own(name)}
 
 
-def user_file_digest(network: NetworkSettings) -> str:
-    """Digest of the user's code behind a network (a factory or an activation); empty if all is built in."""
-    code = user_code(network)
-    return "" if code is None else code_file_digest(Path(code[1].rpartition(":")[0]))
+def user_file_digest(network: NetworkSettings | None, training: TrainingSettings | None = None) -> str:
+    """Digest of the user's code behind networks and their training; empty if all is built in."""
+    return "+".join(code_file_digest(Path(n.rpartition(":")[0])) for n in user_code(network, training).values())
 
 
 def code_file_digest(file: Path) -> str:
@@ -56,11 +62,12 @@ def _digest_of(content: bytes) -> str:
         return hashlib.sha256(content).hexdigest()
 
 
-def user_code_problems(network: NetworkSettings, predictors: Iterable[str] = ()) -> Iterator[tuple[str, str]]:
+def user_code_problems(
+    network: NetworkSettings, predictors: Iterable[str] = (), training: TrainingSettings | None = None
+) -> Iterator[tuple[str, str]]:
     """What is wrong with the user's files, without running them: (key, message) of each problem."""
-    code = user_code(network)
-    if code is not None:
-        yield from _problems_of(f"network.{code[0]}", code[1])
+    for key, name in user_code(network, training).items():
+        yield from _problems_of(key, name)
     for kernel in user_kernels(predictors).values():
         yield from _problems_of("regression.predictors", kernel)
 

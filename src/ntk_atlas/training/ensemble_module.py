@@ -9,10 +9,11 @@ from torch import Tensor
 
 from ntk_atlas.config.training import TrainingSettings
 from ntk_atlas.networks.stacked import StackedNetwork
+from ntk_atlas.optimizers import optimizer
 from ntk_atlas.streams import Label
 from ntk_atlas.training.batches import FullBatches, MemberBatches
 from ntk_atlas.training.history import History
-from ntk_atlas.training.learning_rates import learning_rates
+from ntk_atlas.training.learning_rates import common_learning_rate, learning_rates
 from ntk_atlas.training.lightning_import import pl
 from ntk_atlas.training.losses import (
     classification_error,
@@ -33,11 +34,11 @@ _TENSORS = ("learning_rate", "lambda_max", "selected_predictions", "_loss_weight
 class EnsembleTraining(pl.LightningModule):
     """Trains the members of a stack side by side and records their errors at scheduled epochs.
 
-    The sum of the members' losses, each times its own learning rate, is descended at rate 1: no gradient
-    mixes members. A member that diverges or reaches the stopping loss gets weight 0 in that sum and an
-    optimizer state of zeros, so it stands still while the others go on exactly as before; the weights of a
-    diverged member become NaN. With a full batch, a step's loss belongs to the weights before it, so
-    watching costs no forward pass.
+    The sum of the members' losses, each times its own learning rate, is descended at rate 1: no gradient mixes
+    members. Optimizers that normalize gradients descend the plain sum, at one rate for all members. A member that
+    diverges or reaches the stopping loss gets weight 0 in that sum and an optimizer state of zeros, so it stands still
+    while the others go on exactly as before; the weights of a diverged member become NaN. With a full batch, a step's
+    loss belongs to the weights before it, so watching costs no forward pass.
 
     Attributes:
         network: the members.
@@ -96,19 +97,25 @@ class EnsembleTraining(pl.LightningModule):
         return MemberBatches(self.x_train.shape[0], self.settings.batch_size, self.member_labels)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Returns gradient descent or heavy ball at rate 1 (rates are in the losses), or Adam at its rate."""
-        parameters = [p for p in self.network.parameters() if p.requires_grad]
-        fused = self.device.type in ("cpu", "cuda")  # one pass over the weights; not every accelerator has it
-        if self.settings.optimizer == "adam":
-            rate = self.settings.learning_rate.absolute / self.network.output_scale**2
-            return torch.optim.Adam(parameters, lr=rate, fused=fused)
-        momentum = self.settings.momentum if self.settings.optimizer == "momentum" else 0.0
-        return torch.optim.SGD(parameters, lr=1.0, momentum=momentum, fused=fused)
+        """Returns the optimizer: at rate 1 where rates are in the losses, else a group for each rate of a layer."""
+        chosen, settings = optimizer(self.settings.optimizer), self.settings
+        groups: dict[float, list[Tensor]] = {}
+        for parameter, share in zip(self.network.parameters(), self.network.rates(), strict=True):
+            if parameter.requires_grad:
+                groups.setdefault(share if chosen.normalizes_gradients() else 1.0, []).append(parameter)
+        rate = 1.0
+        if chosen.normalizes_gradients():
+            rate = common_learning_rate(settings.learning_rate, 1, output_scale=self.network.output_scale)
+        self._first_rates = [rate * share for share in groups]
+        return chosen.make(
+            [{"params": group, "lr": first} for group, first in zip(groups.values(), self._first_rates, strict=True)],
+            momentum=settings.momentum,
+            fused=self.device.type in ("cpu", "cuda"),  # one pass over the weights; not every accelerator has it
+        )
 
     def on_train_start(self) -> None:
         """Measures what depends on the initial network, and records epoch 0; a training that goes on has done so."""
         self._optimizer = self.optimizers(use_pl_optimizer=False)
-        self._first_rate = self._optimizer.defaults["lr"]
         if self._goes_on:
             for name in _TENSORS:
                 setattr(self, name, getattr(self, name).to(self.device))
@@ -119,8 +126,8 @@ class EnsembleTraining(pl.LightningModule):
         self.learning_rate, self.lambda_max = learning_rates(
             self.network, self.x_train, self.settings.learning_rate, lambda_max=self._lambda_max
         )
-        adam = self.settings.optimizer == "adam"
-        self._loss_weights = torch.ones_like(self.learning_rate) if adam else self.learning_rate.clone()
+        in_groups = optimizer(self.settings.optimizer).normalizes_gradients()
+        self._loss_weights = torch.ones_like(self.learning_rate) if in_groups else self.learning_rate.clone()
         self._best_validation = torch.full_like(self.learning_rate, torch.inf)
         self._record(0)
 
@@ -152,8 +159,8 @@ class EnsembleTraining(pl.LightningModule):
         """Sets the rate of this step: it follows from epoch and batch alone, so a resumed training has the same."""
         per_epoch = steps_per_epoch(self.settings, self.x_train.shape[0])
         step, n_steps = self.current_epoch * per_epoch + batch_idx, self.epochs[-1] * per_epoch
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._first_rate * rate_factor(self.settings, step, n_steps)
+        for group, first in zip(self._optimizer.param_groups, self._first_rates, strict=True):
+            group["lr"] = first * rate_factor(self.settings, step, n_steps)
 
     def on_train_epoch_end(self) -> None:
         """Records scheduled epochs, and ends the training when no member is left."""

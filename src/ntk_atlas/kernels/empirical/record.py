@@ -18,8 +18,7 @@ class KernelRecord:
     Attributes:
         output_reduction: `full`, `trace`, `mean` or `logit_sum`.
         n_outputs: outputs C of the network.
-        parameterization: `ntk` or `standard` for built-in networks; `as written` for any other module, whose
-            parameters count as they are.
+        parameterization: of built-in networks; `as written` for any other module, whose parameters count as they are.
         dtype: precision of the kernel, and of parameters and inputs unless these have half precision.
         device: where it was evaluated.
         matmul_precision: of float32 matrix products; `highest` means neither TF32 nor bfloat16.
@@ -80,7 +79,8 @@ def _parameterization(structure: NetworkStructure) -> str:
     modules = [layer.module for layer in structure.layers]
     if structure.others or not modules or not all(isinstance(m, StackedLinear | StackedConv2d) for m in modules):
         return "as written"
-    return "standard" if all(m.weight_factor == m.bias_factor == 1.0 for m in modules) else "ntk"
+    names = {module.scaling.parameterization for module in modules}
+    return names.pop() if len(names) == 1 else "as written"
 
 
 def _layers(structure: NetworkStructure, plan: MemoryPlan) -> str:

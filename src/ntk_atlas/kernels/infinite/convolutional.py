@@ -19,6 +19,7 @@ from ntk_atlas.kernels.infinite.duals import ActivationChoice, dual_of
 from ntk_atlas.kernels.infinite.error_bounds import LayerErrors, carried_errors
 from ntk_atlas.kernels.infinite.inputs import checked_dtype, checked_inputs, checked_scale, checked_width
 from ntk_atlas.kernels.infinite.kernels import InfiniteKernels, warn_of_kernels
+from ntk_atlas.kernels.infinite.layer_weights import check_infinite_limit
 from ntk_atlas.kernels.infinite.soundness import LayerOfPair, warn_of_range, warn_of_rounding
 from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitecture
 from ntk_atlas.tensors import Given
@@ -47,10 +48,10 @@ def infinite_convolutional_kernels(
         x1: images `(n1, channels, height, width)`.
         x2: images `(n2, channels, height, width)`; None stands for `x1` and gives exactly symmetric kernels.
         architecture: blocks, kernel size and readout.
-        settings: activation, parameterization, σ_b², biases and output scale. Weights of a convolution are
-            N(0, σ_w² / (kernel_size² · channels)), in the NTK parameterization N(0, 1) times the root of that.
+        settings: activation, parameterization, σ_b², biases and output scale. Weights of a convolution have the
+            variance σ_w² / (kernel_size² · channels).
         init_scale: σ_w².
-        width: channels of each convolution; the standard parameterization's NTK grows with it.
+        width: channels of each convolution; the NTK of some parameterizations grows with it.
         activation: in place of the settings', see `infinite_kernels`.
         dtype: float64, or float32 for about half the time and memory.
         memory_limit: bytes that the result and everything beside it may take; None for the limit that is set
@@ -70,11 +71,7 @@ def infinite_convolutional_kernels(
             f"images of x1 are {tuple(x1.shape[1:])} ({x1.device}), of x2 {tuple(x2.shape[1:])} ({x2.device}): they "
             "must match"
         )
-    if settings.parameterization == "standard" and width is None:
-        raise KernelInputError(
-            "the NTK of the standard parameterization grows with the width: give `width`, "
-            "or take parameterization='ntk'"
-        )
+    check_infinite_limit(settings, width)
     try:
         architecture.sizes(*x1.shape[2:])
     except ValueError as error:

@@ -4,7 +4,7 @@ With A the average over a kernel's k² positions (zero outside the image), at a 
 
     K = σ_w² A(T) + σ_b²,    Θ = f A(T) + A(σ_w² Ṫ Θ_before) + bias part,    T⁰ = x_p · x'_{p+Δ} / channels,
 
-f = σ_w² (NTK parameterization) or the fan-in k² · channels (standard) (Arora et al. 2019; Novak et al. 2019).
+f is what the parameterization makes of σ_w² and the fan-in k² · channels (Arora et al. 2019; Novak et al. 2019).
 Arrays have the pixels first and the pairs of images last: `(height, width, rows, columns)`, or `(height, width, n)`
 for n images each paired with itself.
 """
@@ -16,6 +16,7 @@ from torch import Tensor
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.kernels.infinite.convolutional_geometry import Offset, Stage, overlap, readout_radius, stages_of
 from ntk_atlas.kernels.infinite.convolutional_pairs import Pairs
+from ntk_atlas.kernels.infinite.layer_weights import bias_part, kernel_factor
 from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitecture
 
 
@@ -27,8 +28,10 @@ class ConvolutionalRecursion:
         architecture: blocks, kernel size and readout.
         settings: parameterization, σ_b², biases and output scale.
         sigma_w2: σ_w².
-        width: channels of every convolution, for the standard parameterization.
+        width: channels of every convolution, for parameterizations whose NTK grows with them.
         image_shape: channels, height and width of an input.
+        stages: convolutions between pools.
+        bias_part: what a layer's biases add to the NTK.
     """
 
     architecture: ConvolutionalArchitecture
@@ -37,25 +40,19 @@ class ConvolutionalRecursion:
     width: int | None
     image_shape: tuple[int, int, int]
     stages: list[Stage] = field(init=False)
+    bias_part: float = field(init=False)
+    _fan_ins: list[float] = field(init=False)
 
     def __post_init__(self):
         object.__setattr__(self, "stages", stages_of(self.architecture, *self.image_shape[1:]))
-
-    @property
-    def standard(self) -> bool:
-        """Whether weights carry their scale themselves."""
-        return self.settings.parameterization == "standard"
-
-    @property
-    def bias_part(self) -> float:
-        """What a layer's biases add to the NTK."""
-        return float(self.settings.trainable_biases) * (1.0 if self.standard else self.settings.bias_variance)
+        fan_ins = self.architecture.fan_ins(self.image_shape, self.width or 1)
+        factors = [kernel_factor(self.settings, "weight", fan_in, self.sigma_w2) for fan_in in fan_ins]
+        object.__setattr__(self, "_fan_ins", factors)
+        object.__setattr__(self, "bias_part", bias_part(self.settings))
 
     def fan_in(self, layer: int) -> float:
         """Factor of T in the NTK of a layer: convolutions from 0, then the readout."""
-        if not self.standard:
-            return self.sigma_w2
-        return float(self.architecture.fan_ins(self.image_shape, self.width or 1)[layer])
+        return self._fan_ins[layer]
 
     @property
     def readout_size(self) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from ntk_atlas.kernels.infinite.convolutional_recursion import ConvolutionalRecu
 from ntk_atlas.kernels.infinite.duals import dual_of
 from ntk_atlas.kernels.infinite.inputs import checked_inputs, checked_scale
 from ntk_atlas.kernels.infinite.kernels import InfiniteKernels, infinite_kernels, output_variance
+from ntk_atlas.kernels.infinite.layer_weights import check_infinite_limit
 from ntk_atlas.networks.convolutional_architecture import (
     ConvolutionalArchitecture,
     checked_fan_ins,
@@ -43,7 +44,7 @@ def network_kernels(
         depths: numbers of hidden layers; convolutional networks of several take one evaluation each.
         settings: the network.
         init_scale: σ_w².
-        width: hidden units or channels, for the standard parameterization.
+        width: hidden units or channels, for parameterizations whose NTK grows with them.
 
     Returns:
         Both kernels, `(n_depths, n1, n2)`.
@@ -82,6 +83,7 @@ def network_output_variance(x: Tensor, *, depth: int, settings: NetworkSettings,
     Raises:
         KernelInputError: if the inputs cannot be those of the network.
     """
+    check_infinite_limit(settings, 1)
     if settings.architecture != "convolutional":
         return output_variance(x, depth=depth, settings=settings, init_scale=init_scale)
     shape = tuple(x.shape[1:])

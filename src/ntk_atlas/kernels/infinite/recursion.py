@@ -1,17 +1,17 @@
 """The recursion over layers of one family of fully connected networks, on a tile of pairs of samples."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.kernels.errors import KernelInputError
 from ntk_atlas.kernels.infinite.dual_activations import Dual
 from ntk_atlas.kernels.infinite.elementwise import ActivationOverflowError
 from ntk_atlas.kernels.infinite.error_bounds import LayerErrors, carried_errors
+from ntk_atlas.kernels.infinite.layer_weights import bias_part, check_infinite_limit, kernel_factor
 from ntk_atlas.kernels.infinite.soundness import LayerOfPair, warn_of_range, warn_of_rounding, without_underflow
 
 Sides = list[Any]
@@ -25,9 +25,12 @@ class Recursion:
         settings: parameterization, σ_b², biases and output scale.
         dual: of the activation.
         sigma_w2: σ_w².
-        width: hidden units, for the standard parameterization.
+        width: hidden units, for parameterizations whose NTK grows with them.
         depths: numbers of hidden layers.
         n_inputs: n_0.
+        fan_in_part: factor of T in the NTK.
+        input_part: factor of x·x' in the NTK of the linear model.
+        bias_part: what a layer's biases add to the NTK.
     """
 
     settings: NetworkSettings
@@ -36,33 +39,18 @@ class Recursion:
     width: int | None
     depths: tuple[int, ...]
     n_inputs: int
+    fan_in_part: float = field(init=False)
+    input_part: float = field(init=False)
+    bias_part: float = field(init=False)
 
     def __post_init__(self):
-        if self.standard and self.width is None and max(self.depths) > 0:
-            raise KernelInputError(
-                "the NTK of the standard parameterization grows with the width: give `width`, "
-                "or take parameterization='ntk'"
-            )
-
-    @property
-    def standard(self) -> bool:
-        """Whether weights carry their scale themselves."""
-        return self.settings.parameterization == "standard"
-
-    @property
-    def fan_in_part(self) -> float:
-        """Factor of T in the NTK."""
-        return float(self.width or 1) if self.standard else self.sigma_w2
-
-    @property
-    def input_part(self) -> float:
-        """Factor of x·x' in the NTK of the linear model."""
-        return 1.0 if self.standard else self.sigma_w2 / self.n_inputs
-
-    @property
-    def bias_part(self) -> float:
-        """What a layer's biases add to the NTK."""
-        return float(self.settings.trainable_biases) * (1.0 if self.standard else self.settings.bias_variance)
+        check_infinite_limit(self.settings, self.width if max(self.depths) > 0 else 1)
+        fan_in_part, inputs = (
+            kernel_factor(self.settings, "weight", n, self.sigma_w2) for n in (self.width or 1, self.n_inputs)
+        )
+        object.__setattr__(self, "fan_in_part", fan_in_part)
+        object.__setattr__(self, "input_part", inputs / self.n_inputs)
+        object.__setattr__(self, "bias_part", bias_part(self.settings))
 
     def prepare(self, a: Tensor, b: Tensor | None) -> "PreparedLayers":
         """Variances of every sample in every layer, exact, and duals made ready for them.

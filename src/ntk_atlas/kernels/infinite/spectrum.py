@@ -18,7 +18,7 @@ def infinite_lambda_max(
         depth: hidden layers.
         settings: architecture, activation, parameterization, σ_b², biases and output scale, which is in the eigenvalue.
         init_scale: σ_w².
-        width: hidden units; enters in the standard parameterization.
+        width: hidden units; enters where the NTK grows with them.
 
     Returns:
         The eigenvalue.

@@ -16,9 +16,14 @@ from typing import Literal
 
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.predictors import STAND_IN
+from ntk_atlas.parameterizations import parameterization
+from ntk_atlas.parameterizations.ntk import ntk
+from ntk_atlas.parameterizations.standard import standard
+from ntk_atlas.registry import is_own
 
 WITH, WITHOUT = "_with_bias", "_without_bias"
-FAMILIES = ("ntk", "standard", "c1", "last_layer")
+_PARAMETERIZATIONS = {"ntk": ntk, "standard": standard, "c1": ntk, "last_layer": ntk}
+FAMILIES = tuple(_PARAMETERIZATIONS)
 VARIANTS = tuple(f"{family}{bias}" for family in FAMILIES for bias in (WITH, WITHOUT))
 """Names of all variants."""
 
@@ -46,13 +51,17 @@ def variant_network(
     if name not in VARIANTS:
         return network, init_scale, "nngp" if name == "nngp" else "ntk"
     family = variant_family(name)
-    changes: dict = {"parameterization": "standard" if family == "standard" else "ntk"}
+    changes: dict = {"parameterization": _PARAMETERIZATIONS[family].name}
     changes |= {"trainable_biases": True} if name.endswith(WITH) else {"trainable_biases": False, "bias_variance": 0.0}
     settings = network.model_copy(update=changes)
     return settings, 1.0 if family == "c1" else init_scale, "nngp" if family == "last_layer" else "ntk"
 
 
 def depends_on_the_width(name: str, network: NetworkSettings) -> bool:
-    """Whether a kernel of infinite width has one: the NTK of the standard parameterization grows with it."""
+    """Whether a kernel of infinite width grows with the width, as the NTK of the standard parameterization does.
+
+    A parameterization of the user's counts as one whose NTK does: a run is planned without the user's code.
+    """
     settings, _, kernel = variant_network(name, network, 1.0)
-    return kernel == "ntk" and settings.parameterization == "standard"
+    chosen = settings.parameterization
+    return kernel == "ntk" and (is_own(chosen) or parameterization(chosen).ntk_grows_with_width())

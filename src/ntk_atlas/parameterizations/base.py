@@ -1,0 +1,111 @@
+r"""What a parameterization is.
+
+A parameter θ of a layer (its weights W, or its biases b) has a size s: σ_w/√fan_in for weights, σ_b for biases. It is
+drawn as θ = initial · N(0, 1) and enters the layer as forward · θ, so that networks in the standard and the NTK
+parameterization are the same functions at initialization, initial · forward = s, and differ in training: gradients
+meet the factor `forward` twice, once in ∂f/∂θ and once in what a step of θ changes.
+
+A rate of its own for a layer needs no third number under gradient descent and momentum: a layer that learns c times
+as fast is one whose forward factor is √c times as large, and its initial scale √c times smaller (Yang & Hu 2021,
+section 3). So the NTK Σ_θ forward² … of a network is always the kernel of its own training at one learning rate.
+Optimizers that normalize gradients do not see the factor, and take `rate`.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Role = Literal["input", "hidden", "output", "linear"]
+"""Which fans of a layer grow with the width: `input`: those out; `hidden`: both; `output`: those in; `linear`: none,
+the only layer of a network without hidden ones."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """The weights or the biases of one layer.
+
+    Attributes:
+        role: of the layer.
+        kind: `weight` or `bias`.
+        fan_in: numbers that an output of the layer sees, k² · channels for a convolution; 1 for biases.
+        width: units (channels) of the hidden layers.
+    """
+
+    role: Role
+    kind: Literal["weight", "bias"]
+    fan_in: int
+    width: int
+
+
+def layer_parameters(fan_ins: Sequence[int], width: int) -> list[tuple[Parameter, Parameter]]:
+    """Weights and biases of the layers of a network, from input to output.
+
+    Args:
+        fan_ins: of each layer.
+        width: units (channels) of the hidden layers.
+
+    Returns:
+        A pair per layer.
+    """
+    last = len(fan_ins) - 1
+    roles: list[Role] = ["linear"] if last == 0 else ["input", *["hidden"] * (last - 1), "output"]
+    return [
+        (Parameter(role, "weight", fan_in, width), Parameter(role, "bias", 1, width))
+        for role, fan_in in zip(roles, fan_ins, strict=True)
+    ]
+
+
+class ParameterizationError(ValueError):
+    """A name that is no parameterization's, or something in a user's file that is none."""
+
+
+class Parameterization(ABC):
+    """Initial scale, forward factor, weight in the NTK and learning rate of every layer.
+
+    Attributes:
+        name: in a config.
+        label: in figures and tables.
+    """
+
+    name: str = ""
+    label: str
+
+    @abstractmethod
+    def split(self, parameter: Parameter, size: float) -> tuple[float, float]:
+        """Where the size of a parameter stands.
+
+        Args:
+            parameter: weights or biases of a layer.
+            size: s, σ_w/√fan_in or σ_b.
+
+        Returns:
+            Standard deviation at initialization, and the factor in the forward pass.
+        """
+
+    @abstractmethod
+    def rate(self, parameter: Parameter) -> float:
+        """Factor on the learning rate of optimizers whose steps do not grow with the gradients, such as Adam."""
+
+    @abstractmethod
+    def ntk_grows_with_width(self) -> bool:
+        """Whether the infinite-width NTK is proportional to the width, so that it is that of a finite one."""
+
+    @abstractmethod
+    def without_infinite_kernel(self) -> str:
+        """Why networks have no kernel of infinite width, as the end of a sentence; empty if they have one."""
+
+    def kernel_factor(self, parameter: Parameter, variance: float) -> float:
+        """fan_in · forward²: what a parameter counts in the NTK.
+
+        A layer's weights add kernel_factor · x·x′/fan_in to Θ, with x the layer's input, and its biases kernel_factor.
+
+        Args:
+            parameter: weights or biases of a layer.
+            variance: s² · fan_in, σ_w² or σ_b².
+
+        Returns:
+            The factor.
+        """
+        return parameter.fan_in * self.split(parameter, math.sqrt(variance / parameter.fan_in))[1] ** 2
