@@ -36,9 +36,6 @@ if STUDY.claims is not None:
     include: "workflow/rules/claims.smk"
 
 
-SOURCES.keep()
-
-
 localrules:
     all,
 

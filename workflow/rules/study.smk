@@ -47,7 +47,9 @@ SOURCES = SourceMemory(Path.cwd() / ".snakemake" / "ntk-atlas" / "sources.json")
 @cache
 def digest_of(file, values=()):
     """Digest of a Python file, of all package modules that it imports, and of the values' modules."""
-    return source_digest(file, PACKAGE, SOURCES, values)
+    digest = source_digest(file, PACKAGE, SOURCES, values)
+    SOURCES.keep()
+    return digest
 
 
 def source(script, build=None, *names):
