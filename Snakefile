@@ -21,7 +21,6 @@ configfile: str(default_config(Path.cwd()))
 include: "workflow/rules/records.smk"
 include: "workflow/rules/files.smk"
 include: "workflow/rules/messages.smk"
-include: "workflow/rules/data_files.smk"
 include: "workflow/rules/datasets.smk"
 include: "workflow/rules/training.smk"
 include: "workflow/rules/regression.smk"

@@ -126,18 +126,24 @@ class Named:
         registry: of the values.
         own: whether `my_file.py:name` is allowed too.
         others: names that are allowed and are no values of the room.
+        checked: False for a setting that another check refuses, whose names are those of several rooms.
     """
 
     registry: Registry
     own: bool = True
     others: tuple[str, ...] = ()
+    checked: bool = True
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """The text, checked."""
+        if not self.checked:
+            return handler(source)
         return core_schema.no_info_after_validator_function(self._checked, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """The names, and the pattern of a user's file."""
+        if not self.checked:
+            return handler(schema)
         names = {"enum": [*self.registry.names(), *self.others], "type": "string"}
         return {"anyOf": [names, {"pattern": OWN_PATTERN, "type": "string"}]} if self.own else names
 

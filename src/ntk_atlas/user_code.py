@@ -59,13 +59,23 @@ def load_named(spec: str, what: str, error: type[ValueError]) -> object:
         raise error(f"{what} {spec!r}: no file {str(path.absolute())!r}; write `{example}`")
     if path.suffix != ".py":
         raise error(f"{what} {spec!r}: {path} is not a Python file (*.py)")
-    import torch  # which names and files alone do not need
-
-    with _lock, torch.set_grad_enabled(torch.is_grad_enabled()):  # a file may switch gradients off when it is run
+    with _lock, _gradients_kept():  # a file may switch them off when it is run
         module = _module(path, lambda problem: error(f"{what} {spec!r}: {path} cannot be imported: {told(problem)}"))
         if not hasattr(module, name):
             raise error(f"{what} {spec!r}: {file_name} has no function {name!r}")
         return getattr(module, name)
+
+
+@contextmanager
+def _gradients_kept() -> Iterator[None]:
+    """Leaves torch's switch of gradients as it was, without an import of torch."""
+    torch = sys.modules.get("torch")
+    were_on = torch is None or torch.is_grad_enabled()
+    try:
+        yield
+    finally:
+        if (torch := sys.modules.get("torch")) is not None:
+            torch.set_grad_enabled(were_on)
 
 
 def check_function(

@@ -70,7 +70,7 @@ def run(settings: ExperimentSettings, folder: Path) -> Evidence:
     draws = [make_draw(dataset, settings.dataset, number) for number in range(settings.grid.draws)]
     checkpoints = settings.training.checkpoints
     n_probe = checkpoints.probe_count(settings.grid.n_train)
-    probes = [kernel_probes(draw, checkpoints, n_probe) for draw in draws]
+    probes = [kernel_probes(draw, checkpoints.probed_parts, n_probe) for draw in draws]
     cube = assemble_cube(
         settings,
         ExperimentFiles(files),

@@ -5,11 +5,14 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from ntk_atlas.config.dataset import DatasetSettings
+from ntk_atlas.config.dataset import section_of
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
+from ntk_atlas.datasets import SOURCES, DatasetBase
 
 
 def models_in(annotation: Any) -> list[type[BaseModel]]:
+    if annotation is DatasetBase:
+        return list(sources().values())
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for argument in get_args(annotation) for model in models_in(argument)]
@@ -32,4 +35,4 @@ def all_keys() -> tuple[str, ...]:
 
 def sources() -> dict[str, type[BaseModel]]:
     """The kinds of data by their `source`."""
-    return {m.model_fields["source"].default: m for m in models_in(get_args(DatasetSettings)[0])}
+    return {name: section_of(name) for name in SOURCES.names()}

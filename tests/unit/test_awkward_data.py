@@ -6,8 +6,7 @@ import pytest
 from ntk_atlas.config.predictors import predictors_of
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.kernel_variants_schema import KERNEL_VARIANTS_VARIABLES
-from ntk_atlas.datasets.dataset import Dataset
-from ntk_atlas.datasets.errors import DataError
+from ntk_atlas.datasets.dataset import DataError, Dataset
 from ntk_atlas.datasets.read import read_dataset
 from ntk_atlas.kernels.user_kernel import UserKernelError
 from ntk_atlas.stages.compare_variants import compare_variants

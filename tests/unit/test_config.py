@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from ntk_atlas.config.dataset import FileSettings
+from ntk_atlas.config.dataset import section_of
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.study.load import load_study, read_study, read_tree
 from ntk_atlas.study.problems import ConfigError
+
+FileSettings = section_of("file")
 
 REPOSITORY = Path(__file__).parents[2]
 BASE = {
@@ -86,7 +88,11 @@ def test_shipped_configs_are_valid(file, monkeypatch):
         ),
         ("network", {"factory": "net.py"}, "has no function"),
         ("dataset", {"source": "file", "path": "nowhere.npz"}, "nowhere.npz"),
-        ("dataset", {"n_test": 100}, "has no `source`: add one of digits, diabetes, teacher, california, file, mnist"),
+        (
+            "dataset",
+            {"n_test": 100},
+            "has no `source`: add one of california, cifar10, diabetes, digits, fashion_mnist, file, mnist",
+        ),
         ("training.checkpoints.n_probe", 33, "33 probe samples of the training set, but the smallest n_train is 16"),
         ("training.checkpoints", {"n_probe": 600, "probe": "test"}, "600 probe samples, but only 512 test samples"),
         ("dataset.normalization", "whiten", "dataset.normalization: input should be 'none'"),

@@ -7,9 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ntk_atlas.config.dataset import FileSettings
+from ntk_atlas.config.dataset import section_of
 from ntk_atlas.datasets import DataError, inspect_dataset, notices, read_dataset, text_tables
 from ntk_atlas.datasets.tables import read_table
+
+FileSettings = section_of("file")
 
 A = np.array([1.5, -2.0, 0.25, 1e-3, 4.0, 1234.5, 7.0, 8.0])
 B = np.array([3.0, 1.0, 4.0, 1.0, 5.0, 9.0, 2.0, 6.0])

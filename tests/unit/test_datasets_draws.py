@@ -10,10 +10,15 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from ntk_atlas.config.dataset import DiabetesSettings, DigitsSettings, FileSettings, TeacherSettings
+from ntk_atlas.config.dataset import section_of
 from ntk_atlas.datasets import DataError, Dataset, check_draws, make_draw, notices, read_dataset
 from ntk_atlas.datasets.draws import split_indices
 from ntk_atlas.datasets.normalization import fit_normalizer
+
+DiabetesSettings = section_of("diabetes")
+DigitsSettings = section_of("digits")
+FileSettings = section_of("file")
+TeacherSettings = section_of("teacher")
 
 quick = hypothesis_settings(max_examples=40, deadline=None, derandomize=True)
 ARRAYS = ("x_pool", "y_pool", "x_validation", "y_validation", "x_test", "y_test")

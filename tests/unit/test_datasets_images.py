@@ -12,19 +12,31 @@ import numpy as np
 import pytest
 import torch
 
-from ntk_atlas.config.dataset import CaliforniaSettings, Cifar10Settings, FashionMnistSettings, MnistSettings
+from ntk_atlas.config.dataset import section_of
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.datasets import DataError, dataset_digest, inspect_dataset, load_dataset, make_draw, save_dataset
+from ntk_atlas.datasets import (
+    SOURCES,
+    DataError,
+    dataset_digest,
+    inspect_dataset,
+    load_dataset,
+    make_draw,
+    save_dataset,
+)
 from ntk_atlas.datasets import normalization as normalization_module
-from ntk_atlas.datasets.area_average import area_average, overlap_lengths
 from ntk_atlas.datasets.draws import split_indices
-from ntk_atlas.datasets.image_sets import IMAGE_SETS, ImageSet, OfficialFile
-from ntk_atlas.datasets.images import read_images
+from ntk_atlas.datasets.images import ImageSource, area_average, overlap_lengths
+from ntk_atlas.datasets.official_files import OfficialFile
 from ntk_atlas.kernels.infinite.kernels import infinite_kernels
 from ntk_atlas.networks.build import build_networks
 
+CaliforniaSettings = section_of("california")
+Cifar10Settings = section_of("cifar10")
+FashionMnistSettings = section_of("fashion_mnist")
+MnistSettings = section_of("mnist")
+
 N_TRAIN, N_TEST = 40, 20
-IDX_NAMES = [file.name for file in IMAGE_SETS["mnist"].files]
+IDX_NAMES = [file.name for file in SOURCES.get("mnist").official.files]
 
 
 def idx_bytes(array: np.ndarray) -> bytes:
@@ -38,9 +50,13 @@ def fabricated(shape):
     return x, (np.arange(N_TRAIN + N_TEST) * 7 % 10).astype(np.uint8)
 
 
-def an_image_set(title, shape, contents: dict[str, bytes], folders) -> ImageSet:
+def an_image_set(name, title, shape, contents: dict[str, bytes]) -> ImageSource:
+    """A source as the built-in one of that name, of small images."""
     files = tuple(OfficialFile(name, len(c), hashlib.sha256(c).hexdigest()) for name, c in contents.items())
-    return ImageSet(title, shape, N_TRAIN, N_TEST, tuple("abcdefghij"), files, folders)
+    source = SOURCES.get(name)
+    small = replace(source.official, title=title, files=files)
+    sizes = {"n_train": N_TRAIN, "n_test": N_TEST, "class_names": tuple("abcdefghij")}
+    return replace(source, title=title, input_shape=shape, official=small, **sizes)
 
 
 def write(folder: Path, contents: dict[str, bytes]) -> Path:
@@ -54,7 +70,7 @@ def small_mnist():
     x, labels = fabricated((1, 4, 4))
     parts = (x[:N_TRAIN, 0], labels[:N_TRAIN], x[N_TRAIN:, 0], labels[N_TRAIN:])
     contents = dict(zip(IDX_NAMES, map(idx_bytes, parts), strict=True))
-    return x, labels, contents, an_image_set("Small MNIST", (1, 4, 4), contents, ("MNIST/raw",))
+    return x, labels, contents, an_image_set("mnist", "Small MNIST", (1, 4, 4), contents)
 
 
 def small_cifar():
@@ -62,7 +78,7 @@ def small_cifar():
     rows = np.concatenate([labels[:, None], x.reshape(len(x), -1)], axis=1)
     parts = {"data_batch_1.bin": rows[:20], "data_batch_2.bin": rows[20:40], "test_batch.bin": rows[40:]}
     contents = {name: part.tobytes() for name, part in parts.items()}
-    return x, labels, contents, an_image_set("Small CIFAR", (3, 4, 4), contents, ("cifar-10-batches-py",))
+    return x, labels, contents, an_image_set("cifar10", "Small CIFAR", (3, 4, 4), contents)
 
 
 def settings(folder, kind=MnistSettings, **keys):
@@ -81,7 +97,7 @@ def settings(folder, kind=MnistSettings, **keys):
 def test_idx_files_are_read_as_they_are(tmp_path, folder, rename, pack):
     x, labels, contents, image_set = small_mnist()
     write(tmp_path / folder, {rename(name): pack(content) for name, content in contents.items()})
-    dataset = read_images(settings(tmp_path), image_set)
+    dataset = image_set.read(settings(tmp_path))
     assert dataset.x.dtype == np.uint8 and dataset.input_shape == (1, 4, 4)
     np.testing.assert_array_equal(dataset.x, x)
     np.testing.assert_array_equal(dataset.labels, labels)
@@ -101,7 +117,7 @@ def test_binary_and_python_batches_are_the_same_data(tmp_path):
     write(tmp_path / "bin", contents)
     python = {name.removesuffix(".bin"): pickled(content) for name, content in contents.items()}
     write(tmp_path / "py" / "cifar-10-batches-py", python)
-    first, second = (read_images(settings(tmp_path / kind, Cifar10Settings), image_set) for kind in ("bin", "py"))
+    first, second = (image_set.read(settings(tmp_path / kind, Cifar10Settings)) for kind in ("bin", "py"))
     np.testing.assert_array_equal(first.x, x)
     np.testing.assert_array_equal(first.labels, labels)
     assert dataset_digest(first) == dataset_digest(second)
@@ -121,7 +137,7 @@ def test_a_pickle_that_would_run_something_is_refused_and_does_not_run(tmp_path)
     python["test_batch"] = pickle.dumps({b"data": Harmful(tmp_path / "ran")}, protocol=2)
     write(tmp_path / "py", python)
     with pytest.raises(DataError, match=r"test_batch cannot be read as a batch .* asks for posix.mkdir"):
-        read_images(settings(tmp_path / "py", Cifar10Settings), image_set)
+        image_set.read(settings(tmp_path / "py", Cifar10Settings))
     assert not (tmp_path / "ran").exists()
 
 
@@ -144,7 +160,7 @@ def test_wrong_files_are_named(tmp_path, pack, message):
     first = pack(contents.pop(IDX_NAMES[0]))
     write(tmp_path, contents | ({} if first is None else {IDX_NAMES[0]: first}))
     with pytest.raises(DataError, match=message):
-        read_images(settings(tmp_path), image_set)
+        image_set.read(settings(tmp_path))
 
 
 def test_half_a_gzipped_file_is_named(tmp_path):
@@ -152,7 +168,7 @@ def test_half_a_gzipped_file_is_named(tmp_path):
     contents[f"{IDX_NAMES[0]}.gz"] = gzip.compress(contents.pop(IDX_NAMES[0]))[:-12]
     write(tmp_path, contents)
     with pytest.raises(DataError, match=r"train-images-idx3-ubyte.gz cannot be read .* half copied"):
-        read_images(settings(tmp_path), image_set)
+        image_set.read(settings(tmp_path))
 
 
 def test_a_missing_folder_is_found_by_inspection_alone(tmp_path):
@@ -221,7 +237,7 @@ def test_settings_no_image_has_are_refused(keys):
 def test_binary_task_names_the_groups(tmp_path):
     _, labels, contents, image_set = small_cifar()
     write(tmp_path, contents)
-    dataset = read_images(settings(tmp_path, Cifar10Settings, task="binary"), image_set)
+    dataset = image_set.read(settings(tmp_path, Cifar10Settings, task="binary"))
     animal = np.isin(labels, (2, 3, 4, 5, 6, 7))
     np.testing.assert_array_equal(dataset.y[:, 0], np.where(animal, 1.0, -1.0))
     assert dataset.class_names == ("a b i j", "c d e f g h")
@@ -270,7 +286,7 @@ def test_area_average_refuses_what_it_is_not_for(x, side, message):
 @pytest.fixture
 def cifar(tmp_path):
     _, _, contents, image_set = small_cifar()
-    return read_images(settings(write(tmp_path, contents), Cifar10Settings), image_set)
+    return image_set.read(settings(write(tmp_path, contents), Cifar10Settings))
 
 
 def indices(dataset, draw=0, **sizes):
@@ -329,7 +345,7 @@ def test_training_sets_leave_the_rest_of_the_pool_alone(cifar):
 @pytest.mark.parametrize("side", [None, 3])
 def test_prepared_images_keep_type_shape_and_what_was_done(tmp_path, side):
     x, _, contents, image_set = small_cifar()
-    dataset = read_images(settings(write(tmp_path, contents), Cifar10Settings, side=side), image_set)
+    dataset = image_set.read(settings(write(tmp_path, contents), Cifar10Settings, side=side))
     save_dataset(dataset, tmp_path / "dataset.nc")
     loaded = load_dataset(tmp_path / "dataset.nc")
     assert loaded.x.dtype == (np.uint8 if side is None else np.float32)

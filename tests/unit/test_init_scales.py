@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from ntk_atlas.config.dataset import TeacherSettings
+from ntk_atlas.config.dataset import section_of
 from ntk_atlas.config.grid import GridSettings
 from ntk_atlas.config.jobs import JobSettings
 from ntk_atlas.config.network import NetworkSettings
@@ -29,6 +29,8 @@ from ntk_atlas.study.cells import Row, rows
 from ntk_atlas.study.consistency import consistency_problems
 from ntk_atlas.study.jobs import empirical_spec, train_spec
 from ntk_atlas.study.specs import NetworksSpec
+
+TeacherSettings = section_of("teacher")
 
 SCALES = (1.0, 2.0, 3.0)
 
@@ -76,7 +78,7 @@ def cube(settings: ExperimentSettings, networks: dict, predictions: dict) -> xr.
     return assemble_cube(
         settings,
         ExperimentFiles(networks, empirical=predictions),
-        targets=np.stack([kernel_probes(draw, settings.training.checkpoints, 4).y for draw in draws]),
+        targets=np.stack([kernel_probes(draw, settings.training.checkpoints.probed_parts, 4).y for draw in draws]),
         labels=np.tile([0, 0, 1, 1], (settings.grid.draws, 1)),
         zero_train_mse=np.array(
             [[np.mean(draw.training_set(n)[1] ** 2) for draw in draws] for n in settings.grid.n_train]

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from test_init_scales import cube, experiment, run
 
-from ntk_atlas.config.dataset import DigitsSettings
+from ntk_atlas.config.dataset import section_of
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.experiment_files import ExperimentFiles, row_check
 from ntk_atlas.cubes.predictions import rival_predictions
@@ -20,6 +20,8 @@ from ntk_atlas.study.cells import rows
 from ntk_atlas.study.jobs import empirical_spec, rival_spec
 from ntk_atlas.study.made_with import OtherSettingsError, check_row, load_prepared
 from ntk_atlas.study.prepare_spec import prepare_spec
+
+DigitsSettings = section_of("digits")
 
 
 def changed(**sections) -> ExperimentSettings:

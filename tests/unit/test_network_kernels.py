@@ -9,16 +9,15 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ntk_atlas.config.convolutional import ConvolutionalSettings
-from ntk_atlas.config.dataset import DigitsSettings, TeacherSettings
+from ntk_atlas.config.dataset import section_of
 from ntk_atlas.config.grid import GridSettings
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.regression import RegressionSettings
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.config.training import CheckpointSettings, TrainingSettings
+from ntk_atlas.datasets import inspect_dataset, read_dataset
 from ntk_atlas.datasets.dataset import Dataset
-from ntk_atlas.datasets.digits import read_digits
 from ntk_atlas.datasets.draws import make_draw
-from ntk_atlas.datasets.inspect import inspect_dataset
 from ntk_atlas.kernels.errors import KernelInputError
 from ntk_atlas.kernels.infinite.convolutional import infinite_convolutional_kernels
 from ntk_atlas.kernels.infinite.kernels import infinite_kernels, output_variance
@@ -35,6 +34,9 @@ from ntk_atlas.streams import torch_stream
 from ntk_atlas.study.consistency import consistency_problems
 from ntk_atlas.study.jobs import infinite_spec
 from ntk_atlas.study.layer_sizes import layer_sizes
+
+DigitsSettings = section_of("digits")
+TeacherSettings = section_of("teacher")
 
 LAYOUT = ConvolutionalSettings(blocks=2, channels=(1, 2))
 CHOICE = {"init_scale": 1.8, "width": 16}
@@ -190,7 +192,7 @@ def test_architecture_and_images_of_digits(blocks, depth, message):
 
 
 def test_digits_as_images_are_the_same_numbers():
-    rows, as_images = (read_digits(DigitsSettings(as_images=flag)).x for flag in (False, True))
+    rows, as_images = (read_dataset(DigitsSettings(as_images=flag)).x for flag in (False, True))
     assert as_images.shape == (1797, 1, 8, 8)
     assert np.array_equal(rows, as_images.reshape(1797, 64))
     assert inspect_dataset(DigitsSettings(as_images=True)).input_shape == (1, 8, 8)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from ntk_atlas.config.dataset import DiabetesSettings, DigitsSettings
+from ntk_atlas.config.dataset import section_of
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.config.training import CheckpointSettings
 from ntk_atlas.cubes.assemble import assemble_cube
@@ -21,6 +21,9 @@ from ntk_atlas.stages.train_row import train_row
 from ntk_atlas.study.cells import rows
 from ntk_atlas.study.jobs import train_spec
 from ntk_atlas.unit_store import UnitStore
+
+DiabetesSettings = section_of("diabetes")
+DigitsSettings = section_of("digits")
 
 MEASURES = (
     "kernel_drift",
@@ -105,7 +108,7 @@ def cube(probe: str, folder) -> xr.Dataset:
         parts[scale] = network_row(part, store, train_row(part, dataset, "data", store, "source"))
     write_labelled(join_init_scales(spec, parts), folder / "row.nc")
     draws = [make_draw(dataset, settings.dataset, number) for number in range(settings.grid.draws)]
-    probes = [kernel_probes(draw, settings.training.checkpoints, 6) for draw in draws]
+    probes = [kernel_probes(draw, settings.training.checkpoints.probed_parts, 6) for draw in draws]
     return assemble_cube(
         settings,
         ExperimentFiles({row: folder / "row.nc"}),

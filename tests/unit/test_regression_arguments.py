@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ntk_atlas.config.regression import RegressionSettings
+from ntk_atlas.kernels import rival
 from ntk_atlas.regression import (
     TiledKernel,
     check_distinct,
@@ -45,9 +46,9 @@ def nested(gram=GRAM, y=Y[:N], y_test=Y[N:], **settings):
     return regress_nested(gram, ROWS, ROWS, **targets, sizes=[N], settings=SETTINGS, **settings)
 
 
-def rival(y, x=X[:N]):
+def with_rbf(y, x=X[:N]):
     targets = {"y_train": y, "y_validation": Y[N:], "y_test": Y[N:]}
-    return regress_rival("rbf", x, X[N:], X[N:], **targets, sizes=[N], settings=SETTINGS)
+    return regress_rival(rival("rbf"), x, X[N:], X[N:], **targets, sizes=[N], settings=SETTINGS)
 
 
 PATH = {"times": [3.0], "learning_rate": 0.1}
@@ -56,7 +57,7 @@ OF_TARGETS = {
     "solve_nested": lambda y: solve_nested(GRAM, y, ROWS, sizes=[N]),
     "ridge_path": lambda y: ridge_path(GRAM, y, diag_reg=[0.1]),
     "regress_nested": lambda y: nested(y=y),
-    "regress_rival": rival,
+    "regress_rival": with_rbf,
     "finite_time_mean": lambda y: finite_time_mean(GRAM, ROWS, y, **PATH),
     "conjugate_gradient": lambda y: conjugate_gradient(lambda v: GRAM @ v, y),
     "regress_tiled": lambda y: regress_tiled(laplace, X[:N], y).solution,
@@ -250,7 +251,7 @@ def test_tiles_name_vectors_and_samples_of_another_shape():
 )
 def test_inputs_that_a_rival_cannot_take_are_named(x, message):
     with pytest.raises(ValueError, match=message):
-        rival(Y[:N], x)
+        with_rbf(Y[:N], x)
 
 
 @pytest.mark.parametrize(

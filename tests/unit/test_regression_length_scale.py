@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ntk_atlas.config.regression import RegressionSettings
-from ntk_atlas.kernels.stationary import distances, median_distance, stationary_kernel
+from ntk_atlas.kernels import distances, median_distance, rival
 from ntk_atlas.regression.distinct import DuplicateSamplesError
 from ntk_atlas.regression.length_scale import RivalRegression, regress_rival
 from ntk_atlas.regression.regress import NestedRegression, regress_nested
@@ -40,10 +40,7 @@ def arguments(**change) -> dict:
 def regress_at(name: str, a: dict, factor: float, **change) -> NestedRegression:
     """One length scale, by `regress_nested`."""
     length = factor * median_distance(a["x_train"])
-    kernels = [
-        stationary_kernel(name, distances(a[f"x_{rows}"], a["x_train"]), length)
-        for rows in ("train", "validation", "test")
-    ]
+    kernels = [rival(name)(a[f"x_{rows}"], a["x_train"], length) for rows in ("train", "validation", "test")]
     targets = {key: a[key] for key in ("y_train", "y_validation", "y_test", "sizes", "settings")}
     return regress_nested(*kernels, **targets | change)
 
@@ -51,7 +48,7 @@ def regress_at(name: str, a: dict, factor: float, **change) -> NestedRegression:
 @pytest.mark.parametrize("name", ["laplace", "matern_3_2", "matern_5_2", "rbf"])
 def test_by_validation_the_best_pair_of_each_policy_is_chosen(name):
     a = arguments()
-    result = regress_rival(name, **a)
+    result = regress_rival(rival(name), **a)
     each = [regress_at(name, a, factor) for factor in SCALES]
     scores = np.stack([r.validation_mse for r in each])
     best = scores.argmin(axis=0)
@@ -65,7 +62,7 @@ def test_by_validation_the_best_pair_of_each_policy_is_chosen(name):
 
 def test_by_leave_one_out_the_pair_is_the_one_with_the_lowest_refit_error():
     a = arguments(settings=settings("leave_one_out"))
-    result = regress_rival("laplace", **a)
+    result = regress_rival(rival("laplace"), **a)
     between, median = distances(a["x_train"]).numpy(), median_distance(a["x_train"])
     y = a["y_train"].numpy()
     for position, n in enumerate(SIZES):
@@ -82,8 +79,8 @@ def test_by_leave_one_out_the_pair_is_the_one_with_the_lowest_refit_error():
 @pytest.mark.parametrize("rule", ["validation", "leave_one_out"])
 def test_test_data_change_neither_ridge_nor_length_scale(rule):
     a = arguments(settings=settings(rule))
-    result = regress_rival("matern_5_2", **a)
-    other = regress_rival("matern_5_2", **a | {"x_test": a["x_test"] + 2.0, "y_test": -a["y_test"]})
+    result = regress_rival(rival("matern_5_2"), **a)
+    other = regress_rival(rival("matern_5_2"), **a | {"x_test": a["x_test"] + 2.0, "y_test": -a["y_test"]})
     for name in ("diag_reg", "length_scale", "validation_mse", "jitter", "lambda_min", "status"):
         np.testing.assert_array_equal(getattr(result, name), getattr(other, name), err_msg=name)
     assert not np.isclose(result.test_mse, other.test_mse).any()
@@ -92,14 +89,14 @@ def test_test_data_change_neither_ridge_nor_length_scale(rule):
 def test_units_of_the_inputs_do_not_matter():
     a = arguments()
     scaled = {name: 1024.0 * a[name] for name in ("x_train", "x_validation", "x_test")}
-    one, other = regress_rival("laplace", **a), regress_rival("laplace", **a | scaled)
+    one, other = regress_rival(rival("laplace"), **a), regress_rival(rival("laplace"), **a | scaled)
     np.testing.assert_array_equal(one.length_scale, other.length_scale)
     np.testing.assert_allclose(one.test_mse, other.test_mse, rtol=1e-10)
 
 
 def test_a_nearly_singular_length_scale_is_a_status_not_an_exception():
     a = arguments(settings=RegressionSettings(ridge_grid=GRID, length_scales=(1e6,)))
-    result = regress_rival("rbf", **a)
+    result = regress_rival(rival("rbf"), **a)
     assert (result.status[0, 1:] == Status.JITTERED).all()
     assert (result.jitter[0, 1:] > 0).all()
     assert (result.status[1] == Status.CONVERGED).all()
@@ -112,7 +109,7 @@ def test_the_likelihood_of_the_jitter_chooses_no_length_scale():
             ridge_grid=GRID, length_scales=(0.1, 1e6), select_ridge="marginal_likelihood", jitter=1e-12
         )
     )
-    result = regress_rival("rbf", **a)
+    result = regress_rival(rival("rbf"), **a)
     assert (result.length_scale[0] == 0.1).all() and (result.status[0] == Status.CONVERGED).all()
 
 
@@ -122,7 +119,7 @@ def test_only_the_largest_training_set_defines_the_unit():
         "x_train": torch.cat([a["x_train"], 100 + a["x_train"]]),
         "y_train": torch.cat([a["y_train"], a["y_train"]]),
     }
-    one, other = regress_rival("laplace", **a), regress_rival("laplace", **a | more)
+    one, other = regress_rival(rival("laplace"), **a), regress_rival(rival("laplace"), **a | more)
     np.testing.assert_array_equal(one.test_mse, other.test_mse)
 
 
@@ -137,13 +134,13 @@ def test_only_the_largest_training_set_defines_the_unit():
 )
 def test_wrong_input_is_named(change, message):
     with pytest.raises(ValueError, match=message):
-        regress_rival("laplace", **arguments(**change))
+        regress_rival(rival("laplace"), **arguments(**change))
 
 
 def test_duplicates_are_a_status_or_an_error_as_one_likes():
     a = arguments()
     a["x_train"][3] = a["x_train"][1]
-    result = regress_rival("laplace", **a)
+    result = regress_rival(rival("laplace"), **a)
     assert (result.status[0] == Status.JITTERED).all()
     with pytest.raises(DuplicateSamplesError, match=r"x_train has 1 of 60 samples .* \(indices 3 = 1\)"):
-        regress_rival("laplace", **a, allow_duplicates=False)
+        regress_rival(rival("laplace"), **a, allow_duplicates=False)

@@ -1,5 +1,6 @@
 """What holds of the repository as a whole: generated documents, pins, rules (imports: `lint-imports`)."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ def test_the_environment_file_pins_what_the_lock_pins():
 
 def test_every_rule_names_its_environment_log_source_and_resources():
     for file in (REPOSITORY / "workflow" / "rules").glob("*.smk"):
-        rules = file.read_text().split("\nrule ")[1:]
+        rules = re.split(r"\n *rule\b", file.read_text())[1:]
         for rule in rules:
             for directive in ("conda:", "log:", "source=", "message:", "mem_mb=growing(", "runtime=growing("):
                 assert directive in rule, f"{file.name}: {rule.split(':')[0]} has no {directive}"

@@ -10,8 +10,7 @@ from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Rationa
 from sklearn.metrics.pairwise import polynomial_kernel
 
 from ntk_atlas.config.regression import RivalSettings
-from ntk_atlas.kernels.rivals import RIVALS, pair_geometry, rival_kernel
-from ntk_atlas.kernels.stationary import median_distance
+from ntk_atlas.kernels import RIVALS, median_distance, rival
 from ntk_atlas.regression.leave_one_out import ridge_path
 from ntk_atlas.regression.length_scale import regress_rival
 from ntk_atlas.streams import torch_stream
@@ -22,7 +21,7 @@ def normal(*shape, name="x"):
 
 
 def kernel(name, x1, x2=None, scale=1.3):
-    return rival_kernel(name, pair_geometry(name, x1, x2), scale)
+    return rival(name).pairs(x1, x2)(scale)
 
 
 PEERS = {
@@ -59,22 +58,15 @@ def test_orders_have_their_diagonals():
         torch.testing.assert_close(kernel(f"arc_cosine_{order}", x).diagonal(), factor * squares**order)
 
 
-@pytest.mark.parametrize("name", RIVALS)
+@pytest.mark.parametrize("name", RIVALS.names())
 def test_every_rival_is_symmetric_positive_and_the_same_in_parts(name):
     x = normal(12, 3)
     gram = kernel(name, x)
     torch.testing.assert_close(gram, gram.T, rtol=1e-13, atol=1e-13)
     assert torch.linalg.eigvalsh(gram).min() > -1e-10 * gram.diagonal().mean()
     torch.testing.assert_close(kernel(name, x, x[:5]), gram[:, :5], rtol=1e-7, atol=1e-7)
-    leading = rival_kernel(name, pair_geometry(name, x).leading(4), 1.3)
+    leading = rival(name).pairs(x)(1.3, 4)
     torch.testing.assert_close(leading, gram[:4, :4], rtol=0, atol=0)
-
-
-def test_what_is_no_rival_and_no_length_scale():
-    with pytest.raises(ValueError, match="unknown kernel 'cosine': choose one of laplace"):
-        pair_geometry("cosine", normal(2, 2))
-    with pytest.raises(ValueError, match="length scale must be positive and finite, got 0"):
-        rival_kernel("linear", pair_geometry("linear", normal(2, 2)), 0.0)
 
 
 def test_marginal_likelihood_is_that_of_scikit_learn_at_its_best_scale():
@@ -116,12 +108,12 @@ class _Fixed(DotProduct):
 def test_every_rule_finds_the_scale_of_a_process_and_never_sees_test_data(rule):
     x = normal(120, 1)
     true_scale = 2.0 * median_distance(x[:60])
-    covariance = rival_kernel("rbf", pair_geometry("rbf", x), true_scale) + 0.01 * torch.eye(120, dtype=torch.float64)
+    covariance = kernel("rbf", x, scale=true_scale) + 0.01 * torch.eye(120, dtype=torch.float64)
     y = torch.linalg.cholesky(covariance) @ normal(120, 1, name="z")
     settings = RivalSettings(ridge_grid=(1e-4, 1e-2, 1.0), length_scales=(0.125, 0.5, 2.0, 16.0), select_ridge=rule)
     found = [
         regress_rival(
-            "rbf", x[:60], x[60:90], x[90:], y_train=y[:60], y_validation=y[60:90], y_test=test, sizes=[60],
+            rival("rbf"), x[:60], x[60:90], x[90:], y_train=y[:60], y_validation=y[60:90], y_test=test, sizes=[60],
             settings=settings,
         )
         for test in (y[90:], -y[90:])

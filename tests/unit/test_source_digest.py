@@ -67,7 +67,7 @@ def test_comments_docstrings_and_formatting_do_not_count(copied):
     [
         ("plotting/style.py", "train_networks.py", "plot_figure.py"),
         ("scaling_laws/power_law.py", "assemble_cube.py", "fit_scaling_laws.py"),
-        ("kernels/stationary.py", "train_networks.py", "regress_rivals.py"),
+        ("kernels/pairwise_distances.py", "train_networks.py", "regress_rivals.py"),
         ("regression/nested.py", "train_networks.py", "regress_empirical.py"),
         ("training/losses.py", "regress_rivals.py", "train_networks.py"),
     ],

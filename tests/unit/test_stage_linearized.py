@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ntk_atlas.config.dataset import DigitsSettings, TeacherSettings
+from ntk_atlas.config.dataset import section_of
 from ntk_atlas.config.grid import GridSettings
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.regression import RegressionSettings
@@ -19,6 +19,9 @@ from ntk_atlas.study.jobs import train_spec
 from ntk_atlas.study.linearized_specs import linearize_spec, linearized_problems
 from ntk_atlas.study.value_checks import value_problems
 from ntk_atlas.unit_store import UnitStore
+
+DigitsSettings = section_of("digits")
+TeacherSettings = section_of("teacher")
 
 
 def experiment(*, depth=0, dataset=None, network=None, predictors=("linearized",), **training) -> ExperimentSettings:

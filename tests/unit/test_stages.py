@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ntk_atlas.config.dataset import DigitsSettings, TeacherSettings
+from ntk_atlas.config.dataset import section_of
 from ntk_atlas.config.grid import GridSettings
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.regression import RegressionSettings
@@ -18,6 +18,9 @@ from ntk_atlas.stages.regress_row import RowStores, regress_row
 from ntk_atlas.stages.train_row import train_row
 from ntk_atlas.study.cells import rows
 from ntk_atlas.study.jobs import empirical_spec, train_spec
+
+DigitsSettings = section_of("digits")
+TeacherSettings = section_of("teacher")
 
 HUGE = 1e9
 

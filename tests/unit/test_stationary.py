@@ -5,8 +5,7 @@ import pytest
 import torch
 from sklearn.gaussian_process.kernels import RBF, Matern
 
-from ntk_atlas.kernels.rivals import pair_geometry, rival_kernel
-from ntk_atlas.kernels.stationary import distances, median_distance, stationary_kernel
+from ntk_atlas.kernels import distances, median_distance, rival
 from ntk_atlas.streams import torch_stream
 
 
@@ -26,7 +25,7 @@ def normal(*shape, name="x"):
 @pytest.mark.parametrize("length_scale", [0.3, 2.0])
 def test_kernels_agree_with_scikit_learn(name, peer, length_scale):
     x1, x2 = normal(7, 3), normal(4, 3, name="x2")
-    kernel = stationary_kernel(name, distances(x1, x2), length_scale)
+    kernel = rival(name)(x1, x2, length_scale)
     expected = torch.as_tensor(peer(length_scale)(x1.numpy(), x2.numpy()))
     torch.testing.assert_close(kernel, expected, rtol=1e-10, atol=1e-14)
 
@@ -59,25 +58,23 @@ def test_median_distance():
 @pytest.mark.parametrize("name", ["laplace", "matern_3_2", "matern_5_2", "rbf", "rational_quadratic"])
 @pytest.mark.parametrize("far", [1e200, np.inf])
 def test_samples_far_apart_have_nothing_in_common(name, far):
-    assert float(stationary_kernel(name, np.array([[far]]), 1.0)) < 1e-100
+    assert float(rival(name).of_distance(np.array([[far]]), 1.0)) < 1e-100
 
 
 @pytest.mark.parametrize("length_scale", ["1", None, [1.0]])
 def test_a_length_scale_is_a_number(length_scale):
-    for call in (
-        lambda: stationary_kernel("rbf", torch.ones(2, 2), length_scale),
-        lambda: rival_kernel("linear", pair_geometry("linear", torch.ones(2, 2)), length_scale),
-    ):
+    for name in ("rbf", "linear"):
         with pytest.raises(ValueError, match=r"the length scale is .*: give one number"):
-            call()
+            rival(name).pairs(torch.ones(2, 2))(length_scale)
 
 
 def test_bad_names_and_scales():
-    with pytest.raises(ValueError, match="choose one of laplace, matern_3_2, matern_5_2, rbf"):
-        stationary_kernel("gauss", torch.zeros(1), 1.0)
-    for scale in (0.0, -1.0, float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="must be positive and finite"):
-            stationary_kernel("rbf", torch.zeros(1), scale)
+    with pytest.raises(ValueError, match=r"no rival kernel 'laplac'.*did you mean `laplace`"):
+        rival("laplac")
+    for name in ("rbf", "linear"):
+        for scale in (0.0, -1.0, float("nan"), float("inf")):
+            with pytest.raises(ValueError, match="must be positive and finite"):
+                rival(name).pairs(torch.zeros(2, 1))(scale)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +89,7 @@ def test_bad_names_and_scales():
     ],
 )
 def test_samples_without_distances_are_named(x1, x2, message):
-    for call in (distances, lambda a, b: pair_geometry("rbf", a, b), lambda a, b: pair_geometry("linear", a, b)):
+    for call in (distances, rival("rbf").pairs, rival("linear").pairs):
         with pytest.raises(ValueError, match=message):
             call(x1, x2)
 

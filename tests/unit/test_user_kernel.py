@@ -15,6 +15,7 @@ from ntk_atlas.config.predictors import (
     user_kernels,
 )
 from ntk_atlas.config.regression import RegressionSettings
+from ntk_atlas.kernels import rival
 from ntk_atlas.kernels.user_kernel import UserKernelError, check_user_kernel, load_user_kernel
 from ntk_atlas.regression import regress_rival
 from ntk_atlas.status import Status
@@ -123,7 +124,7 @@ def regression(kernel, **settings):
 
 
 def test_a_kernel_with_a_length_scale_is_the_built_in_one(kernel_of):
-    own, built_in = regression(kernel_of(RBF)), regression("rbf")
+    own, built_in = regression(kernel_of(RBF)), regression(rival("rbf"))
     np.testing.assert_allclose(own.test_mse, built_in.test_mse, rtol=1e-6)
     np.testing.assert_array_equal(own.length_scale, built_in.length_scale)
     np.testing.assert_allclose(own.lambda_min, built_in.lambda_min, rtol=1e-6, atol=1e-12)

@@ -12,8 +12,8 @@ import yaml
 from conftest import REPOSITORY, copy_repository
 from study_changes import BASE, PREDICTORS, changed_config
 
-from ntk_atlas.datasets.image_sets import CACHE
-from ntk_atlas.datasets.table_sets import FETCHED_SETS
+from ntk_atlas.datasets.official_files import FetchedSource
+from ntk_atlas.datasets.sources import SOURCES
 from ntk_atlas.study.effects import EFFECTS, MADE_OF, effect_of, rules_after
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
@@ -132,7 +132,7 @@ EDITS = {
     "regress_infinite": (
         "src/ntk_atlas/stages/regress_infinite.py", without_variance(joined(2, regress_infinite=2)),
     ),
-    "regress_rivals": ("src/ntk_atlas/kernels/stationary.py", without_variance(joined(2, regress_rivals=2))),
+    "regress_rivals": ("src/ntk_atlas/kernels/pairwise_distances.py", without_variance(joined(2, regress_rivals=2))),
     "compare_variants": ("src/ntk_atlas/stages/compare_variants.py", {"compare_variants": 1, **WITHOUT_CUBE}),
     "predict_output_variance": (
         "src/ntk_atlas/stages/predict_output_variance.py",
@@ -164,7 +164,8 @@ EDITS = {
     "tabulate_costs": ("workflow/scripts/tabulate_costs.py", {"tabulate_costs": 1, "all": 1}),
 }  # fmt: skip
 """Rule → a file that its script needs (or the script) and those before it do not, and the jobs that its edit plans."""
-FETCHES = {f"fetch_{name}" for name in FETCHED_SETS}
+FETCHED = [source for source in SOURCES.values() if isinstance(source, FetchedSource)]
+FETCHES = {f"fetch_{source.name}" for source in FETCHED}
 """The rules that fetch data; this study has no such data."""
 
 
@@ -244,12 +245,12 @@ def test_an_edit_plans_its_rule_and_what_is_made_of_it(everything, rule):
 
 
 def test_an_edit_in_what_fetches_data_fetches_again_and_only_that(everything):
-    files = [f"{CACHE}/{name}/{file.name}" for name, data in FETCHED_SETS.items() for file in data.files]
+    files = [str(file) for source in FETCHED for file in source.official.cached()]
     for file in files:  # as if fetched: a download is nothing for a test
         (everything.folder / file).parent.mkdir(parents=True, exist_ok=True)
         (everything.folder / file).write_text("")
     everything.snakemake("--touch", "--force", "--cores", "1", "--quiet", "all", "--", *files)
     assert everything.plan(targets=files) == {}
-    planned = planned_after_an_edit(everything, "src/ntk_atlas/datasets/image_packages.py", files)
+    planned = planned_after_an_edit(everything, "src/ntk_atlas/datasets/fetching.py", files)
     assert planned == dict.fromkeys(FETCHES, 1)
     assert everything.plan() == {}

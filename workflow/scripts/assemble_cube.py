@@ -24,7 +24,7 @@ def main(
     draws = [make_draw(dataset, experiment.dataset, number) for number in range(experiment.grid.draws)]
     checkpoints = experiment.training.checkpoints
     n_probe = checkpoints.probe_count(experiment.grid.n_train)
-    probes = [kernel_probes(draw, checkpoints, n_probe) for draw in draws]
+    probes = [kernel_probes(draw, checkpoints.probed_parts, n_probe) for draw in draws]
     notices = notice_attributes(experiment, draws[0])
     notices["notices"] = "\n".join(filter(None, [dataset.attributes.get("notices"), notices["notices"]]))
     cube = assemble_cube(

@@ -1,6 +1,7 @@
 """Everything that predicts beside the networks: names, the kind of job that makes each, and how figures call it.
 
-This is the only list of them: the config's check, the jobs, the cube and the figures all read it.
+This is the only list of them: the config's check, the jobs, the cube and the figures all read it. Of rivals it has
+what lies in `kernels/rivals`.
 """
 
 import re
@@ -8,6 +9,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Literal
+
+from ntk_atlas.kernels.rivals import RIVALS
 
 PredictorKind = Literal["linearized", "empirical", "infinite", "rival"]
 """`linearized`: the networks themselves, linear in their weights; `empirical`: a finite network's NTK; `infinite`: a
@@ -21,17 +24,21 @@ class PredictorFamily:
     Attributes:
         pattern: regular expression of the whole name.
         kind: which job makes it.
-        label: its name in figures and tables, `{}` standing for the number.
+        label: its name in figures and tables, `{}` standing for the number; a built-in rival has its own.
     """
 
     pattern: str
     kind: PredictorKind
-    label: str
+    label: str = ""
 
     def number(self, name: str) -> str | None:
         """The number in a name (empty if there is none to be); None if the name is not of the family."""
         found = re.fullmatch(self.pattern, name)
         return None if found is None else "".join(found.groups())
+
+    def words(self, name: str) -> str:
+        """The label with the number in a name of the family."""
+        return self.label.format(self.number(name)) if self.label else RIVALS.get(name).label
 
 
 PREDICTORS = (
@@ -52,16 +59,7 @@ PREDICTORS = (
     PredictorFamily("c1_without_bias", "infinite", "c = 1, no bias"),
     PredictorFamily("last_layer_with_bias", "infinite", "last layer, with bias"),
     PredictorFamily("last_layer_without_bias", "infinite", "last layer, no bias"),
-    PredictorFamily("laplace", "rival", "Laplace"),
-    PredictorFamily("matern_3_2", "rival", "Matérn 3/2"),
-    PredictorFamily("matern_5_2", "rival", "Matérn 5/2"),
-    PredictorFamily("rbf", "rival", "RBF"),
-    PredictorFamily("rational_quadratic", "rival", "rational quadratic"),
-    PredictorFamily("arc_cosine_0", "rival", "arc-cosine 0"),
-    PredictorFamily("arc_cosine_1", "rival", "arc-cosine 1"),
-    PredictorFamily("arc_cosine_2", "rival", "arc-cosine 2"),
-    PredictorFamily("polynomial", "rival", "polynomial"),
-    PredictorFamily("linear", "rival", "linear"),
+    *(PredictorFamily(name, "rival") for name in RIVALS.names()),
 )
 """All predictors but the network and kernels of the user's."""
 
@@ -167,4 +165,4 @@ def predictor_label(name: str, stand_ins: Collection[str] = ()) -> str:
     if name.endswith(AROUND):
         return f"{predictor_label(name.removesuffix(AROUND), stand_ins)}, around network"
     family = predictor_family(name)
-    return family.label.format(family.number(name)) + (" (stand-in)" if name in stand_ins else "")
+    return family.words(name) + (" (stand-in)" if name in stand_ins else "")

@@ -6,10 +6,12 @@ from pydantic import Field, field_validator
 
 from ntk_atlas.config.base import Count, Scale, Settings
 from ntk_atlas.config.predictors import PREDICTOR_PATTERN, predictor_name
+from ntk_atlas.kernels.rivals import RIVALS
+from ntk_atlas.registry import Named
 
 PredictorCenter = Literal["zero", "network", "both"]
 
-Predictor = Annotated[str, Field(pattern=PREDICTOR_PATTERN)]
+Predictor = Annotated[str, Field(pattern=PREDICTOR_PATTERN), Named(RIVALS, checked=False)]
 
 Ridge = Annotated[float, Field(ge=1e-16, le=1e16)]
 """A relative ridge; below the rounding of float64 it changes nothing."""
@@ -46,29 +48,25 @@ class RivalSettings(SolveSettings):
     """Length scales of the rivals, in median distances of the training inputs."""
 
 
+_PREDICTORS = f"""What predicts beside the networks: `linearized` (the same networks, linear in their weights, trained
+alike); kernels that are regressed with. Empirical NTKs: `ntk_init`, `ntk_final` (trained on the samples it is regressed
+on), `ntk_epoch_<t>` (at a checkpoint), `ntk_epochs` (at every checkpoint, as an axis of the cube),
+`ntk_pretrained_<m>` (trained on the first m samples, regressed on every n ≥ m). Of infinite width: `infinite_ntk`,
+`nngp`; `stand_in_ntk`, the NTK of a fully connected network beside a convolutional one; the variants of the NTK
+`ntk_with_bias`, `ntk_without_bias`, `standard_…`, `c1_…`, `last_layer_…` (docs/conventions.md). Rivals:
+{", ".join(f"`{name}`" for name in RIVALS.names())}; or one of your own, `my_kernel.py:k`: a function `k(x1, x2)` of
+float64 tensors `(n1, n_features)` and `(n2, n_features)` (images flattened) that returns `(n1, n2)`, symmetric and
+positive semidefinite on the data. If it has a parameter `length_scale`, `length_scales` are tried as with the others.
+In cubes and figures it is `user_my_kernel_k`; claims about rivals are about the built-in ones."""
+
+
 class RegressionSettings(RivalSettings):
     """How the kernels predict, and which do."""
 
-    predictors: tuple[Predictor, ...] = (
-        "ntk_init",
-        "ntk_final",
-        "infinite_ntk",
-        "nngp",
-        "laplace",
-        "matern_5_2",
-        "rbf",
+    predictors: tuple[Predictor, ...] = Field(
+        default=("ntk_init", "ntk_final", "infinite_ntk", "nngp", "laplace", "matern_5_2", "rbf"),
+        description=_PREDICTORS,
     )
-    """What predicts beside the networks: `linearized` (the same networks, linear in their weights, trained alike);
-    kernels that are regressed with. Empirical NTKs: `ntk_init`, `ntk_final` (trained on the samples it is regressed
-    on), `ntk_epoch_<t>` (at a checkpoint), `ntk_epochs` (at every checkpoint, as an axis of the cube),
-    `ntk_pretrained_<m>` (trained on the first m samples, regressed on every n ≥ m). Of infinite width: `infinite_ntk`,
-    `nngp`; `stand_in_ntk`, the NTK of a fully connected network beside a convolutional one; the variants of the NTK
-    `ntk_with_bias`, `ntk_without_bias`, `standard_…`, `c1_…`, `last_layer_…` (docs/conventions.md). Rivals: `laplace`,
-    `matern_3_2`, `matern_5_2`, `rbf`, `rational_quadratic`, `arc_cosine_0`, `arc_cosine_1`, `arc_cosine_2`,
-    `polynomial` (of degree 3), `linear`; or one of your own, `my_kernel.py:k`: a function `k(x1, x2)` of float64
-    tensors `(n1, n_features)` and `(n2, n_features)` (images flattened) that returns `(n1, n2)`, symmetric and positive
-    semidefinite on the data. If it has a parameter `length_scale`, `length_scales` are tried as with the others. In
-    cubes and figures it is `user_my_kernel_k`; claims about rivals are about the built-in ones."""
     predictor_center: PredictorCenter = "zero"
     """Empirical kernels predict the targets around `zero`, what the `network` whose kernel it is leaves over, or
     `both`, under the names `<kernel>` and `<kernel>_around_network`."""

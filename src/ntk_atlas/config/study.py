@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, field_validator
 
 from ntk_atlas.config.base import Settings
-from ntk_atlas.config.dataset import DatasetSettings, DigitsSettings
+from ntk_atlas.config.dataset import DatasetSettings
 from ntk_atlas.config.dispersion import DispersionSettings
 from ntk_atlas.config.figures import FigureName, FigureSettings
 from ntk_atlas.config.grid import GridSettings
@@ -39,7 +39,7 @@ class ExperimentSettings(Settings):
     variant_of: ExperimentName | None = None
     """Another experiment that this one is a variant of: it has the same settings but for what stands here. Claims about
     robustness compare its networks with those of that experiment and with its kernels."""
-    dataset: DatasetSettings = DigitsSettings()
+    dataset: DatasetSettings = Field(default={"source": "digits"})
     """The data; `source` names where they come from."""
     grid: GridSettings
     """The axes of the cube."""

@@ -1,13 +1,17 @@
 """Data sets: sources, encoded targets, seeded draws, normalization and storage."""
 
 _PUBLIC = {
-    "DataError": "errors",
+    "DataError": "dataset",
     "Dataset": "dataset",
-    "DatasetSize": "inspect",
+    "DatasetBase": "source",
+    "DatasetSize": "source",
+    "DatasetSource": "source",
     "Draw": "draws",
+    "SOURCES": "sources",
     "check_draws": "draw_checks",
     "dataset_digest": "store",
-    "inspect_dataset": "inspect",
+    "encode_targets": "targets",
+    "inspect_dataset": "read",
     "load_dataset": "store",
     "make_draw": "draws",
     "notices": "draw_checks",

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import psutil
 
-from ntk_atlas.datasets.dataset import POOL, TEST, VALIDATION
-from ntk_atlas.datasets.errors import DataError
+from ntk_atlas.datasets.dataset import POOL, TEST, VALIDATION, DataError
 
 _WHAT_INSTEAD = {
     "O": "which is never loaded (it may hold code): save numbers as np.asarray(array, dtype=float) and class names as "

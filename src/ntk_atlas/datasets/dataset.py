@@ -12,6 +12,10 @@ POOL, VALIDATION, TEST = 0, 1, 2
 """Values of a split array."""
 
 
+class DataError(ValueError):
+    """Data that cannot be used; the message names the file or source, the config key and the fix."""
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """All samples of one source, before they are split and normalized.

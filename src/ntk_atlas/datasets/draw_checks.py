@@ -2,16 +2,14 @@
 
 import hashlib
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
-from ntk_atlas.config.dataset import DatasetSettings, table_suffix
-from ntk_atlas.datasets.dataset import Dataset
+from ntk_atlas.datasets.dataset import DataError, Dataset
 from ntk_atlas.datasets.draws import Draw, make_draw
-from ntk_atlas.datasets.errors import DataError
 from ntk_atlas.datasets.normalization import BLOCK
-from ntk_atlas.datasets.read import source_name
+from ntk_atlas.datasets.source import DatasetBase
+from ntk_atlas.datasets.sources import source_of
 
 SAMPLES_OF_A_NOTICE = 2000
 """How many samples of the pool are normalized to see which features are large."""
@@ -21,7 +19,7 @@ _MORE_THAN = {1: 1.0, 2: 0.9}
 """Share of the squared norm above which one of so few features that vary is said; of more features, a half."""
 
 
-def check_draws(dataset: Dataset, settings: DatasetSettings, *, draws: int = 1, dtype: str = "float64") -> None:
+def check_draws(dataset: Dataset, settings: DatasetBase, *, draws: int = 1, dtype: str = "float64") -> None:
     """Refuses draws whose training pool is not finite or constant, or loses its values in the networks' precision.
 
     Args:
@@ -35,13 +33,13 @@ def check_draws(dataset: Dataset, settings: DatasetSettings, *, draws: int = 1, 
     """
     for number in range(draws):
         draw = make_draw(dataset, settings, number)
-        place = f"{source_name(settings)}, draw {number}"
+        place = f"{source_of(settings).place(settings)}, draw {number}"
         _check_targets(draw, place)
         if number == 0 or dataset.x.size <= _SMALL:
             _check_inputs(draw, dataset, settings, dtype, place, count_rows=number == 0)
 
 
-def notices(dataset: Dataset, settings: DatasetSettings) -> list[str]:
+def notices(dataset: Dataset, settings: DatasetBase) -> list[str]:
     """What is no error and may still not be what was meant, as sentences.
 
     Args:
@@ -52,15 +50,12 @@ def notices(dataset: Dataset, settings: DatasetSettings) -> list[str]:
         A sentence each: what was left out of a table, one feature that outweighs all others, integers that are about to
         be scaled as if they were measurements, samples that repeat, features that say nothing, rare classes.
     """
-    where = source_name(settings)
-    draw = make_draw(dataset, settings, 0)
+    source, draw = source_of(settings), make_draw(dataset, settings, 0)
+    where = source.place(settings)
     pool = draw.indices.pool[:SAMPLES_OF_A_NOTICE]
     said = [*_large_feature(dataset, draw.normalizer(dataset.x[pool]), settings)]
-    if settings.source == "file":
-        if table_suffix(settings.path) is not None:
-            from ntk_atlas.datasets.tables import read_table
-
-            said += read_table(Path(settings.path)).remarks
+    if not source.is_known:
+        said += source.remarks(settings)
         said += _integers(dataset, settings)
         said += _repeated(dataset, draw)
         said += _features_that_say_nothing(dataset, draw, settings)
@@ -92,7 +87,7 @@ def _check_targets(draw: Draw, place: str) -> None:
 
 
 def _check_inputs(
-    draw: Draw, dataset: Dataset, settings: DatasetSettings, dtype: str, place: str, *, count_rows: bool
+    draw: Draw, dataset: Dataset, settings: DatasetBase, dtype: str, place: str, *, count_rows: bool
 ) -> None:
     lowest = highest = cast_lowest = cast_highest = None
     rows, cast_rows = set(), set()
@@ -130,7 +125,7 @@ def _check_finite(
     cast: np.ndarray,
     indices: np.ndarray,
     dataset: Dataset,
-    settings: DatasetSettings,
+    settings: DatasetBase,
     dtype: str,
     place: str,
 ) -> None:
@@ -143,19 +138,12 @@ def _check_finite(
             row, feature = np.unravel_index(int(np.argmax(bad)), bad.shape)
             sample = int(indices[row])
             raise DataError(
-                f"{place}: {feature_name(dataset, int(feature))} of {_sample(settings, sample)} {reason} under "
+                f"{place}: {feature_name(dataset, int(feature))} of "
+                f"{source_of(settings).sample_place(settings, sample)} {reason} under "
                 f"dataset.normalization: {settings.normalization} "
                 f"(it is {dataset.x[sample].reshape(-1)[feature]:g} in the file): rescale that feature, or set "
                 "dataset.normalization: standardize"
             )
-
-
-def _sample(settings: DatasetSettings, index: int) -> str:
-    if settings.source == "file" and table_suffix(settings.path) is not None:
-        from ntk_atlas.datasets.tables import read_table
-
-        return read_table(Path(settings.path)).place(index)
-    return f"sample {index} (counted from 0)"
 
 
 def _range(x: np.ndarray, lowest: np.ndarray | None, highest: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -163,7 +151,7 @@ def _range(x: np.ndarray, lowest: np.ndarray | None, highest: np.ndarray | None)
     return (low, high) if lowest is None else (np.minimum(low, lowest), np.maximum(high, highest))
 
 
-def _large_feature(dataset: Dataset, x: np.ndarray, settings: DatasetSettings) -> Iterator[str]:
+def _large_feature(dataset: Dataset, x: np.ndarray, settings: DatasetBase) -> Iterator[str]:
     x = x.reshape(len(x), -1)
     largest = np.abs(x).max()
     if not np.isfinite(largest) or largest == 0.0:
@@ -179,7 +167,7 @@ def _large_feature(dataset: Dataset, x: np.ndarray, settings: DatasetSettings) -
         )
 
 
-def _integers(dataset: Dataset, settings: DatasetSettings) -> Iterator[str]:
+def _integers(dataset: Dataset, settings: DatasetBase) -> Iterator[str]:
     """Tokens have a meaning of their own each: scaled, they are measurements to an embedding that expects indices."""
     x = dataset.x
     if settings.normalization == "none" or x.ndim != 2 or x.shape[1] < 2 or not (x == np.rint(x)).all():
@@ -212,7 +200,7 @@ def _repeated(dataset: Dataset, draw: Draw) -> Iterator[str]:
     )
 
 
-def _features_that_say_nothing(dataset: Dataset, draw: Draw, settings: DatasetSettings) -> Iterator[str]:
+def _features_that_say_nothing(dataset: Dataset, draw: Draw, settings: DatasetBase) -> Iterator[str]:
     x = dataset.x.reshape(dataset.n_samples, -1)
     pool = x[draw.indices.pool]
     constant = np.flatnonzero(pool.max(axis=0) == pool.min(axis=0))

@@ -6,11 +6,10 @@ from functools import cached_property
 
 import numpy as np
 
-from ntk_atlas.config.dataset import DatasetSettings, Normalization
 from ntk_atlas.datasets.checks import check_held_out_sizes, check_split_sizes
-from ntk_atlas.datasets.dataset import POOL, TEST, VALIDATION, Dataset
-from ntk_atlas.datasets.errors import DataError
+from ntk_atlas.datasets.dataset import POOL, TEST, VALIDATION, DataError, Dataset
 from ntk_atlas.datasets.normalization import Normalizer, fit_normalizer
+from ntk_atlas.datasets.source import DatasetBase, Normalization
 from ntk_atlas.datasets.targets import standardize_over
 from ntk_atlas.folds import sample_folds
 from ntk_atlas.streams import numpy_stream
@@ -91,7 +90,7 @@ class Draw:
         return float(np.mean(self.training_set(n_train)[0] ** 2))
 
 
-def split_indices(dataset: Dataset, settings: DatasetSettings, draw: int) -> SplitIndices:
+def split_indices(dataset: Dataset, settings: DatasetBase, draw: int) -> SplitIndices:
     """The split of one draw, which depends on no other draw.
 
     Of samples cut into shares (`Dataset.shares`) a draw has one share of one permutation, with the stream ("shares",
@@ -158,7 +157,7 @@ def share(n_samples: int, n_shares: int, draw: int) -> slice:
     return slice(place * n_samples // n_shares, (place + 1) * n_samples // n_shares)
 
 
-def _split_of_share(dataset: Dataset, settings: DatasetSettings, draw: int) -> SplitIndices:
+def _split_of_share(dataset: Dataset, settings: DatasetBase, draw: int) -> SplitIndices:
     def own(samples: np.ndarray, name: str) -> np.ndarray:
         permuted = numpy_stream(name, settings.seed).permutation(samples)
         return permuted[share(len(samples), dataset.shares, draw)]
@@ -178,14 +177,14 @@ def _split_of_share(dataset: Dataset, settings: DatasetSettings, draw: int) -> S
     return SplitIndices(official[n_validation:], official[:n_validation], held_out[:n_test])
 
 
-def _fixed_split(dataset: Dataset, settings: DatasetSettings) -> dict[int, np.ndarray]:
+def _fixed_split(dataset: Dataset, settings: DatasetBase) -> dict[int, np.ndarray]:
     """Validation and test samples that the data fix, in an order shuffled once."""
     fixed = numpy_stream("fixed_split", settings.seed)
     return {value: fixed.permutation(np.flatnonzero(dataset.split == value)) for value in (VALIDATION, TEST)}
 
 
 def shared_samples(
-    dataset: Dataset, settings: DatasetSettings, *, draws: int, n_train: Sequence[int]
+    dataset: Dataset, settings: DatasetBase, *, draws: int, n_train: Sequence[int]
 ) -> tuple[float, np.ndarray]:
     """Expected share of the samples of a draw that another draw has too.
 
@@ -210,7 +209,7 @@ def shared_samples(
     return test, np.zeros(len(sizes)) if dataset.shares else sizes / n_pool
 
 
-def make_draw(dataset: Dataset, settings: DatasetSettings, draw: int) -> Draw:
+def make_draw(dataset: Dataset, settings: DatasetBase, draw: int) -> Draw:
     """Splits and normalizes a data set; inputs and real targets with statistics of the training pool only.
 
     Args:

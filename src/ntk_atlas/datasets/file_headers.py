@@ -8,11 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
-from ntk_atlas.config.dataset import table_suffix
-from ntk_atlas.datasets.errors import DataError
+from ntk_atlas.datasets.dataset import DataError
 
+TEXT_TABLE_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+PARQUET_SUFFIXES = (".parquet", ".pq")
 NPZ_SUFFIXES = (".npz",)
 NETCDF_SUFFIXES = (".nc", ".nc4", ".cdf")
+
+
+def table_suffix(path: str | Path) -> str | None:
+    """Returns the suffix of a file that is a table, in lower case; None for any other file."""
+    name = Path(path).name.lower()
+    return next((suffix for suffix in (*TEXT_TABLE_SUFFIXES, *PARQUET_SUFFIXES) if name.endswith(suffix)), None)
 
 
 @dataclass(frozen=True)

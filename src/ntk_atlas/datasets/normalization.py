@@ -5,7 +5,7 @@ from typing import get_args
 
 import numpy as np
 
-from ntk_atlas.config.dataset import Normalization
+from ntk_atlas.datasets.source import Normalization
 from ntk_atlas.datasets.targets import ROUNDING, power_of_two
 
 BLOCK = 4096

@@ -8,7 +8,7 @@ import numpy as np
 
 from ntk_atlas.datasets.cells import EXACT, Column, number_column
 from ntk_atlas.datasets.checks import check_memory
-from ntk_atlas.datasets.errors import DataError
+from ntk_atlas.datasets.dataset import DataError
 from ntk_atlas.datasets.tables import Table
 
 

@@ -1,13 +1,13 @@
 """Probe samples: the few samples of a draw on which networks are observed along training."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from ntk_atlas.config.training import CheckpointSettings
+from ntk_atlas.datasets.dataset import DataError
 from ntk_atlas.datasets.draws import Draw
-from ntk_atlas.datasets.errors import DataError
 
 Part = Literal["train", "test"]
 
@@ -21,22 +21,22 @@ class ProbeSamples:
     labels: np.ndarray | None
 
 
-def kernel_probes(draw: Draw, settings: CheckpointSettings, n_probe: int) -> ProbeSamples:
-    """The samples whose kernel is recorded, as `checkpoints.probe` names them.
+def kernel_probes(draw: Draw, parts: Sequence[Part], n_probe: int) -> ProbeSamples:
+    """The samples whose kernel is recorded, of the parts that `checkpoints.probe` names.
 
     Args:
         draw: the draw.
-        settings: `probe`; under `both` the training samples come first, then the test samples.
+        parts: `train`, `test`, or both, in the order of the samples.
         n_probe: samples of each part.
 
     Returns:
-        The samples, `n_probe` of them, twice as many under `both`.
+        The samples, `n_probe` for each part.
 
     Raises:
         DataError: see `probe_indices`.
     """
     x, y, labels = [], [], []
-    for part in settings.probed_parts:
+    for part in parts:
         chosen = probe_indices(draw, n_probe, part)
         if part == "train":
             inputs, targets = draw.training_set(n_probe)

@@ -1,13 +1,12 @@
-"""Reads the data set that the config names."""
+"""Reads the data that the config names, and says before how large they are."""
 
-from ntk_atlas.config.dataset import DatasetSettings
 from ntk_atlas.datasets.checks import check_split_sizes
-from ntk_atlas.datasets.dataset import Dataset
-from ntk_atlas.datasets.image_sets import IMAGE_SETS
-from ntk_atlas.datasets.table_sets import FETCHED_SETS
+from ntk_atlas.datasets.dataset import DataError, Dataset
+from ntk_atlas.datasets.source import DatasetBase, DatasetSize
+from ntk_atlas.datasets.sources import source_of
 
 
-def read_dataset(settings: DatasetSettings) -> Dataset:
+def read_dataset(settings: DatasetBase) -> Dataset:
     """Reads all samples of a source and encodes their targets.
 
     Args:
@@ -17,56 +16,49 @@ def read_dataset(settings: DatasetSettings) -> Dataset:
         Raw inputs and encoded targets; `make_draw` splits and normalizes them.
 
     Raises:
-        DataError: for data that cannot be used; the message says what is wrong, where, and what to do.
+        DataError: for data that cannot be used, or that are not of the size that their source says; the message says
+            what is wrong, where, and what to do.
     """
-    dataset = _read(settings)
+    source = source_of(settings)
+    dataset = source.read(settings)
     if dataset.split is None:
         check_split_sizes(
             dataset.n_samples,
             n_validation=settings.n_validation,
             n_test=settings.n_test,
-            where=source_name(settings),
+            where=source.place(settings),
         )
-    if settings.source == "file":
+    if not source.is_known:
         from ntk_atlas.datasets.draw_checks import check_draws
 
+        _check_size(dataset, source.size(settings), source.place(settings))
         check_draws(dataset, settings)
     return dataset
 
 
-def source_name(settings: DatasetSettings) -> str:
-    """Returns the source as error messages name it."""
-    if settings.source == "file":
-        return f"{settings.path} (dataset.path)"
-    if settings.source in FETCHED_SETS:
-        return f"{FETCHED_SETS[settings.source].title} (dataset.source: {settings.source})"
-    if settings.source == "teacher":
-        return "the teacher (dataset.n_samples)"
-    return f"scikit-learn's {settings.source}"
+def inspect_dataset(settings: DatasetBase) -> DatasetSize:
+    """The sizes of a data set, from constants, settings or the file's headers.
+
+    A split array, one number a sample, is the only array that is read.
+
+    Args:
+        settings: the source and its keys.
+
+    Returns:
+        The sizes.
+
+    Raises:
+        DataError: for what can be seen to be wrong without reading the data.
+    """
+    return source_of(settings).size(settings)
 
 
-def _read(settings: DatasetSettings) -> Dataset:
-    # Imported here: one source must not cost the imports of the others.
-    if settings.source == "digits":
-        from ntk_atlas.datasets.digits import read_digits
-
-        return read_digits(settings)
-    if settings.source == "diabetes":
-        from ntk_atlas.datasets.diabetes import read_diabetes
-
-        return read_diabetes(settings)
-    if settings.source == "teacher":
-        from ntk_atlas.datasets.teacher import read_teacher
-
-        return read_teacher(settings)
-    if settings.source == "california":
-        from ntk_atlas.datasets.california import read_california
-
-        return read_california(settings)
-    if settings.source in IMAGE_SETS:
-        from ntk_atlas.datasets.images import read_images
-
-        return read_images(settings)
-    from ntk_atlas.datasets.user_file import read_user_file
-
-    return read_user_file(settings)
+def _check_size(dataset: Dataset, size: DatasetSize, place: str) -> None:
+    n_outputs = dataset.n_outputs if size.n_outputs is None else size.n_outputs
+    said = (size.n_samples, *size.input_shape), (size.n_samples, n_outputs)
+    found = dataset.x.shape, dataset.y.shape
+    if said != found:
+        raise DataError(
+            f"{place}: read gives inputs of shape {found[0]} and targets of shape {found[1]}, where size says "
+            f"{said[0]} and {said[1]}: correct one of them"
+        )

@@ -11,10 +11,9 @@ of draws itself, and share d begins at d/S.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ntk_atlas.config.dataset import DatasetSettings
-from ntk_atlas.datasets.errors import DataError
-from ntk_atlas.datasets.inspect import DatasetSize
-from ntk_atlas.datasets.read import source_name
+from ntk_atlas.datasets.dataset import DataError
+from ntk_atlas.datasets.source import DatasetBase, DatasetSize
+from ntk_atlas.datasets.sources import source_of
 
 _LEAST_SHARES = 8
 """Shares where there is room: so many draws there can be before any of them gets another pool."""
@@ -35,7 +34,7 @@ class Room:
     needed: int
 
 
-def rooms(size: DatasetSize, settings: DatasetSettings, n_train: int) -> tuple[Room, ...]:
+def rooms(size: DatasetSize, settings: DatasetBase, n_train: int) -> tuple[Room, ...]:
     """The sets of samples that draws divide among them.
 
     Args:
@@ -58,7 +57,7 @@ def rooms(size: DatasetSize, settings: DatasetSettings, n_train: int) -> tuple[R
     return (Room("samples", size.n_samples, n_test + n_validation + n_train),)
 
 
-def shares(size: DatasetSize, settings: DatasetSettings, *, draws: int, n_train: int) -> int:
+def shares(size: DatasetSize, settings: DatasetBase, *, draws: int, n_train: int) -> int:
     """Into how many shares the samples are cut.
 
     Args:
@@ -86,7 +85,7 @@ def shares(size: DatasetSize, settings: DatasetSettings, *, draws: int, n_train:
     scarce = min(divided, key=lambda room: room.available // room.needed)
     raise DataError(
         f"{draws} disjoint draws of {scarce.needed:,} {scarce.what} each do not fit into the {scarce.available:,} of "
-        f"{source_name(settings)}: {most} would; lower grid.draws, the largest n_train"
+        f"{source_of(settings).place(settings)}: {most} would; lower grid.draws, the largest n_train"
         f"{'' if size.split == 'fixed' else ', dataset.n_validation or dataset.n_test'}, or set "
         "dataset.draw_samples: auto"
     )
@@ -101,6 +100,6 @@ def _counts(draws: int) -> Iterator[int]:
     yield draws
 
 
-def most_disjoint(size: DatasetSize, settings: DatasetSettings, n_train: int) -> int:
+def most_disjoint(size: DatasetSize, settings: DatasetBase, n_train: int) -> int:
     """How many disjoint draws a data set has room for."""
     return min(room.available // room.needed for room in rooms(size, settings, n_train))

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ntk_atlas.datasets.dataset import Dataset
-from ntk_atlas.datasets.errors import DataError
+from ntk_atlas.datasets.dataset import DataError, Dataset
 from ntk_atlas.labelled import LabelledArray, LabelledArrays, read_labelled, write_labelled
 
 OWN_ATTRIBUTES = ("title", "name", "target_encoding", "class_names", "feature_names", "shares", "digest")

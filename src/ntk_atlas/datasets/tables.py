@@ -8,13 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 from unicodedata import normalize
 
 import numpy as np
 
-from ntk_atlas.config.dataset import PARQUET_SUFFIXES, FileSettings, table_suffix
 from ntk_atlas.datasets.cells import EXACT, Column
-from ntk_atlas.datasets.errors import DataError
+from ntk_atlas.datasets.dataset import DataError
+from ntk_atlas.datasets.file_headers import PARQUET_SUFFIXES, table_suffix
+
+if TYPE_CHECKING:
+    from ntk_atlas.datasets.sources.file import FileSettings
 
 ENCODE = (
     "write a column of two values as 0 and 1 (np.unique(column, return_inverse=True)[1] or pandas.factorize), one of "
@@ -89,7 +93,7 @@ class TableRoles:
     split: str | None
 
 
-def table_roles(table: Table, settings: FileSettings) -> TableRoles:
+def table_roles(table: Table, settings: "FileSettings") -> TableRoles:
     """Finds the columns that the settings name.
 
     Args:

@@ -11,8 +11,7 @@ from ntk_atlas.datasets.checks import (
     check_positive_classes,
     check_several_classes,
 )
-from ntk_atlas.datasets.dataset import TargetEncoding
-from ntk_atlas.datasets.errors import DataError
+from ntk_atlas.datasets.dataset import DataError, TargetEncoding
 
 ROUNDING = 1e-12
 """Spread relative to the size of values below which they are nothing but rounding."""

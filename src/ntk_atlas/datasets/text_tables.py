@@ -29,7 +29,7 @@ from ntk_atlas.datasets.cells import (
     number_column,
     plain_numbers,
 )
-from ntk_atlas.datasets.errors import DataError
+from ntk_atlas.datasets.dataset import DataError
 from ntk_atlas.datasets.tables import Table
 
 SEPARATORS = (",", ";", "\t", "|")

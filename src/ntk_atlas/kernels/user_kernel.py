@@ -1,6 +1,7 @@
 """A rival kernel in a file of the user's own: `regression.predictors: [my_kernel.py:k]`, checked on real samples."""
 
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,6 +79,12 @@ class UserKernel:
             )
         return (k if k.is_floating_point() else k.to(torch.float64)).to(x1.device)
 
+    def pairs(self, x1: Tensor, x2: Tensor | None = None) -> Callable[..., Tensor]:
+        """The kernel of pairs of samples as a function of ℓ, and of n for the leading n × n block; see `Rival`."""
+        rows = x1.to(torch.float64).flatten(1)
+        columns = rows if x2 is None else x2.to(torch.float64).flatten(1)
+        return lambda length_scale, n=None: self(rows[:n], columns[:n], length_scale)
+
 
 def load_user_kernel(spec: str, **parameters: Any) -> UserKernel:
     """Loads k from its file; relative paths start at the working directory.
@@ -150,7 +157,7 @@ def check_user_kernel(kernel: UserKernel, x: Tensor, *, length_scale: float | No
     if len(x) == 0:
         raise UserKernelError(f"kernel {kernel.spec!r} is checked on samples, and there are none")
     if kernel.has_length_scale and length_scale is None:
-        from ntk_atlas.kernels.stationary import median_distance
+        from ntk_atlas.kernels.pairwise_distances import median_distance
 
         length_scale = (median_distance(x) if len(x) > 1 else 0.0) or 1.0
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.predictors import AROUND, PRETRAINED
+from ntk_atlas.kernels.rivals import RIVALS
 from ntk_atlas.whole_files import whole_file
 
 INK = "#1a1a1a"
@@ -34,16 +35,6 @@ _PREDICTORS = {
     "infinite_ntk": (2, "^", (0, (3, 1.2))),
     "nngp": (1, "v", (0, (1.2, 1.2))),
     "stand_in_ntk": (5, "H", (0, (2, 1, 5, 1))),
-    "laplace": (4, "P", (0, (8, 1.6))),
-    "matern_3_2": (9, "<", (0, (4, 1, 1, 1, 1, 1))),
-    "matern_5_2": (5, "X", (0, (2, 2))),
-    "rbf": (7, "*", (0, (7, 2, 3, 2))),
-    "rational_quadratic": (8, "p", (0, (5, 1, 1, 1))),
-    "arc_cosine_0": (3, "<", (0, (1, 2))),
-    "arc_cosine_1": (3, ">", (0, (2, 1, 1, 1))),
-    "arc_cosine_2": (3, "H", (0, (4, 2))),
-    "polynomial": (4, "8", (0, (1, 1))),
-    "linear": (5, "x", (0, (9, 3))),
     "ntk_with_bias": (2, "1", (0, (3, 1))),
     "ntk_without_bias": (2, "2", (0, (3, 3))),
     "standard_with_bias": (0, "1", (0, (3, 1))),
@@ -122,19 +113,20 @@ def predictor_styles(predictors: Sequence[str], style: FigureSettings) -> dict[s
 
     Predictors without a style of their own, e.g. kernels of the user, take one each in the order of their names.
     """
-    if style.palette in {"colorblind", "deep"}:
-        palette = seaborn.color_palette(style.palette, 10)
-    else:
-        palette = seaborn.color_palette(style.palette, len(_PREDICTORS))
-    colors = {}
-    for i, (name, (place, _, _)) in enumerate(_PREDICTORS.items()):
-        ordinal = place if style.palette in {"colorblind", "deep"} else i
-        colors[name] = INK if place is None else to_hex(palette[ordinal])
+    bare = {name.removesuffix(AROUND) for name in predictors}
+    rivals = {name: RIVALS.get(name).look for name in bare if name in RIVALS}
+    looks = _PREDICTORS | {name: look for name, look in rivals.items() if look is not None}
+    order = [*_PREDICTORS, *RIVALS.names()]
+    of_ten = style.palette in {"colorblind", "deep"}
+    palette = seaborn.color_palette(style.palette, 10 if of_ten else len(order))
+    colors = {
+        name: INK if place is None else to_hex(palette[place if of_ten else order.index(name)])
+        for name, (place, _, _) in looks.items()
+    }
     styles = {
         name: PredictorStyle(colors[name], marker, dash, 2.0 if name == "network" else 1.3)
-        for name, (_, marker, dash) in _PREDICTORS.items()
+        for name, (_, marker, dash) in looks.items()
     }
-    bare = {name.removesuffix(AROUND) for name in predictors}
     epochs = sorted(int(name.removeprefix("ntk_epoch_")) for name in bare if name.startswith("ntk_epoch_"))
     shades = seaborn.blend_palette([colors["ntk_init"], colors["ntk_final"]], len(epochs) + 2)[1:-1]
     for i, (epoch, shade) in enumerate(zip(epochs, shades, strict=True)):

@@ -1,7 +1,7 @@
 """Kernel regression with a rival of the NTK: length scale and ridge chosen together at each size."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 
@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ntk_atlas.config.regression import RegressionSettings
 from ntk_atlas.folds import N_FOLDS
-from ntk_atlas.kernels.rivals import pair_geometry, rival_kernel
-from ntk_atlas.kernels.stationary import median_distance
+from ntk_atlas.kernels.pairwise_distances import median_distance
+from ntk_atlas.kernels.rival_kernel import Rival
 from ntk_atlas.kernels.user_kernel import UserKernel
 from ntk_atlas.regression.arguments import checked_sizes
 from ntk_atlas.regression.distinct import check_distinct
@@ -61,7 +61,7 @@ class RivalRegression(NestedRegression):
 
 
 def regress_rival(
-    kernel: str | UserKernel,
+    kernel: Rival | UserKernel,
     x_train: Tensor,
     x_validation: Tensor,
     x_test: Tensor,
@@ -82,8 +82,7 @@ def regress_rival(
     median distance within the largest training set. Distances or inner products are computed once.
 
     Args:
-        kernel: one of `kernels.rivals.RIVALS`, or one of a user's file, from `load_user_kernel`; if that has no length
-            scale, the ridge alone is chosen.
+        kernel: from `kernels.rival`, or from `load_user_kernel`; if it has no length scale, the ridge alone is chosen.
         x_train: inputs, `(n_train, *shape)`.
         x_validation: `(n_validation, *shape)`.
         x_test: `(n_test, *shape)`.
@@ -101,7 +100,7 @@ def regress_rival(
         Errors and reports of both policies, and the length scales.
 
     Raises:
-        ValueError: a shape, the name or `sizes` does not fit, a target or an input is NaN; as
+        ValueError: a shape or `sizes` does not fit, a target or an input is NaN; as
             DuplicateSamplesError, training samples are equal and that is not allowed.
         NoLengthScaleError: all training samples are equal.
     """
@@ -131,9 +130,9 @@ def regress_rival(
     if not allow_duplicates:
         check_distinct(x_train)
     # One after the other: rounding in distances depends on all samples of an argument.
-    pairs = [_pairs(kernel, x, x_train) for x in (None, x_validation, x_test)]
+    pairs = [kernel.pairs(x_train), kernel.pairs(x_validation, x_train), kernel.pairs(x_test, x_train)]
     factors, median = settings.length_scales, math.nan
-    if isinstance(kernel, str) or kernel.has_length_scale:
+    if kernel.has_length_scale:
         median = median_distance(x_train)
         if median == 0:
             raise NoLengthScaleError(
@@ -158,16 +157,6 @@ def regress_rival(
     arrays = chosen_arrays(table, chosen, lambda candidate, position: extremes(factors[candidate], position), scale=1.0)
     length_scale = np.where(arrays["status"] == Status.SINGULAR, np.nan, factors[chosen])
     return RivalRegression(**arrays, length_scale=length_scale)
-
-
-def _pairs(kernel: str | UserKernel, x: Tensor | None, x_train: Tensor) -> Callable[..., Tensor]:
-    """The kernel of samples with the training samples (None for these themselves) as a function of ℓ, and of n."""
-    if isinstance(kernel, str):
-        geometry = pair_geometry(kernel, x_train) if x is None else pair_geometry(kernel, x, x_train)
-        return lambda scale, n=None: rival_kernel(kernel, geometry if n is None else geometry.leading(n), scale)
-    flat = x_train.to(torch.float64).flatten(1)
-    rows = flat if x is None else x.to(torch.float64).flatten(1)
-    return lambda scale, n=None: kernel(rows[:n], flat[:n], scale)
 
 
 def _checked_inputs(name: str, x: Tensor) -> Tensor:

@@ -6,6 +6,8 @@ import numpy as np
 
 from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.draws import Draw, make_draw
+from ntk_atlas.kernels.rival_kernel import Rival
+from ntk_atlas.kernels.rivals import rival
 from ntk_atlas.kernels.user_kernel import UserKernel, check_user_kernel, load_user_kernel
 from ntk_atlas.regression.length_scale import NoLengthScaleError, RivalRegression, regress_rival
 from ntk_atlas.stages.regression_arrays import regression_arrays, regression_targets
@@ -34,21 +36,21 @@ def regress_rivals(spec: RivalSpec, dataset: Dataset) -> dict[str, Arrays]:
     for name in spec.kernels:
         log.info("%s, %d draws", name, len(draws))
         kernel = _kernel(name, spec, draws[0])
-        results = [_regress(kernel, spec, draw) for draw in draws]
+        results = [_regress(name, kernel, spec, draw) for draw in draws]
         fields = regression_arrays(results) | {"length_scale": np.stack([result.length_scale for result in results])}
         arrays[name] = {field: np.moveaxis(values, (0, 1, 2), (1, 2, 0)) for field, values in fields.items()}
     return arrays
 
 
-def _kernel(name: str, spec: RivalSpec, draw: Draw) -> str | UserKernel:
+def _kernel(name: str, spec: RivalSpec, draw: Draw) -> Rival | UserKernel:
     if name not in spec.user_kernels:
-        return name
+        return rival(name)
     kernel = load_user_kernel(spec.user_kernels[name])
     check_user_kernel(kernel, as_tensor(draw.training_set(max(spec.n_train))[0]))
     return kernel
 
 
-def _regress(kernel: str | UserKernel, spec: RivalSpec, draw: Draw) -> RivalRegression:
+def _regress(name: str, kernel: Rival | UserKernel, spec: RivalSpec, draw: Draw) -> RivalRegression:
     n_train = max(spec.n_train)
     inputs = (draw.training_set(n_train)[0], draw.x_validation, draw.x_test)
     try:
@@ -60,6 +62,6 @@ def _regress(kernel: str | UserKernel, spec: RivalSpec, draw: Draw) -> RivalRegr
             settings=spec.solve,
         )
     except NoLengthScaleError as error:  # the other predictors, and the other draws, have an answer
-        log.warning("%s has no values here: %s", kernel if isinstance(kernel, str) else kernel.spec, error)
+        log.warning("%s has no values here: %s", spec.user_kernels.get(name, name), error)
         kept = draw.y_test.shape if spec.solve.keep_predictions else None
         return RivalRegression.singular(len(spec.n_train), kept)

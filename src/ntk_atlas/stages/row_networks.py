@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ntk_atlas.config.dataset import DatasetSettings
+from ntk_atlas.datasets import DatasetBase
 from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.draws import Draw, make_draw, split_indices
 from ntk_atlas.networks.build import build_networks
@@ -52,7 +52,7 @@ def row_networks(spec: NetworksSpec, dataset: Dataset, draw: int, seeds: Sequenc
     )
 
 
-def tried_samples(settings: DatasetSettings, dataset: Dataset, draw: int) -> Tensor:
+def tried_samples(settings: DatasetBase, dataset: Dataset, draw: int) -> Tensor:
     """The training samples on which a user's networks are tried, `(n, *input_shape)`, float64, as networks get them.
 
     The first two of the draw's training pool, and those with the largest and the smallest entry: an embedding that has

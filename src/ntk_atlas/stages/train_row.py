@@ -138,7 +138,7 @@ def unit_data(spec: TrainSpec, draw: Draw, n_train: int) -> UnitData:
         y_validation=as_tensor(draw.y_validation, dtype),
         x_test=as_tensor(draw.x_test, dtype),
         y_test=as_tensor(draw.y_test, dtype),
-        x_probe=as_tensor(kernel_probes(draw, spec.training.checkpoints, spec.n_probe).x, dtype),
+        x_probe=as_tensor(kernel_probes(draw, spec.training.checkpoints.probed_parts, spec.n_probe).x, dtype),
         x_outputs=as_tensor(output_probes(draw, spec.n_probe), dtype),
         test_folds=draw.test_folds,
         **labels,

@@ -23,13 +23,11 @@ from ntk_atlas.config.network import is_own_activation
 from ntk_atlas.config.predictors import predictors_of, user_kernels
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.config.training import TrainingSettings
-from ntk_atlas.datasets.dataset import Dataset
+from ntk_atlas.datasets.dataset import DataError, Dataset
 from ntk_atlas.datasets.draw_checks import check_draws, notices
 from ntk_atlas.datasets.draws import make_draw
-from ntk_atlas.datasets.errors import DataError
-from ntk_atlas.datasets.inspect import inspect_dataset
-from ntk_atlas.datasets.read import read_dataset
-from ntk_atlas.datasets.table_sets import FETCHED_SETS
+from ntk_atlas.datasets.read import inspect_dataset, read_dataset
+from ntk_atlas.datasets.sources import source_of
 from ntk_atlas.kernels import empirical_ntk, infinite_kernels
 from ntk_atlas.kernels.user_kernel import UserKernelError, check_user_kernel, load_user_kernel
 from ntk_atlas.memory import is_out_of_memory
@@ -117,12 +115,13 @@ def trial(experiment: ExperimentSettings) -> Iterator[Finding]:
 def _specs(experiment: ExperimentSettings) -> list[str]:
     """What the user has brought, `my_file.py:function`."""
     code = user_code(experiment.network, experiment.training).values()
-    return [*code, *user_kernels(experiment.regression.predictors).values()]
+    source = [experiment.dataset.source] if is_own(experiment.dataset.source) else []
+    return [*code, *user_kernels(experiment.regression.predictors).values(), *source]
 
 
 def _hint(experiment: ExperimentSettings, dataset: Dataset | None) -> str:
     """What may be behind a failure of the user's network: tokens that are no whole numbers any more, or are floats."""
-    own = experiment.network.factory is not None and experiment.dataset.source == "file"
+    own = experiment.network.factory is not None and not source_of(experiment.dataset).is_known
     if not own or not (dataset.x == np.rint(dataset.x)).all():
         return ""
     normalization = experiment.dataset.normalization
@@ -152,11 +151,11 @@ def _own_key(experiment: ExperimentSettings) -> str:
 
 def _inputs(experiment: ExperimentSettings) -> tuple[Dataset | None, np.ndarray, int, list[Finding]]:
     """The data, None if they are not here yet; training inputs of draw 0, normalized; the outputs; notices."""
-    settings = experiment.dataset
-    if settings.source in FETCHED_SETS and settings.path is None:
+    settings, source = experiment.dataset, source_of(experiment.dataset)
+    if source.is_fetched(settings):
         return _made_up(experiment)
     dataset = replace(read_dataset(settings), shares=draw_shares(experiment))
-    if settings.source == "file":
+    if not source.is_known:
         draws = min(experiment.grid.draws, _DRAWS)
         check_draws(dataset, settings, draws=draws, dtype=experiment.training.dtype)
     draw = make_draw(dataset, settings, 0)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from ntk_atlas.config.predictors import STAND_IN, predictors_of
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
-from ntk_atlas.datasets.errors import DataError
-from ntk_atlas.datasets.inspect import DatasetSize, inspect_dataset
+from ntk_atlas.datasets.dataset import DataError
+from ntk_atlas.datasets.read import inspect_dataset
 from ntk_atlas.datasets.shares import shares
+from ntk_atlas.datasets.source import DatasetSize
 from ntk_atlas.kernels.infinite.variants import variant_family
 from ntk_atlas.networks.convolutional_architecture import (
     ConvolutionalArchitecture,

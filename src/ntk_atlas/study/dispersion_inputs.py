@@ -6,7 +6,7 @@ Jobs get the numbers and do not depend on the code that reads data.
 import math
 
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.datasets.inspect import inspect_dataset
+from ntk_atlas.datasets.read import inspect_dataset
 from ntk_atlas.study.dispersion_spec import DispersionSpec, sampled_spec
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from ntk_atlas.config.jobs import JobSettings
 from ntk_atlas.config.predictors import STAND_IN, predictors_of
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.datasets.inspect import inspect_dataset
+from ntk_atlas.datasets.read import inspect_dataset
 from ntk_atlas.study.cells import rows
 from ntk_atlas.study.layer_sizes import LayerSize, layer_sizes
 from ntk_atlas.study.outputs import has_scaling_laws

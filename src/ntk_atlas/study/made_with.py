@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from ntk_atlas.config.base import Settings
-from ntk_atlas.config.dataset import DatasetSettings
+from ntk_atlas.datasets import DatasetBase
 from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.store import load_dataset
 from ntk_atlas.labelled import read_labelled
@@ -88,7 +88,7 @@ def _some(spec: str, keys: Collection[str]) -> str:
     return json.dumps({key: value for key, value in json.loads(spec).items() if key in keys}, sort_keys=True)
 
 
-def load_prepared(path: Path, settings: DatasetSettings) -> tuple[Dataset, str]:
+def load_prepared(path: Path, settings: DatasetBase) -> tuple[Dataset, str]:
     """A prepared data set and its digest.
 
     Args:

@@ -1,13 +1,15 @@
 """What the kernel-regression jobs depend on; apart from `specs`, so that training does not depend on them."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.predictors import AROUND, EPOCHS, PRETRAINED
 from ntk_atlas.config.regression import PredictorCenter, RivalSettings, SolveSettings
+from ntk_atlas.kernels.rivals import RIVALS
+from ntk_atlas.registry import Named
 from ntk_atlas.study.cells import Unit, units
 from ntk_atlas.study.specs import DataSpec, NetworksSpec
 from ntk_atlas.unit_store import unit_digest
@@ -128,7 +130,7 @@ class InfiniteSpec(DataSpec):
 class RivalSpec(DataSpec):
     """Spec of `regress_rivals`: kernels with a length scale."""
 
-    kernels: tuple[str, ...]
+    kernels: tuple[Annotated[str, Named(RIVALS, checked=False)], ...]
     user_kernels: dict[str, str] = Field(default_factory=dict)
     """`my_kernel.py:k` of each of the kernels that is the user's, by name."""
     kernel_digests: dict[str, str] = Field(default_factory=dict)

@@ -3,14 +3,19 @@
 import difflib
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from ntk_atlas.config.dataset import section_of
 from ntk_atlas.config.predictors import PREDICTOR_PATTERN, PREDICTORS
 from ntk_atlas.config.study import EXPERIMENT_NAME
+from ntk_atlas.datasets.dataset import DataError
+from ntk_atlas.datasets.source import DatasetBase
+from ntk_atlas.datasets.sources import SOURCES
 from ntk_atlas.study.config_tree import Key, Node, Place
 
 
@@ -93,7 +98,7 @@ def _sentence(item: Any, key: Key, config: dict, model: type[BaseModel]) -> tupl
             hint = _close(str(ctx["tag"]), tags)
             return 1, f"source is {ctx['tag']!r}: it must be one of {', '.join(tags)}{hint}"
         case "union_tag_not_found":
-            return 1, f"has no `source`: add one of {', '.join(_sources(model, key, config))}"
+            return 1, f"has no `source`: add one of {', '.join(_sources(model, key, config))}, or my_data.py:name"
         case "string_pattern_mismatch":
             return 1, _not_a_name(str(value), ctx["pattern"])
         case "literal_error":
@@ -270,9 +275,10 @@ def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
 
 
 def _models(annotation: Any, config: Any) -> list[type[BaseModel]]:
+    if annotation is DatasetBase:
+        source = config.get("source") if isinstance(config, dict) else None
+        with suppress(DataError):
+            return [section_of(source)] if isinstance(source, str) else [section_of(name) for name in SOURCES.names()]
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    found = [model for argument in get_args(annotation) for model in _models(argument, config)]
-    source = config.get("source") if isinstance(config, dict) else None
-    tagged = [m for m in found if "source" in m.model_fields and m.model_fields["source"].default == source]
-    return tagged or found
+    return [model for argument in get_args(annotation) for model in _models(argument, config)]

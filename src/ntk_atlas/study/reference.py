@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Any
 
-from ntk_atlas.config.dataset import DatasetSettings
+from ntk_atlas.config.dataset import section_of
 from ntk_atlas.config.study import StudySettings
+from ntk_atlas.datasets.sources import SOURCES
 
 
 def json_schema() -> str:
@@ -18,9 +19,9 @@ def keys_markdown() -> str:
     schema = StudySettings.model_json_schema()
     definitions = schema["$defs"]
     sections = [("the root", schema), ("`experiments.<name>`", definitions["ExperimentSettings"])]
-    for source in get_args(get_args(DatasetSettings)[0]):
-        title = f"`experiments.<name>.dataset` with `source: {source.model_fields['source'].default}`"
-        sections.append((title, definitions[source.__name__]))
+    for source in SOURCES.names():
+        section = definitions[section_of(source).__name__]
+        sections.append((f"`experiments.<name>.dataset` with `source: {source}`", section))
     named = ("grid", "network", "training", "regression", "scaling", "movement", "dispersion", "output_variance")
     for name in (*named, "kernel_variants"):
         sections.append((f"`experiments.<name>.{name}`", definitions[f"{_camel(name)}Settings"]))

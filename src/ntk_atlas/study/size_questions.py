@@ -5,8 +5,8 @@ import math
 from collections.abc import Iterator
 
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
-from ntk_atlas.datasets.errors import DataError
-from ntk_atlas.datasets.inspect import inspect_dataset
+from ntk_atlas.datasets.dataset import DataError
+from ntk_atlas.datasets.read import inspect_dataset
 from ntk_atlas.networks.convolutional_architecture import NetworkShapeError
 from ntk_atlas.study.disk import BYTES, probe_kernel_bytes, weight_bytes
 from ntk_atlas.study.job_times import job_seconds

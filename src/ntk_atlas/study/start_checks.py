@@ -21,7 +21,9 @@ from pathlib import Path
 
 from ntk_atlas.config.predictors import predictors_of, user_kernels
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
+from ntk_atlas.datasets.sources import SOURCES
 from ntk_atlas.provenance import file_digest
+from ntk_atlas.registry import is_own
 from ntk_atlas.study.disk import probe_kernel_bytes, weight_bytes
 from ntk_atlas.study.job_times import job_seconds
 from ntk_atlas.study.own_cost import OwnCost
@@ -189,8 +191,10 @@ def trial_digest(experiment: ExperimentSettings, source: str) -> str:
         user_file_digest(experiment.network, experiment.training),
         [
             [spec, code_file_digest(Path(spec.rpartition(":")[0]))]
-            for spec in user_kernels(experiment.regression.predictors).values()
+            for spec in (*user_kernels(experiment.regression.predictors).values(), dataset.source)
+            if is_own(spec)
         ],
+        [] if is_own(dataset.source) else file_digest(SOURCES.module_file(dataset.source)),
         predictors_of("infinite", experiment.regression.predictors),
         [] if path is None else _state(Path(path)),
         [source, sys.version, *(version(name) for name in ("torch", "numpy"))],
@@ -215,7 +219,8 @@ def _own_names(experiment: ExperimentSettings) -> list[str]:
     code = user_code(experiment.network, experiment.training).values()
     path = getattr(experiment.dataset, "path", None)
     kernels = user_kernels(experiment.regression.predictors).values()
-    return [*code, *kernels, *([path] if path else [])]
+    source = [experiment.dataset.source] if is_own(experiment.dataset.source) else []
+    return [*code, *kernels, *source, *([path] if path else [])]
 
 
 def _trials(todo: Mapping[str, ExperimentSettings], found: dict[str, _Result], seconds: float) -> list[str]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from ntk_atlas.config.predictors import EPOCHS, PRETRAINED, predictors_of
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.datasets.inspect import DatasetSize, inspect_dataset
+from ntk_atlas.datasets.read import inspect_dataset
+from ntk_atlas.datasets.source import DatasetSize
 from ntk_atlas.study.cells import Row, rows
 from ntk_atlas.study.layer_sizes import layer_sizes
 from ntk_atlas.study.own_cost import OwnCost, cost_at

@@ -14,41 +14,97 @@ samples are the same at every `n_samples`, and a noise of 0.1 is 0.1 of the nois
 """
 
 import math
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from ntk_atlas.config.dataset import TeacherSettings
 from ntk_atlas.datasets.dataset import Dataset
-from ntk_atlas.streams import numpy_stream
+from ntk_atlas.datasets.source import DatasetBase, DatasetSize, DatasetSource, Normalization
 
 _N_WAVES = 256
 """Fourier features of a Gaussian process."""
 
 
-def read_teacher(settings: TeacherSettings) -> Dataset:
-    """Draws inputs, teacher and noise, each from a stream of its own.
+class TeacherSettings(DatasetBase):
+    """Gaussian inputs labelled by a known function, so that what can be learned is known."""
 
-    The first k samples depend neither on `n_samples` nor, inputs and noiseless targets, on `noise`.
+    source: Literal["teacher"] = "teacher"
+    """A synthetic teacher."""
+    teacher: Literal["single_index", "two_layer", "product", "additive", "smooth", "rough", "parity"] = "single_index"
+    """`single_index`: y = g(w·x), g the third Hermite polynomial plus the identity; `two_layer`: a ReLU network;
+    `product`: of two orthogonal directions; `additive`: Σ_j sin 2x_j; `smooth`, `rough`: a draw of the Gaussian process
+    with RBF or Laplace kernel. All these are scaled to mean 0 and variance 1 over the inputs' distribution. `parity`:
+    y = ±1, the sign of the product of the first `parity_bits` inputs, a binary task that takes learned features."""
+    parity_bits: PositiveInt = 2
+    """How many inputs the parity is of; at most `dimension`."""
+    inputs: Literal["gaussian", "signs"] = "gaussian"
+    """Distribution of the inputs: standard normal, or their signs ±1, of which `parity` alone makes a task."""
+    dimension: PositiveInt = 20
+    """Number of input features."""
+    n_samples: Annotated[int, Field(ge=8)] = 4096
+    """How many samples are drawn in all (validation and test included)."""
+    hidden_units: PositiveInt = 8
+    """Hidden units of the two-layer teacher."""
+    length_scale: PositiveFloat = 1.0
+    """Length scale of the kernel of `smooth` and `rough`, in units of √dimension, the size of an input."""
+    noise: NonNegativeFloat = 0.0
+    """Standard deviation of the Gaussian noise on y, in units of the noiseless target's own."""
+    teacher_seed: NonNegativeInt = 0
+    """Seed of the teacher's weights, inputs and noise."""
+    normalization: Normalization = "none"
+    """See the other sources; Gaussian inputs need none."""
 
-    Args:
-        settings: kind of teacher, dimension, number of samples, noise, seed.
+    @model_validator(mode="after")
+    def _two_directions(self) -> "TeacherSettings":
+        if self.teacher == "product" and self.dimension < 2:
+            raise ValueError("the teacher `product` needs two directions: set dimension to 2 or more")
+        return self
 
-    Returns:
-        All samples; y has mean 0 and variance 1 + noise² over the input distribution.
+    @model_validator(mode="after")
+    def _parity(self) -> "TeacherSettings":
+        if self.teacher == "parity" and self.noise > 0.0:
+            raise ValueError("noise is added to real targets, and parity has the classes ±1: set noise to 0")
+        if self.teacher == "parity" and self.parity_bits > self.dimension:
+            raise ValueError(f"parity_bits is {self.parity_bits}, more than the dimension {self.dimension}: lower it")
+        if self.teacher != "parity" and self.inputs == "signs":
+            raise ValueError(f"inputs: signs makes a task of parity only, and the teacher is {self.teacher}")
+        return self
+
+
+class Teacher(DatasetSource):
+    """Inputs, teacher and noise are drawn each from a stream of its own.
+
+    The first k samples depend neither on `n_samples` nor, inputs and noiseless targets, on `noise`; y has mean 0 and
+    variance 1 + noise² over the input distribution.
     """
-    x = _stream(settings, "inputs").standard_normal((settings.n_samples, settings.dimension))
-    if settings.teacher == "parity":
-        return _parity_dataset(np.sign(x) if settings.inputs == "signs" else x, settings.parity_bits)
-    y = _TEACHERS[settings.teacher](x, settings)
-    noise = _stream(settings, "noise").standard_normal(settings.n_samples)
-    return Dataset(
-        name="teacher",
-        x=x,
-        y=(y + settings.noise * noise)[:, None],
-        labels=None,
-        split=None,
-        target_encoding="teacher_standardized",
-    )
+
+    settings, title, is_known, samples_key = TeacherSettings, "the teacher", True, "n_samples"
+
+    def place(self, settings: TeacherSettings) -> str:
+        """See `DatasetSource`."""
+        return "the teacher (dataset.n_samples)"
+
+    def size(self, settings: TeacherSettings) -> DatasetSize:
+        """See `DatasetSource`."""
+        task = "binary" if settings.teacher == "parity" else "regression"
+        return self.drawn(settings, settings.n_samples, (settings.dimension,), 1, task)
+
+    def read(self, settings: TeacherSettings) -> Dataset:
+        """See `DatasetSource`."""
+        x = _stream(settings, "inputs").standard_normal((settings.n_samples, settings.dimension))
+        if settings.teacher == "parity":
+            return _parity_dataset(np.sign(x) if settings.inputs == "signs" else x, settings.parity_bits)
+        y = _TEACHERS[settings.teacher](x, settings)
+        noise = _stream(settings, "noise").standard_normal(settings.n_samples)
+        return Dataset(
+            name="teacher",
+            x=x,
+            y=(y + settings.noise * noise)[:, None],
+            labels=None,
+            split=None,
+            target_encoding="teacher_standardized",
+        )
 
 
 def _parity_dataset(x: np.ndarray, bits: int) -> Dataset:
@@ -140,4 +196,9 @@ _TEACHERS = {
 
 
 def _stream(settings: TeacherSettings, part: str) -> np.random.Generator:
+    from ntk_atlas.streams import numpy_stream  # imports torch
+
     return numpy_stream("teacher", settings.teacher, part, settings.teacher_seed)
+
+
+teacher = Teacher()

@@ -1,12 +1,9 @@
-"""Stationary kernels, the rivals of the NTK: functions of the distance between two samples."""
-
-import math
-from collections.abc import Callable
+"""Distances between samples, in float64, and their median, the unit of length scales."""
 
 import torch
 from torch import Tensor
 
-from ntk_atlas.tensors import Given, real_number, real_tensor
+from ntk_atlas.tensors import Given, real_tensor
 
 # Below this share of ‖x‖² + ‖x'‖² a squared distance from the expanded square has lost too many digits.
 _CANCELLED = 1e-6
@@ -83,60 +80,3 @@ def median_distance(x: Tensor) -> float:
     pairs = distances(x)[i, j]
     median = float(pairs.median())
     return median if median != 0.0 or not bool((pairs > 0).any()) else float(pairs[pairs > 0].median())
-
-
-def _laplace(r: Tensor) -> Tensor:
-    return torch.exp(-r)
-
-
-def _matern_3_2(r: Tensor) -> Tensor:
-    s = math.sqrt(3.0) * r
-    return (1.0 + s) * torch.exp(-s)
-
-
-def _matern_5_2(r: Tensor) -> Tensor:
-    s = math.sqrt(5.0) * r
-    return (1.0 + s + s**2 / 3.0) * torch.exp(-s)
-
-
-def _rbf(r: Tensor) -> Tensor:
-    return torch.exp(-0.5 * r**2)
-
-
-def _rational_quadratic(r: Tensor) -> Tensor:
-    return 1.0 / (1.0 + 0.5 * r**2)
-
-
-STATIONARY_KERNELS: dict[str, Callable[[Tensor], Tensor]] = {
-    "laplace": _laplace,
-    "matern_3_2": _matern_3_2,
-    "matern_5_2": _matern_5_2,
-    "rbf": _rbf,
-    "rational_quadratic": _rational_quadratic,
-}
-
-
-def stationary_kernel(name: str, distance: Given, length_scale: float) -> Tensor:
-    r"""A stationary kernel k(r/ℓ) with k(0) = 1 (Rasmussen & Williams 2006, section 4.2.1).
-
-    laplace: e^{−r}; matern_3_2: (1 + √3 r) e^{−√3 r}; matern_5_2: (1 + √5 r + 5r²/3) e^{−√5 r}; rbf:
-    e^{−r²/2}; rational_quadratic, α = 1: 1/(1 + r²/2).
-
-    Args:
-        name: one of `STATIONARY_KERNELS`.
-        distance: any shape, e.g. from `distances`.
-        length_scale: ℓ.
-
-    Returns:
-        Kernel values, the shape of `distance`.
-
-    Raises:
-        ValueError: if the name is unknown, the length scale no positive number, or a distance none.
-    """
-    if name not in STATIONARY_KERNELS:
-        raise ValueError(f"unknown stationary kernel {name!r}: choose one of {', '.join(STATIONARY_KERNELS)}")
-    if not 0 < real_number(length_scale, "the length scale") < math.inf:
-        raise ValueError(f"the length scale must be positive and finite, got {length_scale}")
-    distance = real_tensor(distance, "distance")
-    # Where a polynomial overflows, its product with the exponential, 0, is not NaN.
-    return STATIONARY_KERNELS[name]((distance / length_scale).clamp_(max=_LARGEST))
