@@ -140,7 +140,7 @@ def load_function(spec: str, what: str, error: type[ValueError], wanted: Sequenc
         except ValueError:  # a signature that Python does not know
             pass
         try:
-            with _imports_of(Path(file_name)), kept_settings():
+            with imports_of(Path(file_name)), kept_settings():
                 return function(**arguments)
         except (Exception, SystemExit) as problem:
             raise error(f"{what} {spec!r} failed: {told(problem)}") from problem
@@ -209,7 +209,7 @@ def _module(path: Path, refused: Callable[[BaseException], ValueError]) -> Modul
     module = importlib.util.module_from_spec(module_spec)
     known_by = [name] if alias in sys.modules or is_found_elsewhere(alias.partition(".")[0]) else [name, alias]
     try:
-        with _imports_of(path):
+        with imports_of(path):
             if package:
                 importlib.import_module(package)
             # Not by the loader, which takes compiled code of the same size and second for that of the file.
@@ -249,7 +249,7 @@ def _digest(file: Path) -> str:
 
 
 @contextmanager
-def _imports_of(path: Path) -> Iterator[None]:
+def imports_of(path: Path) -> Iterator[None]:
     """Inside the block imports are those of a user's file, and of no other user's file; the folder stays the same."""
     folders, here = import_folders(path), Path.cwd()
     with _lock:

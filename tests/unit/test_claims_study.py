@@ -14,7 +14,7 @@ from ntk_atlas.claims.join import join_verdicts, read_verdicts
 from ntk_atlas.claims.judge import CLAIMS, judge_experiment, verdict_table
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.study import StudySettings
-from ntk_atlas.plotting.claims import plot_claims
+from ntk_atlas.figures.parts.claims import plot_claims
 from ntk_atlas.study.consistency import consistency_problems
 from ntk_atlas.study.problems import ConfigError
 from ntk_atlas.study.thresholds import load_thresholds

@@ -9,7 +9,7 @@ from test_init_scales import cube, experiment, run
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.failures import check_failures
 from ntk_atlas.cubes.summary import summary_table
-from ntk_atlas.plotting import error_map, kernel_alignment, kernel_drift, kernel_movement, kernel_spectra, trainability
+from ntk_atlas.figures import error_map, kernel_alignment, kernel_drift, kernel_movement, kernel_spectra, trainability
 from ntk_atlas.stages import train_row as stage
 from ntk_atlas.status import Status
 from ntk_atlas.training.resume import TrainingTimedOutError

@@ -1,17 +1,19 @@
 """Which figures, tables and cubes an experiment ends in."""
 
+import re
+import subprocess
+import sys
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
-from ntk_atlas.config.figures import FigureName
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
+from ntk_atlas.figures import FIGURES
 from ntk_atlas.labelled import LabelledArrays, write_labelled
 from ntk_atlas.study.cells import Row
 from ntk_atlas.study.earlier_results import earlier_results, earlier_results_told, final_results, foreign_results
 from ntk_atlas.study.jobs import train_spec
-from ntk_atlas.study.outputs import FIGURES, cube_spec, cubes_of, figures_of, study_folder, tables_of
+from ntk_atlas.study.outputs import cube_spec, cubes_of, figure_problems, figures_of, study_folder, tables_of
 from ntk_atlas.study.prepare_spec import prepare_spec
 
 ASKED_FOR = {
@@ -30,13 +32,9 @@ def experiment(**settings) -> ExperimentSettings:
     return ExperimentSettings.model_validate({"grid": GRID} | settings)
 
 
-def test_every_figure_of_the_config_has_its_files():
-    assert set(get_args(FigureName)) == set(FIGURES)
-
-
 def test_a_plain_experiment_shows_all_but_what_it_has_no_file_for():
     shown = figures_of(experiment(), has_classes=True)
-    assert set(FIGURES) - set(shown) == ASKED_FOR
+    assert set(FIGURES.names()) - set(shown) == ASKED_FOR
     assert cubes_of(experiment()) == ("cube", "scaling_laws")
 
 
@@ -60,7 +58,7 @@ def test_a_plain_experiment_shows_all_but_what_it_has_no_file_for():
 )
 def test_figures_without_anything_to_show_are_left_out(settings, absent):
     shown = figures_of(experiment(**settings), has_classes=True)
-    assert set(FIGURES) - set(shown) == absent | ASKED_FOR
+    assert set(FIGURES.names()) - set(shown) == absent | ASKED_FOR
 
 
 def test_figures_can_be_chosen():
@@ -116,9 +114,44 @@ def test_results_of_an_earlier_config_are_named_and_no_others(tmp_path):
     assert "1 result is not of this config but of an earlier one" in earlier_results_told(study, tmp_path)
 
 
-def test_every_figure_has_a_caption_in_the_report():
-    caption = (Path(__file__).parents[2] / "workflow/report/figure.rst").read_text()
-    assert [name for name in FIGURES if f'snakemake.wildcards.figure == "{name}" %}}' not in caption] == []
+def test_every_figure_says_in_its_head_what_it_is_drawn_from_and_how_it_is_read():
+    for name in FIGURES.names():
+        head, whole = FIGURES.head(name), FIGURES.get(name)
+        assert (head.name, head.caption, head.files) == (name, whole.caption, whole.files)
+        assert set(head.files) <= {"cube", "scaling_laws", "functions", "dispersion", "output_variance"}
+        assert len(head.caption) > 80 and head.caption.endswith(".")
+        assert callable(FIGURES.work(name, "draw"))
+
+
+def test_a_plan_knows_figures_without_their_libraries():
+    asked = "import sys; from ntk_atlas.figures import FIGURES; heads = [*map(FIGURES.head, FIGURES.names())]"
+    told = "; print(len(heads), {'matplotlib', 'xarray', 'torch'} & sys.modules.keys())"
+    said = subprocess.run([sys.executable, "-c", asked + told], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == f"{len(FIGURES.names())} set()"
+
+
+HEAD = "from ntk_atlas.figures import AtlasFigure\n{name} = AtlasFigure('Points.')\nimport no_such_library\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("spread", HEAD, None),
+        ("error_map", HEAD, "there is another figure 'error_map' already"),
+        ("spread", "spread = 1 / 0\n", r"ZeroDivisionError: division by zero \(.*mine.py, line 1\)"),
+        ("spread", "def spread(cube): ...\n", "defines no AtlasFigure of that name"),
+    ],
+)
+def test_a_figure_of_the_users_is_read_as_far_as_its_head(tmp_path, name, text, told):
+    (tmp_path / "mine.py").write_text(text.format(name=name))
+    mine = experiment(show=["kernel_drift", f"{tmp_path}/mine.py:{name}"])
+    found = list(figure_problems(mine))
+    if told is not None:
+        assert any(re.search(told, problem) for problem in found)
+        return
+    assert not found
+    assert figures_of(mine, has_classes=True) == ("kernel_drift", f"{tmp_path}/mine.py:spread")
+    assert "figures/spread.svg" in final_results(mine, claims=False)
 
 
 def test_a_cube_of_another_study_is_foreign_unless_snakemake_knows_it(tmp_path):

@@ -13,9 +13,8 @@ from matplotlib.colors import to_hex
 from scipy.stats import t
 from synthetic_cube import diverge, synthetic_cube, synthetic_laws
 
-from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.plotting import (
-    averages,
+from ntk_atlas.figures import (
+    FigureSettings,
     classification_curves,
     error_map,
     kernel_alignment,
@@ -25,12 +24,11 @@ from ntk_atlas.plotting import (
     layer_errors,
     learning_curves,
     nngp_against_ntk,
-    panels,
     scaling_exponents,
 )
-from ntk_atlas.plotting.notices import notices_of
-from ntk_atlas.plotting.style import predictor_styles, save_figure, theme
-from ntk_atlas.study.outputs import FIGURES
+from ntk_atlas.figures.parts import averages, panels
+from ntk_atlas.figures.parts.panels import notices_of
+from ntk_atlas.figures.parts.style import predictor_styles, save_figure, theme
 
 MODULES = (learning_curves, kernel_drift, error_map, kernel_alignment, kernel_spectra, scaling_exponents)
 STYLE = FigureSettings()
@@ -55,7 +53,7 @@ def plain_figure(module):
 def draw(module, cube, laws, style=STYLE):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        files = FIGURES[module.__name__.rpartition(".")[2]]
+        files = module.FIGURE.files
         return module.draw(*[{"cube": cube, "scaling_laws": laws}[name] for name in files], style)
 
 

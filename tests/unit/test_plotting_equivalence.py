@@ -16,7 +16,8 @@ from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.functions import with_distances
 from ntk_atlas.cubes.gap import GAP_TERMS, gap_terms, pair_name
-from ntk_atlas.plotting import function_fits, gap_waterfall, layer_changes, layer_errors, nngp_against_ntk, width_limit
+from ntk_atlas.figures import function_fits, gap_waterfall, layer_errors, nngp_against_ntk, width_limit
+from ntk_atlas.figures.parts import layer_changes
 
 STYLE = FigureSettings()
 NAMES = ("network", "linearized", "ntk_init", "ntk_final", "infinite_ntk", "nngp", "laplace", "user_my_kernel_k")

@@ -15,10 +15,10 @@ from test_plotting import check_layout, lines
 
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.plotting import class_blocks, kernel_heat_maps, kernel_movement, trainability
-from ntk_atlas.plotting.averages import replicate_interval
-from ntk_atlas.plotting.error_map import short_number
-from ntk_atlas.plotting.panels import decimals
+from ntk_atlas.figures import class_blocks, kernel_heat_maps, kernel_movement, trainability
+from ntk_atlas.figures.error_map import short_number
+from ntk_atlas.figures.parts.averages import replicate_interval
+from ntk_atlas.figures.parts.panels import decimals
 
 STYLE = FigureSettings()
 MODULES = (kernel_movement, kernel_heat_maps, class_blocks, trainability)

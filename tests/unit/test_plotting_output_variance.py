@@ -9,8 +9,8 @@ import xarray as xr
 from matplotlib.colors import to_rgb
 
 from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.plotting import output_variance
-from ntk_atlas.plotting.style import save_figure
+from ntk_atlas.figures import output_variance
+from ntk_atlas.figures.parts.style import save_figure
 
 CELL = ("depth", "width", "init_scale", "n_train", "draw")
 

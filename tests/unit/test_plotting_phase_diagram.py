@@ -8,11 +8,11 @@ from synthetic_cube import synthetic_cube
 
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.figures import phase_diagram
+from ntk_atlas.figures.parts.panels import MAX_WIDTH
+from ntk_atlas.figures.parts.style import save_figure
 from ntk_atlas.phases.critical import critical_init_scale
 from ntk_atlas.phases.phase import phase_at
-from ntk_atlas.plotting import phase_diagram
-from ntk_atlas.plotting.panels import MAX_WIDTH
-from ntk_atlas.plotting.style import save_figure
 
 
 def cube_of(activation, init_scale, bias_variance=0.0):

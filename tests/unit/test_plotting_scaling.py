@@ -9,15 +9,15 @@ from synthetic_cube import synthetic_cube as make_cube
 
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.plotting import (
+from ntk_atlas.figures import (
     exponent_forest,
     kernel_evolution,
     pretrained_kernels,
     scaling_exponents,
     width_dependence,
 )
-from ntk_atlas.plotting.exponent_forest import forest_rows
-from ntk_atlas.plotting.pretrained_kernels import family_of_kernels
+from ntk_atlas.figures.exponent_forest import forest_rows
+from ntk_atlas.figures.pretrained_kernels import family_of_kernels
 from ntk_atlas.study.outputs import figures_of
 
 STYLE = FigureSettings()

@@ -65,7 +65,7 @@ def test_comments_docstrings_and_formatting_do_not_count(copied):
 @pytest.mark.parametrize(
     ("module", "same", "other"),
     [
-        ("plotting/style.py", "train_networks.py", "plot_figure.py"),
+        ("figures/parts/style.py", "train_networks.py", "plot_figure.py"),
         ("scaling_laws/power_law.py", "assemble_cube.py", "fit_scaling_laws.py"),
         ("kernels/pairwise_distances.py", "train_networks.py", "regress_rivals.py"),
         ("regression/nested.py", "train_networks.py", "regress_empirical.py"),

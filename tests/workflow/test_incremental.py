@@ -220,10 +220,10 @@ def test_init_scales_that_share_a_job_train_nothing_again(finished):
     xr.testing.assert_identical(together.drop_attrs(), in_pairs.drop_attrs())
 
 
-def test_an_edit_in_plotting_redraws_only(finished):
-    finished.edit("src/ntk_atlas/plotting/kernel_drift.py", "\nimport ", "\nEXTRA = 1\nimport ")
+def test_an_edit_in_figures_redraws_only(finished):
+    finished.edit("src/ntk_atlas/figures/kernel_drift.py", "\nimport ", "\nEXTRA = 1\nimport ")
     assert finished.plan() == {"plot_figure": 2, "all": 1}
-    finished.edit("src/ntk_atlas/plotting/style.py", "\nimport ", "\nEXTRA = 1\nimport ")
+    finished.edit("src/ntk_atlas/figures/parts/style.py", "\nimport ", "\nEXTRA = 1\nimport ")
     assert finished.plan() == {"plot_figure": 10, "all": 1}
 
 
@@ -299,7 +299,7 @@ def test_a_change_after_a_fresh_clone_is_seen(finished_once, tmp_path):
     change(clone, "two", "training", "learning_rate", {"relative": 0.4})
     assert clone.plan()["train_networks"] == 1
     change(clone, "two", "training", "learning_rate", {"relative": 0.3})
-    clone.edit("src/ntk_atlas/plotting/kernel_drift.py", "\nimport ", "\nEXTRA = 1\nimport ")
+    clone.edit("src/ntk_atlas/figures/kernel_drift.py", "\nimport ", "\nEXTRA = 1\nimport ")
     assert clone.plan() == {"plot_figure": 2, "all": 1}
 
 

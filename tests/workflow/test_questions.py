@@ -52,7 +52,7 @@ def test_why_names_keys_modules_and_files(finished):
     config["experiments"]["two"]["training"]["learning_rate"] = {"relative": 0.4}
     config["experiments"]["one"]["grid"]["width"] = [4, 6, 8]
     finished.config = config
-    finished.edit("src/ntk_atlas/plotting/kernel_drift.py", "\nimport ", "\nEXTRA = 1\nimport ")
+    finished.edit("src/ntk_atlas/figures/kernel_drift.py", "\nimport ", "\nEXTRA = 1\nimport ")
     (finished.folder / "results/one/summary.csv").unlink()
     said = finished.ask("why")
     trained = (
@@ -67,8 +67,8 @@ def test_why_names_keys_modules_and_files(finished):
 
 
 def test_why_names_the_module_that_was_edited(finished):
-    finished.edit("src/ntk_atlas/plotting/kernel_drift.py", "\nimport ", "\nEXTRA = 1\nimport ")
-    assert "plot_figure, 1 job (kernel_drift)\n    code: plotting/kernel_drift.py" in finished.ask("why")
+    finished.edit("src/ntk_atlas/figures/kernel_drift.py", "\nimport ", "\nEXTRA = 1\nimport ")
+    assert "plot_figure, 1 job (kernel_drift)\n    code: figures/kernel_drift.py" in finished.ask("why")
 
 
 @pytest.mark.slow

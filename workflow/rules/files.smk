@@ -7,10 +7,12 @@ from ntk_atlas.study.dispersion_inputs import (
 from ntk_atlas.study.dispersion_spec import architectures
 from ntk_atlas.study.earlier_results import earlier_results_told, final_results
 from ntk_atlas.study.jobs import predictors
+from ntk_atlas.config.figures import FIGURES
+from ntk_atlas.registry import is_own
 from ntk_atlas.study.outputs import (
-    FIGURES,
     cube_spec,
     cubes_of,
+    file_name,
     has_scaling_laws,
     study_folder,
 )
@@ -19,8 +21,21 @@ from ntk_atlas.study.outputs import (
 ALL = study_folder(workflow.config_settings.configfiles)
 
 
+def all_figures():
+    """Names of all figures, as the config has them."""
+    shown = [name for each in EXPERIMENTS.values() for name in each.show or ()]
+    return dict.fromkeys([*FIGURES.names(), *shown])
+
+
+def figure_of(wildcards):
+    """The name of a figure as the config has it."""
+    shown = EXPERIMENTS[wildcards.experiment].show or ()
+    own = [name for name in shown if is_own(name)]
+    return next((f for f in own if file_name(f) == wildcards.figure), wildcards.figure)
+
+
 wildcard_constraints:
-    figure="|".join(FIGURES),
+    figure="|".join(dict.fromkeys(map(file_name, all_figures()))),
 
 
 def row_names(name):
@@ -118,15 +133,15 @@ def dispersion_files(wildcards):
 
 def figure_files(wildcards):
     """The files that a figure is drawn from, in the order in which it takes them."""
-    made = cubes_of(EXPERIMENTS[wildcards.experiment])
-    names = [file for file in FIGURES[wildcards.figure] if file in made]
-    own = [f"results/{wildcards.experiment}/{file}.nc" for file in names]
-    if wildcards.figure != "exponent_forest":
-        return own
-    with_laws = [
-        v for v in variants_of(wildcards.experiment) if has_scaling_laws(EXPERIMENTS[v])
+    head = FIGURES.head(figure_of(wildcards))
+    wanted = [(wildcards.experiment, file) for file in (*head.files, *head.also)]
+    variants = variants_of(wildcards.experiment) if head.of_variants else []
+    wanted += [(v, file) for v in variants for file in head.of_variants]
+    return [
+        f"results/{name}/{file}.nc"
+        for name, file in wanted
+        if file in cubes_of(EXPERIMENTS[name])
     ]
-    return own + [f"results/{variant}/scaling_laws.nc" for variant in with_laws]
 
 
 def experiment_targets(name):

@@ -5,9 +5,9 @@ from pathlib import Path
 from ntk_atlas.claims.layer_changes import layer_change_table
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.netcdf import read_netcdf
+from ntk_atlas.figures.parts.layer_changes import plot_layer_changes
+from ntk_atlas.figures.parts.style import save_figure
 from ntk_atlas.job_log import job_log
-from ntk_atlas.plotting.layer_changes import plot_layer_changes
-from ntk_atlas.plotting.style import save_figure
 from ntk_atlas.study.thresholds import load_thresholds
 
 

@@ -1,19 +1,17 @@
 """Draws one figure from the experiment's NetCDF files, as SVG and PNG."""
 
-import importlib
 from pathlib import Path
 
-from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.netcdf import read_netcdf
+from ntk_atlas.figures import FIGURES, FigureSettings
+from ntk_atlas.figures.parts.panels import notices_of
+from ntk_atlas.figures.parts.style import save_figure
 from ntk_atlas.job_log import job_log
-from ntk_atlas.plotting.notices import notices_of
-from ntk_atlas.plotting.style import save_figure
 
 
 def main(name: str, files: list[Path], svg: Path, png: Path, settings: FigureSettings) -> None:
-    module = importlib.import_module(f"ntk_atlas.plotting.{name}")
     with notices_of([read_netcdf(file) for file in files]) as datasets:
-        figure = module.draw(*datasets, settings)
+        figure = FIGURES.work(name, "draw")(*datasets, settings)
     save_figure(figure, svg, png, settings.dpi)
 
 
@@ -21,7 +19,7 @@ if "snakemake" in globals():
     job = f"plot_figure {snakemake.wildcards.experiment} {snakemake.wildcards.figure}"
     with job_log(snakemake.log[0], job, snakemake.input, snakemake.output):
         main(
-            snakemake.wildcards.figure,
+            snakemake.params.figure,
             [Path(file) for file in snakemake.input],
             Path(snakemake.output.svg),
             Path(snakemake.output.png),

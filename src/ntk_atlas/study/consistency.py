@@ -23,6 +23,7 @@ from ntk_atlas.study.dispersion_checks import dispersion_problems
 from ntk_atlas.study.kernel_variants_spec import kernel_variants_problems
 from ntk_atlas.study.linearized_specs import linearized_problems
 from ntk_atlas.study.output_variance_specs import learning_rate_problems, output_variance_problems
+from ntk_atlas.study.outputs import figure_problems
 from ntk_atlas.study.prepare_spec import training_samples
 from ntk_atlas.study.problems import ConfigError, Problem, did_you_mean
 from ntk_atlas.study.thresholds import load_thresholds, seed_conflict
@@ -174,6 +175,7 @@ def _checkpoints(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
 
 def _factory(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
     yield from user_code_problems(experiment.network, experiment.regression.predictors, experiment.training)
+    yield from (("show", problem) for problem in figure_problems(experiment))
     if experiment.network.factory is not None and experiment.training.target_scale == "initial_output":
         yield (
             "training.target_scale",

@@ -13,7 +13,7 @@ from ntk_atlas.study.dispersion_inputs import dispersion_assembly_spec
 from ntk_atlas.study.jobs import infinite_spec, rival_spec
 from ntk_atlas.study.made_with import ROWS
 from ntk_atlas.study.output_variance_specs import output_variance_spec, variance_theory_spec
-from ntk_atlas.study.outputs import cube_spec, cubes_of, figures_of, tables_of
+from ntk_atlas.study.outputs import cube_spec, cubes_of, figures_of, file_name, tables_of
 from ntk_atlas.study.prepare_spec import prepare_spec
 
 _CONFIGS = {
@@ -46,7 +46,7 @@ def final_results(experiment: ExperimentSettings, *, claims: bool) -> tuple[str,
     return (
         *(f"{cube}.nc" for cube in cubes_of(experiment)),
         *(f"{table}.csv" for table in (*tables_of(experiment), *judged)),
-        *(f"figures/{figure}.{kind}" for figure in (*shown, *judged) for kind in ("svg", "png")),
+        *(f"figures/{figure}.{kind}" for figure in (*map(file_name, shown), *judged) for kind in ("svg", "png")),
     )
 
 

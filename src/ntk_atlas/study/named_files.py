@@ -13,8 +13,8 @@ _VALUES = ("factory", "activation", "parameterization", "optimizer", "source")
 """Keys whose text may name something in a file, `my_file.py:name`."""
 _KEYS = ("path", "claims", *_VALUES)
 """Keys whose text names a file."""
-_LISTS = ("predictors",)
-"""Keys of lists in which kernels of the user's are named, `my_kernel.py:k`."""
+_LISTS = ("predictors", "show")
+"""Keys of lists in which kernels and figures of the user's are named, `my_kernel.py:k`."""
 _OF_FUNCTION = re.compile(r"(?P<file>.*\.py)(?P<function>:[^:/\\]*)", re.DOTALL)
 
 

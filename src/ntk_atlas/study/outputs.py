@@ -4,39 +4,11 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ntk_atlas.config.figures import FigureName
-from ntk_atlas.config.predictors import EPOCHS, PRETRAINED
+from ntk_atlas.config.figures import FIGURES, FigureError, Shown
 from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.registry import is_own
 
-FIGURES: dict[FigureName, tuple[str, ...]] = {
-    "learning_curves": ("cube", "scaling_laws"),
-    "classification_curves": ("cube", "scaling_laws"),
-    "scaling_exponents": ("cube", "scaling_laws"),
-    "exponent_forest": ("scaling_laws",),
-    "pretrained_kernels": ("cube", "scaling_laws"),
-    "kernel_evolution": ("cube",),
-    "width_dependence": ("cube", "scaling_laws"),
-    "error_map": ("cube",),
-    "layer_errors": ("cube",),
-    "gap_waterfall": ("cube", "functions"),
-    "width_limit": ("cube", "functions"),
-    "nngp_against_ntk": ("cube",),
-    "function_fits": ("functions",),
-    "phase_diagram": ("cube",),
-    "dispersion": ("dispersion",),
-    "kernel_drift": ("cube",),
-    "kernel_movement": ("cube",),
-    "kernel_alignment": ("cube",),
-    "kernel_spectra": ("cube",),
-    "kernel_heat_maps": ("cube",),
-    "class_blocks": ("cube",),
-    "trainability": ("cube",),
-    "output_variance": ("output_variance",),
-}
-"""Figures by name, and the files of the experiment that each is drawn from, as far as the experiment makes them."""
 _MIN_SIZES = 3
-_MIN_WIDTHS = 3
-"""The law of the distance in the width has three constants."""
 _SCALING = ("scaling_laws", "exponent_differences")
 
 
@@ -46,7 +18,7 @@ def has_scaling_laws(experiment: ExperimentSettings) -> bool:
 
 
 def figures_of(experiment: ExperimentSettings, *, has_classes: bool, one_feature: bool = False) -> tuple[str, ...]:
-    """Names of the figures of an experiment, in the order of `FIGURES`.
+    """Names of the figures of an experiment, as `show` has them, built-in ones first.
 
     Args:
         experiment: its settings.
@@ -56,56 +28,37 @@ def figures_of(experiment: ExperimentSettings, *, has_classes: bool, one_feature
     Returns:
         Those asked for (`show`) whose files there are; by default those that show more than a single point.
     """
-    left_out = set(_without_files(experiment, has_classes)) | set(_without_predictors(experiment))
-    if not experiment.regression.keep_predictions:
-        left_out.add("width_limit")
-    if not (one_feature and experiment.regression.keep_predictions):
-        left_out.add("function_fits")
-    if experiment.show is None:
-        left_out |= set(_of_single_points(experiment))
-    chosen = FIGURES if experiment.show is None else experiment.show
-    return tuple(name for name in FIGURES if name in chosen and name not in left_out)
+    shown, made, found = Shown(experiment, has_classes, one_feature), cubes_of(experiment), []
+    for name in FIGURES.names() if experiment.show is None else sorted(set(experiment.show), key=_own_last):
+        figure = FIGURES.head(name)
+        wanted = experiment.show is not None or figure.by_default(shown)
+        if wanted and set(figure.files) <= set(made) and figure.possible(shown):
+            found.append(name)
+    return tuple(found)
 
 
-def _without_files(experiment: ExperimentSettings, has_classes: bool) -> Iterator[FigureName]:
-    if not has_scaling_laws(experiment):
-        yield from (name for name, files in FIGURES.items() if "scaling_laws" in files)
-    if experiment.network.factory is not None:
-        yield from ("phase_diagram", "trainability")
-    if not has_classes:
-        yield from ("class_blocks", "classification_curves")
-    if experiment.dispersion is None:
-        yield "dispersion"
-    if experiment.output_variance is None:
-        yield "output_variance"
+def _own_last(name: str) -> tuple[bool, str]:
+    return is_own(name), name
 
 
-def _without_predictors(experiment: ExperimentSettings) -> Iterator[FigureName]:
-    predictors = experiment.regression.predictors
-    if not predictors:
-        yield from ("error_map", "layer_errors")
-    if not any(name.startswith(PRETRAINED) for name in predictors):
-        yield "pretrained_kernels"
-    if EPOCHS not in predictors:
-        yield "kernel_evolution"
-    if not {"ntk_init", "infinite_ntk"} <= set(predictors):
-        yield "gap_waterfall"
-    if "infinite_ntk" not in predictors or len(experiment.grid.width) < _MIN_WIDTHS:
-        yield "width_limit"
-    if not {"nngp", "infinite_ntk"} <= set(predictors):
-        yield "nngp_against_ntk"
+def file_name(figure: str) -> str:
+    """The name of a figure's files: its own, or `x` for `my_figure.py:x`."""
+    return figure.rpartition(":")[2]
 
 
-def _of_single_points(experiment: ExperimentSettings) -> Iterator[FigureName]:
-    grid = experiment.grid
-    if len(grid.depth) < 2 or len(grid.init_scale) < 2:
-        yield "trainability"
-    if len(grid.depth) < 2 and len(grid.width) < 2:
-        yield "kernel_movement"
-    if len(grid.width) < 2:
-        yield from ("width_dependence", "exponent_forest")
-    if len(grid.depth) < 2:
-        yield "layer_errors"
+def figure_problems(experiment: ExperimentSettings) -> Iterator[str]:
+    """What is wrong with the figures of the user's that an experiment shows; nothing below their heads is run."""
+    taken = {*FIGURES.names(), "claims"}
+    for name in dict.fromkeys(experiment.show or ()):
+        if not is_own(name):
+            continue
+        if file_name(name) in taken:
+            yield f"{name}: there is another figure {file_name(name)!r} already: take another name"
+        taken.add(file_name(name))
+        try:
+            FIGURES.head(name)
+        except FigureError as error:
+            yield str(error)
 
 
 def tables_of(experiment: ExperimentSettings) -> tuple[str, ...]:

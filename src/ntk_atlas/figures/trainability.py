@@ -1,5 +1,17 @@
 """What trains within the budget: final training error over init scale and depth, with the depth scale ξ₁."""
 
+from ntk_atlas.figures import AtlasFigure
+
+FIGURE = AtlasFigure(
+    caption=(
+        "What trains within the budget: final training error over init scale and depth, with the depth scale ξ₁ of the "
+        "infinite network, and the condition number of the infinite NTK beside it. Networks that diverged are hatched "
+        "and never count as untrainable."
+    ),
+    possible=lambda shown: shown.settings.network.factory is None,
+    by_default=lambda shown: shown.several("depth") and shown.several("init_scale"),
+)
+
 import math
 from dataclasses import dataclass
 
@@ -16,9 +28,9 @@ from matplotlib.patheffects import withStroke
 
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.settings import experiment_settings
-from ntk_atlas.plotting.averages import at_last_checkpoint, draw_interval
-from ntk_atlas.plotting.error_map import contrasting_ink, label_init_scales, short_number
-from ntk_atlas.plotting.panels import (
+from ntk_atlas.figures.error_map import contrasting_ink, label_init_scales, short_number
+from ntk_atlas.figures.parts.averages import at_last_checkpoint, draw_interval
+from ntk_atlas.figures.parts.panels import (
     finish,
     letter_scale,
     log_ticks,
@@ -27,7 +39,7 @@ from ntk_atlas.plotting.panels import (
     readable_subset,
     select,
 )
-from ntk_atlas.plotting.style import DASHES, INK, QUIET, color_map, themed
+from ntk_atlas.figures.parts.style import DASHES, INK, QUIET, color_map, themed
 from ntk_atlas.status import NOT_TRAINED, Status
 
 UNTRAINED = 0.5

@@ -1,5 +1,15 @@
 """How far kernels have moved, at the end of training and at equal training error, against depth and width."""
 
+from ntk_atlas.figures import AtlasFigure
+
+FIGURE = AtlasFigure(
+    caption=(
+        "How far the kernel moves in training against depth, at the last epoch and at equal training error, and "
+        "against the width at fixed λ. NTK theory holds where it stays near zero."
+    ),
+    by_default=lambda shown: shown.several("depth") or shown.several("width"),
+)
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,8 +21,8 @@ from matplotlib.lines import Line2D
 
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.settings import movement_settings, scaling_settings
-from ntk_atlas.plotting.averages import at_last_checkpoint, replicate_interval, zeros_note
-from ntk_atlas.plotting.panels import (
+from ntk_atlas.figures.parts.averages import at_last_checkpoint, replicate_interval, zeros_note
+from ntk_atlas.figures.parts.panels import (
     LONGER,
     finish,
     hold_to_lines,
@@ -28,7 +38,7 @@ from ntk_atlas.plotting.panels import (
     select,
     value_ticks,
 )
-from ntk_atlas.plotting.style import INK, MARKERS, QUIET, sequential_colors, themed
+from ntk_atlas.figures.parts.style import INK, MARKERS, QUIET, sequential_colors, themed
 from ntk_atlas.status import NOT_TRAINED, Status
 
 DRIFT_LABEL = "relative drift (pure number)\n" + r"$\Vert\Theta_t - \Theta_0\Vert_F\ /\ \Vert\Theta_0\Vert_F$"

@@ -1,5 +1,17 @@
 """Functions of one variable: what networks and every kernel make of the same few samples."""
 
+from ntk_atlas.figures import AtlasFigure
+
+FIGURE = AtlasFigure(
+    caption=(
+        "What networks and every kernel make of the same few samples of a function of one variable. Lines are the "
+        "first draw, dark bands the range of its seeds, light bands the 10–90 % range over draws of the data. The "
+        "wiggles of a function are where two predictors with the same error differ."
+    ),
+    files=("functions",),
+    possible=lambda shown: shown.one_feature,
+)
+
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,8 +25,8 @@ from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.predictors import predictor_family, predictor_label
 from ntk_atlas.cubes.layers import compared_ridge
 from ntk_atlas.cubes.settings import experiment_settings
-from ntk_atlas.plotting.panels import finish, outside_legend, panel_grid, scale_label
-from ntk_atlas.plotting.style import FAINT, INK, QUIET, PredictorStyle, predictor_styles, themed
+from ntk_atlas.figures.parts.panels import finish, outside_legend, panel_grid, scale_label
+from ntk_atlas.figures.parts.style import FAINT, INK, QUIET, PredictorStyle, predictor_styles, themed
 
 N_GRID = 200
 _MAX_COLUMNS = 4

@@ -1,5 +1,19 @@
 """Exponents of all settings, one above the other: widths of an experiment, its variants, and its kernels."""
 
+from ntk_atlas.figures import AtlasFigure
+
+FIGURE = AtlasFigure(
+    caption=(
+        "Scaling exponents with their intervals over draws, one line per setting and predictor, one panel per error: "
+        "the kernels of the experiment, its networks, and the networks of its variants. The dotted line is the largest "
+        "exponent of the kernel at initialization, which networks have to pass to gain more from data than their "
+        "kernel."
+    ),
+    files=("scaling_laws",),
+    of_variants=("scaling_laws",),
+    by_default=lambda shown: shown.several("width"),
+)
+
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +24,8 @@ from matplotlib.figure import Figure
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.predictors import predictor_label
 from ntk_atlas.cubes.predictors import stand_ins_of
-from ntk_atlas.plotting.panels import METRIC_LABELS, finish
-from ntk_atlas.plotting.style import FAINT, PredictorStyle, predictor_styles, themed
+from ntk_atlas.figures.parts.panels import METRIC_LABELS, finish
+from ntk_atlas.figures.parts.style import FAINT, PredictorStyle, predictor_styles, themed
 
 _ENDS = ("", "_low", "_high", "_new_data_low", "_new_data_high")
 _NONE = (np.nan,) * len(_ENDS)

@@ -1,5 +1,16 @@
 """Exponents of the scaling laws with their intervals, and how far the network's is from each kernel's."""
 
+from ntk_atlas.figures import AtlasFigure
+
+FIGURE = AtlasFigure(
+    caption=(
+        "Scaling exponents with their intervals, predictor by predictor, and the differences between the network and "
+        "each kernel. To the right of zero the network gains more from data. Hollow marks are not identifiable from "
+        "this study's draws and sizes."
+    ),
+    files=("cube", "scaling_laws"),
+)
+
 import numpy as np
 import xarray as xr
 from matplotlib import rcParams
@@ -11,7 +22,7 @@ from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.predictors import predictor_label
 from ntk_atlas.cubes.predictors import stand_ins_of
 from ntk_atlas.cubes.scaling import laws_of
-from ntk_atlas.plotting.panels import (
+from ntk_atlas.figures.parts.panels import (
     MAX_WIDTH,
     finish,
     outside_legend,
@@ -20,7 +31,7 @@ from ntk_atlas.plotting.panels import (
     scale_label,
     select,
 )
-from ntk_atlas.plotting.style import FAINT, INK, PredictorStyle, predictor_styles, theme, themed
+from ntk_atlas.figures.parts.style import FAINT, INK, PredictorStyle, predictor_styles, theme, themed
 
 PURE_OFFSET, FLOOR_OFFSET = -0.14, 0.2
 """Where the two laws of one predictor stand beside its line; rows count downwards."""
@@ -29,7 +40,7 @@ EXPONENT_LABEL = r"$\alpha$ (pure number)"
 DIFFERENCE_LABEL = r"$\Delta\alpha$ (pure number)"
 
 
-def plot_scaling_exponents(cube: xr.Dataset, laws: xr.Dataset, style: FigureSettings) -> Figure:
+def draw(cube: xr.Dataset, laws: xr.Dataset, style: FigureSettings) -> Figure:
     """Exponents of every predictor at the largest width, and the differences network − kernel beside them.
 
     Rows are depths; columns init scales, exponents left and differences right. Filled markers are exponents of the
@@ -79,11 +90,6 @@ def plot_scaling_exponents(cube: xr.Dataset, laws: xr.Dataset, style: FigureSett
             f"fitted from n = {start} on. Arrows: beyond the axis.",
             selection.note,
         )
-
-
-def draw(cube: xr.Dataset, laws: xr.Dataset, style: FigureSettings) -> Figure:
-    """The figure as experiments have it: what the laws were fitted to is what is drawn."""
-    return plot_scaling_exponents(cube, laws, style)
 
 
 def is_identifiable(law: xr.Dataset) -> tuple[bool, bool]:

@@ -1,5 +1,16 @@
 """The plane of initializations (σ_w², σ_b²): where gradients vanish or explode, and where the experiment is."""
 
+from ntk_atlas.figures import AtlasFigure
+
+FIGURE = AtlasFigure(
+    caption=(
+        "The plane of weight and bias variance: χ₁, the factor by which a squared gradient grows from layer to layer, "
+        "with the critical line χ₁ = 1 between the ordered phase, where gradients vanish with depth, and the chaotic "
+        "one, where they explode. Marked points are this experiment's networks."
+    ),
+    possible=lambda shown: shown.settings.network.factory is None,
+)
+
 import math
 from collections import Counter
 
@@ -15,11 +26,11 @@ from scipy.ndimage import distance_transform_edt
 
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.settings import experiment_settings
+from ntk_atlas.figures.parts.panels import finish, letter_scale, log_ticks, outside_legend, panel_grid
+from ntk_atlas.figures.parts.style import INK, color_map, themed
 from ntk_atlas.phases.activation_function import ActivationFunction, activation_function
 from ntk_atlas.phases.critical import CriticalPoint, critical_points
 from ntk_atlas.phases.plane import chi_1_plane
-from ntk_atlas.plotting.panels import finish, letter_scale, log_ticks, outside_legend, panel_grid
-from ntk_atlas.plotting.style import INK, color_map, themed
 
 LEVELS = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 0.85, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0)
 """Values of χ₁ whose curves are drawn, beside the critical line."""

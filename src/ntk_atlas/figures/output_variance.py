@@ -1,5 +1,16 @@
 """Variance of outputs over initializations: theory, linearized networks and trained networks along training."""
 
+from ntk_atlas.figures import AtlasFigure
+
+FIGURE = AtlasFigure(
+    caption=(
+        "Variance of the outputs over initializations along training: of trained networks, of the same networks "
+        "linearized at their own initialization, and of theory at infinite width; below, the ratios. Theory is right "
+        "where they are one."
+    ),
+    files=("output_variance",),
+)
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.plotting.panels import (
+from ntk_atlas.figures.parts.panels import (
     EPOCH_LABEL,
     cell_panels,
     finish,
@@ -23,7 +34,7 @@ from ntk_atlas.plotting.panels import (
     scale_label,
     select,
 )
-from ntk_atlas.plotting.style import DASHES, INK, sequential_colors, themed
+from ntk_atlas.figures.parts.style import DASHES, INK, sequential_colors, themed
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,16 @@
 """How random the NTK of untrained networks is, against depth over width, with theory."""
 
+from ntk_atlas.figures import AtlasFigure
+
+FIGURE = AtlasFigure(
+    caption=(
+        "How random the kernel of an untrained network is: R = E[Θ²]/E[Θ]² and Var log Θ against λ = (depth + "
+        "1)/width, over thousands of networks, beside finite-width theory. In the NTK limit R = 1. Open marks cannot "
+        "be trusted from this many networks; Var log Θ is what claims are judged by."
+    ),
+    files=("dispersion",),
+)
+
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,7 +22,7 @@ from matplotlib.lines import Line2D
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.settings import experiment_settings
 from ntk_atlas.parameterizations import parameterization
-from ntk_atlas.plotting.panels import (
+from ntk_atlas.figures.parts.panels import (
     finish,
     label_outer_axes,
     log_ticks,
@@ -21,7 +32,7 @@ from ntk_atlas.plotting.panels import (
     readable_subset,
     scale_label,
 )
-from ntk_atlas.plotting.style import DASHES, FAINT, INK, MARKERS, QUIET, sequential_colors, themed
+from ntk_atlas.figures.parts.style import DASHES, FAINT, INK, MARKERS, QUIET, sequential_colors, themed
 
 RATIO_LABEL = "$R = E[\\Theta^2]\\,/\\,E[\\Theta]^2$\n(pure number)"
 LOG_VARIANCE_LABEL = "Var log $\\Theta(x, x)$\n(pure number)"
@@ -30,7 +41,7 @@ _COINCIDE = 0.05
 """Relative difference of Var log Θ up to which phases count as the same in the title."""
 
 
-def plot_dispersion(dispersion: xr.Dataset, style: FigureSettings) -> Figure:
+def draw(dispersion: xr.Dataset, style: FigureSettings) -> Figure:
     """R on a log axis above Var log Θ, both of Θ(x, x), against λ = (depth + 1)/width.
 
     A column a width (three at most) for all parameters, and one for the weights alone where biases count; colour,
@@ -76,11 +87,6 @@ def plot_dispersion(dispersion: xr.Dataset, style: FigureSettings) -> Figure:
         axes[1, 0].set_ylabel(LOG_VARIANCE_LABEL)
         outside_legend(figure, *_handles(shown, colors, has_theory))
         return finish(figure, _finding(dispersion), _notes(dispersion), selection.note)
-
-
-def draw(dispersion: xr.Dataset, style: FigureSettings) -> Figure:
-    """The figure as experiments have it."""
-    return plot_dispersion(dispersion, style)
 
 
 def _columns(shown: xr.Dataset) -> Iterator[tuple[str, xr.Dataset]]:

@@ -11,8 +11,8 @@ from matplotlib.patches import Patch
 
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.predictors import predictor_label
-from ntk_atlas.plotting.panels import finish, number_label, outside_legend, panel_grid
-from ntk_atlas.plotting.style import FAINT, INK, MARKERS, sequential_colors, themed
+from ntk_atlas.figures.parts.panels import finish, number_label, outside_legend, panel_grid
+from ntk_atlas.figures.parts.style import FAINT, INK, MARKERS, sequential_colors, themed
 
 _COLUMNS = 3
 _LINEAR = 3.0

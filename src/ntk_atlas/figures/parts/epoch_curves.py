@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.plotting.averages import replicate_interval, zeros_note
-from ntk_atlas.plotting.panels import (
+from ntk_atlas.figures.parts.averages import replicate_interval, zeros_note
+from ntk_atlas.figures.parts.panels import (
     EPOCH_LABEL,
     finish,
     label_outer_axes,
@@ -26,7 +26,7 @@ from ntk_atlas.plotting.panels import (
     scale_label,
     select,
 )
-from ntk_atlas.plotting.style import DASHES, INK, MARKERS, sequential_colors, themed
+from ntk_atlas.figures.parts.style import DASHES, INK, MARKERS, sequential_colors, themed
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,15 @@
 """Errors of the NNGP against those of the infinite NTK, a point a draw: does knowing of training change the error?"""
 
+from ntk_atlas.figures import AtlasFigure
+
+FIGURE = AtlasFigure(
+    caption=(
+        "Errors of the NNGP, which knows nothing of training, against those of the NTK, a point a draw of the data. On "
+        "the line the two err alike, below it ignoring training is better."
+    ),
+    possible=lambda shown: shown.has("nngp", "infinite_ntk"),
+)
+
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
@@ -8,9 +18,9 @@ from matplotlib.figure import Figure
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.predictors import predictor_values
 from ntk_atlas.cubes.settings import scaling_settings
-from ntk_atlas.plotting.averages import draw_interval, interval_words
-from ntk_atlas.plotting.panels import finish, log_ticks, panel_grid, readable_subset, scale_label
-from ntk_atlas.plotting.style import FAINT, MARKERS, sequential_colors, themed
+from ntk_atlas.figures.parts.averages import draw_interval, interval_words
+from ntk_atlas.figures.parts.panels import finish, log_ticks, panel_grid, readable_subset, scale_label
+from ntk_atlas.figures.parts.style import FAINT, MARKERS, sequential_colors, themed
 
 _RIDGES = {"zero": "ridge → 0", "tuned": "tuned ridge"}
 

@@ -1,5 +1,18 @@
 """The gap between networks and their infinite NTK, taken apart: a waterfall of errors, and distances as functions."""
 
+from ntk_atlas.figures import AtlasFigure
+
+FIGURE = AtlasFigure(
+    caption=(
+        "From the error of the infinite NTK to that of the network, one term after the other: a finite width at "
+        "initialization, finite time and the initial output, training beyond the linear regime. The bars add up "
+        "exactly. Below, where predictions were kept, how far the same pairs are apart as functions; such distances do "
+        "not add up."
+    ),
+    also=("functions",),
+    possible=lambda shown: shown.has("ntk_init", "infinite_ntk"),
+)
+
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,9 +25,9 @@ from ntk_atlas.cubes.gap import GAP_TERMS, WHOLE_GAP, pair_name
 from ntk_atlas.cubes.layers import compared_ridge
 from ntk_atlas.cubes.predictors import predictor_values
 from ntk_atlas.cubes.settings import experiment_settings
-from ntk_atlas.plotting.averages import draw_interval
-from ntk_atlas.plotting.panels import finish, panel_grid, readable_subset, scale_label
-from ntk_atlas.plotting.style import FAINT, INK, predictor_styles, themed
+from ntk_atlas.figures.parts.averages import draw_interval
+from ntk_atlas.figures.parts.panels import finish, panel_grid, readable_subset, scale_label
+from ntk_atlas.figures.parts.style import FAINT, INK, predictor_styles, themed
 
 _WORDS = {
     ("network", "linearized"): "training beyond\nthe linear regime",

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.plotting.panels import finish
-from ntk_atlas.plotting.style import FAINT, INK, QUIET, themed
+from ntk_atlas.figures.parts.panels import finish
+from ntk_atlas.figures.parts.style import FAINT, INK, QUIET, themed
 
 MARKERS = {"supported": ("o", INK), "not supported": ("X", INK), "inconclusive": ("o", "white")}
 """Marker and filling by verdict: a full circle holds, a cross does not, a hollow circle is open."""

@@ -1,5 +1,16 @@
 """Test error against training samples, networks beside kernels, with the fitted power laws."""
 
+from ntk_atlas.figures import AtlasFigure
+
+FIGURE = AtlasFigure(
+    caption=(
+        "Test error against the number of training samples for the network and all kernels, at the largest width. "
+        "Points are means over seeds and draws, bars t intervals over draws; lines are the fitted power laws over "
+        "their fit range."
+    ),
+    files=("cube", "scaling_laws"),
+)
+
 import textwrap
 from collections.abc import Sequence
 
@@ -14,8 +25,8 @@ from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.predictors import predictor_label
 from ntk_atlas.cubes.predictors import predictor_values, stand_ins_of
 from ntk_atlas.cubes.scaling import LAW_ERRORS, laws_of
-from ntk_atlas.plotting.averages import draw_interval
-from ntk_atlas.plotting.panels import (
+from ntk_atlas.figures.parts.averages import draw_interval
+from ntk_atlas.figures.parts.panels import (
     METRIC_LABELS,
     N_TRAIN_LABEL,
     cell_panels,
@@ -28,7 +39,7 @@ from ntk_atlas.plotting.panels import (
     select,
     value_ticks,
 )
-from ntk_atlas.plotting.style import QUIET, PredictorStyle, predictor_styles, themed
+from ntk_atlas.figures.parts.style import QUIET, PredictorStyle, predictor_styles, themed
 from ntk_atlas.status import Status
 
 

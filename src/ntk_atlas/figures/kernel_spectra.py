@@ -1,5 +1,15 @@
 """Eigenvalues of the probe kernel before and after training."""
 
+from ntk_atlas.figures import AtlasFigure
+
+FIGURE = AtlasFigure(
+    caption=(
+        "Eigenvalues of the probe kernel, divided by the number of probe samples, against their rank: at "
+        "initialization and at the end of training, at the largest width and n_train. Lines are medians over networks, "
+        "bands their 10–90 % range."
+    ),
+)
+
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
@@ -8,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.plotting.panels import (
+from ntk_atlas.figures.parts.panels import (
     cell_panels,
     finish,
     label_outer_axes,
@@ -21,14 +31,14 @@ from ntk_atlas.plotting.panels import (
     readable_subset,
     select,
 )
-from ntk_atlas.plotting.style import FAINT, sequential_colors, themed
+from ntk_atlas.figures.parts.style import FAINT, sequential_colors, themed
 
 QUANTILES = (0.1, 0.5, 0.9)
 FLOOR = 1e-9
 """Eigenvalues below this share of the largest are rounding and stay outside the axes."""
 
 
-def plot_kernel_spectra(cube: xr.Dataset, style: FigureSettings) -> Figure:
+def draw(cube: xr.Dataset, style: FigureSettings) -> Figure:
     """Eigenvalues of the probe kernel against their rank, at initialization and at the last checkpoint.
 
     Panels are depth × init_scale at the largest width and n_train. Lines are medians over all networks of the
@@ -65,11 +75,6 @@ def plot_kernel_spectra(cube: xr.Dataset, style: FigureSettings) -> Figure:
         return finish(
             figure, title, "Lines: median over the networks of all draws and seeds.", probe_note(cube), selection.note
         )
-
-
-def draw(cube: xr.Dataset, style: FigureSettings) -> Figure:
-    """The figure as experiments have it."""
-    return plot_kernel_spectra(cube, style)
 
 
 def last_checkpoint(networks: xr.DataArray) -> xr.DataArray:

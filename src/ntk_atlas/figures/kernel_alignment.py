@@ -1,11 +1,21 @@
 """Whether the empirical NTK turns towards the targets in training."""
 
+from ntk_atlas.figures import AtlasFigure
+
+FIGURE = AtlasFigure(
+    caption=(
+        "Alignment of the empirical NTK with the targets of the probe samples against the epoch, relative to its value "
+        "at initialization, at the largest n_train. A kernel that learns turns towards the targets: the curve rises "
+        "above 1. Bands are t intervals over draws, or over seeds where there is one draw."
+    ),
+)
+
 import xarray as xr
 from matplotlib.figure import Figure
 
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.settings import scaling_settings
-from ntk_atlas.plotting.epoch_curves import Measure, plot_epoch_curves
+from ntk_atlas.figures.parts.epoch_curves import Measure, plot_epoch_curves
 
 ALIGNMENT = Measure(
     variable="kernel_alignment",

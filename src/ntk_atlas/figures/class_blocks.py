@@ -1,5 +1,15 @@
 """Whether the kernel's blocks of one class stand out more as training goes on."""
 
+from ntk_atlas.figures import AtlasFigure
+
+FIGURE = AtlasFigure(
+    caption=(
+        "Mean entries of the kernel between samples of one class and of different classes, over the mean diagonal, "
+        "along training. Blocks form where the two part."
+    ),
+    possible=lambda shown: shown.has_classes,
+)
+
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
@@ -7,9 +17,9 @@ from matplotlib.lines import Line2D
 
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.settings import scaling_settings
-from ntk_atlas.plotting.averages import at_last_checkpoint, replicate_interval
-from ntk_atlas.plotting.epoch_curves import draw_curve, set_epoch_scale
-from ntk_atlas.plotting.panels import (
+from ntk_atlas.figures.parts.averages import at_last_checkpoint, replicate_interval
+from ntk_atlas.figures.parts.epoch_curves import draw_curve, set_epoch_scale
+from ntk_atlas.figures.parts.panels import (
     EPOCH_LABEL,
     LONGER,
     decimals,
@@ -26,7 +36,7 @@ from ntk_atlas.plotting.panels import (
     scale_names,
     select,
 )
-from ntk_atlas.plotting.style import INK, MARKERS, sequential_colors, themed
+from ntk_atlas.figures.parts.style import INK, MARKERS, sequential_colors, themed
 from ntk_atlas.status import Status
 
 RATIOS = {

@@ -1,5 +1,17 @@
 """Regression with the kernel at epoch t, beside the network's own errors and the kernel's movement."""
 
+from ntk_atlas.config.predictors import EPOCHS
+from ntk_atlas.figures import AtlasFigure
+
+FIGURE = AtlasFigure(
+    caption=(
+        "Test error of kernel regression with the empirical NTK of every checkpoint against the epoch, beside the "
+        "network at the same epoch, and how far the kernel has moved. Where the kernel's curve falls, training "
+        "improves the kernel itself."
+    ),
+    possible=lambda shown: shown.has(EPOCHS),
+)
+
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,12 +21,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.config.predictors import EPOCHS
 from ntk_atlas.cubes.predictors import predictor_values
 from ntk_atlas.cubes.settings import scaling_settings
-from ntk_atlas.plotting.averages import draw_interval
-from ntk_atlas.plotting.epoch_curves import draw_curve, set_epoch_scale
-from ntk_atlas.plotting.panels import (
+from ntk_atlas.figures.parts.averages import draw_interval
+from ntk_atlas.figures.parts.epoch_curves import draw_curve, set_epoch_scale
+from ntk_atlas.figures.parts.panels import (
     EPOCH_LABEL,
     finish,
     log_ticks,
@@ -23,7 +34,7 @@ from ntk_atlas.plotting.panels import (
     probe_note,
     scale_label,
 )
-from ntk_atlas.plotting.style import FAINT, INK, PredictorStyle, predictor_styles, themed
+from ntk_atlas.figures.parts.style import FAINT, INK, PredictorStyle, predictor_styles, themed
 
 MOVEMENT = {
     "kernel_drift": (r"drift $\Vert\Theta_t-\Theta_0\Vert\,/\,\Vert\Theta_0\Vert$", True),

@@ -1,11 +1,23 @@
 """Learning curves of kernels trained on ever more samples, from the initial one to the one trained on all."""
 
+from ntk_atlas.config.predictors import PRETRAINED
+from ntk_atlas.figures import AtlasFigure
+
+FIGURE = AtlasFigure(
+    caption=(
+        "Learning curves of kernels that were trained on a fixed number of samples and regress on more, beside the "
+        "network, the kernel at initialization and the kernel trained on the samples it regresses on. How soon a "
+        "kernel is as good as the final one says how much data it takes to learn the kernel."
+    ),
+    files=("cube", "scaling_laws"),
+    possible=lambda shown: any(name.startswith(PRETRAINED) for name in shown.predictors),
+)
+
 import xarray as xr
 from matplotlib.figure import Figure
 
 from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.config.predictors import PRETRAINED
-from ntk_atlas.plotting.learning_curves import plot_learning_curves
+from ntk_atlas.figures.learning_curves import plot_learning_curves
 
 
 def family_of_kernels(names: list[str]) -> list[str]:

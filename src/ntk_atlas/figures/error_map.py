@@ -1,5 +1,16 @@
 """Heat maps of the test error over depth, width and init scale, one panel a predictor."""
 
+from ntk_atlas.figures import AtlasFigure
+
+FIGURE = AtlasFigure(
+    caption=(
+        "The atlas: test error of every predictor over depth, width and init scale at the largest n_train, on one "
+        "colour scale. Hatched cells are missing or diverged. Predictors that do not depend on an axis repeat along "
+        "it."
+    ),
+    possible=lambda shown: bool(shown.predictors),
+)
+
 import textwrap
 from itertools import groupby
 
@@ -18,9 +29,9 @@ from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.predictors import predictor_label
 from ntk_atlas.cubes.predictors import predictor_values, stand_ins_of
 from ntk_atlas.cubes.settings import scaling_settings
-from ntk_atlas.plotting.averages import draw_interval, networks_left_out
-from ntk_atlas.plotting.learning_curves import present_predictors
-from ntk_atlas.plotting.panels import (
+from ntk_atlas.figures.learning_curves import present_predictors
+from ntk_atlas.figures.parts.averages import draw_interval, networks_left_out
+from ntk_atlas.figures.parts.panels import (
     MAX_WIDTH,
     METRIC_LABELS,
     finish,
@@ -29,7 +40,7 @@ from ntk_atlas.plotting.panels import (
     panel_grid,
     readable_subset,
 )
-from ntk_atlas.plotting.style import FAINT, INK, QUIET, color_map, theme, themed
+from ntk_atlas.figures.parts.style import FAINT, INK, QUIET, color_map, theme, themed
 
 AXES = ("depth", "width", "init_scale")
 MAX_COLUMNS = 4

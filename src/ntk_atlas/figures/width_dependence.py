@@ -1,5 +1,17 @@
 """Error and exponent against width: where a network is its kernel, and from which width on."""
 
+from ntk_atlas.figures import AtlasFigure
+
+FIGURE = AtlasFigure(
+    caption=(
+        "Test error at the smallest and the largest number of training samples, and the scaling exponent, against the "
+        "width. In the NTK limit the network meets its kernel as the width grows; predictors without a width repeat "
+        "along it."
+    ),
+    files=("cube", "scaling_laws"),
+    by_default=lambda shown: shown.several("width"),
+)
+
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
@@ -10,9 +22,9 @@ from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.predictors import predictor_label
 from ntk_atlas.cubes.predictors import predictor_values, stand_ins_of
 from ntk_atlas.cubes.scaling import laws_of
-from ntk_atlas.plotting.averages import draw_interval
-from ntk_atlas.plotting.learning_curves import present_predictors
-from ntk_atlas.plotting.panels import (
+from ntk_atlas.figures.learning_curves import present_predictors
+from ntk_atlas.figures.parts.averages import draw_interval
+from ntk_atlas.figures.parts.panels import (
     METRIC_LABELS,
     finish,
     log_ticks,
@@ -21,12 +33,12 @@ from ntk_atlas.plotting.panels import (
     scale_label,
     value_ticks,
 )
-from ntk_atlas.plotting.style import PredictorStyle, predictor_styles, themed
+from ntk_atlas.figures.parts.style import PredictorStyle, predictor_styles, themed
 
 SHOWN = ("network", "ntk_init", "ntk_final", "infinite_ntk", "stand_in_ntk")
 
 
-def plot_width_dependence(cube: xr.Dataset, laws: xr.Dataset, style: FigureSettings) -> Figure:
+def draw(cube: xr.Dataset, laws: xr.Dataset, style: FigureSettings) -> Figure:
     """Test error at the smallest and the largest n, and the exponent of the law, against the width.
 
     The first depth and init scale are shown. A kernel that has no width is a level line. Points are geometric means
@@ -77,11 +89,6 @@ def plot_width_dependence(cube: xr.Dataset, laws: xr.Dataset, style: FigureSetti
             f"means over draws; whiskers: {confidence:.0%} t intervals over draws "
             "of this data set. Kernels with {ridge} ridge.",
         )
-
-
-def draw(cube: xr.Dataset, laws: xr.Dataset, style: FigureSettings) -> Figure:
-    """The figure as experiments have it."""
-    return plot_width_dependence(cube, laws, style)
 
 
 def _draw(ax: Axes, widths: np.ndarray, interval: list[np.ndarray], look: PredictorStyle, gid: str) -> None:

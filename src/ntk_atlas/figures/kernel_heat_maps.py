@@ -1,5 +1,13 @@
 """The class-ordered kernel of one network at some epochs of its training, a row a phase."""
 
+from ntk_atlas.figures import AtlasFigure
+
+FIGURE = AtlasFigure(
+    caption=(
+        "The kernel of the probe samples, ordered by class, at a few epochs, over its mean diagonal. One network each."
+    ),
+)
+
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
@@ -8,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.plotting.panels import (
+from ntk_atlas.figures.parts.panels import (
     decimals,
     finish,
     panel_grid,
@@ -17,7 +25,7 @@ from ntk_atlas.plotting.panels import (
     scale_label,
     scale_names,
 )
-from ntk_atlas.plotting.style import INK, QUIET, color_map, themed
+from ntk_atlas.figures.parts.style import INK, QUIET, color_map, themed
 
 MAX_TICKS = 10
 _FEWEST_SAMPLES = 40

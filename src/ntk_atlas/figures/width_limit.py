@@ -1,5 +1,20 @@
 """How far trained networks are from kernel regression with their infinite NTK, against the width, with its limit."""
 
+from ntk_atlas.figures import AtlasFigure
+
+FIGURE = AtlasFigure(
+    caption=(
+        "How far trained networks are, as functions, from kernel regression with their infinite NTK, over the kernel's "
+        "error, against the width. The theorem has the distance fall as the square root of the width; where the line "
+        "levels off, there is a limit. Beside it the two parts of the way: from the network to regression with its own "
+        "initial NTK, and from there to the infinite one."
+    ),
+    files=("cube", "functions"),
+    possible=lambda shown: (
+        shown.has("infinite_ntk") and shown.several("width", 3)
+    ),  # the law of the distance in the width has three constants
+)
+
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
@@ -12,16 +27,16 @@ from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.gap import GAP_TERMS, OTHER_PAIRS, WHOLE_GAP, pair_name
 from ntk_atlas.cubes.layers import compared_ridge
 from ntk_atlas.cubes.settings import experiment_settings
-from ntk_atlas.plotting.averages import draw_interval
-from ntk_atlas.plotting.panels import finish, log_ticks, outside_legend, panel_grid, scale_label, value_ticks
-from ntk_atlas.plotting.style import FAINT, INK, predictor_styles, themed
+from ntk_atlas.figures.parts.averages import draw_interval
+from ntk_atlas.figures.parts.panels import finish, log_ticks, outside_legend, panel_grid, scale_label, value_ticks
+from ntk_atlas.figures.parts.style import FAINT, INK, predictor_styles, themed
 
 _PARTS = {OTHER_PAIRS[0]: ("network to its own initial NTK", "s"), GAP_TERMS[-1]: ("initial to infinite NTK", "^")}
 _BEYOND = 8.0
 """The law is drawn to so many times the largest width."""
 
 
-def plot_width_limit(cube: xr.Dataset, functions: xr.Dataset, style: FigureSettings) -> Figure:
+def draw(cube: xr.Dataset, functions: xr.Dataset, style: FigureSettings) -> Figure:
     """Root mean square distance of predictions over the kernel's error against the width, a panel per depth.
 
     Beside the distance of networks from the infinite NTK stand its two parts, the fitted law d² = d²(∞) + A/M + B/M²
@@ -80,11 +95,6 @@ def plot_width_limit(cube: xr.Dataset, functions: xr.Dataset, style: FigureSetti
             f"over draws and seeds; whiskers: {confidence:.0%} t intervals of logarithms over draws of this data set. "
             f"Line: d² = d²(∞) + A/M + B/M², to {_BEYOND:g} times the largest width.",
         )
-
-
-def draw(cube: xr.Dataset, functions: xr.Dataset, style: FigureSettings) -> Figure:
-    """The figure as experiments have it."""
-    return plot_width_limit(cube, functions, style)
 
 
 def _interval(values: xr.DataArray, confidence: float) -> tuple[float, float, float]:

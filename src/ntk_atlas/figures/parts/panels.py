@@ -1,8 +1,11 @@
-"""Grids of panels: which cells are shown, and the titles, ticks and legends that say so."""
+"""Grids of panels: which cells are shown, titles, ticks and legends that say so, and notices of the cubes."""
 
+import json
 import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,13 +19,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from ntk_atlas.plotting.notices import current_notes
-from ntk_atlas.plotting.style import QUIET, freeze_layout
+from ntk_atlas.figures.parts.style import QUIET, freeze_layout
 
 MAX_WIDTH = 14.0
 """Inches; wider figures have letters too small to read in a report."""
 _PLURALS = {"depth": "depths", "width": "widths", "init_scale": "init scales"}
 _TICK_STEPS = ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0))
+_notes: ContextVar[tuple[str, ...]] = ContextVar("notes of all figures", default=())
 N_TRAIN_LABEL = "training samples $n$"
 EPOCH_LABEL = "training time (epochs)"
 METRIC_LABELS = {"mse": "test MSE (target²)", "error": "test error (share of wrong classes)"}
@@ -114,7 +117,7 @@ def finish(figure: Figure, title: str, *notes: str) -> Figure:
     """Sets the title and, in smaller letters under it, what the reader has to know; then fixes the layout."""
     size = rcParams["font.size"]
     letters = figure.get_figwidth() * 72.0 / (0.53 * size)
-    notes = (*notes, *current_notes())
+    notes = (*notes, *_notes.get())
     lines = [line for note in notes if note for line in textwrap.wrap(note, int(letters), break_on_hyphens=False)]
     # No line ends before or after an equals sign.
     unbroken = title.replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
@@ -249,3 +252,42 @@ def _fix_ticks(axis: Axis, ticks: np.ndarray) -> None:
     axis.set_major_locator(FixedLocator(ticks))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(number_label))
+
+
+@contextmanager
+def notices_of(datasets: Sequence[xr.Dataset]) -> Iterator[list[xr.Dataset]]:
+    """Figures drawn inside the block say what the cubes that they are drawn from say of themselves.
+
+    A cube says it in the attributes `notices`, one sentence per line, and `same_networks`, JSON: key of the grid →
+    groups of values at which a network factory gives the same networks, because it ignores the key.
+
+    Args:
+        datasets: what a figure is drawn from.
+
+    Yields:
+        The datasets at one value of each group: equal lines would lie under each other.
+    """
+    said = [str(line) for each in datasets for line in str(each.attrs.get("notices", "")).splitlines() if line]
+    same: dict[str, list[list[float]]] = {}
+    for each in datasets:
+        same |= json.loads(str(each.attrs.get("same_networks", "{}")))
+    for key, groups in same.items():
+        said += [
+            f"The {_PLURALS.get(key, key)} {', '.join(f'{value:g}' for value in group)} have the same networks: drawn "
+            f"is {min(group):g}."
+            for group in groups
+        ]
+    token = _notes.set(tuple(dict.fromkeys(said)))
+    try:
+        yield [_without_repetitions(each, same) for each in datasets]
+    finally:
+        _notes.reset(token)
+
+
+def _without_repetitions(dataset: xr.Dataset, same: dict[str, list[list[float]]]) -> xr.Dataset:
+    for key, groups in same.items():
+        if key in dataset.dims:
+            repeated = {value for group in groups for value in group if value != min(group)}
+            kept = [i for i, value in enumerate(dataset[key].values.tolist()) if value not in repeated]
+            dataset = dataset.isel({key: np.array(kept, dtype=int)})
+    return dataset

@@ -1,5 +1,17 @@
 """Error against hidden layers for every predictor; those without layers stand beside them as single points."""
 
+from ntk_atlas.figures import AtlasFigure
+
+FIGURE = AtlasFigure(
+    caption=(
+        "Test error against hidden layers, for networks and every predictor beside them, at ridge → 0 and at the tuned "
+        "ridge; rivals have no layers and stand at the right. Theory says that the network's line is the infinite "
+        "NTK's at ridge → 0, at any depth. Whiskers are t intervals over draws."
+    ),
+    possible=lambda shown: bool(shown.predictors),
+    by_default=lambda shown: shown.several("depth"),
+)
+
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,10 +25,9 @@ from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.predictors import predictor_label
 from ntk_atlas.cubes.predictors import predictor_values, stand_ins_of
 from ntk_atlas.cubes.settings import scaling_settings
-from ntk_atlas.kernels.infinite.variants import VARIANTS
-from ntk_atlas.plotting.averages import draw_interval, interval_words
-from ntk_atlas.plotting.learning_curves import present_predictors
-from ntk_atlas.plotting.panels import (
+from ntk_atlas.figures.learning_curves import present_predictors
+from ntk_atlas.figures.parts.averages import draw_interval, interval_words
+from ntk_atlas.figures.parts.panels import (
     METRIC_LABELS,
     finish,
     hold_to_lines,
@@ -27,7 +38,8 @@ from ntk_atlas.plotting.panels import (
     readable_subset,
     scale_label,
 )
-from ntk_atlas.plotting.style import PredictorStyle, predictor_styles, themed
+from ntk_atlas.figures.parts.style import PredictorStyle, predictor_styles, themed
+from ntk_atlas.kernels.infinite.variants import VARIANTS
 
 _RIDGES = {"zero": "ridge → 0", "tuned": "tuned ridge"}
 _MOST_ABOVE = 30.0
