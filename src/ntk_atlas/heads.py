@@ -5,13 +5,14 @@ the file begins with its head, the head ends where the value is defined, and imp
 """
 
 import ast
-import sys
+import importlib
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 
 from ntk_atlas.registry import Kind, Registry, is_own
-from ntk_atlas.user_code import imports_of, told
+from ntk_atlas.user_code import imports_of, load_named, told
+
+_known: dict[tuple[Path, bytes, str | None], object | None] = {}
 
 
 class HeadRegistry(Registry[Kind]):
@@ -29,13 +30,13 @@ class HeadRegistry(Registry[Kind]):
         Raises:
             ValueError: of the room's type, if there is no value of that name, or its file cannot be read so far.
         """
-        if not is_own(name):
-            file = self.module_file(name)
-            found = _head(file, file.read_bytes(), f"{self.package}.{name}", self.kind)
-        else:
+        if is_own(name):
             file, _, wanted = name.rpartition(":")
             found = self._own_head(Path(file), wanted, name)
-        if found is None:
+        else:
+            place = self.module_file(name)
+            found = _head(place, f"{self.package}.{name}", self.kind)
+        if not isinstance(found, self.kind):
             raise self._error(f"{self.what} {name!r}: the file defines no {self.kind.__name__} of that name")
         object.__setattr__(found, "name", name)
         return found
@@ -55,11 +56,10 @@ class HeadRegistry(Registry[Kind]):
         """
         if not is_own(name):
             self.module_file(name)
-            __import__(f"{self.package}.{name}")
-            return getattr(sys.modules[f"{self.package}.{name}"], function)
-        from ntk_atlas.user_code import load_named
-
+            return getattr(importlib.import_module(f"{self.package}.{name}"), function)
         found = load_named(f"{name.rpartition(':')[0]}:{function}", self.what, self._error)
+        if not callable(found):
+            raise self._error(f"{self.what} {name!r}: {function} is {type(found).__name__}, and no function")
 
         def call(*arguments: object) -> object:
             try:
@@ -74,14 +74,21 @@ class HeadRegistry(Registry[Kind]):
             raise self._error(f"{self.what} {name!r}: no file {str(file.absolute())!r}")
         try:
             with imports_of(file):
-                return _head(file, file.read_bytes(), file.stem, self.kind, wanted)
+                return _head(file, file.stem, self.kind, wanted)
         except (Exception, SystemExit) as problem:
             raise self._error(f"{self.what} {name!r}: {file} cannot be read: {told(problem)}") from problem
 
 
-@lru_cache(maxsize=256)
-def _head(file: Path, content: bytes, module: str, kind: type, wanted: str | None = None) -> object | None:
+def _head(file: Path, module: str, kind: type[object], wanted: str | None = None) -> object | None:
     """Runs a file until a name, or that of `wanted`, is an instance of a kind; None if none becomes one."""
+    content = file.read_bytes()
+    key = (file, content, wanted)
+    if key not in _known:
+        _known[key] = _run(file, content, module, kind, wanted)
+    return _known[key]
+
+
+def _run(file: Path, content: bytes, module: str, kind: type[object], wanted: str | None) -> object | None:
     defined = {"__name__": module, "__file__": str(file)}
     for node in ast.parse(content, str(file)).body:
         exec(compile(ast.Module([node], []), str(file), "exec", dont_inherit=True), defined)

@@ -123,8 +123,8 @@ def test_nothing_is_silently_another_number(key, written, expected):
         ("network: {bias_variance: yes}", "input should be a valid number (it is 'yes'): write a number"),
         ("regression: {predictors: [ntk]}", "there is no predictor 'ntk'; did you mean `ntk_init`? known"),
         ("regression: {predictors: [ntk_epoch_x]}", "ntk_epoch_<number>, ntk_epochs, ntk_pretrained_<number>"),
-        ("show: [error_maps]", "show.0: input should be 'learning_curves'"),
-        ("show: [error_maps]", "(it is 'error_maps'): did you mean `error_map`?"),
+        ("show: [error_maps]", "show.0: there is no figure 'error_maps'; did you mean `error_map`?"),
+        ("show: ['my.py:']", "show.0: write `my_file.py:figure` for one in a file (it is 'my.py:')"),
         ("dispersion: {depth: [0], width: [4]}", "dispersion.depth.0: input should be greater than or equal to 1"),
     ],
 )  # fmt: skip
