@@ -21,7 +21,6 @@ from matplotlib.lines import Line2D
 
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.settings import experiment_settings
-from ntk_atlas.parameterizations import parameterization
 from ntk_atlas.figures.parts.panels import (
     finish,
     label_outer_axes,
@@ -33,6 +32,7 @@ from ntk_atlas.figures.parts.panels import (
     scale_label,
 )
 from ntk_atlas.figures.parts.style import DASHES, FAINT, INK, MARKERS, QUIET, sequential_colors, themed
+from ntk_atlas.parameterizations import parameterization
 
 RATIO_LABEL = "$R = E[\\Theta^2]\\,/\\,E[\\Theta]^2$\n(pure number)"
 LOG_VARIANCE_LABEL = "Var log $\\Theta(x, x)$\n(pure number)"
