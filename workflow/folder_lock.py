@@ -1,13 +1,16 @@
 """One launcher a folder: a lock that is released with the process that holds it, however that ends."""
 
-import fcntl
+import errno
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+
+from filelock import FileLock, Timeout
 
 log = logging.getLogger("ntk-atlas")
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
+"""What file systems of clusters answer that have no locks."""
 
 
 class FolderLockError(Exception):
@@ -15,7 +18,7 @@ class FolderLockError(Exception):
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[TextIO]:
+def locked(folder: Path) -> Iterator[Path]:
     """Holds the lock of a folder.
 
     Args:
@@ -28,17 +31,18 @@ def locked(folder: Path) -> Iterator[TextIO]:
         FolderLockError: if another process on this machine holds it, or it is another user's file.
     """
     path = folder / ".snakemake" / "ntk-atlas.lock"
+    lock = FileLock(path, timeout=0)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.open("a+")
+        lock.acquire()
+    except Timeout:
+        raise FolderLockError(f"another run is under way in {folder}: wait for it, or end it") from None
     except OSError as error:
-        raise FolderLockError(f"cannot open {path} ({error.strerror}): make it writable for you") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise FolderLockError(f"another run is under way in {folder}: wait for it, or end it") from None
-        except OSError as error:
-            # Some file systems of clusters have no locks; Snakemake has one of its own.
-            log.warning("the file system cannot lock a file (%s): start only one run in %s", error.strerror, folder)
-        yield lock
+        if error.errno not in _NO_LOCKS:
+            raise FolderLockError(f"cannot open {path} ({error.strerror}): make it writable for you") from None
+        path.touch()
+        log.warning("the file system cannot lock a file (%s): start only one run in %s", error.strerror, folder)
+    try:
+        yield path
+    finally:
+        lock.release()

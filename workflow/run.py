@@ -16,7 +16,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TextIO
 
 from damaged import remove_damaged, remove_foreign, remove_half_written
 from folder_lock import FolderLockError, locked
@@ -49,7 +48,7 @@ def folder_problem(folder: Path) -> str | None:
     return None
 
 
-def end_what_a_killed_run_left(folder: Path, lock: TextIO, *, force: bool) -> str | None:
+def end_what_a_killed_run_left(folder: Path, lock: Path, *, force: bool) -> str | None:
     """Cancels jobs in the queue and ends workers here, of a run that was started on this machine.
 
     Args:
@@ -60,8 +59,7 @@ def end_what_a_killed_run_left(folder: Path, lock: TextIO, *, force: bool) -> st
     Returns:
         What keeps a run from starting, in a sentence; None if nothing does.
     """
-    lock.seek(0)
-    last, here = lock.read().strip(), socket.gethostname()
+    last, here = lock.read_text().strip(), socket.gethostname()
     wait_for_submissions(folder)
     jobs = queued_jobs(folder)
     if jobs and not (force or last == here):
@@ -77,9 +75,7 @@ def end_what_a_killed_run_left(folder: Path, lock: TextIO, *, force: bool) -> st
     end_workers(folder)
     if left := live_snakemake(folder, of_jobs=True):
         return f"a job of another run (process {left[0].pid}) is at work in {folder}: wait for it, or end it"
-    lock.truncate(0)
-    lock.write(here)
-    lock.flush()
+    lock.write_text(here)
     return None
 
 

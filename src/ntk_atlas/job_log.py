@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ntk_atlas.file_errors import is_passing
 from ntk_atlas.result_digests import check_as_noted, forget_digest, note_digest
 from ntk_atlas.user_imports import is_own
 
@@ -79,6 +80,11 @@ def why(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return f"your code ended the process{_place(own[-1:])}: let it raise an error instead"
     text = str(error).strip()
+    if isinstance(error, OSError) and error.filename and not own and not is_passing(error):
+        text = (
+            f"{error.filename} is damaged and cannot be read ({error.strerror}): delete it and run again, which makes "
+            "it again"
+        )
     if isinstance(error, MemoryError):
         text = f"the memory of this machine does not suffice{f' ({text})' if text else ''}"
     elif isinstance(error, KeyboardInterrupt):

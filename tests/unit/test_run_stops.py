@@ -184,11 +184,10 @@ def test_the_lock_of_a_run_on_another_machine_stays_unasked(launcher, tmp_path, 
     (locks / "0.input.lock").touch()
     path = tmp_path / "lock"
     path.write_text("another-machine")
-    with path.open("a+") as lock:
-        said = launcher.end_what_a_killed_run_left(tmp_path, lock, force=False)
-        assert said.startswith(f"a run on another-machine has locked {tmp_path}: ")
-        assert launcher.end_what_a_killed_run_left(tmp_path, lock, force=True) is None
-        assert launcher.end_what_a_killed_run_left(tmp_path, lock, force=False) is None  # of this machine now
+    said = launcher.end_what_a_killed_run_left(tmp_path, path, force=False)
+    assert said.startswith(f"a run on another-machine has locked {tmp_path}: ")
+    assert launcher.end_what_a_killed_run_left(tmp_path, path, force=True) is None
+    assert launcher.end_what_a_killed_run_left(tmp_path, path, force=False) is None  # of this machine now
 
 
 def test_a_folder_that_can_be_written_is_no_problem(launcher, tmp_path):
@@ -261,8 +260,7 @@ def test_a_job_that_comes_in_late_is_cancelled_and_one_that_stays_is_named(tmp_p
     assert slurm_queue.cancel_jobs(tmp_path, ["7"], patience=0.1) == ["7"]
     monkeypatch.setattr(launcher, "cancel_jobs", lambda *jobs: slurm_queue.cancel_jobs(*jobs, patience=0.1))
     (tmp_path / "lock").write_text(socket.gethostname())
-    with (tmp_path / "lock").open("a+") as lock:
-        said = launcher.end_what_a_killed_run_left(tmp_path, lock, force=False)
+    said = launcher.end_what_a_killed_run_left(tmp_path, tmp_path / "lock", force=False)
     assert said == "1 job(s) of a run before this one (7) do not end: see `squeue --me`"
 
 
@@ -394,12 +392,14 @@ def test_a_submission_under_way_is_waited_for_and_ended_if_it_hangs(tmp_path, mo
 
 def test_a_file_system_without_locks_is_said(tmp_path, monkeypatch, caplog):
     monkeypatch.syspath_prepend(str(WORKFLOW))
+    import fcntl
+
     import folder_lock
 
     def refuse(*_):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(folder_lock.fcntl, "flock", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)
     with folder_lock.locked(tmp_path):
         pass
     assert f"start only one run in {tmp_path}" in caplog.text
@@ -416,13 +416,12 @@ def test_jobs_of_a_run_on_another_machine_are_not_cancelled_unasked(tmp_path, la
     monkeypatch.setattr(launcher, "cancel_jobs", lambda folder, jobs: cancelled.append(folder) or [])
     path = tmp_path / "lock"
     path.write_text("another-machine")
-    with path.open("a+") as lock:
-        said = launcher.end_what_a_killed_run_left(tmp_path, lock, force=False)
-        assert "2 job(s) of this folder are in the queue (7, 9), of a run on another-machine" in said
-        assert "--cancel-queued" in said and not cancelled
-        assert launcher.end_what_a_killed_run_left(tmp_path, lock, force=True) is None
-        assert cancelled == [tmp_path]
-        cancelled.clear()
-        assert launcher.end_what_a_killed_run_left(tmp_path, lock, force=False) is None
+    said = launcher.end_what_a_killed_run_left(tmp_path, path, force=False)
+    assert "2 job(s) of this folder are in the queue (7, 9), of a run on another-machine" in said
+    assert "--cancel-queued" in said and not cancelled
+    assert launcher.end_what_a_killed_run_left(tmp_path, path, force=True) is None
+    assert cancelled == [tmp_path]
+    cancelled.clear()
+    assert launcher.end_what_a_killed_run_left(tmp_path, path, force=False) is None
     assert cancelled == [tmp_path]
     assert path.read_text() == socket.gethostname()
