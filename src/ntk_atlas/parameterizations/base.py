@@ -15,6 +15,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal
 
 Role = Literal["input", "hidden", "output", "linear"]
@@ -90,7 +91,7 @@ class Parameterization(ABC):
 
     @abstractmethod
     def ntk_grows_with_width(self) -> bool:
-        """Whether the infinite-width NTK is proportional to the width, so that it is that of a finite one."""
+        """Whether the infinite-width NTK grows with the width, so that it is computed for a finite one."""
 
     @abstractmethod
     def without_infinite_kernel(self) -> str:
@@ -109,3 +110,26 @@ class Parameterization(ABC):
             The factor.
         """
         return parameter.fan_in * self.split(parameter, math.sqrt(variance / parameter.fan_in))[1] ** 2
+
+    def no_infinite_kernel(self) -> str:
+        """Why kernels of infinite width are not computed: there are none, or their recursion does not hold.
+
+        The recursion counts all layers alike: each with the size σ_w/√fan_in and one `kernel_factor`, which only an NTK
+        that grows with the width may have from it.
+        """
+        if reason := self.without_infinite_kernel():
+            return reason
+        kinds, widths = (("weight", 0.3), ("bias", 0.7)), (32, 2048)
+        for kind, variance in kinds:
+            factors = []
+            for role, width in product(("input", "hidden", "output", "linear"), widths):
+                parameter = Parameter(role, kind, width if kind == "weight" else 1, width)
+                size = math.sqrt(variance / parameter.fan_in)
+                if not math.isclose(math.prod(self.split(parameter, size)), size):
+                    return f"{self.name} draws {kind}s of the {role} layer larger or smaller than kernels count them"
+                factors.append(self.kernel_factor(parameter, variance))
+            if not all(math.isclose(factor, factors[i % 2]) for i, factor in enumerate(factors)):
+                return f"under {self.name} layers count differently in the NTK, which the recursion counts alike"
+            if not self.ntk_grows_with_width() and not math.isclose(*factors[:2]):
+                return f"the NTK of {self.name} depends on the width: return True in `ntk_grows_with_width`"
+        return ""

@@ -28,7 +28,7 @@ def value_problems(experiment: ExperimentSettings, *, own: bool) -> Iterator[tup
 
 def _without_limit(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
     network, training = experiment.network, experiment.training
-    reason = parameterization(network.parameterization).without_infinite_kernel()
+    reason = parameterization(network.parameterization).no_infinite_kernel()
     if not reason:
         return
     infinite = [

@@ -16,7 +16,7 @@ from torch import Tensor
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.kernels.infinite.convolutional_geometry import Offset, Stage, overlap, readout_radius, stages_of
 from ntk_atlas.kernels.infinite.convolutional_pairs import Pairs
-from ntk_atlas.kernels.infinite.layer_weights import bias_part, kernel_factor
+from ntk_atlas.kernels.infinite.layer_weights import bias_part, weight_part
 from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitecture
 
 
@@ -46,9 +46,9 @@ class ConvolutionalRecursion:
     def __post_init__(self):
         object.__setattr__(self, "stages", stages_of(self.architecture, *self.image_shape[1:]))
         fan_ins = self.architecture.fan_ins(self.image_shape, self.width or 1)
-        factors = [kernel_factor(self.settings, "weight", fan_in, self.sigma_w2) for fan_in in fan_ins]
+        factors = [weight_part(self.settings, fan_in, self.width, self.sigma_w2) for fan_in in fan_ins]
         object.__setattr__(self, "_fan_ins", factors)
-        object.__setattr__(self, "bias_part", bias_part(self.settings))
+        object.__setattr__(self, "bias_part", bias_part(self.settings, self.width))
 
     def fan_in(self, layer: int) -> float:
         """Factor of T in the NTK of a layer: convolutions from 0, then the readout."""

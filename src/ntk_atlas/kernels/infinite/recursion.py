@@ -11,7 +11,7 @@ from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.kernels.infinite.dual_activations import Dual
 from ntk_atlas.kernels.infinite.elementwise import ActivationOverflowError
 from ntk_atlas.kernels.infinite.error_bounds import LayerErrors, carried_errors
-from ntk_atlas.kernels.infinite.layer_weights import bias_part, check_infinite_limit, kernel_factor
+from ntk_atlas.kernels.infinite.layer_weights import bias_part, check_infinite_limit, weight_part
 from ntk_atlas.kernels.infinite.soundness import LayerOfPair, warn_of_range, warn_of_rounding, without_underflow
 
 Sides = list[Any]
@@ -46,11 +46,11 @@ class Recursion:
     def __post_init__(self):
         check_infinite_limit(self.settings, self.width if max(self.depths) > 0 else 1)
         fan_in_part, inputs = (
-            kernel_factor(self.settings, "weight", n, self.sigma_w2) for n in (self.width or 1, self.n_inputs)
+            weight_part(self.settings, n, self.width, self.sigma_w2) for n in (self.width or 1, self.n_inputs)
         )
         object.__setattr__(self, "fan_in_part", fan_in_part)
         object.__setattr__(self, "input_part", inputs / self.n_inputs)
-        object.__setattr__(self, "bias_part", bias_part(self.settings))
+        object.__setattr__(self, "bias_part", bias_part(self.settings, self.width))
 
     def prepare(self, a: Tensor, b: Tensor | None) -> "PreparedLayers":
         """Variances of every sample in every layer, exact, and duals made ready for them.
