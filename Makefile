@@ -30,10 +30,11 @@ test: .venv/.done-dev  ## build the same environment and run the tests
 test-slow: .venv/.done-dev  ## the tests that take minutes
 	$(BIN)/python -m pytest -q -n 3 --dist loadfile -m slow $(PYTEST_ARGS)
 
-check: .venv/.done-dev  ## style and imports: ruff, lint-imports, snakefmt, snakemake --lint
+check: .venv/.done-dev  ## style, imports and types: ruff, lint-imports, mypy, snakefmt, snakemake --lint
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports --no-cache --no-logo
+	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(BIN)/snakemake --lint
 

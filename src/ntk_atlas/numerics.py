@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from contextvars import Context, copy_context
 from threading import Lock
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -13,7 +13,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 Result = TypeVar("Result")
 
 _fast_path_lock = Lock()
-_fast_path = {"blocks": 0, "before": True}
+_blocks_without_fast_path = 0
+_fast_path_before = True
 
 
 @contextmanager
@@ -77,18 +78,19 @@ def no_fast_path() -> Iterator[None]:
     Yields:
         Nothing.
     """
+    global _blocks_without_fast_path, _fast_path_before
     with _fast_path_lock:
-        if _fast_path["blocks"] == 0:
-            _fast_path["before"] = torch.backends.mha.get_fastpath_enabled()
+        if _blocks_without_fast_path == 0:
+            _fast_path_before = torch.backends.mha.get_fastpath_enabled()
             torch.backends.mha.set_fastpath_enabled(False)
-        _fast_path["blocks"] += 1
+        _blocks_without_fast_path += 1
     try:
         yield
     finally:
         with _fast_path_lock:
-            _fast_path["blocks"] -= 1
-            if _fast_path["blocks"] == 0:
-                torch.backends.mha.set_fastpath_enabled(_fast_path["before"])
+            _blocks_without_fast_path -= 1
+            if _blocks_without_fast_path == 0:
+                torch.backends.mha.set_fastpath_enabled(_fast_path_before)
 
 
 @contextmanager
@@ -98,7 +100,7 @@ def plain_attention() -> Iterator[None]:
         yield
 
 
-def in_turn_or_at_once(task: Callable[..., Result], *arguments: Iterable, workers: int) -> list[Result]:
+def in_turn_or_at_once(task: Callable[..., Result], *arguments: Iterable[Any], workers: int) -> list[Result]:
     """Runs a task for each set of arguments, several at a time if asked.
 
     Operations on small tensors gain little from the threads of torch; whole tasks beside each other gain all of them.
@@ -118,7 +120,7 @@ def in_turn_or_at_once(task: Callable[..., Result], *arguments: Iterable, worker
         return [task(*values) for values in calls]
     threads, inference, grad = torch.get_num_threads(), torch.is_inference_mode_enabled(), torch.is_grad_enabled()
 
-    def as_the_caller(context: Context, values: tuple) -> Result:
+    def as_the_caller(context: Context, values: tuple[Any, ...]) -> Result:
         with torch.inference_mode(inference), torch.set_grad_enabled(grad):
             return context.run(task, *values)
 

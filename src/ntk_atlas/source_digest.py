@@ -76,7 +76,8 @@ class SourceMemory:
         if digest in self._made or self.path is None:
             return self._made.get(digest)
         with contextlib.suppress(OSError, ValueError):
-            return json.loads(self._parts_file(digest).read_text())
+            parts: dict[str, str] = json.loads(_parts_file(self.path, digest).read_text())
+            return parts
         return None
 
     def keep(self) -> None:
@@ -88,11 +89,12 @@ class SourceMemory:
                 _write(self.path, self._parsed)
                 self._changed = False
             for digest, parts in self._made.items():
-                if not self._parts_file(digest).exists():
-                    _write(self._parts_file(digest), parts)
+                if not _parts_file(self.path, digest).exists():
+                    _write(_parts_file(self.path, digest), parts)
 
-    def _parts_file(self, digest: str) -> Path:
-        return self.path.with_suffix("") / f"{digest}.json"
+
+def _parts_file(memory: Path, digest: str) -> Path:
+    return memory.with_suffix("") / f"{digest}.json"
 
 
 def source_files(

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from numbers import Real
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 _NUMBER = Real | np.bool
-Given = Tensor | np.ndarray | Sequence
+Given = Tensor | np.ndarray | Sequence[Any]
 """A torch tensor, a NumPy array, or numbers in lists."""
 
 
@@ -74,7 +75,7 @@ def real_number(value: float, name: str, error: type[ValueError] = ValueError) -
 
 def _as_array(value: Given, name: str, error: type[ValueError]) -> np.ndarray:
     kind = type(value).__name__
-    if np.ma.is_masked(value):
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise error(f"{name} has {int(np.ma.getmaskarray(value).sum())} masked entries: drop or impute those samples")
     if isinstance(value, np.ndarray | np.generic | list | tuple | int | float) or hasattr(value, "__array__"):
         try:

@@ -80,7 +80,7 @@ def _gradients_kept() -> Iterator[None]:
 
 def check_function(
     function: object, spec: str, what: str, error: type[ValueError], wanted: str, *, instance: str | None = None
-) -> None:
+) -> Callable[..., object]:
     """Checks that what a file defines is a function that returns a value, without a call of it.
 
     Args:
@@ -91,6 +91,9 @@ def check_function(
         wanted: what to define instead, in words.
         instance: name of an instance, in the advice to who names a class; None if a class will do, as one that is
             called for what it makes.
+
+    Returns:
+        The function.
 
     Raises:
         ValueError: of type `error`, if it is a class, nothing that can be called, an async or a generator function.
@@ -107,9 +110,10 @@ def check_function(
         raise error(f"{what} {spec!r} is an async function{_at(function)}: define {wanted}")
     if inspect.isgeneratorfunction(function):
         raise error(f"{what} {spec!r} is a generator function{_at(function)}: `return`, do not `yield`")
+    return function
 
 
-def load_function(spec: str, what: str, error: type[ValueError], wanted: Sequence[str]) -> Callable:
+def load_function(spec: str, what: str, error: type[ValueError], wanted: Sequence[str]) -> Callable[..., object]:
     """A user's function that is called with keywords, its errors told as sentences.
 
     Args:
@@ -125,10 +129,9 @@ def load_function(spec: str, what: str, error: type[ValueError], wanted: Sequenc
     Raises:
         ValueError: of type `error`, as `load_named`, and if the object is not a function.
     """
-    function = load_named(spec, what, error)
     file_name, _, name = spec.rpartition(":")
     signature = f"def {name}(*, {', '.join(wanted)})"
-    check_function(function, spec, what, error, f"`{signature}`")
+    function = check_function(load_named(spec, what, error), spec, what, error, f"`{signature}`")
 
     from ntk_atlas.numerics import kept_settings  # imports torch
 
@@ -186,7 +189,7 @@ def _shown(file: str) -> str:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
-def _at(function: object) -> str:
+def _at(function: Callable[..., object]) -> str:
     code = getattr(inspect.unwrap(function), "__code__", None)
     return f" ({_shown(code.co_filename)}, line {code.co_firstlineno})" if code is not None else ""
 
@@ -206,6 +209,7 @@ def _module(path: Path, refused: Callable[[BaseException], ValueError]) -> Modul
     name = f"{package}.{name}" if package else name
     alias = f"{package}.{stem}" if package else stem
     module_spec = importlib.util.spec_from_file_location(name, place)
+    assert module_spec is not None  # there is a loader for each `.py`
     module = importlib.util.module_from_spec(module_spec)
     known_by = [name] if alias in sys.modules or is_found_elsewhere(alias.partition(".")[0]) else [name, alias]
     try:
@@ -223,7 +227,8 @@ def _module(path: Path, refused: Callable[[BaseException], ValueError]) -> Modul
             _own_modules[folders].pop(known_name, None)
         raise refused(problem) from problem
     modules = [module, *_own_modules[folders].values()]
-    files = {Path(m.__file__) for m in modules if getattr(m, "__file__", None)}
+    names = (getattr(m, "__file__", None) for m in modules)
+    files = {Path(name) for name in names if name}
     _files[place, folders] = _Loaded(module, {file: _digest(file) for file in files})
     return module
 

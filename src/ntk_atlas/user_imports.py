@@ -32,7 +32,8 @@ def import_root(file: Path) -> tuple[Path, str]:
 
     Folders with an `__init__.py` are packages, as Python has it.
     """
-    folder, package = file.absolute().parent, []
+    folder = file.absolute().parent
+    package: list[str] = []
     while (folder / "__init__.py").is_file() and folder != folder.parent:
         package.insert(0, folder.name)
         folder = folder.parent
@@ -87,7 +88,8 @@ class UserFinder(MetaPathFinder):
     """
 
     def __init__(self, folders: Sequence[str], hidden: Iterable[str] = ()):
-        self.folders, self.last, self.hidden, self.found = list(folders), [str(Path.cwd())], frozenset(hidden), set()
+        self.folders, self.last, self.hidden = list(folders), [str(Path.cwd())], frozenset(hidden)
+        self.found: set[str] = set()
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: object = None) -> ModuleSpec | None:
         """See `importlib.abc.MetaPathFinder`; None for what is not the user's own."""
@@ -171,7 +173,7 @@ def followed(file: Path) -> dict[str, Path]:
 
 def is_own(file: str | None) -> bool:
     """Whether code in a file is the user's own: of no installed package, not of this one, no script of a job."""
-    if is_installed(file):
+    if file is None or is_installed(file):
         return False
     place = Path(file)
     return not (place.is_relative_to(PACKAGE) or ".snakemake" in place.parts)
@@ -201,8 +203,8 @@ def _files(finder: UserFinder, name: str) -> Iterator[tuple[str, Path | None, bo
         if spec is None or is_installed(_place(spec)):
             return
         path = None if spec.submodule_search_locations is None else list(spec.submodule_search_locations)
-        is_source = spec.has_location and spec.origin.endswith(".py")
-        yield module, Path(spec.origin) if is_source else None, path is not None
+        source = spec.origin if spec.has_location else None
+        yield module, Path(source) if source and source.endswith(".py") else None, path is not None
         if path is None:
             return
 

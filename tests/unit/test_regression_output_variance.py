@@ -211,3 +211,10 @@ def test_a_posterior_knows_its_own_samples_and_failure_is_a_status():
         posterior_variance(gram, gram[:4], torch.ones(3))
     with pytest.raises(ValueError, match=r"k_train_train has shape \(4, 4, 2, 2\), expected \(n_train = 4, n_tr"):
         posterior_variance(torch.ones(4, 4, 2, 2), gram[:4], torch.ones(3))
+
+
+def test_posterior_variances_below_zero_by_rounding_are_zero_at_every_size():
+    x = torch.linspace(-1.0, 1.0, 12, dtype=torch.float64)[:, None]
+    kernel = torch.exp(-((x - x.mT) ** 2) / 0.18)
+    variance = posterior_variance(kernel, kernel, kernel, sizes=(4, 8, 12)).variance
+    assert variance.min() == 0.0 and variance[0].max() > 1e-3

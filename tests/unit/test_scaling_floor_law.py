@@ -6,7 +6,7 @@ from scipy.optimize import least_squares
 
 from ntk_atlas.scaling_laws.floor_intervals import floor_interval, score_t, zero_floor_t
 from ntk_atlas.scaling_laws.floor_law import aicc, centred_log_sizes, draw_exponents, fit_floor_law
-from ntk_atlas.scaling_laws.floor_solver import curve, jacobian, solve
+from ntk_atlas.scaling_laws.floor_solver import Held, curve, jacobian, solve
 from ntk_atlas.streams import numpy_stream
 
 SIZES = np.array([64, 128, 256, 512, 1024, 2048, 4096])
@@ -121,7 +121,7 @@ def test_jacobian_is_the_derivative_of_the_curve():
 def test_held_coordinate_stays_and_the_others_are_optimal(fixed, value):
     y = planted(0.5, 0.0, -1.0)[0][None] + 0.05 * numpy_stream("held").normal(size=(1, len(SIZES)))
     y = y - y.mean()
-    theta, cost, converged = solve(X, y, fixed=fixed, value=np.array([value]))
+    theta, cost, converged = solve(X, y, Held(fixed, np.array([value])))
     assert converged[0]
     assert theta[0, fixed] == value
     for i in {0, 1, 2} - {fixed}:

@@ -42,7 +42,7 @@ class DispersionSettings(Settings):
 
     @field_validator("depth", "width")
     @classmethod
-    def _ascending(cls, values: tuple) -> tuple:
+    def _ascending(cls, values: tuple[float, ...]) -> tuple[float, ...]:
         return tuple(sorted(set(values)))
 
     @model_validator(mode="after")
@@ -54,5 +54,5 @@ class DispersionSettings(Settings):
 
     @field_validator("correlations")
     @classmethod
-    def _with_the_diagonal(cls, values: tuple) -> tuple:
+    def _with_the_diagonal(cls, values: tuple[float, ...]) -> tuple[float, ...]:
         return tuple(sorted({1.0, *values}, reverse=True))

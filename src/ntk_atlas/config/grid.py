@@ -34,7 +34,7 @@ class GridSettings(Settings):
 
     @field_validator("depth", "width", "init_scale", "n_train")
     @classmethod
-    def _ascending(cls, values: tuple) -> tuple:
+    def _ascending(cls, values: tuple[float, ...]) -> tuple[float, ...]:
         return tuple(sorted(set(values)))
 
     @field_validator("init_scale")

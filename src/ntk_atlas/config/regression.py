@@ -35,7 +35,7 @@ class SolveSettings(Settings):
 
     @field_validator("ridge_grid", "length_scales", check_fields=False)
     @classmethod
-    def _ascending(cls, values: tuple) -> tuple:
+    def _ascending(cls, values: tuple[float, ...]) -> tuple[float, ...]:
         return tuple(sorted(set(values)))
 
 
@@ -78,13 +78,13 @@ class RegressionSettings(RivalSettings):
 
     @field_validator("epoch_n_train")
     @classmethod
-    def _sizes_ascending(cls, value: str | tuple) -> str | tuple:
+    def _sizes_ascending(cls, value: str | tuple[int, ...]) -> str | tuple[int, ...]:
         return value if isinstance(value, str) else tuple(sorted(set(value)))
 
     @field_validator("predictors")
     @classmethod
-    def _unique(cls, values: tuple) -> tuple:
-        named = {}
+    def _unique(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        named: dict[str, str] = {}
         for value in dict.fromkeys(values):
             other = named.setdefault(predictor_name(value), value)
             if other != value:

@@ -39,7 +39,8 @@ class ExperimentSettings(Settings):
     variant_of: ExperimentName | None = None
     """Another experiment that this one is a variant of: it has the same settings but for what stands here. Claims about
     robustness compare its networks with those of that experiment and with its kernels."""
-    dataset: DatasetSettings = Field(default={"source": "digits"})
+    # The default is validated: the source's class is imported where an experiment has that source, not here.
+    dataset: DatasetSettings = Field(default={"source": "digits"})  # type: ignore[assignment]
     """The data; `source` names where they come from."""
     grid: GridSettings
     """The axes of the cube."""
@@ -84,13 +85,13 @@ class StudySettings(Settings):
     sets it to the experiments that my.yaml names."""
     preset: str | None = None
     """The preset laid over this config: `--config preset=full`."""
-    presets: dict[str, dict] = Field(default={})
+    presets: dict[str, dict[str, object]] = Field(default={})
     """Parts of a config by name, for one study in several sizes."""
 
     @field_validator("experiments")
     @classmethod
-    def _different_folders(cls, experiments: dict) -> dict:
-        folders = {}
+    def _different_folders(cls, experiments: dict[str, ExperimentSettings]) -> dict[str, ExperimentSettings]:
+        folders: dict[str, str] = {}
         for name in experiments:
             other = folders.setdefault(name.lower(), name)
             if other != name:

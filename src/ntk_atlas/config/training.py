@@ -38,7 +38,7 @@ class LearningRateSettings(Settings):
 
     @field_validator("relative")
     @classmethod
-    def _several(cls, value: float | tuple | None) -> float | tuple | None:
+    def _several(cls, value: float | tuple[float, ...] | None) -> float | tuple[float, ...] | None:
         if isinstance(value, tuple):
             value = tuple(sorted(set(value)))
             return value[0] if len(value) == 1 else value

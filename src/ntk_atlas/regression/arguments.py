@@ -118,7 +118,7 @@ def checked_block(
 
 def checked_kernel(
     k_train_train: Given, name: str = "k_train_train", *, kernel_dtype: torch.dtype | None = None
-) -> tuple[Tensor, Axes]:
+) -> tuple[Tensor, tuple[tuple[str, int], ...]]:
     """The Gram matrix with the axes that its arguments must share.
 
     Args:
@@ -322,10 +322,10 @@ def checked_count(name: str, value: int) -> int:
     Raises:
         ValueError: it is none.
     """
-    value = checked_number(name, value)
-    if value % 1:
-        raise ValueError(f"{name} is {value}, expected a whole number ≥ 0")
-    return int(value)
+    number = checked_number(name, value)
+    if number % 1:
+        raise ValueError(f"{name} is {number}, expected a whole number ≥ 0")
+    return int(number)
 
 
 def checked_number(name: str, value: float, *, positive: bool = False) -> float:

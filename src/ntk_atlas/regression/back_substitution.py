@@ -57,7 +57,8 @@ def nested_products(rows: Tensor, alpha: Tensor, sizes: Sequence[int]) -> Tensor
         block = slice(start, min(start + _BLOCK, largest))
         active = slice(_first_beyond(sizes, start) * n_outputs, None)
         total[:, active].addmm_(rows[:, block], alpha[block].flatten(1)[:, active])
-    return total.unflatten(1, (n_sizes, n_outputs)).transpose(0, 1)
+    products: Tensor = total.unflatten(1, (n_sizes, n_outputs))
+    return products.transpose(0, 1)
 
 
 def nested_residuals(

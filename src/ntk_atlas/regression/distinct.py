@@ -34,9 +34,9 @@ def duplicate_pairs(x: Tensor) -> tuple[tuple[int, int], ...]:
     if rows.dim() < 2:
         raise ValueError(f"x has shape {tuple(rows.shape)}, expected (n, *shape): one number per sample is x[:, None]")
     rows = rows.flatten(1)
-    rows = (rows + 0).contiguous().view(torch.uint8).reshape(len(rows), -1).numpy()
+    bits = (rows + 0).contiguous().view(torch.uint8).reshape(len(rows), -1).numpy()
     first: dict[bytes, int] = {}
-    pairs = ((first.setdefault(row.tobytes(), i), i) for i, row in enumerate(rows))
+    pairs = ((first.setdefault(row.tobytes(), i), i) for i, row in enumerate(bits))
     return tuple(pair for pair in pairs if pair[0] != pair[1])
 
 

@@ -85,8 +85,9 @@ def finite_time_mean(
     n_outputs = y.shape[1]
     gram = gram.to(torch.float64)
     given = real_tensor(ntk_test_train, "ntk_test_train")
-    n_test = len(given) if given.dim() else None
-    rows = checked_block("ntk_test_train", given, (("n_test", n_test), ("n", n), *outputs), device)
+    test_axis = ("n_test", len(given) if given.dim() else None)
+    rows = checked_block("ntk_test_train", given, (test_axis, ("n", n), *outputs), device)
+    n_test = len(rows)
     start_train, start_test = (
         torch.zeros(size, n_outputs, dtype=torch.float64, device=device)
         if value is None

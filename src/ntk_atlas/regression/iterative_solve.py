@@ -97,11 +97,13 @@ def conjugate_gradient(
     checked_ridge(diag_reg)
     checked_number("tolerance", tolerance)
     y = checked_targets("y_train", given, (("n", None), ("n_outputs", None)), given.device).to(dtype)
-    if diag_reg and mean_diagonal is None:
-        raise ValueError("diag_reg is relative to the mean diagonal of the kernel: give `mean_diagonal` too")
-    if diag_reg and real_number(mean_diagonal, "mean_diagonal") <= 0:
-        raise ValueError(f"mean_diagonal is {mean_diagonal}, expected that of a positive semi-definite kernel")
-    shift = diag_reg * mean_diagonal if diag_reg else 0.0
+    shift = 0.0
+    if diag_reg:
+        if mean_diagonal is None:
+            raise ValueError("diag_reg is relative to the mean diagonal of the kernel: give `mean_diagonal` too")
+        if real_number(mean_diagonal, "mean_diagonal") <= 0:
+            raise ValueError(f"mean_diagonal is {mean_diagonal}, expected that of a positive semi-definite kernel")
+        shift = diag_reg * mean_diagonal
     system = _System(matvec, preconditioner or (lambda v: v), shift)
     alpha, residual = torch.zeros_like(y), y.clone()
     norms = torch.linalg.norm(y, dim=0)

@@ -125,7 +125,8 @@ def _eigendecomposition(gram: Tensor) -> tuple[Tensor, Tensor]:
     """Returns ascending eigenvalues and eigenvectors, NaN if `gram` is not finite or the iteration fails."""
     if bool(torch.isfinite(gram).all()):
         try:
-            return torch.linalg.eigh(gram)
+            eigenvalues, vectors = torch.linalg.eigh(gram)
+            return eigenvalues, vectors
         except torch.linalg.LinAlgError:
             pass
     return gram.new_full((gram.shape[0],), math.nan), torch.full_like(gram, math.nan)

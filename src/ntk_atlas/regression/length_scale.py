@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ntk_atlas.config.regression import RegressionSettings
+from ntk_atlas.config.regression import RivalSettings
 from ntk_atlas.folds import N_FOLDS
 from ntk_atlas.kernels.pairwise_distances import median_distance
 from ntk_atlas.kernels.rival_kernel import Rival
@@ -70,7 +70,7 @@ def regress_rival(
     y_validation: Tensor,
     y_test: Tensor,
     sizes: Sequence[int],
-    settings: RegressionSettings,
+    settings: RivalSettings,
     test_labels: Tensor | None = None,
     test_folds: np.ndarray | None = None,
     allow_duplicates: bool = True,
@@ -148,14 +148,16 @@ def regress_rival(
         system = kernel_system(gram, y, torch.cat(rows), sizes=sizes, kernel_dtype=precision)
         tables.append(solve_table(system, solve_path(system, settings), targets, settings))
     table, chosen = stack_tables(tables), choose(stack_tables(tables))
-    factors = np.repeat(factors, len(tables[0].diag_reg))
+    factor_of = np.repeat(factors, len(tables[0].diag_reg))
 
     @cache
     def extremes(factor: float, position: int) -> tuple[float, float]:
         return extreme_eigenvalues(pairs[0](factor * median, sizes[position]))
 
-    arrays = chosen_arrays(table, chosen, lambda candidate, position: extremes(factors[candidate], position), scale=1.0)
-    length_scale = np.where(arrays["status"] == Status.SINGULAR, np.nan, factors[chosen])
+    arrays = chosen_arrays(
+        table, chosen, lambda candidate, position: extremes(factor_of[candidate], position), scale=1.0
+    )
+    length_scale = np.where(arrays["status"] == Status.SINGULAR, np.nan, factor_of[chosen])
     return RivalRegression(**arrays, length_scale=length_scale)
 
 

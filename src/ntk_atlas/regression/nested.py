@@ -166,7 +166,7 @@ def _by_coefficients(
 
 
 def _by_running_sum(
-    system: KernelSystem, lower: Tensor, whitened: Tensor, sizes: list[int], shift: None
+    system: KernelSystem, lower: Tensor, whitened: Tensor, sizes: list[int], shift: float | None
 ) -> Iterator[tuple[Tensor, float]]:
     """Prediction at each size as a running sum over blocks of samples; residuals are NaN."""
     del shift

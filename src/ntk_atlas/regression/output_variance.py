@@ -6,9 +6,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ntk_atlas.regression.arguments import check_symmetric, checked_block, checked_kernel, precision_of, sample_major
+from ntk_atlas.regression.arguments import (
+    Axes,
+    check_symmetric,
+    checked_block,
+    checked_kernel,
+    precision_of,
+    sample_major,
+)
 from ntk_atlas.regression.training_modes import Dynamics, training_modes
-from ntk_atlas.tensors import real_tensor
+from ntk_atlas.tensors import Given, real_tensor
 
 
 @dataclass(frozen=True)
@@ -84,8 +91,9 @@ def finite_time_variance(
     device, n, precision = gram.device, len(gram), precision_of(gram, kernel_dtype)
     gram = sample_major(gram.to(torch.float64))
     rows = real_tensor(ntk_test_train, "ntk_test_train")
-    n_test = len(rows) if rows.dim() else None
-    rows = sample_major(checked_block("ntk_test_train", rows, (("n_test", n_test), ("n", n), *outputs), device))
+    test_axis = ("n_test", len(rows) if rows.dim() else None)
+    rows = checked_block("ntk_test_train", rows, (test_axis, ("n", n), *outputs), device)
+    n_test, rows = len(rows), sample_major(rows)
     test_axes = (("n_test", n_test), ("n", n))
     given = (nngp_train_train, nngp_test_train, nngp_test_test)
     covariances = (precision_of(real_tensor(k, "nngp"), kernel_dtype) for k in given)
@@ -127,7 +135,7 @@ def finite_time_variance(
     return FiniteTimeVariance(modes.times, **stacked)
 
 
-def _prior(name: str, kernel: Tensor, axes: tuple, outputs: tuple, device: torch.device) -> Tensor:
+def _prior(name: str, kernel: Given, axes: Axes, outputs: tuple[tuple[str, int], ...], device: torch.device) -> Tensor:
     """Returns a covariance as a matrix over samples and outputs; one without output axes is that of each output."""
     kernel = real_tensor(kernel, name)
     if outputs and kernel.dim() == 2:

@@ -62,17 +62,23 @@ def posterior_variance(
     """
     checked_ridge(diag_reg, jitter)
     given = real_tensor(k_train_train, "k_train_train")
-    n_train = len(given) if given.dim() else None
-    checked_block("k_train_train", given, (("n_train", n_train), ("n_train", n_train)), given.device)
+    axis = ("n_train", len(given) if given.dim() else None)
+    checked_block("k_train_train", given, (axis, axis), given.device)
     gram, _ = checked_kernel(given, kernel_dtype=kernel_dtype)
+    n_train = len(gram)
     rows = checked_block("k_test_train", k_test_train, (("n_test", None), ("n_train", n_train)), gram.device)
     prior = real_tensor(k_test_test, "k_test_test")
     axes = (("n_test", len(rows)),) * max(1, min(2, prior.dim()))
-    given = (gram, real_tensor(k_test_train, "k_test_train"), prior)
-    rounding = max(torch.finfo(precision_of(kernel, kernel_dtype)).eps for kernel in given)
+    kernels = (gram, real_tensor(k_test_train, "k_test_train"), prior)
+    rounding = max(torch.finfo(precision_of(kernel, kernel_dtype)).eps for kernel in kernels)
     prior = checked_block("k_test_test", prior, axes, gram.device)
-    sizes = (n_train,) if sizes is None else sizes
-    system = kernel_system(gram, gram.new_zeros(n_train, 1), rows, sizes=sizes, kernel_dtype=kernel_dtype)
+    system = kernel_system(
+        gram,
+        gram.new_zeros(n_train, 1),
+        rows,
+        sizes=(n_train,) if sizes is None else sizes,
+        kernel_dtype=kernel_dtype,
+    )
     n_test = len(system.evaluation)
     prior = prior.diagonal() if prior.dim() == 2 else prior
     variance = prior.new_full((len(system.sizes), n_test), math.nan)
@@ -84,8 +90,8 @@ def posterior_variance(
         explained = torch.linalg.solve_triangular(lower[:largest, :largest], rows, upper=False).square_().cumsum(0)
         for position, n in zip(positions, served, strict=True):
             left = prior - explained[n - 1]
-            rounding = (left < 0) & (left > -100.0 * n * rounding * prior)
-            variance[position] = left.masked_fill(rounding, 0.0)
+            is_rounding = (left < 0) & (left > -100.0 * n * rounding * prior)
+            variance[position] = left.masked_fill(is_rounding, 0.0)
             if bool(torch.isfinite(variance[position]).all()):
                 status = Status.JITTERED if used else Status.CONVERGED
                 reports[position] = SolveReport(diag_reg, used, math.nan, status)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ntk_atlas.config.regression import RegressionSettings
+from ntk_atlas.config.regression import SolveSettings
 from ntk_atlas.regression.arguments import checked_block, checked_kernel
 from ntk_atlas.regression.extreme_eigenvalues import extreme_eigenvalues
 from ntk_atlas.regression.selection import checked_data, choose, chosen_arrays, solve_path, solve_table
@@ -71,7 +71,7 @@ def regress_nested(
     y_validation: Tensor,
     y_test: Tensor,
     sizes: Sequence[int],
-    settings: RegressionSettings,
+    settings: SolveSettings,
     test_labels: Tensor | None = None,
     test_folds: np.ndarray | None = None,
     offset: Offset = None,
@@ -133,7 +133,7 @@ def regress_around(
     y_validation: Tensor,
     y_test: Tensor,
     sizes: Sequence[int],
-    settings: RegressionSettings,
+    settings: SolveSettings,
     offsets: Sequence[Offset],
     test_labels: Tensor | None = None,
     test_folds: np.ndarray | None = None,
@@ -184,7 +184,7 @@ def regress_around(
             test_labels=test_labels,
             test_folds=test_folds,
             offset=offset,
-            n_samples=(n_train, len(rows[0]), len(rows[1])),
+            n_samples=(len(k_train_train), len(rows[0]), len(rows[1])),
             select_ridge=settings.select_ridge,
             device=device,
         )

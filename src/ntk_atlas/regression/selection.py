@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ntk_atlas.config.regression import RegressionSettings
+from ntk_atlas.config.regression import SolveSettings
 from ntk_atlas.regression.arguments import checked_matrix, checked_targets
 from ntk_atlas.regression.leave_one_out import path_of
 from ntk_atlas.regression.metrics import checked_labels, classification_error, fold_errors, mean_squared_error
@@ -92,12 +92,14 @@ def checked_data(
     if test_labels is not None:
         test_labels = checked_labels("test_labels", test_labels, n_samples[2], device)
     if offset is None:
-        offset = tuple(torch.zeros_like(values) for values in (train, validation, test))
-    elif len(offset) != 3:
+        starts = [torch.zeros_like(values) for values in (train, validation, test)]
+    elif len(offset) == 3:
+        starts = list(offset)
+    else:
         raise ValueError(f"offset has {len(offset)} parts, expected three: on the train, validation, test samples")
     at_train, at_validation, at_test = (
         checked_matrix(f"offset on {axis[2:]} samples", value, ((axis, size), ("n_outputs", n_outputs)), device)
-        for value, axis, size in zip(offset, axes, n_samples, strict=True)
+        for value, axis, size in zip(starts, axes, n_samples, strict=True)
     )
     if test_folds is not None and np.shape(test_folds) != (n_samples[2],):
         raise ValueError(f"test_folds has shape {np.shape(test_folds)}, expected (n_test = {n_samples[2]})")
@@ -133,7 +135,7 @@ class SolveTable:
     predictions: np.ndarray | None = None
 
 
-def solve_path(system: KernelSystem, settings: RegressionSettings) -> list[NestedSolution]:
+def solve_path(system: KernelSystem, settings: SolveSettings) -> list[NestedSolution]:
     """Solves at ridge zero (first) and at each ridge of the grid, at all sizes.
 
     Args:
@@ -147,7 +149,7 @@ def solve_path(system: KernelSystem, settings: RegressionSettings) -> list[Neste
 
 
 def solve_table(
-    system: KernelSystem, solutions: list[NestedSolution], targets: Targets, settings: RegressionSettings
+    system: KernelSystem, solutions: list[NestedSolution], targets: Targets, settings: SolveSettings
 ) -> SolveTable:
     """Errors and scores of solutions, one candidate each.
 
@@ -233,7 +235,7 @@ def choose(table: SolveTable) -> np.ndarray:
     return np.stack(policies)
 
 
-def chosen_arrays(table: SolveTable, chosen: np.ndarray, extremes: Extremes, *, scale: float) -> dict:
+def chosen_arrays(table: SolveTable, chosen: np.ndarray, extremes: Extremes, *, scale: float) -> dict[str, np.ndarray]:
     """The table at the chosen candidates, with the eigenvalues of the matrices solved.
 
     Args:
@@ -244,8 +246,8 @@ def chosen_arrays(table: SolveTable, chosen: np.ndarray, extremes: Extremes, *, 
         scale: mean diagonal that ridges are relative to.
 
     Returns:
-        Arrays `(2, n_sizes, ...)` by name; where the status is SINGULAR all but eigenvalues and the zero ridge
-        are NaN.
+        Arrays `(2, n_sizes, ...)` by name, `test_predictions` if the table has them; where the status is SINGULAR all
+        but eigenvalues and the zero ridge are NaN.
     """
     positions = np.arange(chosen.shape[1])
     names = [field.name for field in fields(SolveTable) if field.name not in ("score", "predictions")]
@@ -256,15 +258,16 @@ def chosen_arrays(table: SolveTable, chosen: np.ndarray, extremes: Extremes, *, 
         arrays[name] = np.where(singular, math.nan, arrays[name])
     arrays["test_mse_folds"] = np.where(singular[..., None], math.nan, arrays["test_mse_folds"])
     arrays["diag_reg"] = np.where(singular & (arrays["diag_reg"] > 0), math.nan, arrays["diag_reg"])
-    arrays["test_predictions"] = None
     if table.predictions is not None:
         kept = table.predictions[chosen, positions]
         arrays["test_predictions"] = np.where(singular[..., None, None], np.float32(math.nan), kept)
     arrays["lambda_min"], arrays["condition_number"] = (np.full(chosen.shape, math.nan) for _ in range(2))
     for index in np.ndindex(chosen.shape):
         report = SolveReport(
-            *(float(arrays[name][index]) for name in ("diag_reg", "jitter", "residual")),
-            arrays["status"][index],
+            diag_reg=float(arrays["diag_reg"][index]),
+            jitter=float(arrays["jitter"][index]),
+            residual=float(arrays["residual"][index]),
+            status=Status(arrays["status"][index]),
         ).with_extremes(*extremes(int(chosen[index]), index[1]), scale=scale)
         arrays["lambda_min"][index] = report.lambda_min
         arrays["condition_number"][index] = report.condition_number

@@ -48,8 +48,11 @@ class TiledKernel:
         if x_train.dim() == 0 or len(x_train) == 0:
             raise ValueError(f"x_train is empty (shape {tuple(x_train.shape)}): a regression needs at least one sample")
         check_function("kernel", kernel, "`lambda x1, x2: x1 @ x2.T`")
-        given = memory_limit is not None
-        limit = checked_count("memory_limit", memory_limit) if given else default_memory_limit(x_train.device)
+        limit = (
+            default_memory_limit(x_train.device)
+            if memory_limit is None
+            else checked_count("memory_limit", memory_limit)
+        )
         side = math.isqrt(max(0, limit) // (8 * tiles_alive))
         if side < _SMALLEST_SIDE:
             needed = 8 * tiles_alive * _SMALLEST_SIDE**2

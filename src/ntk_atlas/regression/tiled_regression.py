@@ -81,8 +81,10 @@ def regress_tiled(
     y = checked_targets("y_train", y_train, (("n", len(x_train)), ("n_outputs", None)), x_train.device)
     if diag_reg == 0:
         check_distinct(x_train)
-    given, rank = memory_limit is not None, checked_count("rank", rank)
-    limit = checked_count("memory_limit", memory_limit) if given else default_memory_limit(x_train.device)
+    rank = checked_count("rank", rank)
+    limit = (
+        default_memory_limit(x_train.device) if memory_limit is None else checked_count("memory_limit", memory_limit)
+    )
     # A factor, its singular vectors and what finds them.
     rank = min(rank, len(x_train), limit // 4 // (4 * 8 * max(1, len(x_train))))
     tiles = TiledKernel(kernel, x_train, memory_limit=limit - 4 * 8 * rank * len(x_train), tiles_alive=tiles_alive)

@@ -153,7 +153,7 @@ def _checked(n_train: np.ndarray, errors: np.ndarray) -> tuple[np.ndarray, np.nd
     return n_train[order], errors[..., order]
 
 
-def _note(errors, sizes, exponent, floor: FloorFit, *, n_points: int) -> str:
+def _note(errors: np.ndarray, sizes: np.ndarray, exponent: Interval, floor: FloorFit, *, n_points: int) -> str:
     remarks = []
     if n_points == 0:
         remarks.append(f"exponent not identifiable: fewer than {MIN_SIZES} sizes with a finite positive error")

@@ -122,7 +122,9 @@ def _fault_of_estimate(law: FloorLaw, *, n_draws: int, settings: ScalingSettings
     return ""
 
 
-def _fault_of_intervals(exponent, irreducible, *, smallest: float, settings: ScalingSettings) -> str:
+def _fault_of_intervals(
+    exponent: tuple[float, float], irreducible: tuple[float, float], *, smallest: float, settings: ScalingSettings
+) -> str:
     """E may lie above the smallest error by noise where the curve is flat, but not its whole interval."""
     if irreducible[0] <= 0.0:
         return "the draws do not exclude E = 0"

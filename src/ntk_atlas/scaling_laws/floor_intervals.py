@@ -8,20 +8,26 @@ the coverage where the profile is flat: there the interval becomes unbounded ins
 e.g. Bates and Watts, Nonlinear Regression Analysis, ch. 6, with the variance taken between draws.)
 """
 
+from collections.abc import Callable
+from typing import Final
+
 import numpy as np
 
-from ntk_atlas.scaling_laws.floor_solver import DEPTH_OF_ZERO, at_zero, curve, jacobian, solve
+from ntk_atlas.scaling_laws.floor_solver import DEPTH_OF_ZERO, Coordinate, Held, at_zero, curve, jacobian, solve
 from ntk_atlas.scaling_laws.intervals import t_critical
 
-EXPONENT, FLOOR = 1, 2
-"""Coordinates of θ that an interval can be asked for: log α and log E."""
+EXPONENT: Final = 1
+"""The coordinate of θ that is log α."""
+FLOOR: Final = 2
+"""The coordinate of θ that is log E."""
+Statistic = Callable[[np.ndarray], np.ndarray]
 _ROUNDING = 1e-13
 _GRID = 41
 _REFINEMENTS = 8
 _TOLERANCE = 1e-5
 
 
-def score_t(x: np.ndarray, curves: np.ndarray, *, fixed: int, value: np.ndarray) -> np.ndarray:
+def score_t(x: np.ndarray, curves: np.ndarray, *, fixed: Coordinate, value: np.ndarray) -> np.ndarray:
     """Student statistic over draws of the hypothesis that θ[fixed] is `value`.
 
     Args:
@@ -36,7 +42,7 @@ def score_t(x: np.ndarray, curves: np.ndarray, *, fixed: int, value: np.ndarray)
     leading = np.broadcast_shapes(curves.shape[:-2], np.shape(value))
     curves = np.broadcast_to(curves, (*leading, *curves.shape[-2:])).reshape(-1, *curves.shape[-2:])
     held = np.broadcast_to(value, leading).reshape(-1)
-    theta, _, _ = solve(x, curves.mean(-2), fixed=fixed, value=held)
+    theta, _, _ = solve(x, curves.mean(-2), Held(fixed, held))
     J = jacobian(theta, x)
     J = J / np.maximum(np.linalg.norm(J, axis=-2, keepdims=True), 1e-300)
     if fixed == EXPONENT:  # at E = 0 the floor cannot give way to a curve that is steeper than α₀ allows
@@ -45,7 +51,8 @@ def score_t(x: np.ndarray, curves: np.ndarray, *, fixed: int, value: np.ndarray)
     scores = np.einsum("kds,ks->kd", curves - curve(theta, x)[:, None], direction)
     n_draws = scores.shape[-1]
     error = scores.std(-1, ddof=1) / np.sqrt(n_draws)
-    return (scores.mean(-1) / (error + _ROUNDING)).reshape(leading)
+    t: np.ndarray = scores.mean(-1) / (error + _ROUNDING)
+    return t.reshape(leading)
 
 
 def _orthogonal_part(vectors: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -59,7 +66,8 @@ def _orthogonal_part(vectors: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-300)
+    unit: np.ndarray = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-300)
+    return unit
 
 
 def zero_floor_t(x: np.ndarray, curves: np.ndarray) -> np.ndarray:
@@ -91,7 +99,9 @@ def floor_interval(x: np.ndarray, curves: np.ndarray, *, estimate: float, confid
     return (0.0 if ends[0] is None else np.exp(ends[0])), (np.inf if ends[1] is None else np.exp(ends[1]))
 
 
-def _invert(statistic, estimate, low, high, critical) -> tuple[float | None, float | None]:
+def _invert(
+    statistic: Statistic, estimate: float, low: float, high: float, critical: np.ndarray
+) -> tuple[float | None, float | None]:
     """Ends of the connected set around `estimate` with |t| ≤ critical; None where it reaches the search bound.
 
     The statistic is evaluated on many values at once; each end is then closed in on by finer grids.
@@ -114,7 +124,7 @@ def _invert(statistic, estimate, low, high, critical) -> tuple[float | None, flo
     return lower, upper
 
 
-def _close_in(statistic, inner, outer, critical) -> float:
+def _close_in(statistic: Statistic, inner: float, outer: float, critical: np.ndarray) -> float:
     """The crossing of |t| = critical between an inside and an outside value."""
     for _ in range(_REFINEMENTS):
         if abs(outer - inner) <= _TOLERANCE:

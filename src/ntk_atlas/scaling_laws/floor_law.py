@@ -32,7 +32,8 @@ class FloorLaw:
 def centred_log_sizes(n_train: np.ndarray) -> np.ndarray:
     """Returns log n minus its mean, the abscissa of all floor-law fits."""
     x = np.log(np.asarray(n_train, dtype=np.float64))
-    return x - x.mean()
+    centred: np.ndarray = x - x.mean()
+    return centred
 
 
 def fit_floor_law(n_train: np.ndarray, log_errors: np.ndarray) -> FloorLaw:

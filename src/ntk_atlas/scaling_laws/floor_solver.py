@@ -4,6 +4,8 @@ Coordinates θ = (a, b, u): a = log amplitude at the geometric mean of the sizes
 x = log n − mean(log n) the curve is logaddexp(u, a − e^b x), which neither overflows nor loses digits.
 """
 
+from typing import Literal, NamedTuple
+
 import numpy as np
 
 MAX_STEPS = 300
@@ -20,10 +22,23 @@ _START_EXPONENTS = np.geomspace(0.02, 6.0, 25)
 _START_RATIOS = np.linspace(-9.0, 9.0, 37)
 
 
+Coordinate = Literal[1, 2]
+
+
+class Held(NamedTuple):
+    """A coordinate of θ that does not move, and where it stays."""
+
+    coordinate: Coordinate
+    """1: b, the log exponent; 2: u, the log floor."""
+    value: np.ndarray
+    """One per curve, `(k,)`."""
+
+
 def curve(theta: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Returns the log errors `(..., n_sizes)` of θ `(..., 3)` at centred log sizes x `(n_sizes,)`."""
     amplitude, exponent, floor = theta[..., 0, None], np.exp(theta[..., 1, None]), theta[..., 2, None]
-    return np.logaddexp(floor, amplitude - exponent * x)
+    log_errors: np.ndarray = np.logaddexp(floor, amplitude - exponent * x)
+    return log_errors
 
 
 def jacobian(theta: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -37,31 +52,31 @@ def jacobian(theta: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 def at_zero(theta: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Returns whether the floor of θ `(..., 3)` is zero beside the log errors y `(..., n_sizes)`."""
-    return theta[..., 2] <= y.min(-1) - (DEPTH_OF_ZERO - 1.0)
+    is_zero: np.ndarray = theta[..., 2] <= y.min(-1) - (DEPTH_OF_ZERO - 1.0)
+    return is_zero
 
 
-def start_points(x: np.ndarray, y: np.ndarray, *, fixed: int | None, value: np.ndarray | None) -> np.ndarray:
+def start_points(x: np.ndarray, y: np.ndarray, held: Held | None) -> np.ndarray:
     """Returns the best points of a grid over exponent and floor for curves y `(k, n_sizes)`, `(k, n, 3)`.
 
-    Without a fixed coordinate, the best grid point of each third of the exponents is kept; with one
-    (`fixed` 1: b, or 2: u, at `value` `(k,)`), the best point that has it, and the pure law with it.
+    Without a held coordinate, the best grid point of each third of the exponents is kept; with one (b or u), the best
+    point that has it, and the pure law with it.
     """
-    b, ratio = np.meshgrid(np.log(_START_EXPONENTS), _START_RATIOS, indexing="ij")
-    b, ratio = b.ravel(), ratio.ravel()
-    if fixed == 1:  # the grid is then over the ratio alone, with the curve's own exponent
-        shape = np.logaddexp(_START_RATIOS[:, None], -np.exp(value)[:, None, None] * x)
+    if held is not None and held.coordinate == 1:  # a grid over the ratio alone, with the curve's own exponent
+        shape = np.logaddexp(_START_RATIOS[:, None], -np.exp(held.value)[:, None, None] * x)
         offset = (y[:, None] - shape).mean(-1)
         best = ((y[:, None] - shape - offset[..., None]) ** 2).sum(-1).argmin(-1)
         rows = np.arange(len(y))
         chosen = offset[rows, best]
-        interior = np.stack([chosen, value, chosen + _START_RATIOS[best]], axis=-1)
-        return np.stack([interior, pure_start(x, y, fixed=1, value=value)], axis=1)
+        interior = np.stack([chosen, held.value, chosen + _START_RATIOS[best]], axis=-1)
+        return np.stack([interior, pure_start(x, y, held)], axis=1)
+    b, ratio = (axis.ravel() for axis in np.meshgrid(np.log(_START_EXPONENTS), _START_RATIOS, indexing="ij"))
     shape = np.logaddexp(ratio[:, None], -np.exp(b)[:, None] * x)
-    if fixed == 2:
-        residual = y[:, None] - shape - (value[:, None] - ratio)[..., None]
+    if held is not None:
+        residual = y[:, None] - shape - (held.value[:, None] - ratio)[..., None]
         best = (residual**2).sum(-1).argmin(-1)
-        interior = np.stack([value - ratio[best], b[best], value], axis=-1)
-        return np.stack([interior, pure_start(x, y, fixed=2, value=value)], axis=1)
+        interior = np.stack([held.value - ratio[best], b[best], held.value], axis=-1)
+        return np.stack([interior, pure_start(x, y, held)], axis=1)
     centred = shape - shape.mean(-1, keepdims=True)
     y_centred = y - y.mean(-1, keepdims=True)
     cost = (centred**2).sum(-1) - 2.0 * y_centred @ centred.T
@@ -73,31 +88,29 @@ def start_points(x: np.ndarray, y: np.ndarray, *, fixed: int | None, value: np.n
     return np.stack(starts, axis=1)
 
 
-def pure_start(x: np.ndarray, y: np.ndarray, *, fixed: int, value: np.ndarray) -> np.ndarray:
-    """Returns the pure law as a start `(k, 3)`, with the fixed coordinate at its value."""
+def pure_start(x: np.ndarray, y: np.ndarray, held: Held) -> np.ndarray:
+    """Returns the pure law as a start `(k, 3)`, with the held coordinate at its value."""
     slope = np.maximum(-(y @ x) / (x @ x), np.exp(_LOG_EXPONENT_RANGE[0]))
-    b = value if fixed == 1 else np.log(slope)
-    u = value if fixed == 2 else y.min(-1) - 6.0
+    b = held.value if held.coordinate == 1 else np.log(slope)
+    u = held.value if held.coordinate == 2 else y.min(-1) - 6.0
     return np.stack([y.mean(-1), b, u], axis=-1)
 
 
-def solve(
-    x: np.ndarray, y: np.ndarray, *, fixed: int | None = None, value: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def solve(x: np.ndarray, y: np.ndarray, held: Held | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Minimizes Σ(curve − y)² for each curve from every start, keeping the best end.
 
     Args:
         x: centred log sizes `(n_sizes,)`.
         y: log errors `(k, n_sizes)`, finite.
-        fixed: coordinate of θ that is held (1: log exponent, 2: log floor), or None.
-        value: where it is held, `(k,)`.
+        held: coordinate of θ that does not move, or None.
 
     Returns:
         θ `(k, 3)`, the sum of squares `(k,)`, and whether the gradient vanished there `(k,)`, to a small part of the
         misfit or as far as the rounding of the cost lets it be seen.
     """
-    starts = start_points(x, y, fixed=fixed, value=value)
+    starts = start_points(x, y, held)
     k, n_starts, _ = starts.shape
+    fixed = None if held is None else held.coordinate
     theta, cost, converged = _descend(x, np.repeat(y, n_starts, axis=0), starts.reshape(-1, 3), fixed)
     cost = cost.reshape(k, n_starts)
     best = cost.argmin(-1)
@@ -105,7 +118,9 @@ def solve(
     return theta.reshape(k, n_starts, 3)[rows, best], cost[rows, best], converged.reshape(k, n_starts)[rows, best]
 
 
-def _descend(x, y, theta, fixed):
+def _descend(
+    x: np.ndarray, y: np.ndarray, theta: np.ndarray, fixed: int | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Levenberg–Marquardt on all curves at once; a curve that has converged is no longer touched."""
     free = [i for i in range(3) if i != fixed]
     lowest = y.min(-1) - DEPTH_OF_ZERO

@@ -63,7 +63,8 @@ class FlooredCurve:
 
     def scores(self) -> np.ndarray:
         """What each draw says of α minus each exponent of the grid, to first order, `(n_draws, n_exponents)`."""
-        return ((self.curves[:, None] - self.fits) * self.directions).sum(-1)
+        scores: np.ndarray = ((self.curves[:, None] - self.fits) * self.directions).sum(-1)
+        return scores
 
 
 def fit_floored_curve(n_train: np.ndarray, log_errors: np.ndarray, *, largest_floor: float) -> FlooredCurve:
@@ -170,7 +171,8 @@ def _grid(sizes: tuple[float, ...], largest_floor: float) -> tuple[np.ndarray, .
 def _log_shape(exponent: np.ndarray, floor: np.ndarray, x: np.ndarray) -> np.ndarray:
     """log(e + (1 − e) exp(−α x)) over a last axis of sizes."""
     floor = floor[..., None]
-    return np.log(floor + (1.0 - floor) * np.exp(-exponent[..., None] * x))
+    log_shape: np.ndarray = np.log(floor + (1.0 - floor) * np.exp(-exponent[..., None] * x))
+    return log_shape
 
 
 def _derivatives(exponent: np.ndarray, floor: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -192,4 +194,5 @@ def _free_part(exponent: np.ndarray, floor: np.ndarray, x: np.ndarray, largest_f
 
 
 def _centred(values: np.ndarray) -> np.ndarray:
-    return values - values.mean(-1, keepdims=True)
+    centred: np.ndarray = values - values.mean(-1, keepdims=True)
+    return centred

@@ -81,7 +81,7 @@ def compare_paired(
     ends = (pure[0], floored[1]), (floored[0], pure[1])
     weights = np.array([[a.directions[a.best], -b.directions[b.best]] for a, b in ends])
     without = pure[0].exponent - pure[1].exponent
-    return PairedDifference(value, min(low, value), max(high, value), without, *floored, weights)
+    return PairedDifference(value, min(low, value), max(high, value), without, floored[0], floored[1], weights)
 
 
 def _end(a: FlooredCurve, b: FlooredCurve, critical: float) -> float:

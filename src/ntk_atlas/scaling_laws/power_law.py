@@ -22,12 +22,16 @@ class PowerLaw:
     def log_error(self, n_train: np.ndarray | float) -> np.ndarray:
         """Returns the laws' log errors at `n_train`; several sizes make a last axis."""
         log_n = np.log(n_train)
-        return np.multiply.outer(self.log_amplitude, np.ones_like(log_n)) - np.multiply.outer(self.exponent, log_n)
+        amplitudes: np.ndarray = np.multiply.outer(self.log_amplitude, np.ones_like(log_n))
+        decays: np.ndarray = np.multiply.outer(self.exponent, log_n)
+        log_law: np.ndarray = amplitudes - decays
+        return log_law
 
 
 def usable(errors: np.ndarray) -> np.ndarray:
     """Returns which errors have a logarithm: finite and above zero."""
-    return np.isfinite(errors) & (np.where(np.isfinite(errors), errors, 0.0) > 0.0)
+    finite: np.ndarray = np.isfinite(errors)
+    return finite & (np.where(finite, errors, 0.0) > 0.0)
 
 
 def log_errors(errors: np.ndarray) -> np.ndarray:
