@@ -60,6 +60,8 @@ class Registry(Generic[Kind]):
         """
         self.package, self.kind, self.what = package, kind, what
         self._error, self._adopt = error, adopt
+        self._known: dict[str, Kind] = {}
+        """Built-in values that were asked for: hot loops ask again."""
 
     def __contains__(self, name: str) -> bool:
         """Whether there is a built-in value of that name."""
@@ -88,6 +90,8 @@ class Registry(Generic[Kind]):
         Raises:
             ValueError: of type `error`, if there is no value of that name, or the file does not hold one.
         """
+        if name in self._known:
+            return self._known[name]
         if is_own(name):
             found = load_named(name, self.what, self._error)
             if not isinstance(found, self.kind):
@@ -103,6 +107,7 @@ class Registry(Generic[Kind]):
             if len(values) != 1:
                 raise self._error(f"{file} has {len(values)} instances of {self.kind.__name__}: it must define one")
             (found,) = values.values()
+            self._known[name] = found
         object.__setattr__(found, "name", name)
         return found
 

@@ -1,6 +1,7 @@
 """What the law of the kernel at initialization depends on: one family of networks and the geometry of two inputs."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -69,7 +70,7 @@ class InitialKernelLaw:
         value, weights = parameterization(self.network.parameterization), [weight for weight, _ in self._parameters]
         return np.array([value.kernel_factor(weight, init_scale) / weight.fan_in for weight in weights])
 
-    @property
+    @cached_property
     def bias_gradient_factor(self) -> float:
         """(∂z/∂b)²: 1, or σ_b² under the NTK parameterization; 0 if biases are not trained."""
         if not self.network.trainable_biases:
@@ -77,6 +78,6 @@ class InitialKernelLaw:
         bias = self._parameters[-1][1]
         return parameterization(self.network.parameterization).kernel_factor(bias, self.network.bias_variance)
 
-    @property
+    @cached_property
     def _parameters(self) -> list[tuple[Parameter, Parameter]]:
         return layer_parameters([self.n_inputs, *[self.width] * self.depth], self.width)
