@@ -58,6 +58,7 @@ OTHERS = {
     "training.checkpoints.probe": "test",
     "training.checkpoints.weights": "scheduled",
     "regression.select_ridge": "leave_one_out",
+    "regression.solver": "iterative",
     "regression.predictors": [*PREDICTORS, "matern_3_2", "linearized", "ntk_pretrained_8", "nngp"],
     "regression.predictor_center": "both",
     "regression.epoch_n_train": "all",

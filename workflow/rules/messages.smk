@@ -5,6 +5,14 @@ from ntk_atlas.study.prepare_spec import draws_in_words
 from ntk_atlas.study.job_times import time_estimate
 
 
+def solver_in_words(experiment):
+    """Which solver `regression.solver: auto` picks, and why; empty if it was not asked."""
+    if experiment.regression.solver != "auto" or not experiment.regression.predictors:
+        return ""
+    solver, reason = experiment.regression.chosen_solver(experiment.grid.n_train)
+    return f"; regressions {solver} ({reason})"
+
+
 def plan_of_the_study():
     """What is about to run, in words, with estimates of time and disk space."""
     for name, experiment in EXPERIMENTS.items():
@@ -18,7 +26,7 @@ def plan_of_the_study():
         yield (
             f"{name}: {cells} cells ({values}), {draws_in_words(experiment)} × {grid.seeds} seeds "
             f"= {cells * grid.draws * grid.seeds} networks; {time_estimate(experiment, STUDY.jobs, START.costs(name))}; "
-            f"{disk_estimate(experiment, START.costs(name))}; jobs of {KERNEL_JOB_MB} MiB"
+            f"{disk_estimate(experiment, START.costs(name))}; jobs of {KERNEL_JOB_MB} MiB{solver_in_words(experiment)}"
         )
 
 

@@ -1,6 +1,7 @@
 """Settings of kernel regression: which kernels, which ridge, which length scales."""
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -29,6 +30,12 @@ class SolveSettings(Settings):
     error, or the marginal likelihood of a Gaussian process; the `zero` ridge is always reported beside it."""
     jitter: Annotated[float, Field(ge=0.0, le=1.0)] = 1e-12
     """Smallest relative diagonal added where a Gram matrix is singular (0 stands for the smallest sensible, 1e-12)."""
+    solver: Literal["direct", "iterative", "auto"] = "direct"
+    """How systems are solved. `direct`: one Cholesky factor per ridge serves all n_train. `iterative`: preconditioned
+    conjugate gradients to a relative residual of 1e-9 at every n_train; a solve that does not get there has the status
+    `budget_spent`, smallest eigenvalues and condition numbers are not known (NaN), and ridges are chosen by validation.
+    Rivals are then evaluated tile by tile and never held; of other kernels the Gram matrix is, and no factor. `auto`:
+    direct where matrix and factor of the largest n_train fit into `solver_memory_mb`; the plan says which it is."""
     keep_predictions: bool = False
     """Keep what every predictor says on the test samples, in `functions.nc`: predictors are then compared as functions,
     and drawn if there is one feature."""
@@ -62,6 +69,9 @@ In cubes and figures it is `user_my_kernel_k`; claims about rivals are about the
 
 class RegressionSettings(RivalSettings):
     """How the kernels predict, and which do."""
+
+    solver_memory_mb: Count = 4096
+    """MiB up to which `solver: auto` solves directly."""
 
     predictors: tuple[Predictor, ...] = Field(
         default=("ntk_init", "ntk_final", "infinite_ntk", "nngp", "laplace", "matern_5_2", "rbf"),
@@ -101,10 +111,25 @@ class RegressionSettings(RivalSettings):
         chosen = (max(n_train),) if self.epoch_n_train == "largest" else self.epoch_n_train
         return tuple(n for n in n_train if n in chosen)
 
-    def solve(self) -> SolveSettings:
-        """The part that every kernel has."""
-        return SolveSettings(**{name: getattr(self, name) for name in SolveSettings.model_fields})
+    def chosen_solver(self, n_train: Sequence[int]) -> tuple[Literal["direct", "iterative"], str]:
+        """The solver for these sizes, and why it is this one."""
+        if self.solver != "auto":
+            return self.solver, f"solver: {self.solver}"
+        if self.select_ridge != "validation":
+            return "direct", f"select_ridge: {self.select_ridge} takes a factor"
+        needed = 2 * 8 * max(n_train) ** 2 / 2**20
+        fits = needed <= self.solver_memory_mb
+        reason = f"{needed:,.0f} MiB for {max(n_train):,} samples, solver_memory_mb is {self.solver_memory_mb:,}"
+        return ("direct" if fits else "iterative"), reason
 
-    def rivals(self) -> RivalSettings:
-        """The part that kernels with a length scale have."""
-        return RivalSettings(**{name: getattr(self, name) for name in RivalSettings.model_fields})
+    def solve(self, n_train: Sequence[int]) -> SolveSettings:
+        """The part that every kernel has, for these sizes."""
+        return SolveSettings(**self._part(SolveSettings, n_train))
+
+    def rivals(self, n_train: Sequence[int]) -> RivalSettings:
+        """The part that kernels with a length scale have, for these sizes."""
+        return RivalSettings(**self._part(RivalSettings, n_train))
+
+    def _part(self, section: type[SolveSettings], n_train: Sequence[int]) -> dict[str, Any]:
+        values = {name: getattr(self, name) for name in section.model_fields}
+        return values | {"solver": self.chosen_solver(n_train)[0]}

@@ -17,9 +17,10 @@ from ntk_atlas.kernels.user_kernel import UserKernel
 from ntk_atlas.regression.arguments import checked_sizes
 from ntk_atlas.regression.distinct import check_distinct
 from ntk_atlas.regression.extreme_eigenvalues import extreme_eigenvalues
+from ntk_atlas.regression.iterative_path import ProductSystem, products_of_function
 from ntk_atlas.regression.regress import NestedRegression
 from ntk_atlas.regression.selection import checked_data, choose, chosen_arrays, solve_path, solve_table, stack_tables
-from ntk_atlas.regression.system import kernel_system
+from ntk_atlas.regression.system import KernelSystem, kernel_system
 from ntk_atlas.status import Status
 from ntk_atlas.tensors import real_tensor
 
@@ -129,8 +130,11 @@ def regress_rival(
     x_train, y = x_train[: sizes[-1]], targets.train[: sizes[-1]]
     if not allow_duplicates:
         check_distinct(x_train)
+    iterative = settings.solver == "iterative"
     # One after the other: rounding in distances depends on all samples of an argument.
-    pairs = [kernel.pairs(x_train), kernel.pairs(x_validation, x_train), kernel.pairs(x_test, x_train)]
+    pairs = (
+        () if iterative else tuple(kernel.pairs(*x) for x in ((x_train,), (x_validation, x_train), (x_test, x_train)))
+    )
     factors, median = settings.length_scales, math.nan
     if kernel.has_length_scale:
         median = median_distance(x_train)
@@ -143,15 +147,22 @@ def regress_rival(
 
     tables = []
     for factor in factors:
-        gram, *rows = (evaluate(factor * median) for evaluate in pairs)
-        precision = torch.float32 if gram.dtype == torch.float32 else torch.float64
-        system = kernel_system(gram, y, torch.cat(rows), sizes=sizes, kernel_dtype=precision)
+        system: KernelSystem | ProductSystem
+        if iterative:
+            of_samples = _TileFunction(kernel, factor * median)
+            system = products_of_function(of_samples, x_train, torch.cat([x_validation, x_test]), y, sizes)
+        else:
+            gram, *rows = (evaluate(factor * median) for evaluate in pairs)
+            precision = torch.float32 if gram.dtype == torch.float32 else torch.float64
+            system = kernel_system(gram, y, torch.cat(rows), sizes=sizes, kernel_dtype=precision)
         tables.append(solve_table(system, solve_path(system, settings), targets, settings))
     table, chosen = stack_tables(tables), choose(stack_tables(tables))
     factor_of = np.repeat(factors, len(tables[0].diag_reg))
 
     @cache
     def extremes(factor: float, position: int) -> tuple[float, float]:
+        if iterative:
+            return math.nan, math.nan
         return extreme_eigenvalues(pairs[0](factor * median, sizes[position]))
 
     arrays = chosen_arrays(
@@ -159,6 +170,17 @@ def regress_rival(
     )
     length_scale = np.where(arrays["status"] == Status.SINGULAR, np.nan, factor_of[chosen])
     return RivalRegression(**arrays, length_scale=length_scale)
+
+
+@dataclass(frozen=True)
+class _TileFunction:
+    """A kernel at one length scale, as a function of two sets of samples; of one set where both are the same tensor."""
+
+    kernel: Rival | UserKernel
+    length_scale: float
+
+    def __call__(self, x1: Tensor, x2: Tensor) -> Tensor:
+        return self.kernel.pairs(x1, None if x1 is x2 else x2)(self.length_scale)
 
 
 def _checked_inputs(name: str, x: Tensor) -> Tensor:

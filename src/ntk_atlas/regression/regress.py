@@ -1,6 +1,7 @@
 """Kernel regression at all nested sample counts, under both ridge policies."""
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -13,6 +14,7 @@ from torch import Tensor
 from ntk_atlas.config.regression import SolveSettings
 from ntk_atlas.regression.arguments import checked_block, checked_kernel
 from ntk_atlas.regression.extreme_eigenvalues import extreme_eigenvalues
+from ntk_atlas.regression.iterative_path import products_of_matrix
 from ntk_atlas.regression.selection import checked_data, choose, chosen_arrays, solve_path, solve_table
 from ntk_atlas.regression.system import kernel_system
 from ntk_atlas.status import Status
@@ -35,10 +37,11 @@ class NestedRegression:
         validation_mse: as `test_mse`.
         diag_reg: ridge, relative to the mean diagonal of the largest Gram matrix.
         jitter: what a singular matrix needed besides, relative likewise.
-        lambda_min: smallest eigenvalue of the matrix solved (ridge and jitter included), absolute.
-        condition_number: of the matrix solved.
+        lambda_min: smallest eigenvalue of the matrix solved (ridge and jitter included), absolute; NaN of an iterative
+            solve.
+        condition_number: of the matrix solved; NaN of an iterative solve.
         residual: ‖(K + shift) α − y‖_F / ‖y‖_F.
-        status: codes of `Status`, int8: CONVERGED, JITTERED or SINGULAR.
+        status: codes of `Status`, int8: CONVERGED, JITTERED, SINGULAR, or BUDGET_SPENT of an iterative solve.
         test_mse_folds: `test_mse` over the test samples of each fold, `(2, n_sizes, N_FOLDS)`; NaN without any.
         test_predictions: `(2, n_sizes, n_test, n_outputs)`, float32; None unless `keep_predictions`.
     """
@@ -193,8 +196,12 @@ def regress_around(
     residues = [t.train - t.offset_train for t in targets]
     evaluation = torch.cat(rows)
 
+    iterative = settings.solver == "iterative"
+
     @cache
     def extremes(position: int) -> tuple[float, float]:
+        if iterative:
+            return math.nan, math.nan
         n = sizes[position]
         return extreme_eigenvalues(k_train_train[:n, :n])
 
@@ -202,13 +209,14 @@ def regress_around(
     together = len(targets) if all(bool(torch.isfinite(residue).all()) for residue in residues) else 1
     regressions = []
     for start in range(0, len(targets), together):
-        system = kernel_system(
+        held = kernel_system(
             k_train_train,
             torch.cat(residues[start : start + together], dim=1),
             evaluation,
             sizes=sizes,
             kernel_dtype=kernel_dtype,
         )
+        system = products_of_matrix(held) if iterative else held
         solutions = solve_path(system, settings)
         for index, target in enumerate(targets[start : start + together]):
             n_outputs = target.train.shape[1]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ntk_atlas.config.regression import SolveSettings
 from ntk_atlas.regression.arguments import checked_matrix, checked_targets
+from ntk_atlas.regression.iterative_path import ProductSystem, iterative_path
 from ntk_atlas.regression.leave_one_out import path_of
 from ntk_atlas.regression.metrics import checked_labels, classification_error, fold_errors, mean_squared_error
 from ntk_atlas.regression.nested import NestedSolution, solve_system
@@ -135,7 +136,7 @@ class SolveTable:
     predictions: np.ndarray | None = None
 
 
-def solve_path(system: KernelSystem, settings: SolveSettings) -> list[NestedSolution]:
+def solve_path(system: KernelSystem | ProductSystem, settings: SolveSettings) -> list[NestedSolution]:
     """Solves at ridge zero (first) and at each ridge of the grid, at all sizes.
 
     Args:
@@ -145,11 +146,13 @@ def solve_path(system: KernelSystem, settings: SolveSettings) -> list[NestedSolu
     Returns:
         `1 + len(ridge_grid)` solutions.
     """
+    if isinstance(system, ProductSystem):
+        return iterative_path(system, settings)
     return [solve_system(system, diag_reg=diag_reg, jitter=settings.jitter) for diag_reg in (0.0, *settings.ridge_grid)]
 
 
 def solve_table(
-    system: KernelSystem, solutions: list[NestedSolution], targets: Targets, settings: SolveSettings
+    system: KernelSystem | ProductSystem, solutions: list[NestedSolution], targets: Targets, settings: SolveSettings
 ) -> SolveTable:
     """Errors and scores of solutions, one candidate each.
 
@@ -187,7 +190,10 @@ def solve_table(
         rows.append(row)
     columns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
     by_validation = settings.select_ridge == "validation"
-    score = columns["validation_mse"] if by_validation else _path_scores(system, solutions, settings.select_ridge)
+    if by_validation or isinstance(system, ProductSystem):  # which the config refuses with any other rule
+        score = columns["validation_mse"]
+    else:
+        score = _path_scores(system, solutions, settings.select_ridge)
     if settings.select_ridge == "marginal_likelihood":
         # That of a kernel singular to rounding is the jitter's: the more nearly singular, the larger.
         score = np.where(columns["status"] == Status.JITTERED, math.inf, score)

@@ -83,6 +83,7 @@ def _row_names(name: str, experiment: ExperimentSettings, init_scales_per_job: i
 
 def _experiment(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
     yield from _kernels(experiment)
+    yield from _solver(experiment)
     yield from _cross_entropy(experiment)
     yield from _checkpoints(experiment)
     yield from _factory(experiment)
@@ -131,6 +132,16 @@ def _kernels(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
         yield (
             "regression.predictors",
             f"{STAND_IN} is the NTK of fully connected networks, which these are: take infinite_ntk",
+        )
+
+
+def _solver(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
+    regression = experiment.regression
+    if regression.chosen_solver(experiment.grid.n_train)[0] == "iterative" and regression.select_ridge != "validation":
+        yield (
+            "regression.solver",
+            f"iterative has no factor of the kernel, which select_ridge: {regression.select_ridge} takes: set "
+            "select_ridge: validation, or solver: direct",
         )
 
 

@@ -124,10 +124,17 @@ EFFECTS = (
         "rows are joined anew; nothing trains but what was stopped by a lower `max_seconds`",
     ),
     Effect(
-        ("regression.ridge_grid", "regression.select_ridge", "regression.jitter", "regression.keep_predictions"),
+        (
+            "regression.ridge_grid",
+            "regression.select_ridge",
+            "regression.jitter",
+            "regression.keep_predictions",
+            "regression.solver",
+        ),
         ("regress_empirical", "regress_infinite", "regress_rivals", *_JOINS),
         "nothing trains",
     ),
+    Effect(("regression.solver_memory_mb",), _JOINS, "kernels regress anew where `solver: auto` picks another one"),
     Effect(("regression.length_scales",), ("regress_rivals", *_JOINS)),
     Effect(
         ("regression.predictors",),

@@ -35,7 +35,7 @@ def empirical_spec(experiment: ExperimentSettings, row: Row) -> EmpiricalSpec:
         predictor_center=regression.predictor_center,
         epoch_sizes=regression.epoch_sizes(experiment.grid.n_train) if EPOCHS in regression.predictors else (),
         kernel_dtype=regression.kernel_dtype,
-        solve=regression.solve(),
+        solve=regression.solve(experiment.grid.n_train),
     )
 
 
@@ -51,7 +51,7 @@ def infinite_spec(experiment: ExperimentSettings, init_scale: float) -> Infinite
         init_scale=init_scale,
         depth=experiment.grid.depth,
         width=experiment.grid.width if depends_on_width else (),
-        solve=experiment.regression.solve(),
+        solve=experiment.regression.solve(experiment.grid.n_train),
     )
 
 
@@ -63,7 +63,7 @@ def rival_spec(experiment: ExperimentSettings, kernels: tuple[str, ...]) -> Riva
         kernels=kernels,
         user_kernels={name: own[name] for name in kernels if name in own},
         kernel_digests={name: code_file_digest(Path(own[name].rpartition(":")[0])) for name in kernels if name in own},
-        solve=experiment.regression.rivals(),
+        solve=experiment.regression.rivals(experiment.grid.n_train),
     )
 
 
