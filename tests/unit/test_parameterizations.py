@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.config.training import TrainingSettings
+from ntk_atlas.figures.parts.coordinate_check import plot_coordinate_check
 from ntk_atlas.kernels import KernelInputError, empirical_ntk, infinite_kernels
 from ntk_atlas.networks.build import build_networks
 from ntk_atlas.parameterizations import PARAMETERIZATIONS, layer_parameters, parameterization
@@ -123,6 +125,18 @@ def test_layers_of_standard_networks_change_more_or_less_the_wider_they_are(opti
     size, change = check("standard", optimizer, rate).slopes()
     assert np.abs(size).max() < 0.15
     assert change[0] < -0.2 and change[1] > 0.3 and change[2] > 0.5
+
+
+def test_the_figure_shows_the_sizes_and_their_slopes():
+    checks = {"standard": check("standard", "sgd", 0.001), "μP": check("mup", "sgd", 0.1)}
+    figure = plot_coordinate_check(checks, FigureSettings())
+    panels = np.array(figure.axes).reshape(2, 2).T
+    for (name, found), column in zip(checks.items(), panels, strict=True):
+        assert column[0].get_title() == name
+        for ax, sizes, slopes in zip(column, (found.size, found.change), found.slopes(), strict=True):
+            drawn = np.array([line.get_ydata() for line in ax.lines])
+            np.testing.assert_allclose(drawn.T, np.exp(np.log(sizes).mean(1)))
+            assert [text.get_text() for text in ax.texts] == [f"{slope:+.2f}" for slope in slopes]
 
 
 def test_networks_whose_features_move_have_no_infinite_kernel(data):
