@@ -134,7 +134,7 @@ class Named:
         checked: False for a setting that another check refuses, whose names are those of several rooms.
     """
 
-    registry: Registry
+    registry: Registry[Any]
     own: bool = True
     others: tuple[str, ...] = ()
     checked: bool = True
@@ -172,7 +172,7 @@ def value_files(settings: object) -> tuple[Path, ...]:
     return tuple(sorted({registry.module_file(name) for registry, name in _named(settings)}))
 
 
-def _named(value: object, registries: Sequence[Registry] = ()) -> Iterator[tuple[Registry, str]]:
+def _named(value: object, registries: Sequence[Registry[Any]] = ()) -> Iterator[tuple[Registry[Any], str]]:
     if isinstance(value, BaseModel):
         for name, field in type(value).model_fields.items():
             marks = [*field.metadata, *_metadata(field.annotation)]

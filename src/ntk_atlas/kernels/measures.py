@@ -234,7 +234,7 @@ def _symmetric(k: Given, name: str) -> Tensor:
 
 
 def _norm(k: Tensor) -> Tensor:
-    norm = torch.linalg.matrix_norm(k)
+    norm: Tensor = torch.linalg.matrix_norm(k)
     lost = ~(torch.isfinite(norm) & (norm > 0))
     if lost.any():  # squares overflow long before entries do
         largest = k.abs().amax((-2, -1))

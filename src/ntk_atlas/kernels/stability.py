@@ -6,6 +6,8 @@ one Jacobian-vector product of the stacked network, for all members at once (Gol
 """
 
 import logging
+from collections.abc import Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -120,7 +122,7 @@ class _GramProduct:
         tangents = self._gradients(output, v)
         forms = (v * self._push_forward(0, tangents)).flatten(1).sum(1)
         # Of all members together: a network may have its own parameters for each.
-        squares = sum(t.square().sum() for t in tangents)
+        squares = reduce(torch.add, (t.square().sum() for t in tangents))
         if bool(torch.isfinite(squares)) and not torch.isclose(forms.sum(), squares, rtol=self.tolerance, atol=0.0):
             raise ArithmeticError("second derivatives of this network are wrong")
 
@@ -134,7 +136,7 @@ class _GramProduct:
                 tangent += part
         return torch.cat([self._push_forward(index, tangents) for index in range(len(self.blocks))], 1)
 
-    def _push_forward(self, index: int, tangents: list[Tensor]) -> Tensor:
+    def _push_forward(self, index: int, tangents: Sequence[Tensor]) -> Tensor:
         output, u, pulled_back = self._graph_of(index)
         used = [(g, t) for g, t in zip(pulled_back, tangents, strict=True) if g.requires_grad]
         if not used:
@@ -142,17 +144,17 @@ class _GramProduct:
         gradients, directions = zip(*used, strict=True)
         return torch.autograd.grad(gradients, u, directions, retain_graph=True, materialize_grads=True)[0]
 
-    def _graph_of(self, index: int) -> tuple[Tensor, Tensor, list[Tensor]]:
+    def _graph_of(self, index: int) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
         # The graph of one block stays; those of many would keep the activations of all samples.
         return self.graph if index == 0 else self._graph(self.blocks[index])
 
-    def _graph(self, block: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+    def _graph(self, block: Tensor) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
         """Returns outputs, a cotangent u, and Jᵀ u as a function of it."""
         output = self.network(block)
         u = torch.zeros_like(output, requires_grad=True)
         return output, u, self._gradients(output, u, create_graph=True)
 
-    def _gradients(self, output: Tensor, cotangent: Tensor, *, create_graph: bool = False) -> list[Tensor]:
+    def _gradients(self, output: Tensor, cotangent: Tensor, *, create_graph: bool = False) -> Sequence[Tensor]:
         return torch.autograd.grad(
             output,
             self.parameters,
@@ -169,7 +171,7 @@ def _lanczos(product: _GramProduct, generator: torch.Generator, relative_toleran
     start = torch.randn(n, n_outputs, generator=generator, dtype=torch.float64, device=generator.device)
     q = (start / start.norm()).to(product.device).flatten().expand(n_members, -1)
     basis, diagonal, off_diagonal = [q], [], []
-    result = q.new_full((n_members,), torch.nan)
+    result: Tensor = q.new_full((n_members,), torch.nan)
     done = torch.zeros(n_members, dtype=torch.bool, device=q.device)
     for step in range(min(max_products, n * n_outputs)):
         w = product(q.reshape(product.shape).to(product.dtype)).to(torch.float64).flatten(1)

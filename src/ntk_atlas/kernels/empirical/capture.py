@@ -1,6 +1,7 @@
 """Forward and backward passes that fill the factors of a network's layers, some samples at a time."""
 
 from collections.abc import Sequence
+from functools import reduce
 from queue import SimpleQueue
 
 import torch
@@ -151,9 +152,9 @@ class _Pass:
 
     def _add_signals(self) -> None:
         output, store = self.output, self.store
-        edges = {layer.module: self.record.edges[layer.module] for layer in store.layers}
-        if store.shortcut is not None:
-            self._add_shortcut(edges.pop(store.shortcut))
+        edges: dict[nn.Module, GradientEdge] = {m.module: self.record.edges[m.module] for m in store.layers}
+        if store.shortcut is not None and store.structure.readout is not None:
+            self._add_shortcut(store.shortcut, store.structure.readout.module, edges.pop(store.shortcut))
         sums = output_sums(output, summed=store.reduction == "logit_sum")
         for c, output_c in enumerate(sums if edges else []):
             gradients = torch.autograd.grad(
@@ -164,19 +165,19 @@ class _Pass:
                     gradient = output.new_zeros(self.record.output_shapes[module])
                 self._add_signal(module, gradient, c, len(sums))
 
-    def _add_shortcut(self, edge: GradientEdge) -> None:
-        store, squares = self.store, 0.0
-        activations = self.record.live_inputs[store.structure.readout.module]
+    def _add_shortcut(self, hidden: nn.Module, readout: nn.Module, edge: GradientEdge) -> None:
+        store, squares = self.store, []
+        activations = self.record.live_inputs[readout]
         (slope,) = torch.autograd.grad(activations.sum(), edge, retain_graph=True)
         for output_c in self.output.unbind(-1):
             (v,) = torch.autograd.grad(output_c.sum(), activations, retain_graph=True)
             v = v.reshape(self.members, -1, v.shape[-1]).to(store.dtype)
             _check_constant(v, v[:, :1])
-            squares = squares + v[:, :1] ** 2
+            squares.append(v[:, :1] ** 2)
         slope = slope.reshape(self.members, -1, slope.shape[-1]).to(store.dtype)
         shape = (self.members, store.n, 1, slope.shape[-1])
-        signals = store.signals(store.factor_piece[store.shortcut], shape, slope)
-        torch.mul(slope, squares.sqrt(), out=signals[:, self.rows, 0])
+        signals = store.signals(store.factor_piece[hidden], shape, slope)
+        torch.mul(slope, reduce(torch.add, squares).sqrt(), out=signals[:, self.rows, 0])
 
     def _add_signal(self, module: nn.Module, gradient: Tensor, c: int, n_outputs: int) -> None:
         store = self.store

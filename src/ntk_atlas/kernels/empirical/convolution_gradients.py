@@ -8,6 +8,8 @@ sample is a group of its own. Elsewhere such convolutions are slow, and products
 stand for them.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -29,14 +31,22 @@ def convolution_weight_gradients(
         sample.
     """
     first, last = channels or (0, module.out_channels)
-    if module.groups > 1 and (first, last) != (0, module.out_channels):
-        return _by_group(module, x, signals, first)
-    stride, padding, dilation = _geometry(module)
+    size, stride, padding, dilation = _geometry(module)
     if x.dim() == 3:
         x, signals = x.unsqueeze(2), signals.unsqueeze(3)
-    size = (1,) * (4 - module.weight.dim()) + tuple(module.kernel_size)
     form = by_grouped_convolution if _backend_is_fast(x) else by_kernel_rows
-    return form(x, signals, size, stride, padding, dilation, module.groups)
+    if module.groups == 1 or (first, last) == (0, module.out_channels):
+        return form(x, signals, size, stride, padding, dilation, module.groups)
+    # Some of the channels of a grouped convolution: those of one group after the other.
+    per_group, c_in = module.out_channels // module.groups, module.in_channels // module.groups
+    parts, done = [], 0
+    while done < signals.shape[2]:
+        group, inside = divmod(first + done, per_group)
+        count = min(per_group - inside, signals.shape[2] - done)
+        own = x.narrow(1, group * c_in, c_in), signals.narrow(2, done, count)
+        parts.append(form(*own, size, stride, padding, dilation, 1))
+        done += count
+    return torch.cat(parts, dim=2)
 
 
 def by_grouped_convolution(
@@ -72,8 +82,8 @@ def by_grouped_convolution(
         x.contiguous().view(1, n * x.shape[1], *x.shape[2:]),
         weight, None, stride, zeros, dilation, False, (0, 0), n * groups, (False, True, False),
     )  # fmt: skip
-    gradient = gradient.view(n, groups, c, -1).transpose(1, 2)
-    return gradient.reshape(n, c, -1)
+    per_group: Tensor = gradient.view(n, groups, c, -1).transpose(1, 2)
+    return per_group.reshape(n, c, -1)
 
 
 def by_kernel_rows(
@@ -116,39 +126,26 @@ def by_kernel_rows(
     return torch.cat(parts, dim=2)
 
 
-def _by_group(module: nn.Module, x: Tensor, signals: Tensor, first: int) -> Tensor:
-    """Some of the channels of a grouped convolution: those of one group after the other."""
-    per_group, c_in = module.out_channels // module.groups, module.in_channels // module.groups
-    parts, done = [], 0
-    while done < signals.shape[2]:
-        group, inside = divmod(first + done, per_group)
-        count = min(per_group - inside, signals.shape[2] - done)
-        single = nn.Conv2d if x.dim() == 4 else nn.Conv1d
-        plain = single(
-            c_in, count, module.kernel_size, module.stride, module.padding, module.dilation, bias=False, device="meta"
-        )
-        parts.append(
-            convolution_weight_gradients(plain, x.narrow(1, group * c_in, c_in), signals.narrow(2, done, count))
-        )
-        done += count
-    return torch.cat(parts, dim=2)
-
-
 def _backend_is_fast(x: Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype == torch.float32 and torch.backends.mkldnn.is_available()
 
 
-def _geometry(module: nn.Module) -> tuple[tuple[int, int], tuple[int, int, int, int], tuple[int, int]]:
-    """Stride, zeros (left, right, above, below) and dilation in two dimensions."""
-    lead = 4 - module.weight.dim()
-    stride, dilation = ((1,) * lead + tuple(value) for value in (module.stride, module.dilation))
+def _geometry(
+    module: nn.Conv1d | nn.Conv2d,
+) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int, int, int], tuple[int, int]]:
+    """Size of the kernel, stride, zeros (left, right, above, below) and dilation in two dimensions."""
     if isinstance(module.padding, str):
         reach = [d * (k - 1) for d, k in zip(module.dilation, module.kernel_size, strict=True)]
-        pairs = [(0, 0) if module.padding == "valid" else (r // 2, r - r // 2) for r in reach]
+        zeros = [(0, 0) if module.padding == "valid" else (r // 2, r - r // 2) for r in reach]
     else:
-        pairs = [(p, p) for p in module.padding]
-    (above, below), (left, right) = [(0, 0)] * lead + pairs
-    return stride, (left, right, above, below), dilation
+        zeros = [(p, p) for p in module.padding]
+    above, below = zeros[0] if len(zeros) == 2 else (0, 0)
+    return _pair(module.kernel_size), _pair(module.stride), (*zeros[-1], above, below), _pair(module.dilation)
+
+
+def _pair(sizes: Sequence[int]) -> tuple[int, int]:
+    """One of two dimensions as it is; of one, which is the last of two."""
+    return (sizes[0] if len(sizes) == 2 else 1), sizes[-1]
 
 
 def _symmetric(

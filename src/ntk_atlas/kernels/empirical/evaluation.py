@@ -3,6 +3,7 @@
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from ntk_atlas.streams import kept_streams
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _CONTAINERS = (list, set, deque, dict, OrderedDict, defaultdict)
+_Container = list[object] | set[object] | deque[object] | dict[object, object]
 
 
 @contextmanager
@@ -99,8 +101,8 @@ def _no_hooks_on_gradients(network: nn.Module) -> Iterator[None]:
     finally:
         for hooks, held in emptied:
             hooks.update(held)
-        for p, hooks in of_parameters:
-            p._backward_hooks = hooks
+        for p, own in of_parameters:
+            p._backward_hooks = own
 
 
 @contextmanager
@@ -120,7 +122,7 @@ def _left_as_it_was(network: nn.Module) -> Iterator[None]:
     # Without duplicates: what two modules share is put back once, from the one copy.
     attributes = [(vars(m), dict(vars(m))) for m in network.modules() if not isinstance(m, torch.jit.ScriptModule)]
     held = [value for _, before in attributes for value in before.values()]
-    containers = {id(c): (c, type(c)(c) if type(c) is not defaultdict else dict(c)) for c in held if _is_container(c)}
+    containers = {id(c): (c, c.copy()) for c in held if _is_container(c)}
     tensors = [*network.buffers(), *(t for t in held if isinstance(t, Tensor) and not isinstance(t, nn.Parameter))]
     tensors += [m.weight for m in network.modules() if isinstance(m, EMBEDDINGS) and m.max_norm is not None]
     copies = {id(t): (t, t._version, t.detach().clone()) for t in tensors if not t.is_inference()}
@@ -131,22 +133,27 @@ def _left_as_it_was(network: nn.Module) -> Iterator[None]:
             for name in [name for name in now if name not in before]:
                 del now[name]
             now.update(before)
-        for container, before in containers.values():
-            _put_back(container, before)
+        for container, content in containers.values():
+            _put_back(container, content)
         with torch.no_grad():
             for tensor, version, copy in copies.values():
                 if tensor._version != version:
                     tensor.copy_(copy)
 
 
-def _is_container(value: object) -> bool:
+def _is_container(value: object) -> TypeGuard[_Container]:
     return type(value) in _CONTAINERS
 
 
-def _put_back(container: object, before: object) -> None:
-    same = len(container) == len(before) and all(map(lambda a, b: a is b, container, before))
-    if same and isinstance(container, dict):
-        same = all(container[key] is before[key] for key in before)
-    if not same:
+def _put_back(container: _Container, content: _Container) -> None:
+    same = len(container) == len(content) and all(map(lambda a, b: a is b, container, content))
+    if isinstance(container, dict) and isinstance(content, dict):
+        if not same or any(container[key] is not content[key] for key in content):
+            container.clear()
+            container.update(content)
+    elif not same:
         container.clear()
-        (container.extend if isinstance(container, list | deque) else container.update)(before)
+        if isinstance(container, set):
+            container.update(content)
+        elif isinstance(container, list | deque):
+            container.extend(content)

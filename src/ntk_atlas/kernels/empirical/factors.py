@@ -77,11 +77,15 @@ class FactorStore:
         self.structure, self.pieces, self.reduction, self.n = structure, pieces, output_reduction, n
         self.dtype = dtype
         self.layers = list(dict.fromkeys(piece.layer for piece in pieces))
-        self.factor_piece = {piece.layer.module: piece for piece in pieces if piece.layer.form == "factors"}
+        self.factor_piece: dict[nn.Module, Piece] = {
+            piece.layer.module: piece for piece in pieces if piece.layer.form == "factors"
+        }
         sums = output_reduction in ("trace", "mean")
         self.shortcut = structure.last_hidden if sums and structure.last_hidden in self.factor_piece else None
-        self.recorded = {*self.layers, *structure.chain} | ({structure.readout} if self.shortcut is not None else set())
-        self.coefficients: Tensor | None = None
+        self.recorded = {*self.layers, *structure.chain}
+        if self.shortcut is not None and structure.readout is not None:
+            self.recorded.add(structure.readout)
+        self.coefficients: Tensor  # is set where there is a chain
         self._inputs: dict[nn.Module, Tensor] = {}
         self._signals: dict[Piece, Tensor] = {}
         self._allocation = threading.Lock()

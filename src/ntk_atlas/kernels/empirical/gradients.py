@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import BackwardCFunction
+from torch.autograd.graph import Node
 
 from ntk_atlas.kernels.empirical.network_checks import rounding, run, trainable_parameters
 from ntk_atlas.networks.running import accumulated_gradients, without_symmetry
@@ -30,6 +31,7 @@ def gradients(
     """
     if not total.requires_grad:
         return [torch.zeros_like(p) for p in parameters]
+    found: Sequence[Tensor | None]
     if accumulates:
         found = accumulated_gradients(total, parameters, retain_graph=retain_graph)
     else:
@@ -108,9 +110,10 @@ def gradients_add_up(network: nn.Module, x: Tensor, accumulates: bool) -> bool:
     return True
 
 
-def graph_nodes(output: Tensor) -> Iterator[object]:
+def graph_nodes(output: Tensor) -> Iterator[Node]:
     """The nodes of the graph of `output`, each once; leaves have a `variable`."""
-    seen, waiting = set(), [output.grad_fn]
+    seen: set[Node] = set()
+    waiting = [output.grad_fn]
     while waiting:
         node = waiting.pop()
         if node is None or node in seen:

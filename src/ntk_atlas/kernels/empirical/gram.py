@@ -180,17 +180,17 @@ class _Term:
     def add_to(self, tile: Tensor, i: slice, j: slice, workspace: _Workspace, scale: float) -> None:
         """Adds to the tile of rows i and columns j."""
         a, b = self.left, self.right
-        if self.constant is not None:
-            inputs = workspace.product("inputs", a.inputs[:, i], b.inputs[:, j])
-            for c, d, weight in self.constant:
-                tile[:, c, :, d].addcmul_(inputs, weight, value=scale)
-            return
-        if a.inputs is None:
+        if a.inputs is None or b.inputs is None:
             # Gradients are long: they stay where they are, one product a pair of outputs.
             for c in range(tile.shape[1]):
                 for d in range(tile.shape[3]):
                     for member, (rows, columns) in enumerate(zip(a.signals[:, i, c], b.signals[:, j, d], strict=True)):
                         tile[member, c, :, d].addmm_(rows, columns.mT, alpha=scale)
+            return
+        if self.constant is not None:
+            inputs = workspace.product("inputs", a.inputs[:, i], b.inputs[:, j])
+            for c, d, weight in self.constant:
+                tile[:, c, :, d].addcmul_(inputs, weight, value=scale)
             return
         # (S, n, C, m) → (S, C·n, m): outputs before samples, as in the kernel.
         left, right = (s.transpose(1, 2).flatten(1, 2) for s in (a.signals[:, i], b.signals[:, j]))

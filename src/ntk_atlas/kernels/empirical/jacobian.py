@@ -114,16 +114,16 @@ def per_sample_jacobian(
     """
     own = dict(network.named_parameters())
     chosen = {name: own[name] for name in names}
-    jacobian, start, batching = None, 0, not (accumulates or is_scripted(network))
-    for block in x.split(samples_a_call):
+    batching = not (accumulates or is_scripted(network))
+    for start, block in zip(range(0, len(x), samples_a_call), x.split(samples_a_call), strict=True):
         part = _in_a_batch(network, chosen, block, sum_outputs) if batching else None
         if part is None:
             batching = False
             rows = [jacobian_of_sample(network, chosen, sample, sum_outputs, accumulates) for sample in block]
             part = torch.stack(rows)
-        jacobian = part.new_empty(len(x), *part.shape[1:]) if jacobian is None else jacobian
+        if start == 0:
+            jacobian = part.new_empty(len(x), *part.shape[1:])
         jacobian[start : start + len(block)] = part
-        start += len(block)
     return jacobian
 
 

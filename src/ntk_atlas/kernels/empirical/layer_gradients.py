@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ntk_atlas.kernels.empirical.convolution_gradients import convolution_weight_gradients
-from ntk_atlas.kernels.empirical.layers import Layer
+from ntk_atlas.kernels.empirical.layers import BatchNorm, DividedModule, Layer, LayerModule
 from ntk_atlas.networks.stacked_convolution import StackedConv2d
 
 
@@ -30,7 +30,7 @@ def layer_gradients(layer: Layer, x: Tensor, signals: Tensor, channels: tuple[in
     """
     module, axis = layer.module, _channel_axis(layer.module)
     parts = []
-    if layer.can_be_divided:
+    if isinstance(module, DividedModule):
         if channels is not None and channels != (0, layer.out_features):
             signals = signals.narrow(axis, channels[0], channels[1] - channels[0])
         if layer.has_weight:
@@ -40,7 +40,7 @@ def layer_gradients(layer: Layer, x: Tensor, signals: Tensor, channels: tuple[in
         if isinstance(module, StackedConv2d):
             _scale(parts, layer)
         return torch.cat(parts, dim=2)
-    shape = module.normalized_shape if hasattr(module, "normalized_shape") else None
+    shape = module.normalized_shape if isinstance(module, nn.LayerNorm | nn.RMSNorm) else None
     if layer.has_weight:
         normalized = _normalized(module, x).unsqueeze(1)
         parts.append(_sum_to_parameter(signals * normalized, shape))
@@ -53,7 +53,7 @@ def _channel_axis(module: nn.Module) -> int:
     return -1 if isinstance(module, nn.Linear) else 2
 
 
-def _weight_gradients(module: nn.Module, x: Tensor, signals: Tensor, channels: tuple[int, int] | None) -> Tensor:
+def _weight_gradients(module: DividedModule, x: Tensor, signals: Tensor, channels: tuple[int, int] | None) -> Tensor:
     n, c = signals.shape[:2]
     if isinstance(module, nn.Linear):
         # All outputs in one product: (C·out × positions) · (positions × in).
@@ -85,11 +85,12 @@ def _sum_to_parameter(values: Tensor, normalized_shape: tuple[int, ...] | None) 
     return kept.flatten(2, -2).sum(2) if kept.dim() > 3 else kept
 
 
-def _normalized(module: nn.Module, x: Tensor) -> Tensor:
+def _normalized(module: LayerModule, x: Tensor) -> Tensor:
     if isinstance(module, nn.LayerNorm):
         return F.layer_norm(x, module.normalized_shape, None, None, module.eps)
     if isinstance(module, nn.RMSNorm):
         return F.rms_norm(x, module.normalized_shape, None, module.eps)
     if isinstance(module, nn.GroupNorm):
         return F.group_norm(x, module.num_groups, None, None, module.eps)
+    assert isinstance(module, BatchNorm) and module.running_mean is not None and module.running_var is not None
     return F.batch_norm(x, module.running_mean.to(x), module.running_var.to(x), None, None, False, 0.0, module.eps)

@@ -1,17 +1,18 @@
 """Layers whose part of the NTK follows from their inputs and the gradients of their outputs."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 
 from ntk_atlas.networks.stacked import StackedLinear
 from ntk_atlas.networks.stacked_convolution import StackedConv2d
 
-_LINEAR = (StackedLinear, nn.Linear)
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, StackedConv2d)
-_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-_NORMS = (*_BATCH_NORMS, nn.LayerNorm, nn.RMSNorm, nn.GroupNorm)
+DividedModule = nn.Linear | nn.Conv1d | nn.Conv2d | StackedConv2d
+"""Modules for which gradients of some output channels can be had without those of the others."""
+BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
+LayerModule = StackedLinear | DividedModule | BatchNorm | nn.LayerNorm | nn.RMSNorm | nn.GroupNorm
+Form = Literal["factors", "gradients"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,10 +27,10 @@ class Layer:
             matrix of per-sample gradients.
     """
 
-    module: nn.Module
+    module: LayerModule
     has_weight: bool
     has_bias: bool
-    form: Literal["factors", "gradients"]
+    form: Form
 
     def parameters(self) -> list[nn.Parameter]:
         """Returns the parameters that count."""
@@ -44,7 +45,7 @@ class Layer:
     @property
     def can_be_divided(self) -> bool:
         """Whether gradients of some output channels can be had without those of the others."""
-        return isinstance(self.module, nn.Linear | nn.Conv1d | nn.Conv2d | StackedConv2d)
+        return isinstance(self.module, DividedModule)
 
     @property
     def out_features(self) -> int:
@@ -58,7 +59,7 @@ def candidate(module: nn.Module) -> Layer | None:
 
     Its `form` is provisional: that of a linear layer depends on how it is called (`form_of_call`).
     """
-    if type(module) not in (*_LINEAR, *_CONVOLUTIONS, *_NORMS):
+    if not isinstance(module, LayerModule) or type(module) not in get_args(LayerModule):
         return None
     if module._forward_hooks or module._forward_pre_hooks or "weight" not in module._parameters:
         return None
@@ -66,16 +67,16 @@ def candidate(module: nn.Module) -> Layer | None:
         return None
     if isinstance(module, nn.Conv1d | nn.Conv2d) and module.padding_mode != "zeros":
         return None
-    if isinstance(module, _BATCH_NORMS) and module.running_mean is None:
+    if isinstance(module, BatchNorm) and module.running_mean is None:
         return None
     trains = {name for name, p in module._parameters.items() if p is not None and p.requires_grad}
     if not trains:
         return None
-    form = "factors" if isinstance(module, _LINEAR) else "gradients"
+    form: Form = "factors" if isinstance(module, StackedLinear | nn.Linear) else "gradients"
     return Layer(module, "weight" in trains, "bias" in trains, form)
 
 
-def form_of_call(module: nn.Module, x: Tensor, members: int, n: int) -> str | None:
+def form_of_call(module: LayerModule, x: Tensor, members: int, n: int) -> Form | None:
     """How a layer enters the kernel, judged by one call.
 
     Args:

@@ -117,8 +117,9 @@ def plan_memory(
     available = int((memory_limit - fixed) / _SLACK)
     pass_bytes = sizes.of_pass()
     if available < 2 * pass_bytes and workers > 1:
-        choice = {"output_reduction": output_reduction, "itemsize": itemsize, "memory_limit": memory_limit}
-        return plan_memory(structure, n1, n2, **choice, workers=1)
+        return plan_memory(
+            structure, n1, n2, output_reduction=output_reduction, itemsize=itemsize, memory_limit=memory_limit
+        )
     if available < 2 * pass_bytes:
         one = fixed - result + 2 * _SLACK * pass_bytes
         raise MemoryLimitError(

@@ -107,6 +107,11 @@ def rounding(*tensors: Tensor) -> float:
     return max(torch.finfo(t.dtype).eps for t in tensors)
 
 
+def recordable(x: Tensor) -> Tensor:
+    """Returns the tensor, or a copy of one that was made in inference mode: those are kept by no graph."""
+    return x.clone() if x.is_inference() else x
+
+
 def sample_axis(network: nn.Module, x: Tensor) -> int:
     """Returns the axis of `x` that counts samples: 1 for a stack with inputs of each member's own, else 0."""
     return int(isinstance(network, StackedNetwork) and network.is_per_member(x))
@@ -198,10 +203,10 @@ def check_network_and_inputs(network: nn.Module, x: Tensor, name: str) -> None:
         have = " and ".join(sorted(map(str, precisions)))
         raise KernelInputError(f"the network's parameters are {have}: convert it to one real precision")
     if x.is_floating_point():
-        (have,) = precisions
-        if x.dtype != have:
+        (precision,) = precisions
+        if x.dtype != precision:
             raise KernelInputError(
-                f"{name} is {x.dtype}, the network's parameters are {have}: convert one to the other"
+                f"{name} is {x.dtype}, the network's parameters are {precision}: convert one to the other"
             )
         # The extremes are NaN or infinite if any entry is: a tenth of the time of a flag an entry.
         if not all(map(torch.isfinite, x.detach().aminmax())):

@@ -17,15 +17,17 @@ from torch import Tensor, nn
 
 from ntk_atlas.kernels.empirical.capture import capture_factors
 from ntk_atlas.kernels.empirical.evaluation import evaluation_mode
+from ntk_atlas.kernels.empirical.factors import LayerFactors
 from ntk_atlas.kernels.empirical.gram import add_gram, check_output_reduction, mirror_upper
 from ntk_atlas.kernels.empirical.jacobian import add_jacobian_gram
-from ntk_atlas.kernels.empirical.memory_plan import MemoryPlan, mebibytes, plan_memory
+from ntk_atlas.kernels.empirical.memory_plan import MemoryPlan, PieceGroup, mebibytes, plan_memory
 from ntk_atlas.kernels.empirical.network_checks import (
     check_finite,
     checked,
     checked_memory_limit,
     kernel_dtype,
     n_samples,
+    recordable,
     sample_axis,
 )
 from ntk_atlas.kernels.empirical.record import KernelRecord
@@ -139,21 +141,15 @@ def kernel_and_record(
         KernelInputError: see `empirical_ntk`.
     """
     check_output_reduction(output_reduction)
-    network, x1, x2 = checked(network, x1, x2, lost_members=lost_members)
-    limit = checked_memory_limit(memory_limit, x1.device)
+    network, rows, columns = checked(network, x1, x2, lost_members=lost_members)
+    limit = checked_memory_limit(memory_limit, rows.device)
     with evaluation_mode(network):
-        x1, x2 = (x.clone() if x is not None and x.is_inference() else x for x in (x1, x2))
-        apart, structure = isinstance(network, StackedNetwork) and network.members_apart, None
-        if not apart:
-            structure = probe_network(network, x1, finite=not lost_members)
-            apart = _goes_by_member(network, structure)
-        if not apart:  # else each member is verified by itself
-            structure = verified_structure(network, structure, x1)
-            apart = _goes_by_member(network, structure)
-        if apart:
-            kernel, record = _member_by_member(network, x1, x2, output_reduction, limit)
+        rows, columns = recordable(rows), None if columns is None else recordable(columns)
+        structure = _structure(network, rows, finite=not lost_members)
+        if structure is None:
+            kernel, record = _member_by_member(network, rows, columns, output_reduction, limit)
         else:
-            kernel, record = _within_memory(network, structure, x1, x2, output_reduction, limit)
+            kernel, record = _within_memory(network, structure, rows, columns, output_reduction, limit)
         if not all(map(torch.isfinite, kernel.aminmax())):
             _name_what_is_not_finite(kernel, network, lost_members)
         return kernel, record
@@ -171,6 +167,17 @@ def _name_what_is_not_finite(kernel: Tensor, network: nn.Module, lost_members: b
                 "the kernel of %d of %d networks is not finite though their weights are: %s overflows (members %s)",
                 len(lost), network.n_members, kernel.dtype, ", ".join(map(str, lost[:8])),
             )  # fmt: skip
+
+
+def _structure(network: nn.Module, x: Tensor, *, finite: bool) -> NetworkStructure | None:
+    """The structure, verified; None for a stack whose members are verified and evaluated by themselves."""
+    if isinstance(network, StackedNetwork) and network.members_apart:
+        return None
+    structure = probe_network(network, x, finite=finite)
+    if _goes_by_member(network, structure):
+        return None
+    structure = verified_structure(network, structure, x)
+    return None if _goes_by_member(network, structure) else structure
 
 
 def _goes_by_member(network: nn.Module, structure: NetworkStructure) -> bool:
@@ -252,7 +259,7 @@ def _evaluate(
     kernel = torch.zeros(structure.n_members, kept, n1, kept, n2, dtype=dtype, device=x1.device)
     for group in plan.groups:
 
-        def factors(x: Tensor, start: int, group=group):
+        def factors(x: Tensor, start: int, group: PieceGroup = group) -> list[LayerFactors]:
             block = x.narrow(axis, start, min(group.block, x.shape[axis] - start))
             return capture_factors(
                 network,
@@ -297,19 +304,24 @@ def _evaluate(
 
 
 def _member_by_member(
-    network: StackedNetwork, x1: Tensor, x2: Tensor | None, output_reduction: str, limit: int
+    network: nn.Module, x1: Tensor, x2: Tensor | None, output_reduction: str, limit: int
 ) -> tuple[Tensor, KernelRecord]:
-    def of_member(x: Tensor | None, index: int) -> Tensor | None:
-        return x[index] if x is not None and network.is_per_member(x) else x
+    assert isinstance(network, StackedNetwork)  # others have no members
 
-    kernels = None
-    for i in range(network.n_members):
-        left = limit if kernels is None else limit - kernels.nbytes
-        kernel, record = kernel_and_record(
-            network.member(i), of_member(x1, i), of_member(x2, i), output_reduction, left, lost_members=True
+    def of_member(x: Tensor, index: int) -> Tensor:
+        return x[index] if network.is_per_member(x) else x
+
+    def of_index(index: int, left: int) -> tuple[Tensor, KernelRecord]:
+        columns = None if x2 is None else of_member(x2, index)
+        return kernel_and_record(
+            network.member(index), of_member(x1, index), columns, output_reduction, left, lost_members=True
         )
-        kernels = kernel.new_empty(network.n_members, *kernel.shape) if kernels is None else kernels
-        kernels[i] = kernel
+
+    first, record = of_index(0, limit)
+    kernels = first.new_empty(network.n_members, *first.shape)
+    kernels[0] = first
+    for index in range(1, network.n_members):
+        kernels[index], record = of_index(index, limit - kernels.nbytes)
     return kernels, record
 
 

@@ -77,9 +77,10 @@ class KernelRecord:
 
 def _parameterization(structure: NetworkStructure) -> str:
     modules = [layer.module for layer in structure.layers]
-    if structure.others or not modules or not all(isinstance(m, StackedLinear | StackedConv2d) for m in modules):
+    stacked = [module for module in modules if isinstance(module, StackedLinear | StackedConv2d)]
+    if structure.others or len(stacked) < len(modules):
         return "as written"
-    names = {module.scaling.parameterization for module in modules}
+    names = {module.scaling.parameterization for module in stacked}
     return names.pop() if len(names) == 1 else "as written"
 
 

@@ -24,11 +24,11 @@ class Record:
         calls: how often each module was called.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.live_inputs: dict[nn.Module, Tensor] = {}
         self.edges: dict[nn.Module, GradientEdge] = {}
         self.output_shapes: dict[nn.Module, torch.Size] = {}
-        self.calls: Counter = Counter()
+        self.calls: Counter[nn.Module] = Counter()
         self._versions: dict[nn.Module, int] = {}
 
     def note(self, module: nn.Module, x: Tensor, output: Tensor) -> None:
@@ -102,7 +102,9 @@ class LayerRecorder:
         finally:
             self._here.record = None
 
-    def _hook(self, own: nn.Module, _: nn.Module, args: tuple, kwargs: dict, output: Tensor) -> None:
+    def _hook(
+        self, own: nn.Module, _: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: Tensor
+    ) -> None:
         record = getattr(self._here, "record", None)
         if record is not None:
             record.note(own, args[0] if args else next(iter(kwargs.values())), output)

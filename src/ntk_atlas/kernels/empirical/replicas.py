@@ -93,7 +93,8 @@ def _is_small(network: nn.Module, copies: int) -> bool:
 
 
 def _reach(network: nn.Module) -> Iterator[object]:
-    waiting, entered = [iter([network])], {}
+    waiting: list[Iterator[object]] = [iter([network])]
+    entered: dict[int, object] = {}
     while waiting:
         for held in waiting[-1]:
             yield held

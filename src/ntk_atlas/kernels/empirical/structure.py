@@ -1,11 +1,12 @@
 """What a network is made of, found by trial runs on a few samples: layers, readout, shapes and memory a sample."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
+from torch.autograd.graph import Node, saved_tensors_hooks
 
 from ntk_atlas.kernels.empirical.gradients import gradients_accumulate, graph_nodes
 from ntk_atlas.kernels.empirical.layers import Layer, candidate, form_of_call
@@ -248,16 +249,16 @@ def _runs_channels_last(network: nn.Module, x: Tensor) -> bool:
         return False
 
 
-def _uses_in_graph(output: Tensor) -> Counter:
+def _uses_in_graph(output: Tensor) -> Counter[int]:
     """Returns how often the graph of `output` uses each parameter, by id."""
     following = (after for node in graph_nodes(output) for after, _ in node.next_functions)
-    return Counter(id(after.variable) for after in following if hasattr(after, "variable"))
+    return Counter(id(after.variable) for after in following if after is not None and hasattr(after, "variable"))
 
 
 def _readout(output: Tensor, layers: list[Layer], record: Record) -> Layer | None:
     """Returns the layer from whose output a chain of affine operations with fixed coefficients leads to `output`."""
     ends = {record.edges[x.module].node: x for x in layers if x.form == "factors" and x.module in record.edges}
-    return ends.get(_follow(output.grad_fn, set(ends), _AFFINE))
+    return _follow(output.grad_fn, ends, _AFFINE)
 
 
 def _chain(readout: Layer | None, layers: list[Layer], record: Record) -> tuple[Layer, ...]:
@@ -268,17 +269,17 @@ def _chain(readout: Layer | None, layers: list[Layer], record: Record) -> tuple[
     while layer is not None and layer not in chain:
         chain.append(layer)
         activations = record.live_inputs[layer.module]
-        layer = ends.get(_follow(activations.grad_fn, set(ends), _ELEMENTWISE))
+        layer = _follow(activations.grad_fn, ends, _ELEMENTWISE)
         if layer is not None and record.output_shapes[layer.module] != activations.shape:
             layer = None
     return tuple(reversed(chain))
 
 
-def _follow(node: object, ends: set, allowed: set[str]) -> object:
-    """Returns the first node of `ends` that a chain of `allowed` nodes with one predecessor each leads to."""
+def _follow(node: Node | None, ends: Mapping[Node, Layer], allowed: set[str]) -> Layer | None:
+    """Returns the layer of the first node of `ends` that a chain of `allowed` nodes, one after one, leads to."""
     while node is not None and node not in ends:
         following = [n for n, _ in node.next_functions if n is not None]
         if node.name() not in allowed or len(following) != 1:
             return None
         (node,) = following
-    return node
+    return None if node is None else ends[node]

@@ -31,6 +31,7 @@ from ntk_atlas.kernels.empirical.network_checks import (
     compared_samples,
     kernel_dtype,
     plain_module,
+    recordable,
     rounding,
     run,
     trainable_parameters,
@@ -86,19 +87,19 @@ class EmpiricalNTKOperator:
         check_output_reduction(output_reduction)
         if isinstance(plain_module(network), StackedNetwork):
             raise KernelInputError("a stack has one kernel a member: take the operator of `network.member(i)`")
-        network, x1, x2 = checked(network, x1, x2)
+        network, rows, columns = checked(network, x1, x2)
         with evaluation_mode(network):
-            x1, x2 = (x.clone() if x is not None and x.is_inference() else x for x in (x1, x2))
-            structure = probe_network(network, x1, finite=True)
-            samples = compared_samples(network, x1)
+            rows, columns = recordable(rows), None if columns is None else recordable(columns)
+            structure = probe_network(network, rows, finite=True)
+            samples = compared_samples(network, rows)
             check_same_outputs(network, samples, run(network, samples), 0)
             self._accumulates = structure.accumulates
-            apart = gradients_add_up(network, x1[:2], structure.accumulates)
-            self._push_forward = _working_push_forward(network, x1[:2], structure.accumulates, by_sample=not apart)
+            apart = gradients_add_up(network, rows[:2], structure.accumulates)
+            self._push_forward = _working_push_forward(network, rows[:2], structure.accumulates, by_sample=not apart)
         self.network, self.output_reduction, self.n_outputs = network, output_reduction, structure.n_outputs
-        self.rows, self.columns = x1, x1 if x2 is None else x2
+        self.rows, self.columns = rows, rows if columns is None else columns
         self.dtype = kernel_dtype(network)
-        self._limit = checked_memory_limit(memory_limit, x1.device)
+        self._limit = checked_memory_limit(memory_limit, rows.device)
         # Tangents and what the transforms keep come to about three times the graph of a plain pass.
         self._block = samples_a_pass(structure, self._limit, 3 * structure.graph_bytes) if apart else 1
 
@@ -123,7 +124,7 @@ class EmpiricalNTKOperator:
         if v.shape[1] == 0:
             return v.new_zeros(len(self.rows), 0)
         with evaluation_mode(self.network):
-            v = v.clone() if v.is_inference() else v
+            v = recordable(v)
             products = [self._full_product(d) for d in self._directions(v)]
         product = self._reduced(products, v.shape[1])
         if torch.isfinite(v).all():
@@ -175,7 +176,7 @@ class EmpiricalNTKOperator:
         if self.output_reduction == "logit_sum":
             return torch.stack([product.sum(1) for product in products], 1)
         parts = [product[:, i % self.n_outputs] for i, product in enumerate(products)]
-        trace = torch.stack(parts, 1).unflatten(1, (k, self.n_outputs)).sum(2)
+        trace: Tensor = torch.stack(parts, 1).unflatten(1, (k, self.n_outputs)).sum(2)
         return trace / self.n_outputs if self.output_reduction == "mean" else trace
 
 
@@ -252,7 +253,8 @@ def _by_tangents(
 
     values = {name: p.detach() for name, p in parameters.items()}
     with torch.no_grad():
-        return jvp(outputs, (values,), (dict(direction),))[1]
+        product: Tensor = jvp(outputs, (values,), (dict(direction),))[1]
+    return product
 
 
 def _by_second_backward_pass(

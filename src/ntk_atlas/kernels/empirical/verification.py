@@ -132,8 +132,9 @@ def _verified_readout(
 ) -> NetworkStructure:
     if structure.readout is None:
         return structure
-    of_layer = dict(zip((layer.module for layer in structure.layers), factors, strict=True))
-    signals = of_layer[structure.readout_module].signals
+    modules: list[nn.Module] = [layer.module for layer in structure.layers]
+    of_layer = dict(zip(modules, factors, strict=True))
+    signals = of_layer[structure.readout.module].signals
     if not _close(signals, signals[:, :1].expand_as(signals), eps):
         return replace(structure, readout=None, last_hidden=None)
     if structure.last_hidden is None:
