@@ -132,7 +132,7 @@ def test_the_figure_shows_the_sizes_and_their_slopes():
     figure = plot_coordinate_check(checks, FigureSettings())
     panels = np.array(figure.axes).reshape(2, 2).T
     for (name, found), column in zip(checks.items(), panels, strict=True):
-        assert column[0].get_title() == name
+        assert column[0].get_title(loc="left") == name
         for ax, sizes, slopes in zip(column, (found.size, found.change), found.slopes(), strict=True):
             drawn = np.array([line.get_ydata() for line in ax.lines])
             np.testing.assert_allclose(drawn.T, np.exp(np.log(sizes).mean(1)))
