@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ntk_atlas.file_errors import is_passing
+from ntk_atlas.arrays import is_passing
 from ntk_atlas.result_digests import check_as_noted, forget_digest, note_digest
 from ntk_atlas.user_imports import is_own
 

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from ntk_atlas.whole_files import whole_file
+from ntk_atlas.arrays import whole_file
 
 FOLDER = ".digests"
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ntk_atlas.whole_files import whole_file
+from ntk_atlas.arrays import whole_file
 
 PACKAGE = "ntk_atlas"
 

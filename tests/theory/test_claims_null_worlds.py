@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from ntk_atlas.arrays import UnitStore, write_labelled
 from ntk_atlas.claims.evidence import Evidence
 from ntk_atlas.claims.judge import judge_experiment
 from ntk_atlas.config.claims.file import Thresholds
@@ -17,20 +18,17 @@ from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.assemble import assemble_cube
 from ntk_atlas.cubes.dispersion import assemble_dispersion
 from ntk_atlas.cubes.experiment_files import ExperimentFiles
-from ntk_atlas.cubes.init_scales import join_init_scales
-from ntk_atlas.cubes.network_row import network_row
 from ntk_atlas.datasets.draws import make_draw, shared_samples
 from ntk_atlas.datasets.probes import kernel_probes
 from ntk_atlas.datasets.read import read_dataset
 from ntk_atlas.folds import fold_sizes
-from ntk_atlas.labelled import write_labelled
+from ntk_atlas.stages.row_files import network_row, row_file
 from ntk_atlas.stages.sample_initial_kernels import sample_initial_kernels
 from ntk_atlas.stages.train_row import train_row
 from ntk_atlas.study.cells import rows
 from ntk_atlas.study.dispersion_inputs import dispersion_assembly_spec, dispersion_spec
 from ntk_atlas.study.jobs import train_spec
 from ntk_atlas.study.thresholds import load_thresholds
-from ntk_atlas.unit_store import UnitStore
 
 REPOSITORY = Path(__file__).parents[2]
 THEORY_BROKEN = ("A2", "A3", "A'4")
@@ -66,7 +64,7 @@ def run(settings: ExperimentSettings, folder: Path) -> Evidence:
             store = UnitStore(folder / part.row.name)
             parts[scale] = network_row(part, store, train_row(part, dataset, "data", store, "source"))
         files[row] = folder / f"{row.name}.nc"
-        write_labelled(join_init_scales(spec, parts), files[row])
+        write_labelled(row_file(spec, parts), files[row])
     draws = [make_draw(dataset, settings.dataset, number) for number in range(settings.grid.draws)]
     checkpoints = settings.training.checkpoints
     n_probe = checkpoints.probe_count(settings.grid.n_train)

@@ -5,33 +5,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ntk_atlas.arrays import UnitStore, write_labelled
 from ntk_atlas.claims.evidence import Evidence
 from ntk_atlas.claims.judge import judge_experiment
 from ntk_atlas.config.claims.file import Thresholds
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.assemble import assemble_cube
-from ntk_atlas.cubes.empirical_predictions import empirical_predictions
 from ntk_atlas.cubes.experiment_files import ExperimentFiles
 from ntk_atlas.cubes.functions import assemble_functions
 from ntk_atlas.cubes.gap import GAP_TERMS, WHOLE_GAP, pair_name
-from ntk_atlas.cubes.init_scales import join_init_scales
-from ntk_atlas.cubes.linearized_row import linearized_row
-from ntk_atlas.cubes.network_row import network_row
-from ntk_atlas.cubes.predictions import infinite_predictions
 from ntk_atlas.datasets.draws import make_draw, shared_samples
 from ntk_atlas.datasets.probes import kernel_probes
 from ntk_atlas.datasets.read import read_dataset
 from ntk_atlas.folds import fold_sizes
-from ntk_atlas.labelled import write_labelled
 from ntk_atlas.stages.linearize_row import linearize_row
 from ntk_atlas.stages.regress_infinite import regress_infinite
-from ntk_atlas.stages.regress_row import RowStores, regress_row
+from ntk_atlas.stages.regress_row import RowStores, empirical_predictions, regress_row
+from ntk_atlas.stages.row_files import linearized_row, network_row, row_file
 from ntk_atlas.stages.train_row import train_row
 from ntk_atlas.study.cells import rows
 from ntk_atlas.study.jobs import empirical_spec, infinite_spec, train_spec
 from ntk_atlas.study.linearized_specs import linearize_spec
 from ntk_atlas.study.thresholds import load_thresholds
-from ntk_atlas.unit_store import UnitStore
 
 DIGITS = {"source": "digits", "task": "binary"}
 THRESHOLDS = Path(__file__).parents[2] / "config" / "claims" / "equivalence.yaml"
@@ -80,9 +75,9 @@ def run(settings: ExperimentSettings, folder: Path) -> Evidence:
         }
         for kind, arrays in found.items():
             files[kind][row] = folder / kind / f"{row.name}.nc"
-            write_labelled(join_init_scales(spec, {row.init_scale[0]: arrays}), files[kind][row])
+            write_labelled(row_file(spec, {row.init_scale[0]: arrays}), files[kind][row])
     spec = infinite_spec(settings, 2.0)
-    write_labelled(infinite_predictions(spec, regress_infinite(spec, dataset)), folder / "infinite.nc")
+    write_labelled(regress_infinite(spec, dataset), folder / "infinite.nc")
     draws = [make_draw(dataset, settings.dataset, number) for number in range(settings.grid.draws)]
     checkpoints = settings.training.checkpoints
     n_probe = checkpoints.probe_count(settings.grid.n_train)

@@ -5,21 +5,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ntk_atlas.arrays import write_labelled
 from ntk_atlas.claims.evidence import Evidence
 from ntk_atlas.claims.judge import judge_experiment
 from ntk_atlas.config.claims.file import Thresholds
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.assemble import assemble_cube
-from ntk_atlas.cubes.empirical_predictions import empirical_predictions
 from ntk_atlas.cubes.experiment_files import ExperimentFiles
-from ntk_atlas.cubes.init_scales import join_init_scales
-from ntk_atlas.cubes.network_row import network_row
 from ntk_atlas.datasets.draws import make_draw, shared_samples
 from ntk_atlas.datasets.probes import kernel_probes
 from ntk_atlas.datasets.read import read_dataset
 from ntk_atlas.folds import fold_sizes
-from ntk_atlas.labelled import write_labelled
-from ntk_atlas.stages.regress_row import RowStores, regress_row
+from ntk_atlas.stages.regress_row import RowStores, empirical_predictions, regress_row
+from ntk_atlas.stages.row_files import network_row, row_file
 from ntk_atlas.stages.train_row import train_row
 from ntk_atlas.study.cells import rows
 from ntk_atlas.study.jobs import empirical_spec, train_spec
@@ -60,7 +58,7 @@ def run(settings: ExperimentSettings, folder: Path) -> Evidence:
     files = {}
     for kind, arrays in found.items():
         files[kind] = {row: folder / f"{kind}.nc"}
-        write_labelled(join_init_scales(spec, {2.0: arrays}), files[kind][row])
+        write_labelled(row_file(spec, {2.0: arrays}), files[kind][row])
     draws = [make_draw(dataset, settings.dataset, number) for number in range(settings.grid.draws)]
     checkpoints = settings.training.checkpoints
     n_probe = checkpoints.probe_count(settings.grid.n_train)

@@ -12,11 +12,10 @@ import pytest
 import xarray as xr
 
 import ntk_atlas.job_log
+from ntk_atlas.arrays import LabelledArray, LabelledArrays, UnitStore, read_labelled, write_labelled
 from ntk_atlas.cubes.netcdf import write_netcdf
 from ntk_atlas.job_log import job_log
-from ntk_atlas.labelled import LabelledArray, LabelledArrays, read_labelled, write_labelled
 from ntk_atlas.result_digests import note_digest
-from ntk_atlas.unit_store import UnitStore
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ntk_atlas.arrays import UnitStore, write_labelled
 from ntk_atlas.claims.dispersion import inputs_text
 from ntk_atlas.config.dispersion import DispersionSettings
 from ntk_atlas.config.grid import GridSettings
@@ -11,7 +12,6 @@ from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.dispersion import assemble_dispersion
 from ntk_atlas.cubes.dispersion_schema import DISPERSION_COORDINATES, DISPERSION_ESTIMATES, DISPERSION_THEORY
 from ntk_atlas.cubes.netcdf import read_netcdf, write_netcdf
-from ntk_atlas.labelled import write_labelled
 from ntk_atlas.stages import sample_initial_kernels as stage
 from ntk_atlas.study.dispersion_checks import dispersion_problems
 from ntk_atlas.study.dispersion_inputs import (
@@ -19,7 +19,6 @@ from ntk_atlas.study.dispersion_inputs import (
     dispersion_spec,
 )
 from ntk_atlas.study.dispersion_spec import architectures, parse_architecture
-from ntk_atlas.unit_store import UnitStore
 
 
 def experiment(*, init_scale=(1.0, 3.0), network=None, dataset=None, **dispersion):

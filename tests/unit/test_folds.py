@@ -4,32 +4,27 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from ntk_atlas.arrays import UnitStore, write_labelled
 from ntk_atlas.config.predictors import AROUND
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.assemble import assemble_cube
-from ntk_atlas.cubes.empirical_predictions import empirical_predictions
 from ntk_atlas.cubes.experiment_files import ExperimentFiles
 from ntk_atlas.cubes.functions import assemble_functions
 from ntk_atlas.cubes.gap import PAIRS, pair_name
-from ntk_atlas.cubes.init_scales import join_init_scales
-from ntk_atlas.cubes.linearized_row import linearized_row
-from ntk_atlas.cubes.network_row import network_row
-from ntk_atlas.cubes.predictions import infinite_predictions, rival_predictions
 from ntk_atlas.cubes.predictors import predictor_values
 from ntk_atlas.datasets.draws import make_draw, shared_samples
 from ntk_atlas.datasets.probes import kernel_probes
 from ntk_atlas.datasets.read import read_dataset
 from ntk_atlas.folds import N_FOLDS, fold_means, fold_sizes, sample_folds
-from ntk_atlas.labelled import write_labelled
 from ntk_atlas.stages.linearize_row import linearize_row
 from ntk_atlas.stages.regress_infinite import regress_infinite
 from ntk_atlas.stages.regress_rivals import regress_rivals
-from ntk_atlas.stages.regress_row import RowStores, regress_row
+from ntk_atlas.stages.regress_row import RowStores, empirical_predictions, regress_row
+from ntk_atlas.stages.row_files import linearized_row, network_row, row_file
 from ntk_atlas.stages.train_row import train_row
 from ntk_atlas.study.cells import rows
 from ntk_atlas.study.jobs import empirical_spec, infinite_spec, rival_spec, train_spec
 from ntk_atlas.study.linearized_specs import linearize_spec
-from ntk_atlas.unit_store import UnitStore
 
 N_TEST = 70
 PREDICTORS = (
@@ -71,11 +66,11 @@ def made(tmp_path_factory) -> tuple[xr.Dataset, xr.Dataset]:
     }
     files = {kind: {row: folder / f"{kind}.nc"} for kind in found}
     for kind, arrays in found.items():
-        write_labelled(join_init_scales(spec, {2.0: arrays}), files[kind][row])
+        write_labelled(row_file(spec, {2.0: arrays}), files[kind][row])
     infinite = infinite_spec(settings, 2.0)
-    write_labelled(infinite_predictions(infinite, regress_infinite(infinite, dataset)), folder / "infinite.nc")
+    write_labelled(regress_infinite(infinite, dataset), folder / "infinite.nc")
     rivals = rival_spec(settings, ("laplace", "rbf"))
-    write_labelled(rival_predictions(rivals, regress_rivals(rivals, dataset)), folder / "laplace+rbf.nc")
+    write_labelled(regress_rivals(rivals, dataset), folder / "laplace+rbf.nc")
     draws = [make_draw(dataset, settings.dataset, number) for number in range(settings.grid.draws)]
     files = ExperimentFiles(**files, infinite={2.0: folder / "infinite.nc"}, rivals=(folder / "laplace+rbf.nc",))
     cube = assemble_cube(

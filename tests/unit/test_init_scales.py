@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from ntk_atlas.arrays import LabelledArray, LabelledArrays, read_labelled, write_labelled
 from ntk_atlas.config.dataset import section_of
 from ntk_atlas.config.grid import GridSettings
 from ntk_atlas.config.jobs import JobSettings
@@ -13,16 +14,13 @@ from ntk_atlas.config.regression import RegressionSettings
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.config.training import CheckpointSettings, LearningRateSettings, TrainingSettings
 from ntk_atlas.cubes.assemble import assemble_cube
-from ntk_atlas.cubes.empirical_predictions import empirical_predictions
 from ntk_atlas.cubes.experiment_files import ExperimentFiles
-from ntk_atlas.cubes.init_scales import join_init_scales
-from ntk_atlas.cubes.network_row import network_row, training_digests
 from ntk_atlas.datasets.draws import make_draw, shared_samples
 from ntk_atlas.datasets.probes import kernel_probes
 from ntk_atlas.datasets.read import read_dataset
 from ntk_atlas.folds import fold_sizes
-from ntk_atlas.labelled import LabelledArray, LabelledArrays, read_labelled, write_labelled
-from ntk_atlas.stages.regress_row import RowStores, regress_row
+from ntk_atlas.stages.regress_row import RowStores, empirical_predictions, regress_row
+from ntk_atlas.stages.row_files import network_row, row_file, training_digests
 from ntk_atlas.stages.row_networks import row_networks
 from ntk_atlas.stages.train_row import train_row
 from ntk_atlas.study.cells import Row, rows
@@ -61,14 +59,14 @@ def run(settings: ExperimentSettings, folder, init_scales_per_job: int) -> tuple
             store = RowStores.of_row(folder / "units", part.row.name).networks
             parts[scale] = network_row(part, store, train_row(part, dataset, "data", store, "source"))
         networks[row] = folder / "networks" / f"{row.name}.nc"
-        write_labelled(join_init_scales(spec, parts), networks[row])
+        write_labelled(row_file(spec, parts), networks[row])
         trained, spec, parts = training_digests(read_labelled(networks[row])), empirical_spec(settings, row), {}
         for scale, part in spec.per_init_scale().items():
             stores = RowStores.of_row(folder / "units", part.row.name)
             digests = regress_row(part, dataset, "data", stores, "source", trained[scale])
             parts[scale] = empirical_predictions(part, stores, digests)
         predictions[row] = folder / "predictions" / f"{row.name}.nc"
-        write_labelled(join_init_scales(spec, parts), predictions[row])
+        write_labelled(row_file(spec, parts), predictions[row])
     return networks, predictions
 
 
@@ -172,7 +170,7 @@ def part(epochs, *, seed=(0, 1)) -> LabelledArrays:
 
 def test_init_scales_with_other_checkpoints_are_joined_by_epoch():
     spec = train_spec(experiment(), Row(1, 8, (1.0, 2.0)))
-    joined = join_init_scales(spec, {1.0: part([0, 1, 4]), 2.0: part([0, 2])})
+    joined = row_file(spec, {1.0: part([0, 1, 4]), 2.0: part([0, 2])})
     assert joined["epoch"].tolist() == [0, 1, 2, 4]
     np.testing.assert_array_equal(joined["curve"][0], [[0, 1, np.nan, 2], [3, 4, np.nan, 5]])
     np.testing.assert_array_equal(joined["curve"][1], [[0, np.nan, 1, np.nan], [2, np.nan, 3, np.nan]])
@@ -182,9 +180,9 @@ def test_init_scales_with_other_checkpoints_are_joined_by_epoch():
 def test_parts_that_do_not_belong_together_are_refused():
     spec = train_spec(experiment(), Row(1, 8, (1.0, 2.0)))
     with pytest.raises(ValueError, match=r"joined of init scales \[2\.0, 1\.0\]: give its own, in order"):
-        join_init_scales(spec, {2.0: part([0]), 1.0: part([0])})
+        row_file(spec, {2.0: part([0]), 1.0: part([0])})
     with pytest.raises(ValueError, match="its init scales differ in seed"):
-        join_init_scales(spec, {1.0: part([0]), 2.0: part([0], seed=(0, 2))})
+        row_file(spec, {1.0: part([0]), 2.0: part([0], seed=(0, 2))})
 
 
 def test_names_too_long_for_a_file_are_named_before_anything_runs():

@@ -7,10 +7,9 @@ from test_stages import HUGE, experiment, trained
 from ntk_atlas.config.grid import GridSettings
 from ntk_atlas.config.predictors import curve_names, predictor_label, stand_ins
 from ntk_atlas.config.regression import RegressionSettings
-from ntk_atlas.cubes.empirical_predictions import empirical_predictions
 from ntk_atlas.datasets.draws import make_draw
 from ntk_atlas.kernels.empirical.ntk import empirical_ntk
-from ntk_atlas.stages.regress_row import regress_row
+from ntk_atlas.stages.regress_row import empirical_predictions, regress_row
 from ntk_atlas.stages.row_networks import as_tensor, row_networks
 from ntk_atlas.study.jobs import empirical_spec
 from ntk_atlas.study.load import load_study

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from ntk_atlas.arrays import LabelledArray, LabelledArrays, read_labelled, write_labelled
 from ntk_atlas.cubes.netcdf import read_netcdf, write_netcdf
-from ntk_atlas.labelled import LabelledArray, LabelledArrays, read_labelled, write_labelled
 
 
 @pytest.fixture

@@ -4,18 +4,18 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from test_init_scales import cube, experiment, run
 
+from ntk_atlas.arrays import LabelledArrays, read_labelled, write_labelled
 from ntk_atlas.config.dataset import section_of
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.cubes.experiment_files import ExperimentFiles, row_check
-from ntk_atlas.cubes.predictions import rival_predictions
+from ntk_atlas.cubes.experiment_files import ExperimentFiles
 from ntk_atlas.cubes.settings import experiment_settings
 from ntk_atlas.datasets.read import read_dataset
 from ntk_atlas.datasets.store import dataset_digest, save_dataset
-from ntk_atlas.labelled import read_labelled, write_labelled
 from ntk_atlas.study.cells import rows
 from ntk_atlas.study.jobs import empirical_spec, rival_spec
 from ntk_atlas.study.made_with import OtherSettingsError, check_row, load_prepared
@@ -63,25 +63,26 @@ def test_a_row_of_another_experiment_does_not_become_part_of_a_cube(files, tmp_p
 def test_a_row_of_other_data_or_of_an_older_version_is_named(files, tmp_path):
     (row,) = rows(OTHERS["here"].grid)
     contents, path = read_labelled(files["here"][0][row]), tmp_path / "row.nc"
-    check = row_check("networks", OTHERS["here"], "data of here")
+    reading = partial(ExperimentFiles({row: path}).read, "networks", OTHERS["here"], "data of here")
     write_labelled(contents.with_attributes(data_digest="data of here"), path)
-    check(row, path, read_labelled(path, ()).attributes)
+    assert [found["depth"].tolist() for found in reading()] == [[row.depth]]
     write_labelled(contents.with_attributes(data_digest="others"), path)
     with pytest.raises(OtherSettingsError, match=r"row\.nc was made with other data than dataset\.nc beside it"):
-        check(row, path, read_labelled(path, ()).attributes)
+        list(reading())
     write_labelled(replace(contents, attributes={}), path)
     with pytest.raises(OtherSettingsError, match="an older version wrote it: delete it and run again"):
-        check(row, path, read_labelled(path, ()).attributes)
+        list(reading())
 
 
 def test_kernels_of_another_experiment_are_named(tmp_path):
     there = changed(regression={"predictors": ("laplace",)})
-    write_labelled(rival_predictions(rival_spec(there, ("laplace",)), {}), tmp_path / "laplace.nc")
+    of_there = LabelledArrays({}, {"spec": rival_spec(there, ("laplace",)).canonical_json()})
+    write_labelled(of_there, tmp_path / "laplace.nc")
     found = ExperimentFiles({}, rivals=[tmp_path / "laplace.nc"])
-    found.check_kernels(there, None)
+    assert len(list(found.read("rivals", there, None))) == 1
     here = changed(regression={"predictors": ("laplace",), "ridge_grid": (0.1,)})
     with pytest.raises(OtherSettingsError, match=r"laplace\.nc was made with other settings"):
-        found.check_kernels(here, None)
+        list(found.read("rivals", here, None))
 
 
 def test_data_prepared_with_other_settings_are_named(tmp_path):

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from ntk_atlas.arrays import LabelledArrays, write_labelled
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.figures import FIGURES
-from ntk_atlas.labelled import LabelledArrays, write_labelled
 from ntk_atlas.study.cells import Row
 from ntk_atlas.study.earlier_results import earlier_results, earlier_results_told, final_results, foreign_results
 from ntk_atlas.study.jobs import train_spec

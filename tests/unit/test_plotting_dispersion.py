@@ -7,11 +7,11 @@ import pytest
 from matplotlib.text import Text
 from test_dispersion_stage import experiment, sampled
 
+from ntk_atlas.arrays import write_labelled
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.dispersion import assemble_dispersion
 from ntk_atlas.figures import dispersion
 from ntk_atlas.figures.parts.style import save_figure
-from ntk_atlas.labelled import write_labelled
 from ntk_atlas.study.dispersion_inputs import dispersion_assembly_spec
 from ntk_atlas.study.dispersion_spec import architectures, parse_architecture
 

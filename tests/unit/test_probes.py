@@ -4,23 +4,21 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from ntk_atlas.arrays import UnitStore, write_labelled
 from ntk_atlas.config.dataset import section_of
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.config.training import CheckpointSettings
 from ntk_atlas.cubes.assemble import assemble_cube
 from ntk_atlas.cubes.experiment_files import ExperimentFiles
-from ntk_atlas.cubes.init_scales import join_init_scales
-from ntk_atlas.cubes.network_row import network_row
 from ntk_atlas.datasets import DataError, make_draw, probe_indices, read_dataset
 from ntk_atlas.datasets.draws import shared_samples
 from ntk_atlas.datasets.probes import kernel_probes
 from ntk_atlas.folds import fold_sizes
 from ntk_atlas.kernels.measures import relative_drift
-from ntk_atlas.labelled import write_labelled
+from ntk_atlas.stages.row_files import network_row, row_file
 from ntk_atlas.stages.train_row import train_row
 from ntk_atlas.study.cells import rows
 from ntk_atlas.study.jobs import train_spec
-from ntk_atlas.unit_store import UnitStore
 
 DiabetesSettings = section_of("diabetes")
 DigitsSettings = section_of("digits")
@@ -106,7 +104,7 @@ def cube(probe: str, folder) -> xr.Dataset:
     store, parts = UnitStore(folder / "units"), {}
     for scale, part in spec.per_init_scale().items():
         parts[scale] = network_row(part, store, train_row(part, dataset, "data", store, "source"))
-    write_labelled(join_init_scales(spec, parts), folder / "row.nc")
+    write_labelled(row_file(spec, parts), folder / "row.nc")
     draws = [make_draw(dataset, settings.dataset, number) for number in range(settings.grid.draws)]
     probes = [kernel_probes(draw, settings.training.checkpoints.probed_parts, 6) for draw in draws]
     return assemble_cube(

@@ -3,22 +3,21 @@
 import numpy as np
 import pytest
 
+from ntk_atlas.arrays import UnitStore
 from ntk_atlas.config.dataset import section_of
 from ntk_atlas.config.grid import GridSettings
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.regression import RegressionSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.config.training import CheckpointSettings, LearningRateSettings, TrainingSettings
-from ntk_atlas.cubes.linearized_row import linearized_row
-from ntk_atlas.cubes.network_row import network_row
 from ntk_atlas.datasets.read import read_dataset
 from ntk_atlas.stages.linearize_row import linearize_row
+from ntk_atlas.stages.row_files import linearized_row, network_row
 from ntk_atlas.stages.train_row import train_row
 from ntk_atlas.study.cells import rows
 from ntk_atlas.study.jobs import train_spec
 from ntk_atlas.study.linearized_specs import linearize_spec, linearized_problems
 from ntk_atlas.study.value_checks import value_problems
-from ntk_atlas.unit_store import UnitStore
 
 DigitsSettings = section_of("digits")
 TeacherSettings = section_of("teacher")

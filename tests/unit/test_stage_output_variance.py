@@ -3,18 +3,16 @@
 import numpy as np
 import pytest
 
+from ntk_atlas.arrays import UnitStore, write_labelled
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.cubes.init_scales import join_init_scales
-from ntk_atlas.cubes.linearized_row import linearized_row
-from ntk_atlas.cubes.network_row import network_row
+from ntk_atlas.cubes.experiment_files import ExperimentFiles
 from ntk_atlas.cubes.output_variance import CellOutputs, assemble_output_variance, cell_statistics
-from ntk_atlas.cubes.output_variance_files import variance_theory
 from ntk_atlas.cubes.output_variance_schema import variable_attributes
 from ntk_atlas.datasets.read import read_dataset
-from ntk_atlas.labelled import write_labelled
 from ntk_atlas.stages.linearize_row import linearize_row
 from ntk_atlas.stages.predict_output_variance import predict_output_variance
+from ntk_atlas.stages.row_files import linearized_row, network_row, row_file
 from ntk_atlas.stages.train_row import train_row
 from ntk_atlas.study.cells import rows
 from ntk_atlas.study.jobs import train_spec
@@ -25,7 +23,6 @@ from ntk_atlas.study.output_variance_specs import (
     variance_theory_spec,
 )
 from ntk_atlas.study.value_checks import value_problems
-from ntk_atlas.unit_store import UnitStore
 
 
 def experiment(**changes) -> ExperimentSettings:
@@ -64,18 +61,12 @@ def assembled(settings, folder):
             parts["linearized"][scale] = linearized_row(linear_specs[scale], stores["linearized"], found)
         for stage, arrays in parts.items():
             files[stage][row] = folder / stage / f"{row.name}.nc"
-            write_labelled(join_init_scales(train_spec(settings, row), arrays), files[stage][row])
+            write_labelled(row_file(train_spec(settings, row), arrays), files[stage][row])
     for scale in settings.grid.init_scale:
         spec = variance_theory_spec(settings, scale)
         files["theory"][scale] = folder / f"theory-{scale}.nc"
-        write_labelled(variance_theory(spec, predict_output_variance(spec, dataset)), files["theory"][scale])
-    return assemble_output_variance(
-        settings,
-        network_rows=files["networks"],
-        linearized_rows=files["linearized"],
-        theory=files["theory"],
-        provenance={},
-    )
+        write_labelled(predict_output_variance(spec, dataset), files["theory"][scale])
+    return assemble_output_variance(settings, ExperimentFiles(**files), provenance={})
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,10 @@ from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.regression import RegressionSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.config.training import CheckpointSettings, LearningRateSettings, TrainingSettings
-from ntk_atlas.cubes.empirical_predictions import empirical_predictions
-from ntk_atlas.cubes.init_scales import join_init_scales
-from ntk_atlas.cubes.network_row import network_row, training_digests
 from ntk_atlas.datasets.draws import make_draw
 from ntk_atlas.datasets.read import read_dataset
-from ntk_atlas.stages.regress_row import RowStores, regress_row
+from ntk_atlas.stages.regress_row import RowStores, empirical_predictions, regress_row
+from ntk_atlas.stages.row_files import network_row, row_file, training_digests
 from ntk_atlas.stages.train_row import train_row
 from ntk_atlas.study.cells import rows
 from ntk_atlas.study.jobs import empirical_spec, train_spec
@@ -76,7 +74,7 @@ def test_a_row_is_trained_once_and_later_only_what_is_new(tmp_path):
     assert sorted(f.name for f in set(after) - set(files)) == ["seeds-0-1.npz", *["seeds-2.npz"] * 3]
     assert digests == {unit: more_digests[unit] for unit in digests}
     assert np.array_equal(more["test_mse"][[0, 2]][:, :, :2], joined["test_mse"])
-    assert training_digests(join_init_scales(spec, {2.0: more})) == {2.0: more_digests}
+    assert training_digests(row_file(spec, {2.0: more})) == {2.0: more_digests}
 
 
 def test_what_kills_left_is_removed_when_the_jobs_of_a_row_start_and_nothing_else(tmp_path):

@@ -11,12 +11,12 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 
-from ntk_atlas.unit_store import LostUnitError, UnitStore, finished_seeds, seeds_of, unit_digest
-from ntk_atlas.whole_files import whole_file
+from ntk_atlas.arrays import LabelledArrays, LostUnitError, UnitStore, finished_seeds, seeds_of, unit_digest, whole_file
 
 
 def block(seeds):
-    return {"a": np.array([[seed, 10 * seed] for seed in seeds]), "b": np.array(seeds, dtype=float)}
+    a = np.array([[seed, 10 * seed] for seed in seeds])
+    return LabelledArrays.of({"a": (("seed", "time"), a), "b": (("seed",), np.array(seeds, dtype=float))}, time=(3, 7))
 
 
 def test_seeds_come_back_in_the_order_asked_whatever_blocks_hold_them(tmp_path):
@@ -56,7 +56,7 @@ def test_an_empty_file_is_not_a_unit(tmp_path):
 
 def test_flipped_bytes_inside_a_file_are_noticed(tmp_path):
     store = UnitStore(tmp_path)
-    path = store.save("u", "d", (0,), {"a": np.zeros((1, 1000))})
+    path = store.save("u", "d", (0,), LabelledArrays.of({"a": (("seed", "x"), np.zeros((1, 1000)))}))
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0xFF
     path.write_bytes(bytes(content))
@@ -76,7 +76,7 @@ def test_any_flipped_bit_is_noticed_or_does_no_harm(tmp_path):
             removed += 1
         else:
             loaded = store.load("u", "d", (0, 1), ("a", "b"))
-            assert all(np.array_equal(loaded[name], wanted[name]) for name in wanted)
+            assert all(np.array_equal(loaded[name], wanted[name]) for name in wanted.arrays)
     assert removed > len(content) / 2
 
 
@@ -104,7 +104,13 @@ def test_a_stage_that_reads_a_block_of_another_unit_ends_with_what_to_do(tmp_pat
 
 
 def without_owner(path):
-    np.savez(path, **block((0, 1)))
+    with np.load(path) as arrays:
+        np.savez(path, **{name: arrays[name] for name in ("a", "b", "_dims")})
+
+
+def without_dimensions(path):
+    with np.load(path) as arrays:
+        np.savez(path, **{name: arrays[name] for name in ("a", "b", "_unit")})
 
 
 def with_objects(path):
@@ -133,6 +139,7 @@ def no_array(path):
     ("spoil", "said"),
     [
         (without_owner, "it does not say which unit it is"),
+        (without_dimensions, "it does not say its dimensions: an older version wrote it"),
         (with_objects, "more.npy holds objects"),
         (longer_than_it_is, "b.npy is not as long as it says"),
         (no_array, "it cannot be read"),

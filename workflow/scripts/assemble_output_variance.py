@@ -3,24 +3,18 @@
 from pathlib import Path
 
 from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.cubes.experiment_files import ExperimentFiles
 from ntk_atlas.cubes.netcdf import write_netcdf
 from ntk_atlas.cubes.output_variance import assemble_output_variance
 from ntk_atlas.job_log import job_log
 from ntk_atlas.provenance import provenance_attributes
-from ntk_atlas.study.cells import Row
 from ntk_atlas.study.made_with import load_prepared
 
 
-def main(files: dict[str, list[Path]], output: Path, experiment: ExperimentSettings, repository: Path) -> None:
-    _, data_digest = load_prepared(files["dataset"][0], experiment.dataset)
-    result = assemble_output_variance(
-        experiment,
-        network_rows={Row.parse(file.stem): file for file in files["networks"]},
-        linearized_rows={Row.parse(file.stem): file for file in files["linearized"]},
-        theory={float(file.stem.removeprefix("init_scale-")): file for file in files["theory"]},
-        provenance=provenance_attributes(repository) | {"data_digest": data_digest},
-    )
-    write_netcdf(result, output)
+def main(data: Path, files: ExperimentFiles, output: Path, experiment: ExperimentSettings, repository: Path) -> None:
+    _, data_digest = load_prepared(data, experiment.dataset)
+    provenance = provenance_attributes(repository) | {"data_digest": data_digest}
+    write_netcdf(assemble_output_variance(experiment, files, provenance=provenance), output)
 
 
 if "snakemake" in globals():
@@ -30,9 +24,9 @@ if "snakemake" in globals():
         snakemake.input,
         snakemake.output,
     ):
-        named = {kind: snakemake.input.get(kind) for kind in ("dataset", "networks", "linearized", "theory")}
         main(
-            {kind: [Path(f) for f in ([v] if isinstance(v, str) else v)] for kind, v in named.items()},
+            Path(snakemake.input.dataset),
+            ExperimentFiles.named(dict(snakemake.input.items())),
             Path(snakemake.output.variance),
             ExperimentSettings.model_validate_json(snakemake.params.spec),
             Path(snakemake.scriptdir),

@@ -3,10 +3,10 @@
 import logging
 from pathlib import Path
 
+from ntk_atlas.arrays import whole_file
 from ntk_atlas.datasets.fetching import fetched_package, official_contents
 from ntk_atlas.datasets.sources import SOURCES
 from ntk_atlas.job_log import job_log
-from ntk_atlas.whole_files import whole_file
 
 
 def main(source: str, outputs: list[Path]) -> None:

@@ -2,17 +2,14 @@
 
 from pathlib import Path
 
-from ntk_atlas.cubes.init_scales import join_init_scales
-from ntk_atlas.cubes.linearized_row import linearized_row
-from ntk_atlas.cubes.network_row import training_digests
+from ntk_atlas.arrays import UnitStore, made_again_if_lost, read_labelled, write_labelled
 from ntk_atlas.job_log import job_log
-from ntk_atlas.labelled import read_labelled, write_labelled
 from ntk_atlas.memory import memory_limited
 from ntk_atlas.numerics import precise_math
 from ntk_atlas.stages.linearize_row import linearize_row
+from ntk_atlas.stages.row_files import linearized_row, row_file, training_digests
 from ntk_atlas.study.linearized_specs import LinearizeSpec
 from ntk_atlas.study.made_with import check_row, load_prepared
-from ntk_atlas.unit_store import UnitStore, made_again_if_lost
 
 
 def main(dataset_file: Path, networks: Path, output: Path, spec: LinearizeSpec, units: Path, source: str) -> None:
@@ -26,7 +23,7 @@ def main(dataset_file: Path, networks: Path, output: Path, spec: LinearizeSpec, 
             with made_again_if_lost(networks):
                 digests = linearize_row(part, dataset, finished, store, source, trained[scale])
             parts[scale] = linearized_row(part, store, digests)
-    write_labelled(join_init_scales(spec, parts).with_attributes(data_digest=data_digest), output)
+    write_labelled(row_file(spec, parts).with_attributes(data_digest=data_digest), output)
 
 
 if "snakemake" in globals():

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from ntk_atlas.cubes.output_variance_files import variance_theory
+from ntk_atlas.arrays import write_labelled
 from ntk_atlas.job_log import job_log
-from ntk_atlas.labelled import write_labelled
 from ntk_atlas.memory import memory_limited
 from ntk_atlas.numerics import precise_math
 from ntk_atlas.stages.predict_output_variance import predict_output_variance
@@ -16,7 +15,7 @@ def main(dataset_file: Path, output: Path, spec: VarianceTheorySpec) -> None:
     dataset, data_digest = load_prepared(dataset_file, spec.dataset)
     with precise_math(threads=1):
         arrays = predict_output_variance(spec, dataset)
-    write_labelled(variance_theory(spec, arrays).with_attributes(data_digest=data_digest), output)
+    write_labelled(arrays.with_attributes(data_digest=data_digest), output)
 
 
 if "snakemake" in globals():

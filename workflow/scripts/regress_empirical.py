@@ -2,17 +2,14 @@
 
 from pathlib import Path
 
-from ntk_atlas.cubes.empirical_predictions import empirical_predictions
-from ntk_atlas.cubes.init_scales import join_init_scales
-from ntk_atlas.cubes.network_row import training_digests
+from ntk_atlas.arrays import made_again_if_lost, read_labelled, write_labelled
 from ntk_atlas.job_log import job_log
-from ntk_atlas.labelled import read_labelled, write_labelled
 from ntk_atlas.memory import memory_limited
 from ntk_atlas.numerics import precise_math
-from ntk_atlas.stages.regress_row import RowStores, regress_row
+from ntk_atlas.stages.regress_row import RowStores, empirical_predictions, regress_row
+from ntk_atlas.stages.row_files import row_file, training_digests
 from ntk_atlas.study.made_with import check_row, load_prepared
 from ntk_atlas.study.prediction_specs import EmpiricalSpec
-from ntk_atlas.unit_store import made_again_if_lost
 
 
 def main(dataset: Path, networks: Path, output: Path, spec: EmpiricalSpec, units: Path, source: str) -> None:
@@ -26,7 +23,7 @@ def main(dataset: Path, networks: Path, output: Path, spec: EmpiricalSpec, units
             with made_again_if_lost(networks):
                 digests = regress_row(part, data, data_digest, stores, source, trained[scale])
             parts[scale] = empirical_predictions(part, stores, digests)
-    write_labelled(join_init_scales(spec, parts).with_attributes(data_digest=data_digest), output)
+    write_labelled(row_file(spec, parts).with_attributes(data_digest=data_digest), output)
 
 
 if "snakemake" in globals():

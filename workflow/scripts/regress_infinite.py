@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from ntk_atlas.cubes.predictions import infinite_predictions
+from ntk_atlas.arrays import write_labelled
 from ntk_atlas.job_log import job_log
-from ntk_atlas.labelled import write_labelled
 from ntk_atlas.memory import memory_limited
 from ntk_atlas.numerics import precise_math
 from ntk_atlas.stages.regress_infinite import regress_infinite
@@ -16,7 +15,7 @@ def main(dataset_file: Path, output: Path, spec: InfiniteSpec) -> None:
     dataset, data_digest = load_prepared(dataset_file, spec.dataset)
     with precise_math(threads=1):
         arrays = regress_infinite(spec, dataset)
-    write_labelled(infinite_predictions(spec, arrays).with_attributes(data_digest=data_digest), output)
+    write_labelled(arrays.with_attributes(data_digest=data_digest), output)
 
 
 if "snakemake" in globals():

@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
+from ntk_atlas.arrays import UnitStore, write_labelled
 from ntk_atlas.job_log import job_log
-from ntk_atlas.labelled import write_labelled
 from ntk_atlas.numerics import precise_math
 from ntk_atlas.stages.sample_initial_kernels import sample_initial_kernels
 from ntk_atlas.study.dispersion_spec import DispersionSpec
-from ntk_atlas.unit_store import UnitStore
 
 
 def main(output: Path, spec: DispersionSpec, store: UnitStore, unit_source: str) -> None:

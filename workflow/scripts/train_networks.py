@@ -2,16 +2,14 @@
 
 from pathlib import Path
 
-from ntk_atlas.cubes.init_scales import join_init_scales
-from ntk_atlas.cubes.network_row import network_row
+from ntk_atlas.arrays import UnitStore, write_labelled
 from ntk_atlas.job_log import job_log
-from ntk_atlas.labelled import write_labelled
 from ntk_atlas.memory import memory_limited
 from ntk_atlas.numerics import precise_math
+from ntk_atlas.stages.row_files import network_row, row_file
 from ntk_atlas.stages.train_row import train_row
 from ntk_atlas.study.made_with import load_prepared
 from ntk_atlas.study.specs import TrainSpec
-from ntk_atlas.unit_store import UnitStore
 
 
 def main(dataset_file: Path, output: Path, spec: TrainSpec, units: Path, unit_source: str, save_every: float) -> None:
@@ -21,7 +19,7 @@ def main(dataset_file: Path, output: Path, spec: TrainSpec, units: Path, unit_so
             store = UnitStore(units / part.row.name)
             digests = train_row(part, dataset, data_digest, store, unit_source, save_every=save_every)
             parts[scale] = network_row(part, store, digests)
-    write_labelled(join_init_scales(spec, parts).with_attributes(data_digest=data_digest), output)
+    write_labelled(row_file(spec, parts).with_attributes(data_digest=data_digest), output)
 
 
 if "snakemake" in globals():

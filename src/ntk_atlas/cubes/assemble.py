@@ -7,18 +7,17 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
+from ntk_atlas.arrays import LabelledArrays, join
 from ntk_atlas.config.predictors import AROUND, EPOCHS, curve_names, predictor_names, stand_ins
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.config.training import TrainingSettings
-from ntk_atlas.cubes.experiment_files import ExperimentFiles, row_check
+from ntk_atlas.cubes.experiment_files import ExperimentFiles, grid_labels
 from ntk_atlas.cubes.failures import check_failures
 from ntk_atlas.cubes.gap import gap_terms
-from ntk_atlas.cubes.joining import Pieces, collect, on_grid, places, with_kernels
 from ntk_atlas.cubes.kernel_measures import row_measures
 from ntk_atlas.cubes.movement import kernel_movement, movement_at_equal_loss
-from ntk_atlas.cubes.netcdf import read_netcdf, read_rows
+from ntk_atlas.cubes.netcdf import from_xarray, to_xarray
 from ntk_atlas.cubes.schema import (
-    CELL,
     COORDINATES,
     GAP_VARIABLES,
     KERNEL_MEASURES,
@@ -79,35 +78,20 @@ def assemble_cube(
     Raises:
         ValueError: if no network is finished, more failed than the settings allow, or a file is of other settings.
     """
-    grid = experiment.grid
-    place = places(grid)
-    cube = xr.Dataset(coords=_coordinates(experiment))
-    predictions = prediction_names(experiment)
-    pieces: Pieces = {}
-    data = provenance.get("data_digest")
-    files.check_kernels(experiment, data)
-    for row, dataset in read_rows(
-        files.networks, row_check("networks", experiment, data), drop=("test_predictions", "probe_predictions")
-    ):
-        if "probe_kernels" not in dataset:  # no network of the row is finished
-            collect(pieces, dataset[["status"]], place[row])
-            continue
-        collect(pieces, dataset.drop_vars(["probe_kernels", "unit_digest"]).rename(ROW_NAMES), place[row])
-        for suffix, of_part in probe_parts(experiment).items():
-            measures = part_measures(dataset, of_part, targets, labels)
-            collect(pieces, measures.rename({str(name): f"{name}{suffix}" for name in measures.data_vars}), place[row])
-    if "train_mse" not in pieces:
+    pieces: list[LabelledArrays] = []
+    data, predictions = provenance.get("data_digest"), prediction_names(experiment)
+    for row in files.read("networks", experiment, data, drop=("test_predictions", "probe_predictions", "unit_digest")):
+        pieces.append(row.only(set(row.variables) - {"probe_kernels"}).renamed(ROW_NAMES))
+        for suffix, of_part in probe_parts(experiment).items() if "probe_kernels" in row.arrays else ():
+            measures = part_measures(to_xarray(row.only(["probe_kernels"])), of_part, targets, labels)
+            pieces.append(from_xarray(measures).renamed({str(name): f"{name}{suffix}" for name in measures.data_vars}))
+    if not any("train_mse" in piece.arrays for piece in pieces):
         raise ValueError("no network is finished: there is nothing to assemble; see the status of the cells")
     along_training = ("linearized_predictions", "linearized_train_mse", "test_predictions", "epoch")
-    for row, dataset in read_rows(files.linearized, row_check("linearized", experiment, data), drop=along_training):
-        collect(pieces, dataset, place[row])
-    for row, dataset in read_rows(files.empirical, row_check("empirical", experiment, data), drop=predictions):
-        collect(pieces, dataset, place[row])
-    arrays = (array for values in pieces.values() for array in values.values())
-    epochs = sorted({int(e) for array in arrays if "epoch" in array.coords for e in array["epoch"].values})
-    for name, values in pieces.items():
-        cube[name] = on_grid(values, tuple(cube.sizes[dim] for dim in CELL[:3]), epochs)
-    cube = with_kernels(cube, files, grid.init_scale, lambda file: read_netcdf(file, drop=predictions))
+    pieces += files.read("linearized", experiment, data, drop=along_training)
+    for kind in ("empirical", "infinite", "rivals"):
+        pieces += files.read(kind, experiment, data, drop=predictions)
+    cube = to_xarray(join(pieces, grid_labels(experiment.grid))).assign_coords(_coordinates(experiment))
     found = [str(name).removeprefix("test_mse_") for name in cube.data_vars]
     named = curve_names(experiment.regression.predictors, found)
     cube = cube.assign_coords(predictor=["network", *[name for name in named if name in found]])

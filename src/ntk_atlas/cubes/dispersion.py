@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from ntk_atlas.arrays import join, read_labelled
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.dispersion_schema import (
     ARCHITECTURE,
@@ -13,8 +14,7 @@ from ntk_atlas.cubes.dispersion_schema import (
     DISPERSION_ESTIMATES,
     DISPERSION_THEORY,
 )
-from ntk_atlas.cubes.netcdf import read_netcdf
-from ntk_atlas.labelled import filled
+from ntk_atlas.cubes.netcdf import to_xarray
 from ntk_atlas.phases.phase import phase_of
 from ntk_atlas.study.dispersion_spec import sampled_spec
 from ntk_atlas.study.made_with import check_made_with
@@ -49,18 +49,14 @@ def assemble_dispersion(
             "phase": ("init_scale", [phase.name for phase in phases]),
         }
     )
-    cells = {cell: read_netcdf(file) for cell, file in files.items()}
-    for cell, file in files.items():
-        check_made_with(file, cells[cell].attrs, "sample_initial_kernels", sampled_spec(experiment, *cell))
-    first = next(iter(cells.values()))
-    dataset = dataset.assign_coords({name: first[name] for name in ("parameters", "correlation")})
-    for variable in (*DISPERSION_ESTIMATES, *DISPERSION_THEORY):
-        template = first[variable.name]
-        joined = filled((len(depth), len(width), *template.shape), template.dtype)
-        for (cell_depth, cell_width), values in cells.items():
-            place = settings.depth.index(cell_depth), settings.width.index(cell_width)
-            joined[place] = values[variable.name].values
-        dataset[variable.name] = xr.DataArray(joined, dims=(*ARCHITECTURE, *template.dims))
+    cells = []
+    for (cell_depth, cell_width), file in files.items():
+        cell = read_labelled(file)
+        spec = sampled_spec(experiment, cell_depth, cell_width)
+        check_made_with(file, cell.attributes, "sample_initial_kernels", spec)
+        cells.append(cell.at(depth=cell_depth, width=cell_width))
+    joined = to_xarray(join(cells, {"depth": settings.depth, "width": settings.width}))
+    dataset = joined.assign_coords(dataset.coords)
     for variable in (*DISPERSION_COORDINATES, *DISPERSION_ESTIMATES, *DISPERSION_THEORY):
         dataset[variable.name].attrs = variable.attributes()
     dataset.attrs = {

@@ -1,18 +1,25 @@
-"""The files that an experiment's cube is joined from, each placed on the grid by its name."""
+"""The files that an experiment's cubes are joined from, each at the place on the grid that its name says."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from ntk_atlas.arrays import Grid, LabelledArrays, read_labelled
+from ntk_atlas.config.grid import GridSettings
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.labelled import read_labelled
 from ntk_atlas.study.cells import Row
 from ntk_atlas.study.jobs import infinite_spec, rival_spec
 from ntk_atlas.study.made_with import ROWS, check_made_with, check_row
+from ntk_atlas.study.output_variance_specs import variance_theory_spec
 
-INFINITE = "init_scale-"
-"""Before the init scale in the name of a file of infinite kernels."""
+_SCALE = "init_scale-"
+"""Before the init scale in the name of a file of one init scale."""
+_SCALES = {
+    "infinite": ("regress_infinite", infinite_spec),
+    "theory": ("predict_output_variance", variance_theory_spec),
+}
+"""Kinds of files that there are of each init scale: the rule that makes them, and the spec that they carry."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,7 @@ class ExperimentFiles:
         linearized: file of each row of linearized networks, if they are a predictor.
         empirical: file of each row's empirical kernels.
         infinite: file of the infinite kernels at each init_scale.
+        theory: file of the theory of the outputs' variance at each init_scale.
         rivals: files of the rivals.
     """
 
@@ -31,6 +39,7 @@ class ExperimentFiles:
     linearized: Mapping[Row, Path] = field(default_factory=dict)
     empirical: Mapping[Row, Path] = field(default_factory=dict)
     infinite: Mapping[float, Path] = field(default_factory=dict)
+    theory: Mapping[float, Path] = field(default_factory=dict)
     rivals: Sequence[Path] = ()
 
     @classmethod
@@ -41,38 +50,47 @@ class ExperimentFiles:
             kind: {Row.parse(file.stem): file for file in paths[kind]}
             for kind in ("networks", "linearized", "empirical")
         }
-        infinite = {float(file.stem.removeprefix(INFINITE)): file for file in paths["infinite"]}
-        return cls(**rows, infinite=infinite, rivals=paths["rivals"])
+        scales = {kind: {float(file.stem.removeprefix(_SCALE)): file for file in paths[kind]} for kind in _SCALES}
+        return cls(**rows, **scales, rivals=paths["rivals"])
 
-    def check_kernels(self, experiment: ExperimentSettings, data_digest: str | None) -> None:
-        """Checks that the files of infinite kernels and rivals are of this experiment.
+    def read(
+        self, kind: str, experiment: ExperimentSettings, data_digest: str | None, *, drop: Sequence[str] = ()
+    ) -> Iterator[LabelledArrays]:
+        """Reads the files of a kind.
+
+        There may be thousands: they are read without xarray's lazy loading, which takes longer than the reading.
 
         Args:
-            experiment: its settings.
-            data_digest: digest of its data; None if it is not known.
+            kind: the name of an attribute.
+            experiment: settings that the files must have been made with.
+            data_digest: digest of the data; None if it is not known.
+            drop: arrays that are not read.
+
+        Yields:
+            The contents of each file, at the file's place on the grid.
 
         Raises:
-            OtherSettingsError: naming the first that is not.
+            OtherSettingsError: naming the first file that is not of this experiment.
         """
-        specs = {path: ("regress_infinite", infinite_spec(experiment, scale)) for scale, path in self.infinite.items()}
-        specs |= {path: ("regress_rivals", rival_spec(experiment, tuple(path.stem.split("+")))) for path in self.rivals}
-        for path, (rule, spec) in specs.items():
-            check_made_with(path, read_labelled(path, ()).attributes, rule, spec, data_digest)
+        files = getattr(self, kind)
+        for key in files:
+            path = key if kind == "rivals" else files[key]
+            contents = read_labelled(path, drop=drop)
+            if kind in ROWS:
+                rule, spec_of = ROWS[kind]
+                check_row(path, contents.attributes, rule, spec_of(experiment, key), data_digest)
+                yield contents.at(depth=key.depth, width=key.width)
+            elif kind in _SCALES:
+                rule, spec_of = _SCALES[kind]
+                check_made_with(path, contents.attributes, rule, spec_of(experiment, key), data_digest)
+                yield contents.at(init_scale=key)
+            else:
+                spec = rival_spec(experiment, tuple(path.stem.split("+")))
+                check_made_with(path, contents.attributes, "regress_rivals", spec, data_digest)
+                yield contents
 
 
-def row_check(
-    kind: str, experiment: ExperimentSettings, data_digest: str | None
-) -> Callable[[Row, Path, Mapping], None]:
-    """A function that raises if the file of a row is not of this experiment, for `read_rows`.
-
-    Args:
-        kind: of `ROWS`.
-        experiment: its settings.
-        data_digest: digest of its data; None if it is not known.
-    """
-    rule, spec_of = ROWS[kind]
-
-    def check(row: Row, path: Path, attributes: Mapping) -> None:
-        check_row(path, attributes, rule, spec_of(experiment, row), data_digest)
-
-    return check
+def grid_labels(grid: GridSettings) -> Grid:
+    """The labels of an experiment's arrays, in the order of their dimensions; checkpoints are those that there are."""
+    labels = {name: getattr(grid, name) for name in ("depth", "width", "init_scale", "n_train")}
+    return labels | {"draw": range(grid.draws), "seed": range(grid.seeds), "epoch": None}

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import xarray as xr
 
+from ntk_atlas.arrays import join
 from ntk_atlas.config.predictors import predictor_names
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.cubes.experiment_files import ExperimentFiles, row_check
+from ntk_atlas.cubes.experiment_files import ExperimentFiles, grid_labels
 from ntk_atlas.cubes.functions_schema import FUNCTION_COORDINATES, describe_functions
 from ntk_atlas.cubes.gap import PAIRS, pair_name
-from ntk_atlas.cubes.joining import collect, on_grid, places, with_kernels
-from ntk_atlas.cubes.netcdf import read_netcdf, read_rows
+from ntk_atlas.cubes.netcdf import to_xarray
 from ntk_atlas.datasets.draws import Draw
 from ntk_atlas.folds import N_FOLDS, fold_means, fold_sizes
 
@@ -42,19 +42,13 @@ def assemble_functions(
         f − g), `square_distance_folds_<first>_<second>` (its square over the test samples of each fold), targets of the
         test samples; of data with up to three features the inputs too, and the largest training set.
     """
-    grid = experiment.grid
-    place, pieces = places(grid), {}
-    functions = xr.Dataset(coords=_coordinates(experiment))
-    sizes = (len(grid.depth), len(grid.width), len(grid.init_scale))
-    data = provenance.get("data_digest")
-    files.check_kernels(experiment, data)
-    for kind, own_name in (("networks", "network"), ("linearized", "linearized"), ("empirical", "")):
-        for row, dataset in read_rows(getattr(files, kind), row_check(kind, experiment, data)):
-            names = {PREDICTIONS: f"{PREDICTIONS}_{own_name}"} if PREDICTIONS in dataset else {}
-            collect(pieces, _kept(dataset).rename(names), place[row])
-    for name, values in pieces.items():
-        functions[name] = on_grid(values, sizes)
-    functions = with_kernels(functions, files, grid.init_scale, lambda file: _kept(read_netcdf(file)))
+    grid, pieces, data = experiment.grid, [], provenance.get("data_digest")
+    names = {"networks": "network", "linearized": "linearized", "empirical": "", "infinite": "", "rivals": ""}
+    for kind, predictor in names.items():
+        for piece in files.read(kind, experiment, data):
+            kept = piece.only([name for name in piece.variables if name.startswith(PREDICTIONS)])
+            pieces.append(kept.renamed({PREDICTIONS: f"{PREDICTIONS}_{predictor}"}))
+    functions = to_xarray(join(pieces, grid_labels(grid))).assign_coords(_coordinates(experiment))
     functions["y_test"] = ("draw", "test_sample", "output"), np.stack([draw.y_test for draw in draws])
     x_test = np.stack([draw.x_test.reshape(len(draw.x_test), -1) for draw in draws])
     if x_test.shape[2] <= _MAX_FEATURES:
@@ -102,10 +96,6 @@ def with_distances(functions: xr.Dataset, test_folds: np.ndarray) -> xr.Dataset:
         by_draw = [fold_means(squares.isel(draw=d).values, folds) for d, folds in enumerate(test_folds)]
         functions[f"square_distance_folds_{name}"] = dims, np.stack(by_draw, axis)
     return functions
-
-
-def _kept(dataset: xr.Dataset) -> xr.Dataset:
-    return dataset[[name for name in dataset.data_vars if str(name).startswith(PREDICTIONS)]]
 
 
 def _coordinates(experiment: ExperimentSettings) -> dict:

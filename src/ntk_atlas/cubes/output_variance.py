@@ -1,26 +1,26 @@
 """The file of an experiment's output variance: theory, linearized and trained networks on one grid."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import product
 
 import numpy as np
 import xarray as xr
 
+from ntk_atlas.arrays import LabelledArrays, join
 from ntk_atlas.config.output_variance import OutputVarianceSettings
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.cubes.experiment_files import row_check
-from ntk_atlas.cubes.netcdf import read_netcdf, read_rows
+from ntk_atlas.cubes.experiment_files import ExperimentFiles, grid_labels
+from ntk_atlas.cubes.netcdf import to_xarray
 from ntk_atlas.cubes.output_variance_bootstrap import resampling_weights, variance_ratio
 from ntk_atlas.cubes.output_variance_schema import CELL, RATIOS, variable_attributes
 from ntk_atlas.phases.phase import phase_of
 from ntk_atlas.streams import numpy_stream
-from ntk_atlas.study.cells import Row
-from ntk_atlas.study.made_with import check_made_with
-from ntk_atlas.study.output_variance_specs import variance_theory_spec
 
 log = logging.getLogger(__name__)
+_OF_CELL = ("epoch", "probe", "output")
+"""Dimensions of what is found of a cell, or the first of them."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,9 @@ def cell_statistics(
     results: dict[str, np.ndarray] = {
         "output_mean_infinite_ntk": cell.mean,
         "output_variance_infinite_ntk": cell.variance,
-        "n_networks": usable["network"].sum(),
-        "n_linearized": usable["linearized"].sum(),
-        "n_both": both.sum(),
+        "n_networks": usable["network"].sum(dtype=np.int32),
+        "n_linearized": usable["linearized"].sum(dtype=np.int32),
+        "n_both": both.sum(dtype=np.int32),
     }
     for name, f in outputs.items():
         results[f"output_mean_{name}"], results[f"output_variance_{name}"] = _moments(f[usable[name]])
@@ -95,65 +95,44 @@ def _moments(outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def assemble_output_variance(
     experiment: ExperimentSettings,
+    files: ExperimentFiles,
     *,
-    network_rows: Mapping[Row, Path],
-    linearized_rows: Mapping[Row, Path],
-    theory: Mapping[float, Path],
     provenance: Mapping[str, str],
 ) -> xr.Dataset:
     """Joins theory, linearized and trained networks.
 
     Args:
         experiment: its settings; they are stored as JSON text.
-        network_rows: file of each row of networks.
-        linearized_rows: file of each row of linearized networks.
-        theory: file of the theory at each init_scale.
+        files: what the jobs of the experiment wrote.
         provenance: attributes that say where the numbers come from.
 
     Returns:
         The dataset, see `cubes.output_variance_schema`.
     """
-    grid, settings = experiment.grid, experiment.output_variance
-    data = provenance.get("data_digest")
-    predicted = {scale: read_netcdf(file) for scale, file in theory.items()}
-    for scale, file in theory.items():
-        spec = variance_theory_spec(experiment, scale)
-        check_made_with(file, predicted[scale].attrs, "predict_output_variance", spec, data)
-    epochs = next(iter(predicted.values()))["epoch"].values
-    sizes = (len(grid.depth), len(grid.width), len(grid.init_scale), len(grid.n_train), grid.draws)
-    arrays: dict[str, np.ndarray] = {}
-    of_networks, of_linearized = (row_check(kind, experiment, data) for kind in ("networks", "linearized"))
-    trained = read_rows(network_rows, of_networks, drop=("probe_kernels", "test_predictions"))
-    linear = read_rows({row: linearized_rows[row] for row in network_rows}, of_linearized)
-    for (row, networks), (_, linearized) in zip(trained, linear, strict=True):
-        (init_scale,) = row.init_scale
-        measured = networks["probe_predictions"].reindex(epoch=epochs).values
-        linearized_outputs = linearized["linearized_predictions"].reindex(epoch=epochs).values
-        infinite = predicted[init_scale].sel(depth=row.depth)
-        infinite = infinite.sel(width=row.width) if "width" in infinite.dims else infinite
-        place = (grid.depth.index(row.depth), grid.width.index(row.width), grid.init_scale.index(init_scale))
-        for i, n in enumerate(grid.n_train):
-            for draw in range(grid.draws):
-                cell = CellOutputs(
-                    measured[i, draw],
-                    linearized_outputs[i, draw],
-                    infinite["mean"].values[i, draw],
-                    infinite["variance"].values[i, draw],
-                )
-                labels = ("variance ratios", experiment.training.seed, row.depth, row.width, init_scale, n, draw)
-                found = cell_statistics(cell, settings, numpy_stream(*labels))
-                found["learning_rate"] = infinite["learning_rate"].values[i, draw]
-                for name, value in found.items():
-                    whole = arrays.setdefault(name, np.full((*sizes, *np.shape(value)), np.nan))
-                    whole[(*place, i, draw)] = value
-    counts = ("n_networks", "n_linearized", "n_both")
-    variables = {
-        name: ((*CELL, *("epoch", "probe", "output")[: values.ndim - len(CELL)]), values)
-        for name, values in arrays.items()
-    }
-    dataset = xr.Dataset(variables, coords=_coordinates(experiment, epochs))
-    dataset = dataset.assign({name: dataset[name].astype(np.int32) for name in counts})
+    data, grid = provenance.get("data_digest"), grid_labels(experiment.grid)
+    theory = join(files.read("theory", experiment, data), grid)
+    dropped = ("probe_kernels", "test_predictions")
+    trained = files.read("networks", experiment, data, drop=dropped)
+    linear = files.read("linearized", experiment, data, drop=dropped)
+    of_row = dict.fromkeys(grid) | {"epoch": theory["epoch"]}
+    rows = (join(both, of_row) for both in zip(trained, linear, strict=True))
+    cells = [cell for row in rows for cell in _cells(experiment, to_xarray(row), to_xarray(theory))]
+    dataset = to_xarray(join(cells, grid)).assign_coords(_coordinates(experiment, theory["epoch"]))
     return _described(dataset, experiment, provenance)
+
+
+def _cells(experiment: ExperimentSettings, row: xr.Dataset, theory: xr.Dataset) -> Iterator[LabelledArrays]:
+    """What is found of each cell of a row, at the cell's place."""
+    for labels in product(*(row[dim].values.tolist() for dim in CELL)):
+        place = dict(zip(CELL, labels, strict=True))
+        infinite = theory.sel({dim: label for dim, label in place.items() if dim in theory.dims})
+        outputs = [row[name].sel(place).values for name in ("probe_predictions", "linearized_predictions")]
+        cell = CellOutputs(*outputs, infinite["mean"].values, infinite["variance"].values)
+        stream = numpy_stream("variance ratios", experiment.training.seed, *labels)
+        found = cell_statistics(cell, experiment.output_variance, stream)
+        found["learning_rate"] = infinite["learning_rate"].values
+        arrays = {name: (_OF_CELL[: np.ndim(value)], value) for name, value in found.items()}
+        yield LabelledArrays.of(arrays, epoch=row["epoch"].values).at(**place)
 
 
 def _coordinates(experiment: ExperimentSettings, epochs: np.ndarray) -> dict:

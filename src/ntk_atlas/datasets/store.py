@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ntk_atlas.arrays import LabelledArray, LabelledArrays, read_labelled, write_labelled
 from ntk_atlas.datasets.dataset import DataError, Dataset
-from ntk_atlas.labelled import LabelledArray, LabelledArrays, read_labelled, write_labelled
 
 OWN_ATTRIBUTES = ("title", "name", "target_encoding", "class_names", "feature_names", "shares", "digest")
 SPLIT_FLAGS = {"flag_values": np.array([0, 1, 2], np.int8), "flag_meanings": "training_pool validation test"}

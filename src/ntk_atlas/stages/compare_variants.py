@@ -5,12 +5,12 @@ import logging
 import numpy as np
 from torch import Tensor
 
+from ntk_atlas.arrays import LabelledArrays
 from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.draws import make_draw
 from ntk_atlas.kernels.empirical.ntk import empirical_ntk
 from ntk_atlas.kernels.infinite.network_kernels import network_kernels
 from ntk_atlas.kernels.infinite.variants import VARIANTS, variant_family, variant_network
-from ntk_atlas.labelled import LabelledArray, LabelledArrays
 from ntk_atlas.networks.build import build_networks
 from ntk_atlas.stages.row_networks import as_tensor
 from ntk_atlas.streams import torch_stream
@@ -40,12 +40,10 @@ def compare_variants(spec: KernelVariantsSpec, dataset: Dataset) -> LabelledArra
         )
         distance[place] = _distances(spec, x, name, depth, scale, width)
     log.info("%d networks compared with %d variants", distance[0].size, len(VARIANTS))
-    dims = {"variant": np.array(VARIANTS, dtype=object), "depth": settings.depth, "init_scale": spec.init_scale}
+    dims = {"variant": VARIANTS, "depth": settings.depth, "init_scale": spec.init_scale}
     dims |= {"width": settings.width, "network": range(settings.n_networks)}
-    arrays = {axis: LabelledArray((axis,), np.array(values)) for axis, values in dims.items()}
-    attributes = {"long_name": "relative Frobenius distance of the empirical from the infinite kernel", "units": "1"}
-    arrays["variant_distance"] = LabelledArray(tuple(dims), distance, attributes)
-    return LabelledArrays(arrays, {"spec": spec.canonical_json()})
+    found = LabelledArrays.of({"variant_distance": (tuple(dims), distance)}, **dims)
+    return found.with_attributes(spec=spec.canonical_json())
 
 
 def _distances(spec: KernelVariantsSpec, x: Tensor, name: str, depth: int, init_scale: float, width: int) -> np.ndarray:

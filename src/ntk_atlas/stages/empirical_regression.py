@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ntk_atlas.arrays import LabelledArrays, join
 from ntk_atlas.datasets.draws import Draw
 from ntk_atlas.kernels.empirical.ntk import empirical_ntk
 from ntk_atlas.networks.stacked import StackedNetwork
@@ -14,7 +15,6 @@ from ntk_atlas.regression.regress import regress_around
 from ntk_atlas.stages.regression_arrays import regression_arrays, regression_targets
 from ntk_atlas.stages.row_networks import as_tensor, target_scale
 from ntk_atlas.study.prediction_specs import EmpiricalSpec
-from ntk_atlas.unit_store import Arrays
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,12 @@ class KernelSource:
 
     Attributes:
         network: the stack at the checkpoint; its precision is changed.
+        seeds: seeds of its members.
         initial: the same networks at initialization, where their outputs are subtracted; else None.
     """
 
     network: StackedNetwork
+    seeds: Sequence[int]
     initial: StackedNetwork | None = None
 
 
@@ -36,7 +38,7 @@ def regress_empirical(
     draw: Draw,
     sizes: Sequence[int],
     variants: Mapping[str, bool],
-) -> Arrays:
+) -> LabelledArrays:
     """One regression a member and variant, at all sizes, solved in float64.
 
     Args:
@@ -47,7 +49,7 @@ def regress_empirical(
         variants: names of the predictor, each with whether it predicts around the network.
 
     Returns:
-        `<field>_<name>`, `(n_members, 2, n_sizes)`.
+        `<field>_<name>` over (seed, ridge, n_train).
     """
     device, n_train, n_validation = compute_device(), max(sizes), len(draw.x_validation)
     inputs = [as_tensor(x).to(device) for x in (draw.training_set(n_train)[0], draw.x_validation, draw.x_test)]
@@ -71,10 +73,8 @@ def regress_empirical(
         )
         for member in range(network.n_members)
     ]
-    arrays: Arrays = {}
-    for name, results in zip(variants, zip(*by_member, strict=True), strict=True):
-        arrays |= {f"{field}_{name}": values for field, values in regression_arrays(list(results)).items()}
-    return arrays
+    by_variant = zip(variants, zip(*by_member, strict=True), strict=True)
+    return join([regression_arrays(results, name, sizes, seed=source.seeds) for name, results in by_variant], {})
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ import logging
 import numpy as np
 import torch
 
+from ntk_atlas.arrays import LabelledArrays, UnitStore
 from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.draws import Draw, make_draw
 from ntk_atlas.datasets.probes import output_probes
@@ -15,17 +16,8 @@ from ntk_atlas.study.cells import Unit, seed_blocks
 from ntk_atlas.study.linearized_specs import LinearizeSpec
 from ntk_atlas.training.linearized import train_linearized
 from ntk_atlas.training.schedule import selected_checkpoint
-from ntk_atlas.unit_store import Arrays, UnitStore
 
 log = logging.getLogger(__name__)
-
-LINEARIZED_ARRAYS = ("linearized_predictions", "linearized_train_mse")
-"""Arrays of a finished unit over epochs, members on their first axis."""
-TEST_ARRAYS = (
-    "test_mse_linearized", "test_mse_folds_linearized", "test_error_linearized", "validation_mse_linearized",
-    "final_train_mse_linearized", "selected_epoch_linearized", "test_predictions",
-)  # fmt: skip
-"""Arrays of a unit that predicts the test samples, at the epoch that is selected."""
 
 
 def linearize_row(
@@ -47,7 +39,7 @@ def linearize_row(
         training_digests: digest of each unit's training, which says everything that a unit depends on.
 
     Returns:
-        The digest of each unit; its arrays are `LINEARIZED_ARRAYS`, `epochs`, and `TEST_ARRAYS` if the spec asks.
+        The digest of each unit.
     """
     store.remove_temporaries()
     digests = spec.linearized_digests(training_digests, source)
@@ -57,17 +49,20 @@ def linearize_row(
             if not seeds:
                 continue
             log.info("linearized networks of %s, %s, seeds %s", spec.row.name, unit.name, seeds)
-            trained = networks.load(unit.name, training_digests[unit], seeds, ("learning_rate", "epochs"))
+            trained = networks.load(unit.name, training_digests[unit], seeds, ("learning_rate",))
             store.save(unit.name, digest, seeds, _linearize(spec, dataset, unit, seeds, trained))
     return digests
 
 
-def _linearize(spec: LinearizeSpec, dataset: Dataset, unit: Unit, seeds: tuple[int, ...], trained: Arrays) -> Arrays:
+def _linearize(
+    spec: LinearizeSpec, dataset: Dataset, unit: Unit, seeds: tuple[int, ...], trained: LabelledArrays
+) -> LabelledArrays:
+    """Outputs on the probe samples along training, and, if the spec asks, what is predicted of the test samples."""
     draw = make_draw(dataset, spec.dataset, unit.draw)
     x_train, y_train = draw.training_set(unit.n_train)
     samples = [output_probes(draw, spec.n_probe)]
     samples += [draw.x_validation, draw.x_test] if spec.on_test else []
-    device, epochs = compute_device(), trained["epochs"][0].tolist()
+    device, epochs = compute_device(), trained["epoch"].tolist()
     result = train_linearized(
         row_networks(spec, dataset, unit.draw, seeds),
         as_tensor(x_train).to(device),
@@ -80,18 +75,17 @@ def _linearize(spec: LinearizeSpec, dataset: Dataset, unit: Unit, seeds: tuple[i
     )
     predictions = np.split(result.predictions, np.cumsum([len(x) for x in samples])[:-1], axis=2)
     arrays = {
-        "linearized_predictions": predictions[0],
-        "linearized_train_mse": result.train_mse,
-        "epochs": np.broadcast_to(np.array(epochs), (len(seeds), len(epochs))),
+        "linearized_predictions": (("seed", "epoch", "probe", "output"), predictions[0]),
+        "linearized_train_mse": (("seed", "epoch"), result.train_mse),
     }
-    return (
-        arrays | _on_test(spec, draw, result.train_mse, np.array(epochs), *predictions[1:]) if spec.on_test else arrays
-    )
+    if spec.on_test:
+        arrays |= _on_test(spec, draw, result.train_mse, np.array(epochs), *predictions[1:])
+    return LabelledArrays.of(arrays, epoch=epochs)
 
 
 def _on_test(
     spec: LinearizeSpec, draw: Draw, train_mse: np.ndarray, epochs: np.ndarray, validation: np.ndarray, test: np.ndarray
-) -> Arrays:
+) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
     """Errors and predictions at the epoch selected as for networks; a member that was ever lost predicts nothing."""
     validation_mse = ((validation - draw.y_validation) ** 2).mean((2, 3))
     lost = ~np.isfinite(train_mse[:, -1])
@@ -101,12 +95,13 @@ def _on_test(
     if draw.labels_test is not None:
         labels = torch.as_tensor(draw.labels_test)
         error = classification_error(torch.as_tensor(predicted), as_tensor(draw.y_test), labels).numpy()
+    folds = fold_errors(predicted, draw.y_test, draw.test_folds)
     return {
-        "test_mse_linearized": ((predicted - draw.y_test) ** 2).mean((1, 2)),
-        "test_mse_folds_linearized": fold_errors(predicted, draw.y_test, draw.test_folds),
-        "test_error_linearized": np.where(lost, np.nan, error),
-        "validation_mse_linearized": np.where(lost, np.nan, validation_mse[rows, chosen]),
-        "final_train_mse_linearized": train_mse[:, -1],
-        "selected_epoch_linearized": epochs[chosen],
-        "test_predictions": predicted.astype(np.float32),
+        "test_mse_linearized": (("seed",), ((predicted - draw.y_test) ** 2).mean((1, 2))),
+        "test_mse_folds_linearized": (("seed", "test_fold"), folds),
+        "test_error_linearized": (("seed",), np.where(lost, np.nan, error)),
+        "validation_mse_linearized": (("seed",), np.where(lost, np.nan, validation_mse[rows, chosen])),
+        "final_train_mse_linearized": (("seed",), train_mse[:, -1]),
+        "selected_epoch_linearized": (("seed",), epochs[chosen]),
+        "test_predictions": (("seed", "test_sample", "output"), predicted.astype(np.float32)),
     }

@@ -3,9 +3,9 @@
 import logging
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 
+from ntk_atlas.arrays import LabelledArrays, join
 from ntk_atlas.config.predictors import STAND_IN
 from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.draws import Draw, make_draw
@@ -17,12 +17,11 @@ from ntk_atlas.regression.regress import NestedRegression, regress_nested
 from ntk_atlas.stages.regression_arrays import regression_arrays, regression_targets
 from ntk_atlas.stages.row_networks import as_tensor
 from ntk_atlas.study.prediction_specs import InfiniteSpec
-from ntk_atlas.unit_store import Arrays
 
 log = logging.getLogger(__name__)
 
 
-def regress_infinite(spec: InfiniteSpec, dataset: Dataset) -> dict[str, Arrays]:
+def regress_infinite(spec: InfiniteSpec, dataset: Dataset) -> LabelledArrays:
     """Regression at every depth (and width, where the kernel depends on it), n_train and draw.
 
     Args:
@@ -30,11 +29,10 @@ def regress_infinite(spec: InfiniteSpec, dataset: Dataset) -> dict[str, Arrays]:
         dataset: the data.
 
     Returns:
-        Arrays a predictor: `(n_depths, n_sizes, n_draws, 2)`, with a width axis after the depths for those that depend
-        on the width.
+        `<field>_<predictor>` over (depth, n_train, draw, ridge), with the width for those that depend on it.
     """
     widths: tuple[int | None, ...] = spec.width or (None,)
-    results: dict[str, list[NestedRegression]] = {name: [] for name in spec.predictors}
+    pieces = []
     for number in range(spec.draws):
         draw = make_draw(dataset, spec.dataset, number)
         own = [name for name in spec.predictors if name != STAND_IN]
@@ -44,12 +42,11 @@ def regress_infinite(spec: InfiniteSpec, dataset: Dataset) -> dict[str, Arrays]:
             log.info("infinite kernels at init_scale %s, draw %d, width %s", spec.init_scale, number, width)
             wanted = [n for n in spec.predictors if width == widths[0] or depends_on_the_width(n, spec.network)]
             for name, per_depth in _regress(spec, draw, width, wanted).items():
-                results[name].extend(per_depth)
-    shape = (spec.draws, len(widths), len(spec.depth))
-    return {
-        name: _arrays(results[name], shape, has_width=depends_on_the_width(name, spec.network))
-        for name in spec.predictors
-    }
+                place = {"width": width} if depends_on_the_width(name, spec.network) else {}
+                found = regression_arrays(per_depth, name, spec.n_train, depth=spec.depth)
+                pieces.append(found.at(**place, draw=number))
+    grid = {"depth": spec.depth, "width": spec.width, "n_train": spec.n_train, "draw": range(spec.draws)}
+    return join(pieces, grid).with_attributes(spec=spec.canonical_json())
 
 
 def _regress(spec: InfiniteSpec, draw: Draw, width: int | None, wanted: list[str]) -> dict[str, list[NestedRegression]]:
@@ -104,15 +101,3 @@ def _tell_cost(spec: InfiniteSpec, draw: Draw, repeats: int) -> None:
         "infinite kernels of convolutional networks: about %.3g minutes in all on %d threads (%d times %.3g s)",
         repeats * seconds / 60, torch.get_num_threads(), repeats, seconds,
     )  # fmt: skip
-
-
-def _arrays(results: list[NestedRegression], shape: tuple[int, int, int], *, has_width: bool) -> Arrays:
-    """Reorders (draw, width, depth) results of `(2, n_sizes)` to (depth, [width,] n_train, draw, ridge)."""
-    draws, n_widths, depths = shape
-    width_count = n_widths if has_width else 1
-    arrays = {}
-    for field, values in regression_arrays(results).items():
-        values = values.reshape(draws, width_count, depths, *values.shape[1:])
-        values = np.moveaxis(values, (2, 1, 4, 0, 3), (0, 1, 2, 3, 4))
-        arrays[field] = values if has_width else values[:, 0]
-    return arrays

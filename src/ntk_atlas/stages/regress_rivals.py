@@ -2,8 +2,7 @@
 
 import logging
 
-import numpy as np
-
+from ntk_atlas.arrays import LabelledArrays, join
 from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.draws import Draw, make_draw
 from ntk_atlas.kernels.rival_kernel import Rival
@@ -13,12 +12,11 @@ from ntk_atlas.regression.length_scale import NoLengthScaleError, RivalRegressio
 from ntk_atlas.stages.regression_arrays import regression_arrays, regression_targets
 from ntk_atlas.stages.row_networks import as_tensor
 from ntk_atlas.study.prediction_specs import RivalSpec
-from ntk_atlas.unit_store import Arrays
 
 log = logging.getLogger(__name__)
 
 
-def regress_rivals(spec: RivalSpec, dataset: Dataset) -> dict[str, Arrays]:
+def regress_rivals(spec: RivalSpec, dataset: Dataset) -> LabelledArrays:
     """Regression at every n_train and draw.
 
     Args:
@@ -26,20 +24,20 @@ def regress_rivals(spec: RivalSpec, dataset: Dataset) -> dict[str, Arrays]:
         dataset: the data.
 
     Returns:
-        A kernel: `(n_sizes, n_draws, 2)` arrays by field, `length_scale` among them.
+        `<field>_<kernel>` over (n_train, draw, ridge), `length_scale` among the fields.
 
     Raises:
         UserKernelError: a kernel from a file of the user's is none on the samples of the first draw.
     """
     draws = [make_draw(dataset, spec.dataset, number) for number in range(spec.draws)]
-    arrays = {}
+    pieces = []
     for name in spec.kernels:
         log.info("%s, %d draws", name, len(draws))
         kernel = _kernel(name, spec, draws[0])
         results = [_regress(name, kernel, spec, draw) for draw in draws]
-        fields = regression_arrays(results) | {"length_scale": np.stack([result.length_scale for result in results])}
-        arrays[name] = {field: np.moveaxis(values, (0, 1, 2), (1, 2, 0)) for field, values in fields.items()}
-    return arrays
+        pieces.append(regression_arrays(results, name, spec.n_train, draw=range(spec.draws)))
+    joined = join(pieces, {"n_train": spec.n_train, "draw": range(spec.draws)})
+    return joined.with_attributes(spec=spec.canonical_json())
 
 
 def _kernel(name: str, spec: RivalSpec, draw: Draw) -> Rival | UserKernel:

@@ -5,17 +5,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
+from ntk_atlas.arrays import LabelledArrays, UnitStore, join
 from ntk_atlas.config.predictors import EPOCHS, PRETRAINED
 from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.draws import make_draw
 from ntk_atlas.stages.empirical_regression import KernelSource, regress_empirical
+from ntk_atlas.stages.row_files import row_grid
 from ntk_atlas.stages.row_networks import row_networks
 from ntk_atlas.study.cells import Unit, seed_blocks
 from ntk_atlas.study.prediction_specs import EmpiricalSpec, RowDigests
-from ntk_atlas.unit_store import Arrays, UnitStore
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class _Row:
         store: UnitStore,
         unit: str,
         digest: str,
-        compute: Callable[[tuple[int, ...]], Arrays],
+        compute: Callable[[tuple[int, ...]], LabelledArrays],
         *,
         training: Unit | None = None,
     ) -> None:
@@ -68,17 +68,16 @@ class _Row:
                 log.info("%s of %s, %s, seeds %s", store.folder.parent.name, self.spec.row.name, unit, seeds)
                 store.save(unit, digest, seeds, compute(seeds))
 
-    def weights(self, unit: Unit, seeds: Sequence[int]) -> Arrays:
+    def weights(self, unit: Unit, seeds: Sequence[int]) -> LabelledArrays:
         """Weights kept of a unit's trainings, and their epochs."""
-        names = ("weights", "weight_epochs")
-        return self.stores.networks.load(unit.name, self.training_digests[unit], seeds, names)
+        return self.stores.networks.load(unit.name, self.training_digests[unit], seeds, ("weights",))
 
     def checkpoint(self, draw: int, seeds: Sequence[int], weights: torch.Tensor) -> KernelSource:
         """Networks of the row with weights of a checkpoint."""
         network = row_networks(self.spec, self.dataset, draw, seeds)
         network.load_weights(weights)
         subtract = self.spec.initial_output == "subtract"
-        return KernelSource(network, row_networks(self.spec, self.dataset, draw, seeds) if subtract else None)
+        return KernelSource(network, seeds, row_networks(self.spec, self.dataset, draw, seeds) if subtract else None)
 
 
 def regress_row(
@@ -118,8 +117,8 @@ def _initial(row: _Row) -> None:
     spec = row.spec
     for number, digest in row.digests.initial.items():
 
-        def compute(seeds: tuple[int, ...], number: int = number) -> Arrays:
-            source = KernelSource(row_networks(spec, row.dataset, number, seeds))
+        def compute(seeds: tuple[int, ...], number: int = number) -> LabelledArrays:
+            source = KernelSource(row_networks(spec, row.dataset, number, seeds), seeds)
             draw = make_draw(row.dataset, spec.dataset, number)
             return regress_empirical(spec, source, draw, spec.n_train, spec.variants("ntk_init"))
 
@@ -131,14 +130,14 @@ def _trained(row: _Row) -> None:
     spec = row.spec
     for unit, digest in row.digests.trained.items():
 
-        def compute(seeds: tuple[int, ...], unit: Unit = unit) -> Arrays:
+        def compute(seeds: tuple[int, ...], unit: Unit = unit) -> LabelledArrays:
             saved, draw = row.weights(unit, seeds), make_draw(row.dataset, spec.dataset, unit.draw)
-            epochs, arrays = saved["weight_epochs"][0].tolist(), {}
+            epochs, found = saved["weight_epoch"].tolist(), []
             for name in spec.trained_predictors:
                 index = -1 if name == "ntk_final" else epochs.index(int(name.removeprefix("ntk_epoch_")))
                 source = row.checkpoint(unit.draw, seeds, torch.as_tensor(saved["weights"][:, index]))
-                arrays |= regress_empirical(spec, source, draw, (unit.n_train,), spec.variants(name))
-            return arrays
+                found.append(regress_empirical(spec, source, draw, (unit.n_train,), spec.variants(name)))
+            return join(found, {})
 
         row.finish(row.stores.trained, unit.name, digest, compute, training=unit)
 
@@ -148,7 +147,7 @@ def _pretrained(row: _Row) -> None:
     spec = row.spec
     for unit, digest in row.digests.pretrained.items():
 
-        def compute(seeds: tuple[int, ...], unit: Unit = unit) -> Arrays:
+        def compute(seeds: tuple[int, ...], unit: Unit = unit) -> LabelledArrays:
             saved, draw = row.weights(unit, seeds), make_draw(row.dataset, spec.dataset, unit.draw)
             source = row.checkpoint(unit.draw, seeds, torch.as_tensor(saved["weights"][:, -1]))
             sizes = spec.regressed_sizes(unit)
@@ -158,17 +157,37 @@ def _pretrained(row: _Row) -> None:
 
 
 def _epochs(row: _Row) -> None:
-    """NTKs of all checkpoints, regressed on what the networks are trained on; epochs take the axis of sizes."""
-    spec = row.spec
+    """NTKs of all checkpoints, regressed on what the networks are trained on; their outputs are not kept."""
+    spec = row.spec.model_copy(update={"solve": row.spec.solve.model_copy(update={"keep_predictions": False})})
     for unit, digest in row.digests.epochs.items():
 
-        def compute(seeds: tuple[int, ...], unit: Unit = unit) -> Arrays:
+        def compute(seeds: tuple[int, ...], unit: Unit = unit) -> LabelledArrays:
             saved, draw = row.weights(unit, seeds), make_draw(row.dataset, spec.dataset, unit.draw)
             found = []
-            for index in range(saved["weights"].shape[1]):
+            for index, epoch in enumerate(saved["weight_epoch"]):
                 source = row.checkpoint(unit.draw, seeds, torch.as_tensor(saved["weights"][:, index]))
-                found.append(regress_empirical(spec, source, draw, (unit.n_train,), spec.variants(EPOCHS)))
-            arrays = {name: np.concatenate([a[name] for a in found], axis=2) for name in found[0]}
-            return arrays | {"epochs": saved["weight_epochs"]}
+                regressed = regress_empirical(spec, source, draw, (unit.n_train,), spec.variants(EPOCHS))
+                found.append(regressed.at(epoch=epoch))
+            return join(found, {"seed": seeds, "epoch": None})
 
         row.finish(row.stores.epochs, unit.name, digest, compute, training=unit)
+
+
+def empirical_predictions(spec: EmpiricalSpec, stores: RowStores, digests: RowDigests) -> LabelledArrays:
+    """The finished regressions of a row: `<field>_<predictor>` over (n_train, draw, seed[, epoch], ridge).
+
+    Args:
+        spec: the row, at one init scale.
+        stores: where finished units lie.
+        digests: what `regress_row` gave.
+
+    Returns:
+        All fields of all predictors; NaN where a kernel is not regressed on a size, or not yet.
+    """
+    seeds = range(spec.seeds)
+    pieces = [stores.initial.load(f"draw-{d}", digest, seeds).at(draw=d) for d, digest in digests.initial.items()]
+    for kind in ("trained", "pretrained", "epochs"):
+        store: UnitStore = getattr(stores, kind)
+        for unit, digest in getattr(digests, kind).items():
+            pieces.append(store.load(unit.name, digest, seeds, partial=True).at(draw=unit.draw))
+    return join(pieces, row_grid(spec))

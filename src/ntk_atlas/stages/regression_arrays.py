@@ -1,4 +1,4 @@
-"""What regressions take of a draw, and regressions as named arrays, the form in which units and files keep them."""
+"""What regressions take of a draw, and regressions as labelled arrays, the form in which units and files keep them."""
 
 from collections.abc import Sequence
 
@@ -6,23 +6,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ntk_atlas.config.regression import SolveSettings
+from ntk_atlas.arrays import LabelledArrays
 from ntk_atlas.datasets.draws import Draw
 from ntk_atlas.regression.regress import NestedRegression
 from ntk_atlas.stages.row_networks import as_tensor
-from ntk_atlas.unit_store import Arrays
 
-TEST_FOLDS = "test_mse_folds"
-"""The field that has an axis more: folds of the test samples."""
-REGRESSION_FIELDS = (
-    "test_mse", "test_error", "validation_mse", "diag_reg", "jitter",
-    "lambda_min", "condition_number", "residual", "solve_status", TEST_FOLDS,
-)  # fmt: skip
-"""What is kept of a regression; the name in the cube is `<field>_<predictor>`."""
-
-
-TEST_PREDICTIONS = "test_predictions"
-"""The field that is there only where predictions are kept."""
+_FIELDS = {
+    **dict.fromkeys(("test_mse", "test_error", "validation_mse", "diag_reg", "jitter", "lambda_min"), ()),
+    **dict.fromkeys(("condition_number", "residual", "status", "length_scale"), ()),
+    "test_mse_folds": ("test_fold",),
+    "test_predictions": ("test_sample", "output"),
+}
+"""What is kept of a regression where it is there, with its dimensions beside ridge and n_train."""
 
 
 def regression_targets(draw: Draw, n_train: int) -> dict[str, Tensor | np.ndarray | None]:
@@ -36,15 +31,28 @@ def regression_targets(draw: Draw, n_train: int) -> dict[str, Tensor | np.ndarra
     }
 
 
-def kept_fields(settings: SolveSettings) -> tuple[str, ...]:
-    """The fields of a regression with these settings."""
-    return (*REGRESSION_FIELDS, *((TEST_PREDICTIONS,) if settings.keep_predictions else ()))
+def regression_arrays(
+    results: Sequence[NestedRegression], predictor: str, sizes: Sequence[int], **over: Sequence
+) -> LabelledArrays:
+    """Regressions as `<field>_<predictor>`, the names of the cube.
 
+    Args:
+        results: regressions at all sizes.
+        predictor: what predicts.
+        sizes: the n_train of each regression.
+        **over: the dimension along which the results lie, and its labels: `seed=(0, 1)`.
 
-def regression_arrays(results: Sequence[NestedRegression]) -> Arrays:
-    """Stacks regressions to `(n_results, 2, n_sizes)` arrays, one a field; folds have an axis more, predictions two."""
-    fields = (*REGRESSION_FIELDS, *((TEST_PREDICTIONS,) if results[0].test_predictions is not None else ()))
-    return {
-        field: np.stack([getattr(result, "status" if field == "solve_status" else field) for result in results])
+    Returns:
+        Arrays over (that dimension, ridge, n_train) and what the field has besides.
+    """
+    (dim,) = over
+    fields = [field for field in _FIELDS if getattr(results[0], field, None) is not None]
+    named = {"status": "solve_status"}
+    variables = {
+        f"{named.get(field, field)}_{predictor}": (
+            (dim, "ridge", "n_train", *_FIELDS[field]),
+            np.stack([getattr(result, field) for result in results]),
+        )
         for field in fields
     }
+    return LabelledArrays.of(variables, **over, ridge=NestedRegression.RIDGE_POLICIES, n_train=sizes)

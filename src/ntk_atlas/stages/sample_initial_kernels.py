@@ -4,18 +4,19 @@ import logging
 
 import numpy as np
 
+from ntk_atlas.arrays import LabelledArrays, UnitStore
 from ntk_atlas.dispersion.exact_law import exact_moments
 from ntk_atlas.dispersion.inputs import PARAMETERS
 from ntk_atlas.dispersion.networks import CHUNK, initial_kernels
 from ntk_atlas.dispersion.statistics import DispersionEstimates, DispersionMoments
 from ntk_atlas.dispersion.theory import exponential_ratio, finite_sum, ratio_limit
-from ntk_atlas.labelled import LabelledArray, LabelledArrays
 from ntk_atlas.streams import numpy_stream
 from ntk_atlas.study.dispersion_spec import DispersionSpec, architecture_name, scale_name
-from ntk_atlas.unit_store import UnitStore
 
 log = logging.getLogger(__name__)
 
+Variables = dict[str, tuple[tuple[str, ...], object]]
+"""Dimensions and values by name."""
 SCALE, CELL, PAIR = ("init_scale",), ("init_scale", "parameters"), ("init_scale", "parameters", "correlation")
 
 
@@ -30,7 +31,7 @@ def sample_initial_kernels(spec: DispersionSpec, store: UnitStore, source: str) 
     Returns:
         Estimates with intervals, and theory beside them, over (init_scale, parameters, correlation).
     """
-    store.remove_temporaries()
+    store.remove_temporaries()  # of chunks of networks, which are to this store what seeds are to the others
     digests = spec.unit_digests(source)
     chunks = range(-(-spec.n_networks // CHUNK))
     missing = {scale: set(store.missing(scale_name(scale), digests[scale], chunks)) for scale in spec.init_scale}
@@ -43,7 +44,8 @@ def sample_initial_kernels(spec: DispersionSpec, store: UnitStore, source: str) 
         scales = [scale for scale in spec.init_scale if chunk in missing[scale]]
         kernels = initial_kernels(spec.law, scales, seed=spec.seed, chunks=[chunk])
         for scale, of_scale in zip(scales, kernels, strict=True):
-            store.save(scale_name(scale), digests[scale], [chunk], {"kernels": of_scale})
+            contents = LabelledArrays.of({"kernels": (("seed", "network", *PAIR[1:]), of_scale)})
+            store.save(scale_name(scale), digests[scale], [chunk], contents)
         log.info("chunk %d: %d networks at %d init scales", chunk, CHUNK, len(scales))
     moments = DispersionMoments(
         n_bootstrap=spec.n_bootstrap, generator=numpy_stream("dispersion bootstrap", spec.seed, spec.depth, spec.width)
@@ -51,46 +53,40 @@ def sample_initial_kernels(spec: DispersionSpec, store: UnitStore, source: str) 
     for chunk in chunks:
         kernels = [store.load(scale_name(s), digests[s], [chunk], ("kernels",))["kernels"][0] for s in spec.init_scale]
         moments.add(np.stack(kernels, axis=1)[: spec.n_networks - chunk * CHUNK])
-    arrays = _estimates(moments.estimates(spec.confidence)) | _theory(spec) | _exact(spec)
-    for name, values in (
-        ("init_scale", spec.init_scale), ("parameters", PARAMETERS), ("correlation", spec.correlations),
-    ):  # fmt: skip
-        arrays[name] = LabelledArray((name,), np.array(values, dtype=object if name == "parameters" else np.float64))
-    return LabelledArrays(arrays, {"spec": spec.canonical_json()})
+    found = _estimates(moments.estimates(spec.confidence)) | _theory(spec) | _exact(spec)
+    labels = {"init_scale": spec.init_scale, "parameters": PARAMETERS, "correlation": spec.correlations}
+    return LabelledArrays.of(found, **labels).with_attributes(spec=spec.canonical_json())
 
 
-def _estimates(estimates: DispersionEstimates) -> dict[str, LabelledArray]:
+def _estimates(estimates: DispersionEstimates) -> Variables:
     arrays = {}
     for name, interval, dims in (
         ("ntk_ratio", estimates.ratio, PAIR),
         ("ntk_mean", estimates.mean, PAIR),
         ("log_ntk_variance", estimates.log_variance, CELL),
     ):
-        arrays[name] = LabelledArray(dims, interval.value)
-        arrays[f"{name}_low"], arrays[f"{name}_high"] = (
-            LabelledArray(dims, end) for end in (interval.low, interval.high)
-        )
-    arrays["n_finite"] = LabelledArray(SCALE, estimates.n_finite)
-    arrays["ntk_ratio_reliable"] = LabelledArray(CELL, estimates.reliable.astype(np.int8))
+        ends = {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+        arrays |= {end: (dims, values) for end, values in ends.items()}
+    arrays["n_finite"] = SCALE, estimates.n_finite
+    arrays["ntk_ratio_reliable"] = CELL, estimates.reliable.astype(np.int8)
     return arrays
 
 
-def _theory(spec: DispersionSpec) -> dict[str, LabelledArray]:
+def _theory(spec: DispersionSpec) -> Variables:
     lines = {
         name: [[line(spec.law, scale, weights_only=p == "weights") for p in PARAMETERS] for scale in spec.init_scale]
         for name, line in (("ntk_ratio_limit", ratio_limit), ("ntk_ratio_finite_sum", finite_sum))
     }
-    arrays = {name: LabelledArray(CELL, np.array(values)) for name, values in lines.items()}
-    exponential = exponential_ratio(spec.law.n_layers / spec.law.width)
-    return arrays | {"ntk_ratio_exponential": LabelledArray((), np.array(exponential))}
+    arrays = {name: (CELL, values) for name, values in lines.items()}
+    return arrays | {"ntk_ratio_exponential": ((), exponential_ratio(spec.law.n_layers / spec.law.width))}
 
 
-def _exact(spec: DispersionSpec) -> dict[str, LabelledArray]:
+def _exact(spec: DispersionSpec) -> Variables:
     names = ("ntk_ratio_exact", "ntk_ratio_exact_error", "log_ntk_variance_exact", "log_ntk_variance_exact_error")
     if not spec.law.has_exact_law:
         nothing = np.full((len(spec.init_scale), len(PARAMETERS)), np.nan)
-        return {name: LabelledArray(CELL, nothing) for name in names}
+        return {name: (CELL, nothing) for name in names}
     stream = numpy_stream("exact law", spec.seed, spec.depth, spec.width)
     exact = exact_moments(spec.law, spec.init_scale, spec.n_exact, stream)
     values = (exact.ratio, exact.ratio_error, exact.log_variance, exact.log_variance_error)
-    return {name: LabelledArray(CELL, array) for name, array in zip(names, values, strict=True)}
+    return {name: (CELL, array) for name, array in zip(names, values, strict=True)}

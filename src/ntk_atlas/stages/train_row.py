@@ -2,20 +2,19 @@
 
 import logging
 
-import numpy as np
 import torch
 
+from ntk_atlas.arrays import LabelledArrays, UnitStore
 from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.draws import Draw, make_draw, missing_classes
 from ntk_atlas.datasets.probes import kernel_probes, output_probes
 from ntk_atlas.stages.row_networks import as_tensor, batch_stream_labels, row_networks, target_scale
-from ntk_atlas.stages.trained_arrays import MEMBER_ARRAYS
 from ntk_atlas.study.cells import Unit, seed_blocks
 from ntk_atlas.study.specs import TrainSpec
 from ntk_atlas.training.resume import Resume, TrainingTimedOutError
 from ntk_atlas.training.schedule import epoch_budget
-from ntk_atlas.training.train import UnitData, train_unit
-from ntk_atlas.unit_store import Arrays, UnitStore
+from ntk_atlas.training.train import train_unit
+from ntk_atlas.training.unit import TrainedUnit, UnitData
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +48,7 @@ def train_row(
     todo, digests = [], spec.unit_digests(dataset_digest, source)
     for unit, digest in digests.items():
         for block in seed_blocks(spec.seeds, spec.seeds_per_unit):
-            missing = store.missing(unit.name, digest, block, (*MEMBER_ARRAYS, "epochs", "weights"))
+            missing = store.missing(unit.name, digest, block, TrainedUnit.DIMS)
             if missing:
                 todo.append((unit, digest, missing))
         store.remove_overtaken(unit.name, digest)  # of a kill between a block's writing and its state's removal
@@ -69,12 +68,12 @@ def train_row(
         owner = store.owner(unit.name, digest, seeds)
         resume = Resume(store.progress(unit.name, digest, seeds), save_every, owner=owner)
         try:
-            arrays = _train(spec, dataset, draws[unit.draw], unit, seeds, resume)
+            trained = _train(spec, dataset, draws[unit.draw], unit, seeds, resume)
         except TrainingTimedOutError as stop:
             log.warning("%s: its networks are timed_out in the cube; a larger max_seconds lets it go on", stop)
             store.mark_timed_out(unit.name, digest, seeds)
         else:
-            store.save(unit.name, digest, seeds, arrays)
+            store.save(unit.name, digest, seeds, trained)
     return digests
 
 
@@ -89,7 +88,9 @@ def _mode_notice(spec: TrainSpec, dataset: Dataset, draw: Draw, seeds: tuple[int
     return evaluation_mode_notice(module, x, f"network factory {spec.network.factory!r}")
 
 
-def _train(spec: TrainSpec, dataset: Dataset, draw: Draw, unit: Unit, seeds: tuple[int, ...], resume: Resume) -> Arrays:
+def _train(
+    spec: TrainSpec, dataset: Dataset, draw: Draw, unit: Unit, seeds: tuple[int, ...], resume: Resume
+) -> LabelledArrays:
     trained = train_unit(
         row_networks(spec, dataset, unit.draw, seeds),
         unit_data(spec, draw, unit.n_train),
@@ -100,10 +101,7 @@ def _train(spec: TrainSpec, dataset: Dataset, draw: Draw, unit: Unit, seeds: tup
         lambda_max=_shared_lambda_max(spec, draw, unit.n_train),
         resume=resume,
     )
-    arrays = {name: getattr(trained, name) for name in (*MEMBER_ARRAYS, "epochs", "weights", "weight_epochs")}
-    arrays["weight_epochs"] = np.broadcast_to(trained.weight_epochs, (len(seeds), len(trained.weight_epochs)))
-    arrays["epochs"] = np.broadcast_to(trained.epochs, (len(seeds), len(trained.epochs)))
-    return arrays
+    return trained.labelled()
 
 
 def _shared_lambda_max(spec: TrainSpec, draw: Draw, n_train: int) -> float | None:

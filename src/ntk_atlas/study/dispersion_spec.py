@@ -2,13 +2,13 @@
 
 import re
 
+from ntk_atlas.arrays import unit_digest
 from ntk_atlas.config.base import Settings
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.dispersion.inputs import InitialKernelLaw
 from ntk_atlas.study.cells import canonical_text
 from ntk_atlas.study.user_files import user_file_digest
-from ntk_atlas.unit_store import unit_digest
 
 
 class DispersionSpec(Settings):

@@ -4,10 +4,10 @@ from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from pathlib import Path
 
+from ntk_atlas.arrays import read_labelled
 from ntk_atlas.config.base import Settings
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.datasets.read import inspect_dataset
-from ntk_atlas.labelled import read_labelled
 from ntk_atlas.study.cells import Row
 from ntk_atlas.study.dispersion_inputs import dispersion_assembly_spec
 from ntk_atlas.study.jobs import infinite_spec, rival_spec

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
+from ntk_atlas.arrays import unit_digest
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.study.cells import Row, Unit, units
 from ntk_atlas.study.jobs import predictors, train_spec
 from ntk_atlas.study.specs import TrainSpec
-from ntk_atlas.unit_store import unit_digest
 
 
 class LinearizeSpec(TrainSpec):

@@ -4,11 +4,11 @@ import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from ntk_atlas.arrays import read_labelled
 from ntk_atlas.config.base import Settings
 from ntk_atlas.datasets import DatasetBase
 from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.store import load_dataset
-from ntk_atlas.labelled import read_labelled
 from ntk_atlas.study.changes import spec_changes
 from ntk_atlas.study.jobs import empirical_spec, train_spec
 from ntk_atlas.study.linearized_specs import linearize_spec

@@ -4,16 +4,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ntk_atlas.arrays import finished_seeds, read_labelled, seeds_of
 from ntk_atlas.config.base import Settings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.dispersion.networks import CHUNK
-from ntk_atlas.labelled import read_labelled
 from ntk_atlas.study.cells import rows
 from ntk_atlas.study.dispersion_inputs import dispersion_spec
 from ntk_atlas.study.dispersion_spec import architectures, parse_architecture, scale_name
 from ntk_atlas.study.jobs import empirical_spec, predictors, train_spec
 from ntk_atlas.study.linearized_specs import linearize_spec
-from ntk_atlas.unit_store import finished_seeds, seeds_of
 
 STAGES = {
     "networks": "stages/train_row.py",

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from ntk_atlas.arrays import unit_digest
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.predictors import AROUND, EPOCHS, PRETRAINED
 from ntk_atlas.config.regression import PredictorCenter, RivalSettings, SolveSettings
@@ -12,7 +13,6 @@ from ntk_atlas.kernels.rivals import RIVALS
 from ntk_atlas.registry import Named
 from ntk_atlas.study.cells import Unit, units
 from ntk_atlas.study.specs import DataSpec, NetworksSpec
-from ntk_atlas.unit_store import unit_digest
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ntk_atlas.arrays import UnitStore, read_labelled
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.config.training import TrainingSettings
-from ntk_atlas.labelled import read_labelled
 from ntk_atlas.status import Status
 from ntk_atlas.study.cells import rows
 from ntk_atlas.study.jobs import train_spec
 from ntk_atlas.study.specs import TrainSpec
-from ntk_atlas.unit_store import UnitStore
 
 _JUDGED = ("status", "train_mse", "train_error")
 

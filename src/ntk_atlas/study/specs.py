@@ -6,12 +6,12 @@ result, and a change elsewhere in the config does not touch it.
 
 from typing import Literal, Self
 
+from ntk_atlas.arrays import unit_digest
 from ntk_atlas.config.base import Settings
 from ntk_atlas.config.dataset import DatasetSettings
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.training import TrainingSettings
 from ntk_atlas.study.cells import Row, Unit, units
-from ntk_atlas.unit_store import unit_digest
 
 
 class PrepareSpec(Settings):

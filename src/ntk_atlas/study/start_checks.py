@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
+from ntk_atlas.arrays import whole_file
 from ntk_atlas.config.predictors import predictors_of, user_kernels
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.datasets.sources import SOURCES
@@ -31,7 +32,6 @@ from ntk_atlas.study.problems import Problem
 from ntk_atlas.study.size_questions import MOST_DISK, MOST_HOURS
 from ntk_atlas.study.user_files import code_file_digest, user_code, user_file_digest
 from ntk_atlas.user_imports import PACKAGE
-from ntk_atlas.whole_files import whole_file
 
 SECONDS = 90.0
 """That the trial of one experiment may take; what is not tried by then is a notice."""

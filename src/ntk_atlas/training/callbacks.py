@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ntk_atlas.arrays import whole_file
 from ntk_atlas.config.training import CheckpointSettings
 from ntk_atlas.kernels.empirical.gram import check_output_reduction
 from ntk_atlas.kernels.empirical.network_checks import plain_module
@@ -21,7 +22,6 @@ from ntk_atlas.networks.stacked import StackedNetwork
 from ntk_atlas.tensors import Given, real_number, real_tensor
 from ntk_atlas.training.lightning_import import pl
 from ntk_atlas.training.schedule import scheduled_epochs
-from ntk_atlas.whole_files import whole_file
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,8 @@ from zipfile import ZipFile
 
 import torch
 
-from ntk_atlas.file_errors import is_passing
+from ntk_atlas.arrays import is_passing, whole_file
 from ntk_atlas.training.lightning_import import pl
-from ntk_atlas.whole_files import whole_file
 
 log = logging.getLogger(__name__)
 

@@ -1,9 +1,12 @@
 """What a unit of training gets and gives: networks of one (cell, draw), trained together."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from torch import Tensor
+
+from ntk_atlas.arrays import LabelledArrays
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,29 @@ class TrainedUnit:
     Errors and predictions are in units of the original targets. A member that stopped keeps its state, so
     later epochs repeat it; one that diverged, at every learning rate tried, is NaN from its divergence on.
     """
+
+    DIMS: ClassVar[dict[str, tuple[str, ...]]] = {
+        "train_mse": ("epoch",),
+        "validation_mse": ("epoch",),
+        "test_mse": ("epoch",),
+        "train_error": ("epoch",),
+        "test_error": ("epoch",),
+        "probe_kernels": ("epoch", "probe", "probe_2"),
+        "probe_predictions": ("epoch", "output_probe", "output"),
+        "status": (),
+        "stop_epoch": (),
+        "selected_epoch": (),
+        "learning_rate": (),
+        "lambda_max": (),
+        "n_rates_diverged": (),
+        "final_train_mse": (),
+        "selected_test_mse": (),
+        "selected_test_mse_folds": ("test_fold",),
+        "selected_test_error": (),
+        "test_predictions": ("test_sample", "output"),
+        "weights": ("weight_epoch", "parameter"),
+    }
+    """What is kept of a unit, with the dimensions beside the members."""
 
     epochs: np.ndarray
     """`(E,)` scheduled epochs, 0 first."""
@@ -80,3 +106,13 @@ class TrainedUnit:
     """`(S,)` at how many of the learning rates tried the network diverged; all arrays are those of the best rate."""
     seconds: float
     """Wall time."""
+
+    @property
+    def final_train_mse(self) -> np.ndarray:
+        """`(S,)` training error at the last epoch."""
+        return self.train_mse[:, -1]
+
+    def labelled(self) -> LabelledArrays:
+        """What is kept of the unit; members are along `seed`."""
+        variables = {name: (("seed", *dims), getattr(self, name)) for name, dims in self.DIMS.items()}
+        return LabelledArrays.of(variables, epoch=self.epochs, weight_epoch=self.weight_epochs)

@@ -10,10 +10,10 @@ import seaborn
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+from ntk_atlas.arrays import whole_file
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.predictors import AROUND, PRETRAINED
 from ntk_atlas.kernels.rivals import RIVALS
-from ntk_atlas.whole_files import whole_file
 
 INK = "#1a1a1a"
 QUIET = "#555555"

@@ -1,11 +1,11 @@
 """Finished units of work on disk, so that nothing finished is ever computed again.
 
 A unit lies at `<folder>/<unit>/<digest>/seeds-<first>-<last>.npz`. The digest names everything its numbers depend
-on; the file is written under a temporary name and renamed, so a unit found is whole; and it says inside which unit it
-is (name, digest, seeds), so that a file copied to the place of another unit is noticed by whoever reads it. The store
-lies beside the outputs that Snakemake declares, and deletes, around it. Beside a unit that is not finished may lie
-`progress-seeds-….ckpt`, from which its work goes on, and `timed_out-seeds-…`, which says that it was stopped. Both go
-when all of their seeds are finished, whatever blocks they were finished in.
+on; the file is written under a temporary name and renamed, so a unit found is whole; it holds the dimensions of its
+arrays; and it says inside which unit it is (name, digest, seeds), so that a file copied to the place of another unit is
+noticed by whoever reads it. The store lies beside the outputs that Snakemake declares, and deletes, around it. Beside a
+unit that is not finished may lie `progress-seeds-….ckpt`, from which its work goes on, and `timed_out-seeds-…`, which
+says that it was stopped. Both go when all of their seeds are finished, whatever blocks they were finished in.
 """
 
 import hashlib
@@ -14,26 +14,26 @@ import logging
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 
-from ntk_atlas.file_errors import is_passing
-from ntk_atlas.labelled import filled
-from ntk_atlas.whole_files import whole_file
+from ntk_atlas.arrays.join import join
+from ntk_atlas.arrays.labelled import LabelledArray, LabelledArrays
+from ntk_atlas.arrays.whole_files import is_passing, whole_file
 
 log = logging.getLogger(__name__)
-
-Arrays = dict[str, np.ndarray]
 
 _SEEDS = r"seeds-(\d+(?:-\d+)*)"
 _NAMES = re.compile(rf"{_SEEDS}\.npz|progress-{_SEEDS}\.ckpt|timed_out-{_SEEDS}")
 """Of a block, a state and a mark."""
 _OWNER = "_unit"
 """Array of a block that holds `UnitStore.owner`."""
+_DIMS = "_dims"
+"""Array of a block that holds the dimensions of all others, as JSON text."""
 
 
 def unit_digest(*parts: object) -> str:
@@ -105,6 +105,8 @@ class UnitStore:
             with np.load(self.path(unit, digest, seeds), allow_pickle=False) as arrays:
                 if broken := arrays.zip.testzip():
                     return f"{broken} was changed"
+                if _DIMS not in arrays.files:
+                    return "it does not say its dimensions: an older version wrote it"
                 if lacking := [name for name in names if name not in arrays.files]:
                     return f"it has no {', '.join(lacking)}"
                 for member in arrays.zip.infolist():
@@ -179,63 +181,61 @@ class UnitStore:
         for file in self.folder.rglob(".*.tmp"):
             file.unlink(missing_ok=True)
 
-    def save(self, unit: str, digest: str, seeds: Sequence[int], arrays: Mapping[str, np.ndarray]) -> Path:
-        """Writes a finished block; arrays have the seeds on their first axis where they depend on the seed."""
+    def save(self, unit: str, digest: str, seeds: Sequence[int], contents: LabelledArrays) -> Path:
+        """Writes a finished block.
+
+        Args:
+            unit: name of the unit.
+            digest: digest of what it depends on.
+            seeds: seeds of the block, in the order in which they are along the dimension `seed`.
+            contents: its arrays, with a coordinate on every dimension along which units are joined but `seed`.
+
+        Returns:
+            The file.
+        """
         path = self.path(unit, digest, seeds)
+        arrays = {name: array.values for name, array in contents.arrays.items() if name != "seed"}
+        arrays = {name: values.astype(str) if values.dtype.kind == "O" else values for name, values in arrays.items()}
+        dims = {name: contents.arrays[name].dims for name in arrays}
+        own = {_OWNER: np.array(self.owner(unit, digest, seeds)), _DIMS: np.array(json.dumps(dims))}
         with whole_file(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, **arrays, **{_OWNER: np.array(self.owner(unit, digest, seeds))})
+            np.savez(file, **arrays, **own)
             file.flush()
             os.fsync(file.fileno())
         self.remove_overtaken(unit, digest)
         return path
 
     def load(
-        self, unit: str, digest: str, seeds: Sequence[int], names: Sequence[str], *, partial: bool = False
-    ) -> Arrays:
+        self, unit: str, digest: str, seeds: Sequence[int], names: Sequence[str] = (), *, partial: bool = False
+    ) -> LabelledArrays:
         """Arrays of the given seeds, in their order, joined from the blocks that hold them.
 
         Args:
             unit: name of the unit.
             digest: digest of what it depends on.
             seeds: the seeds wanted.
-            names: arrays with the seeds on their first axis.
-            partial: whether seeds may be missing: they are NaN, or −1 in integers.
+            names: arrays that are wanted, and must be there; all that are there if none is named.
+            partial: whether seeds may be missing: they are left out.
 
         Returns:
-            The arrays by name, `(len(seeds), ...)`; none if all seeds are missing.
+            The arrays with their coordinates; none if all seeds are missing.
 
         Raises:
             LostUnitError: if a seed is in no block, and may not be, or in a block that is damaged or another unit's,
                 which is removed; the message says how to get it back.
         """
-        place = {}
-        for block, file in self.finished(unit, digest).items():
-            place.update({seed: (file, index) for index, seed in enumerate(block)})
-        absent = [seed for seed in seeds if seed not in place]
+        blocks = {block: set(block) & set(seeds) for block in self.finished(unit, digest)}
+        there = set().union(*blocks.values())
+        absent = [seed for seed in seeds if seed not in there]
         if absent and not partial:
             raise LostUnitError(
                 f"{self.folder / unit / digest} has no seed {', '.join(map(str, absent))}: it was removed after "
                 "it had been computed; run again, which computes it (if the row's file is still there, delete it first)"
             )
-        pieces: dict[str, list[np.ndarray]] = {name: [] for name in names}
-        opened: dict[Path, Arrays] = {}
-        for seed in [seed for seed in seeds if seed in place]:
-            file, index = place[seed]
-            if file not in opened:
-                opened[file] = self._read(unit, digest, seeds_of(file), names)
-            for name in names:
-                pieces[name].append(opened[file][name][index])
-        if not opened:
-            return {}
-        if not absent:
-            return {name: np.stack(values) for name, values in pieces.items()}
-        there, joined = [index for index, seed in enumerate(seeds) if seed in place], {}
-        for name, values in pieces.items():
-            joined[name] = filled((len(seeds), *values[0].shape), values[0].dtype)
-            joined[name][there] = values
-        return joined
+        pieces = [self._read(unit, digest, block, names, wanted) for block, wanted in blocks.items() if wanted]
+        return join(pieces, {"seed": [seed for seed in seeds if seed in there]})
 
-    def peek(self, unit: str, digest: str, block: Sequence[int], names: Sequence[str]) -> Arrays:
+    def peek(self, unit: str, digest: str, block: Sequence[int], names: Sequence[str]) -> dict[str, np.ndarray]:
         """Some small arrays of a block, which is not read further nor removed if it is damaged.
 
         Raises:
@@ -246,7 +246,14 @@ class UnitStore:
                 raise ValueError(f"{self.path(unit, digest, block)}: {fault}")
             return {name: arrays[name] for name in names}
 
-    def _read(self, unit: str, digest: str, block: Sequence[int], names: Sequence[str]) -> Arrays:
+    def _read(
+        self, unit: str, digest: str, block: Sequence[int], names: Sequence[str], wanted: Collection[int]
+    ) -> LabelledArrays:
+        """The wanted seeds of a block.
+
+        Raises:
+            LostUnitError: if it is damaged or another unit's; it is removed.
+        """
         if fault := self.fault(unit, digest, block, names):
             file = self.path(unit, digest, block)
             file.unlink()
@@ -254,8 +261,19 @@ class UnitStore:
                 f"{file} is damaged ({fault}), and was removed: run again, which computes it (if the row's file is "
                 "still there, delete it first)"
             )
+        chosen = [place for place, seed in enumerate(block) if seed in wanted]
+        found = {"seed": LabelledArray(("seed",), np.array(block)[chosen])}
         with np.load(self.path(unit, digest, block), allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in names}
+            dims_of = json.loads(str(arrays[_DIMS]))
+            used = {dim for name, dims in dims_of.items() if not names or name in names for dim in dims}
+            for name, dims in dims_of.items():
+                if name in used or not names or name in names:
+                    values = arrays[name]
+                    if "seed" in dims and len(chosen) < len(block):
+                        values = values.take(chosen, axis=dims.index("seed"))
+                    values = values.astype(object) if values.dtype.kind == "U" else values
+                    found[name] = LabelledArray(tuple(dims), values)
+        return LabelledArrays(found)
 
     def _mark(self, unit: str, digest: str, seeds: Sequence[int]) -> Path:
         return self.path(unit, digest, seeds).with_name(f"timed_out-seeds-{'-'.join(map(str, seeds))}")

@@ -1,5 +1,6 @@
-"""Files that are there whole or not at all: written under a temporary name and renamed."""
+"""Files that are there whole or not at all, and errors in reading that say nothing of the file."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,3 +28,21 @@ def whole_file(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether an error in reading comes from what lies around the file, so that its contents may well be right.
+
+    Examples: missing rights, no free descriptors or memory, a disk or a file server that does not answer. Readers of
+    damaged files raise OSError without a number, with the number of an invalid argument (a position before the start),
+    or with a negative number (NetCDF).
+
+    Args:
+        error: what was raised.
+
+    Returns:
+        True for errors of the system.
+    """
+    if isinstance(error, OSError):
+        return error.errno is not None and error.errno > 0 and error.errno != errno.EINVAL
+    return isinstance(error, MemoryError)
