@@ -181,7 +181,7 @@ def test_parts_that_do_not_belong_together_are_refused():
     spec = train_spec(experiment(), Row(1, 8, (1.0, 2.0)))
     with pytest.raises(ValueError, match=r"joined of init scales \[2\.0, 1\.0\]: give its own, in order"):
         row_file(spec, {2.0: part([0]), 1.0: part([0])})
-    with pytest.raises(ValueError, match="its init scales differ in seed"):
+    with pytest.raises(ValueError, match=r"seed 2 is not on the grid: \[0, 1"):
         row_file(spec, {1.0: part([0]), 2.0: part([0], seed=(0, 2))})
 
 

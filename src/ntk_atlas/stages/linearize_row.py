@@ -49,7 +49,7 @@ def linearize_row(
             if not seeds:
                 continue
             log.info("linearized networks of %s, %s, seeds %s", spec.row.name, unit.name, seeds)
-            trained = networks.load(unit.name, training_digests[unit], seeds, ("learning_rate",))
+            trained = networks.load(unit.name, training_digests[unit], seeds, ("learning_rate", "epoch"))
             store.save(unit.name, digest, seeds, _linearize(spec, dataset, unit, seeds, trained))
     return digests
 
