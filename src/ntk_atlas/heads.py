@@ -41,7 +41,7 @@ class HeadRegistry(Registry[Kind]):
         object.__setattr__(found, "name", name)
         return found
 
-    def work(self, name: str, function: str) -> Callable:
+    def work(self, name: str, function: str) -> Callable[..., object]:
         """The function by which a value's file does the work, the whole file imported.
 
         Args:
@@ -56,7 +56,8 @@ class HeadRegistry(Registry[Kind]):
         """
         if not is_own(name):
             self.module_file(name)
-            return getattr(importlib.import_module(f"{self.package}.{name}"), function)
+            built_in: Callable[..., object] = getattr(importlib.import_module(f"{self.package}.{name}"), function)
+            return built_in
         found = load_named(f"{name.rpartition(':')[0]}:{function}", self.what, self._error)
         if not callable(found):
             raise self._error(f"{self.what} {name!r}: {function} is {type(found).__name__}, and no function")

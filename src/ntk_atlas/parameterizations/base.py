@@ -16,11 +16,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Literal
+from typing import Literal, get_args
 
 Role = Literal["input", "hidden", "output", "linear"]
 """Which fans of a layer grow with the width: `input`: those out; `hidden`: both; `output`: those in; `linear`: none,
 the only layer of a network without hidden ones."""
+Kind = Literal["weight", "bias"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Parameter:
     """
 
     role: Role
-    kind: Literal["weight", "bias"]
+    kind: Kind
     fan_in: int
     width: int
 
@@ -51,7 +52,8 @@ def layer_parameters(fan_ins: Sequence[int], width: int) -> list[tuple[Parameter
         A pair per layer.
     """
     last = len(fan_ins) - 1
-    roles: list[Role] = ["linear"] if last == 0 else ["input", *["hidden"] * (last - 1), "output"]
+    hidden: list[Role] = ["hidden"] * (last - 1)
+    roles: list[Role] = ["linear"] if last == 0 else ["input", *hidden, "output"]
     return [
         (Parameter(role, "weight", fan_in, width), Parameter(role, "bias", 1, width))
         for role, fan_in in zip(roles, fan_ins, strict=True)
@@ -119,10 +121,10 @@ class Parameterization(ABC):
         """
         if reason := self.without_infinite_kernel():
             return reason
-        kinds, widths = (("weight", 0.3), ("bias", 0.7)), (32, 2048)
+        kinds: tuple[tuple[Kind, float], ...] = (("weight", 0.3), ("bias", 0.7))
         for kind, variance in kinds:
             factors = []
-            for role, width in product(("input", "hidden", "output", "linear"), widths):
+            for role, width in product(get_args(Role), (32, 2048)):
                 parameter = Parameter(role, kind, width if kind == "weight" else 1, width)
                 size = math.sqrt(variance / parameter.fan_in)
                 if not math.isclose(math.prod(self.split(parameter, size)), size):
