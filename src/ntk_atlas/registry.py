@@ -55,8 +55,8 @@ class Registry(Generic[Kind]):
             kind: see the class.
             what: see the class.
             error: raised for names and files that give no value.
-            adopt: makes a value of what a user's file defines under a name, if that is no instance of `kind`: called
-                with the object and `my_file.py:name`. None takes instances only.
+            adopt: checks what a user's file defines under a name, and makes an instance of `kind` of it: called with
+                the object and `my_file.py:name`. None takes instances as they are.
         """
         self.package, self.kind, self.what = package, kind, what
         self._error, self._adopt = error, adopt
@@ -94,12 +94,12 @@ class Registry(Generic[Kind]):
             return self._known[name]
         if is_own(name):
             found = load_named(name, self.what, self._error)
+            if self._adopt is not None:
+                found = self._adopt(found, name)
             if not isinstance(found, self.kind):
-                if self._adopt is None:
-                    raise self._error(
-                        f"{self.what} {name!r} is {type(found).__name__}: name an instance of {self.kind.__name__}"
-                    )
-                return self._adopt(found, name)
+                raise self._error(
+                    f"{self.what} {name!r} is {type(found).__name__}: name an instance of {self.kind.__name__}"
+                )
         else:
             file = self.module_file(name)
             module = importlib.import_module(f"{self.package}.{name}")

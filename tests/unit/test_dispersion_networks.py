@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from ntk_atlas.activations import activation
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.dispersion.inputs import InitialKernelLaw
 from ntk_atlas.dispersion.networks import CHUNK, initial_kernels, stack_size
 from ntk_atlas.kernels.empirical.ntk import empirical_ntk
-from ntk_atlas.networks.activations import activation
 from ntk_atlas.networks.fully_connected import StackedFullyConnected
-from ntk_atlas.networks.stacked import LayerScaling, StackedLinear
+from ntk_atlas.networks.stacked import ActivationLayer, LayerScaling, StackedLinear
 from ntk_atlas.streams import torch_stream
 
 SEED = 3
@@ -44,7 +44,7 @@ def drawn_again(law, init_scale, count=4, chunk=0):
         layers[-1].bias.requires_grad_(network.trainable_biases)
     inputs = torch.zeros(len(law.correlations), law.n_inputs, dtype=torch.float64)
     inputs[:, :2] = torch.from_numpy(law.inputs)
-    return StackedFullyConnected(layers, activation(network.activation), network.output_scale), inputs
+    return StackedFullyConnected(layers, ActivationLayer(activation(network.activation)), network.output_scale), inputs
 
 
 CASES = [

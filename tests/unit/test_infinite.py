@@ -1,7 +1,6 @@
 """Infinite-width kernels against an independent implementation, published values, and limits."""
 
 import json
-import typing
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ntk_atlas.config.network import Activation, NetworkSettings
+from ntk_atlas.activations import ACTIVATIONS
+from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.kernels.empirical.ntk import empirical_ntk
 from ntk_atlas.kernels.errors import KernelInputError
 from ntk_atlas.kernels.infinite.kernels import infinite_kernels, infinite_nngp, infinite_ntk, output_variance
@@ -216,7 +216,7 @@ def test_tiles_do_not_change_the_kernels(monkeypatch, activation):
     depth=st.integers(0, 20),
     init_scale=st.floats(0.1, 4.0),
     bias_variance=st.floats(0.0, 1.0),
-    activation=st.sampled_from(typing.get_args(Activation)),
+    activation=st.sampled_from(ACTIVATIONS.names()),
     parameterization=st.sampled_from(["standard", "ntk"]),
 )
 def test_kernels_are_positive_semidefinite(n, depth, init_scale, bias_variance, activation, parameterization):
@@ -248,7 +248,7 @@ def test_relu_is_homogeneous_and_order_does_not_matter(scale, depth, slope, orde
         torch.testing.assert_close(b, expected, rtol=1e-9, atol=1e-13 * float(expected.abs().max()))
 
 
-@pytest.mark.parametrize("activation", typing.get_args(Activation))
+@pytest.mark.parametrize("activation", ACTIVATIONS.names())
 def test_rectangles_are_parts_of_the_square(activation):
     """x1 ≠ x2 with samples in common: what is exact on the diagonal is so elsewhere, up to rounding."""
     x = normal(11, 4)
@@ -260,7 +260,7 @@ def test_rectangles_are_parts_of_the_square(activation):
         torch.testing.assert_close(b, a[:, 2:, :7], rtol=1e-10, atol=1e-12 + bound)
 
 
-@pytest.mark.parametrize("activation", typing.get_args(Activation))
+@pytest.mark.parametrize("activation", ACTIVATIONS.names())
 def test_single_precision_is_double_up_to_its_rounding(activation):
     x = normal(40, 50)
     choice = {"depths": [0, 2], "init_scale": 2.0, "settings": NetworkSettings(activation=activation), "width": 3}

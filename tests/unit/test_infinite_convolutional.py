@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from ntk_atlas.activations import dual_at
 from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.kernels import dual_of
 from ntk_atlas.kernels.errors import KernelInputError, MemoryLimitError
 from ntk_atlas.kernels.infinite import convolutional_tiles
 from ntk_atlas.kernels.infinite.convolutional import infinite_convolutional_kernels
@@ -22,7 +25,6 @@ from ntk_atlas.kernels.infinite.convolutional_tiles import (
     PreparedImages,
     plan_convolutional_tiles,
 )
-from ntk_atlas.kernels.infinite.duals import dual_activation, dual_of
 from ntk_atlas.kernels.infinite.kernels import infinite_kernels
 from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitecture
 from ntk_atlas.streams import torch_stream
@@ -70,7 +72,7 @@ def dense_recursion(x1, x2, architecture, chosen, init_scale, width):
     pixels = x.flatten(2)
     moment = torch.einsum("icp,jcq->ijpq", pixels, pixels) / channels
     inner = torch.zeros_like(moment)
-    dual, k = dual_activation(chosen.activation), architecture.kernel_size
+    dual, k = partial(dual_at, dual_of(chosen.activation)), architecture.kernel_size
     fan_in = float(k * k * channels)
     for n_convolutions, pool in architecture.blocks:
         eye = torch.eye(h * w, dtype=x.dtype).view(h * w, 1, h, w)

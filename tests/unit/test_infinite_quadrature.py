@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from ntk_atlas.activations import ActivationError, dual_at
+from ntk_atlas.activations import activation as activation_of
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.kernels.infinite.dual_conditional import conditional_moments
-from ntk_atlas.kernels.infinite.dual_expansion import ExpansionDual
-from ntk_atlas.kernels.infinite.duals import dual_activation, dual_of
-from ntk_atlas.kernels.infinite.elementwise import ElementwiseFunction, UnsupportedActivationError
+from ntk_atlas.kernels import dual_of
 from ntk_atlas.kernels.infinite.hermite import HermiteRule
 from ntk_atlas.kernels.infinite.kernels import infinite_kernels, output_variance
+from ntk_atlas.kernels.infinite.series import SeriesDual, conditional_moments
 from ntk_atlas.streams import torch_stream
 
 NTK = NetworkSettings(parameterization="ntk", bias_variance=0.1)
@@ -25,7 +25,7 @@ def normal(n, d, name="x"):
 
 def tile(activation, a, b, dtype=torch.float64):
     """T and Ṫ of variances a, b at the correlations above, with their errors."""
-    dual = dual_of(activation) if isinstance(activation, str) else ExpansionDual(ElementwiseFunction(activation))
+    dual = dual_of(activation) if isinstance(activation, str) else SeriesDual(activation_of(activation))
     a, b = (torch.full((len(RHO),), v, dtype=torch.float64) for v in (a, b))
     c = (torch.tensor(RHO, dtype=torch.float64) * (a * b).sqrt()).to(dtype)
     ready = dual.at(torch.cat([a, b]))
@@ -37,12 +37,12 @@ def product_rule(phi, a, b, n=1601, reach=9.0):
     """T and Ṫ by a trapezoidal rule over (z₁, z₂)."""
     z, step = torch.linspace(-reach, reach, n, dtype=torch.float64), 2 * reach / (n - 1)
     weight = torch.exp(-(z**2) / 2) * (step / math.sqrt(2 * math.pi))
-    phi = ElementwiseFunction(phi)
-    at_u, slope_u = phi.values_and_slopes(math.sqrt(a) * z)
+    phi = activation_of(phi)
+    at_u, slope_u = phi.with_slope(math.sqrt(a) * z)
     results = []
     for rho in RHO:
         v = math.sqrt(b) * (rho * z[:, None] + math.sqrt(1 - rho**2) * z)
-        at_v, slope_v = phi.values_and_slopes(v)
+        at_v, slope_v = phi.with_slope(v)
         results.append([weight @ (at_u[:, None] * at_v) @ weight, weight @ (slope_u[:, None] * slope_v) @ weight])
     return torch.tensor(results, dtype=torch.float64).T
 
@@ -85,7 +85,7 @@ def test_series_of_what_has_a_closed_form(activation, a, b):
     closed = {F.relu: "relu", torch.erf: "erf", F.gelu: "gelu"}.get(activation, torch.nn.LeakyReLU(0.3))
     result = tile(activation, a, b)
     c = torch.tensor(RHO, dtype=torch.float64) * math.sqrt(a * b)
-    exact = dual_activation(closed)(*(torch.tensor(q, dtype=torch.float64) for q in (a, b)), c)
+    exact = dual_at(dual_of(closed), *(torch.tensor(q, dtype=torch.float64) for q in (a, b)), c)
     assert (result.moment - exact[0]).abs().max() <= result.moment_error + 1e-13
     assert (result.slope - exact[1]).abs().max() <= result.slope_error + 1e-13
     assert result.moment_error < 1e-4 and result.slope_error < 2e-3
@@ -105,14 +105,14 @@ def test_pairs_near_one_go_to_the_conditional_rule(monkeypatch):
     torch.testing.assert_close(short.moment, full.moment, rtol=0, atol=2e-10)
     torch.testing.assert_close(short.slope, full.slope, rtol=0, atol=2e-10)
     assert short.slope_error < 1e-9
-    monkeypatch.setattr("ntk_atlas.kernels.infinite.dual_expansion._PAIR_EVALUATIONS", 0)
+    monkeypatch.setattr("ntk_atlas.kernels.infinite.series._PAIR_EVALUATIONS", 0)
     cut = tile("tanh", 9.0, 5.0)
     error = (cut.slope - full.slope).abs().max()
     assert 1e-6 < error <= cut.slope_error < 1e-2
 
 
 def test_conditional_rule_against_its_limits():
-    phi = ElementwiseFunction(torch.tanh)
+    phi = activation_of("tanh")
     a, b, rho = (torch.tensor(v, dtype=torch.float64) for v in ([2.0, 2.0], [2.0, 5.0], [1.0, -1.0]))
     result = conditional_moments(phi, a, b, rho, 768)
     expected = dual_of("tanh").second_moment(a[:1])
@@ -180,5 +180,5 @@ def test_closed_forms_have_no_quadrature_error_and_their_series_agrees():
     [(lambda u: torch.sign(u) + 0 * u, "does not integrate"), (lambda u: torch.exp(u**2), "overflows within 12")],
 )
 def test_functions_without_a_kernel_are_refused(activation, message):
-    with pytest.raises(UnsupportedActivationError, match=message):
+    with pytest.raises(ActivationError, match=message):
         infinite_kernels(normal(3, 2), depths=[1], settings=NTK, init_scale=9.0, activation=activation)

@@ -1,17 +1,16 @@
 """Phases against tabulated critical points, closed forms, independent quadrature and known limits."""
 
 import math
-import typing
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from ntk_atlas.activations.elementwise import ActivationError
-from ntk_atlas.config.network import Activation, NetworkSettings
-from ntk_atlas.kernels.infinite.duals import dual_of
-from ntk_atlas.phases.activation_function import activation_function
+from ntk_atlas.activations import ACTIVATIONS, ActivationError
+from ntk_atlas.activations import activation as activation_of
+from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.kernels import dual_of
 from ntk_atlas.phases.fixed_point import NoFixedPointError, finite_fixed_point, fixed_point
 from ntk_atlas.phases.moments import derivative_moment, moments, value_moment
 from ntk_atlas.phases.phase import CRITICAL_TOLERANCE, depth_scale, phase_at, phase_of
@@ -52,7 +51,7 @@ def test_moments_agree_with_adaptive_integration(activation, q):
     assert derivative_moment(activation, q) == pytest.approx(derivative, rel=1e-7)
 
 
-@pytest.mark.parametrize("activation", typing.get_args(Activation))
+@pytest.mark.parametrize("activation", ACTIVATIONS.names())
 @pytest.mark.parametrize("q", [1e-10, 0.01, 1.0, 12.0, 100.0, 1e4, 1e8])
 def test_moments_are_those_of_the_kernels(activation, q):
     """Independent quadratures, and the closed forms, of every activation that can be chosen; also where z varies by
@@ -77,9 +76,9 @@ def test_kinks_anywhere_are_integrated_to_their_closed_form(q, bound):
 
 
 def test_kinks_are_found_where_they_are():
-    function = activation_function(lambda u: torch.relu(u - 1.2345) + torch.relu(-u - 7.0))
+    function = activation_of(lambda u: torch.relu(u - 1.2345) + torch.relu(-u - 7.0))
     np.testing.assert_allclose(function.kinks, (-7.0, 1.2345), atol=1e-12)
-    assert activation_function(torch.tanh).kinks == ()
+    assert activation_of(torch.tanh).kinks == ()
 
 
 @pytest.mark.parametrize(
@@ -120,9 +119,9 @@ def test_homogeneous_activations_have_values_for_their_fixed_points():
     assert fixed_point("relu", 3.0, 0.0) == math.inf
     assert phase_of(NetworkSettings(activation="relu", bias_variance=0.3), 3.0).chi_1 == 1.5
     assert fixed_point("leaky_relu", 1.0, 0.1) == pytest.approx(0.1 / (1 - 0.5 * (1 + 0.01**2)))
-    assert activation_function(nn.LeakyReLU(0.2)).homogeneous == (0.2, 1.0)
-    assert activation_function(torch.abs).homogeneous == (-1.0, 1.0)
-    assert activation_function(nn.ELU()).homogeneous is None
+    assert activation_of(nn.LeakyReLU(0.2)).homogeneous == (0.2, 1.0)
+    assert activation_of(torch.abs).homogeneous == (-1.0, 1.0)
+    assert activation_of(nn.ELU()).homogeneous is None
 
 
 @pytest.mark.parametrize(
@@ -130,7 +129,7 @@ def test_homogeneous_activations_have_values_for_their_fixed_points():
 )
 @pytest.mark.parametrize(("scale", "bias"), [(0.7, 0.0), (1.3, 0.2), (4.0, 0.1)])
 def test_the_fixed_point_is_where_layers_end(activation, scale, bias):
-    function = activation_function(activation)
+    function = activation_of(activation)
     q_star, end = fixed_point(function, scale, bias), iterated(function, scale, bias, 300)
     if math.isinf(q_star):
         assert end > 1e5

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from ntk_atlas.phases.activation_function import activation_function
+from ntk_atlas.activations import activation as activation_of
 from ntk_atlas.phases.critical import NoCriticalPointError, critical_init_scale, critical_line, critical_points
 from ntk_atlas.phases.phase import phase_at
 from ntk_atlas.phases.plane import chi_1_plane
@@ -35,7 +35,7 @@ def test_tabulated_critical_points(activation, bias_variance, critical, digits):
     "activation", [torch.sin, torch.atan, nn.Softsign(), nn.Hardtanh(), lambda u: torch.tanh(2.0 * u) / 2.0]
 )
 def test_functions_of_ones_own_have_a_line_that_parts_the_phases(activation):
-    function = activation_function(activation)
+    function = activation_of(activation)
     for bias in (0.0, 0.1):
         (point,) = critical_points(function, bias)
         low, high = (phase_at(function, factor * point.init_scale, bias).chi_1 for factor in (0.97, 1.03))
@@ -45,7 +45,7 @@ def test_functions_of_ones_own_have_a_line_that_parts_the_phases(activation):
 
 def test_a_scaled_activation_has_a_scaled_line():
     """φ(s u) at (σ_w², σ_b²) is φ at (s² σ_w², s² σ_b²): a relation that no quadrature knows of."""
-    scaled = activation_function(lambda u: torch.tanh(3.0 * u))
+    scaled = activation_of(lambda u: torch.tanh(3.0 * u))
     for bias in (0.01, 0.2):
         assert 9.0 * critical_init_scale(scaled, bias) == pytest.approx(
             critical_init_scale("tanh", 9.0 * bias), rel=1e-9
@@ -83,7 +83,7 @@ def test_the_line_is_its_points():
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "gelu", torch.sin])
 def test_the_plane_is_the_phase_of_each_point(activation):
-    function = activation_function(activation)
+    function = activation_of(activation)
     top = 200.0 if activation == "sigmoid" else 4.1
     scales, biases = np.linspace(0.01 * top, top, 9), np.array([0.0, 0.03, 1.0])
     slow = [[phase_at(function, scale, bias).chi_1 for scale in scales] for bias in biases]

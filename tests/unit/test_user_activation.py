@@ -3,12 +3,10 @@
 import pytest
 import torch
 
-from ntk_atlas.activations.elementwise import ActivationError
-from ntk_atlas.activations.user_file import load_activation
+from ntk_atlas.activations import ActivationError, activation
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.kernels import empirical_ntk, infinite_kernels
-from ntk_atlas.networks.activations import activation
 from ntk_atlas.networks.build import build_networks
 from ntk_atlas.phases.phase import phase_of
 from ntk_atlas.streams import torch_stream
@@ -166,7 +164,7 @@ def test_wide_networks_of_an_activation_of_ones_own_approach_its_infinite_kernel
 
 def test_a_module_without_parameters_is_a_function():
     u = torch.linspace(-2, 2, 9)
-    assert torch.equal(activation("my_phi.py:module")(u), torch.nn.Softplus(beta=2.0)(u))
+    assert torch.equal(activation("my_phi.py:module").phi(u), torch.nn.Softplus(beta=2.0)(u))
 
 
 @pytest.mark.parametrize(
@@ -203,13 +201,13 @@ def test_a_module_without_parameters_is_a_function():
 )
 def test_what_is_no_activation_is_named(name, message):
     with pytest.raises(ActivationError, match=message):
-        load_activation(name)
+        activation(name)
 
 
 def test_a_file_that_does_not_run_is_named(file):
     file.write_text("import no_such_module\n")
     with pytest.raises(ActivationError, match=r"my_phi.py cannot be imported: ModuleNotFoundError: .*no_such_module"):
-        load_activation("my_phi.py:phi")
+        activation("my_phi.py:phi")
 
 
 def problems(settings):

@@ -4,22 +4,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from ntk_atlas.activations import ACTIVATIONS
 from ntk_atlas.config.base import Scale, Settings
 from ntk_atlas.config.convolutional import ConvolutionalSettings
 from ntk_atlas.parameterizations import PARAMETERIZATIONS
 from ntk_atlas.registry import Named
 
-Activation = Literal["relu", "erf", "tanh", "sigmoid", "gelu", "leaky_relu", "silu"]
-OwnActivation = Annotated[str, Field(pattern=r"^.+\.py:[A-Za-z_]\w*$")]
-"""File and name of a function of the user's own."""
 Architecture = Literal["fully_connected", "convolutional"]
-LEAKY_RELU_SLOPE = 0.01
-"""φ(u) = 0.01 u below 0, torch's default."""
-
-
-def is_own_activation(activation: str) -> bool:
-    """Whether an activation is a function in a file, `my_phi.py:phi`, and no name."""
-    return ":" in activation
 
 
 class NetworkSettings(Settings):
@@ -33,9 +24,9 @@ class NetworkSettings(Settings):
     inputs are images (channels, height, width), `grid.depth` convolutions of `grid.width` channels."""
     convolutional: ConvolutionalSettings = ConvolutionalSettings()
     """Blocks, pooling and readout of the architecture `convolutional`; no other takes them."""
-    activation: Activation | OwnActivation = "relu"
-    """Activation of the hidden layers: a name, or one of your own, `my_phi.py:phi`: a function of a tensor, entry by
-    entry, written with torch functions."""
+    activation: Annotated[str, Named(ACTIVATIONS)] = "relu"
+    """Activation of the hidden layers: a file of `activations/`; or your own, `my_phi.py:phi`: a function of a tensor,
+    entry by entry, written with torch functions, or an `Activation`."""
     parameterization: Annotated[str, Named(PARAMETERIZATIONS)] = "standard"
     """Where the size of a layer stands, and how its learning rate follows the width. `standard`: W ~ N(0, σ_w²/fan_in),
     b ~ N(0, σ_b²); `ntk`: the same network with W, b ~ N(0, 1) and the factors in the forward pass; the others are the

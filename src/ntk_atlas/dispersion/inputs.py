@@ -5,11 +5,20 @@ from functools import cached_property
 
 import numpy as np
 
+from ntk_atlas.activations import built_in
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.parameterizations import Parameter, layer_parameters, parameterization
 
 PARAMETERS = ("all", "weights")
 """Which parameters Θ sums over: all that are trained, or the weights alone."""
+
+
+def has_exact_law(network: NetworkSettings) -> bool:
+    """Whether Θ(x, x) has a law that a chain of layers draws exactly: ReLU with biases 0 at initialization."""
+    if network.factory is not None or network.bias_variance != 0.0:
+        return False
+    phi = built_in(network.activation)
+    return phi is not None and phi.homogeneous == (0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,7 @@ class InitialKernelLaw:
     @property
     def has_exact_law(self) -> bool:
         """Whether Θ(x, x) has a law that a chain of layers draws exactly: ReLU with biases 0 at initialization."""
-        return self.network.activation == "relu" and self.network.bias_variance == 0.0
+        return has_exact_law(self.network)
 
     def weight_gradient_factors(self, init_scale: float) -> np.ndarray:
         """(∂z/∂W over x)² of each layer, `(L,)`: 1, or σ_w²/fan-in under the NTK parameterization."""

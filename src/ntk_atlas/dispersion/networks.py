@@ -17,10 +17,10 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from ntk_atlas.activations import Activation, activation
 from ntk_atlas.dispersion.inputs import InitialKernelLaw
-from ntk_atlas.networks.activations import activation
 from ntk_atlas.numerics import in_turn_or_at_once
 from ntk_atlas.streams import torch_stream
 
@@ -94,7 +94,7 @@ def stack_size(law: InitialKernelLaw) -> int:
 
 
 def _stack_kernels(
-    law: InitialKernelLaw, init_scale: float, normals: _Normals, inputs: Tensor, phi: nn.Module
+    law: InitialKernelLaw, init_scale: float, normals: _Normals, inputs: Tensor, phi: Activation
 ) -> np.ndarray:
     """Returns Θ of a stack, `(S, 2, n_correlations)`."""
     fan_in = [law.n_inputs, *[law.width] * law.depth]
@@ -109,7 +109,7 @@ def _stack_kernels(
         z = torch.bmm(x, weight.transpose(1, 2)).mul_(scale)
         if normals.biases is not None:
             z.add_(normals.biases[layer].unsqueeze(1), alpha=sigma_b)
-        x, slope = _value_and_slope(phi, z)
+        x, slope = phi.with_slope(z)
         slopes.append(slope)
     factors = law.weight_gradient_factors(init_scale)
     delta = torch.ones(*x.shape[:2], 1)
@@ -129,14 +129,3 @@ def _products_with_first(vectors: Tensor) -> Tensor:
     """⟨v_0, v_i⟩ of each network, `(S, n)`, in float64: squares of what float32 holds may be out of its range."""
     vectors = vectors.double()
     return torch.bmm(vectors, vectors[:, :1].transpose(1, 2)).squeeze(2)
-
-
-def _value_and_slope(phi: nn.Module, z: Tensor) -> tuple[Tensor, Tensor]:
-    """φ(z) and φ′(z) by autograd, for any elementwise module."""
-    if isinstance(phi, nn.ReLU):  # the same numbers, without the detour
-        return z.clamp(min=0.0), (z > 0.0).to(z.dtype)
-    z = z.requires_grad_()
-    with torch.enable_grad():
-        value = phi(z)
-        (slope,) = torch.autograd.grad(value.sum(), z)
-    return value.detach(), slope

@@ -24,11 +24,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from scipy.ndimage import distance_transform_edt
 
+from ntk_atlas.activations import Activation, activation
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.settings import experiment_settings
 from ntk_atlas.figures.parts.panels import finish, letter_scale, log_ticks, outside_legend, panel_grid
 from ntk_atlas.figures.parts.style import INK, color_map, themed
-from ntk_atlas.phases.activation_function import ActivationFunction, activation_function
 from ntk_atlas.phases.critical import CriticalPoint, critical_points
 from ntk_atlas.phases.plane import chi_1_plane
 
@@ -57,7 +57,7 @@ def draw(cube: xr.Dataset, style: FigureSettings) -> Figure:
         ActivationError: if the activation is of the user's own and its file is gone.
     """
     network = experiment_settings(cube).network
-    function, bias = activation_function(network.activation), network.bias_variance
+    function, bias = activation(network.activation), network.bias_variance
     points = critical_points(function, bias)
     scales, biases, logarithmic = _plane_axes(cube["init_scale"].values, bias, points)
     with np.errstate(invalid="ignore"):
@@ -185,7 +185,7 @@ def _depth_scales(depths: np.ndarray) -> str:
     return rf", $\xi_1$ = {', '.join(texts)}"
 
 
-def _finding(cube: xr.Dataset, function: ActivationFunction, points: tuple[CriticalPoint, ...]) -> str:
+def _finding(cube: xr.Dataset, function: Activation, points: tuple[CriticalPoint, ...]) -> str:
     counts = Counter(str(phase) for phase in cube["phase"].values)
     covered = ", ".join(f"{counts[phase]} {phase}" for phase in _MARKERS if counts[phase])
     where = " and ".join(f"{point.init_scale:.5g}" for point in points)
@@ -193,7 +193,7 @@ def _finding(cube: xr.Dataset, function: ActivationFunction, points: tuple[Criti
     return f"{function.name} {at}; this experiment: {covered}"
 
 
-def _without_line(function: ActivationFunction, bias: float, points: tuple[CriticalPoint, ...], chi: np.ndarray) -> str:
+def _without_line(function: Activation, bias: float, points: tuple[CriticalPoint, ...], chi: np.ndarray) -> str:
     """What to say where there is a border between the phases on which χ₁ is not 1."""
     if points or not np.nanmin(chi) < 1.0 < np.nanmax(chi):
         return ""

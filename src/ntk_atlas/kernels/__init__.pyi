@@ -9,12 +9,12 @@ from ntk_atlas.kernels.errors import RandomNetworkError as RandomNetworkError
 from ntk_atlas.kernels.infinite.convolutional import infinite_convolutional_kernels as infinite_convolutional_kernels
 from ntk_atlas.kernels.infinite.convolutional_cost import ConvolutionalCost as ConvolutionalCost
 from ntk_atlas.kernels.infinite.convolutional_cost import estimate_convolutional_cost as estimate_convolutional_cost
-from ntk_atlas.kernels.infinite.elementwise import UnsupportedActivationError as UnsupportedActivationError
 from ntk_atlas.kernels.infinite.kernels import InfiniteKernels as InfiniteKernels
 from ntk_atlas.kernels.infinite.kernels import infinite_kernels as infinite_kernels
 from ntk_atlas.kernels.infinite.kernels import infinite_nngp as infinite_nngp
 from ntk_atlas.kernels.infinite.kernels import infinite_ntk as infinite_ntk
 from ntk_atlas.kernels.infinite.kernels import output_variance as output_variance
+from ntk_atlas.kernels.infinite.series import dual_of as dual_of
 from ntk_atlas.kernels.measures import ClassBlockRatios as ClassBlockRatios
 from ntk_atlas.kernels.measures import class_block_ratios as class_block_ratios
 from ntk_atlas.kernels.measures import effective_rank as effective_rank

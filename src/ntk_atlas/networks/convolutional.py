@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ntk_atlas.activations import activation
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.networks.activations import activation
 from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitecture, checked_fan_ins, image_shape
 from ntk_atlas.networks.fully_connected import SingleMember, layer_scaling
-from ntk_atlas.networks.stacked import LayerScaling, StackedLinear, StackedNetwork, layer_rates
+from ntk_atlas.networks.stacked import ActivationLayer, LayerScaling, StackedLinear, StackedNetwork, layer_rates
 from ntk_atlas.networks.stacked_convolution import StackedConv2d
 from ntk_atlas.parameterizations import Parameter, layer_parameters
 
@@ -161,7 +161,7 @@ def convolutional(
     network = StackedConvolutional(
         convolutions,
         StackedLinear(*drawn[-1]),
-        activation(settings.activation),
+        ActivationLayer(activation(settings.activation)),
         architecture,
         shape,
         settings.output_scale,

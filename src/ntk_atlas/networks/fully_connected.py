@@ -12,9 +12,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from ntk_atlas.activations import activation
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.networks.activations import activation
-from ntk_atlas.networks.stacked import LayerScaling, StackedLinear, StackedNetwork, layer_rates
+from ntk_atlas.networks.stacked import ActivationLayer, LayerScaling, StackedLinear, StackedNetwork, layer_rates
 from ntk_atlas.parameterizations import Parameter, layer_parameters, parameterization
 
 
@@ -143,4 +143,6 @@ def fully_connected(
         if not settings.trainable_biases:
             layer.bias.requires_grad_(False)
         layers.append(layer)
-    return StackedFullyConnected(layers, activation(settings.activation), settings.output_scale, tuple(input_shape))
+    return StackedFullyConnected(
+        layers, ActivationLayer(activation(settings.activation)), settings.output_scale, tuple(input_shape)
+    )

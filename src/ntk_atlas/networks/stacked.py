@@ -11,6 +11,8 @@ from types import EllipsisType
 import torch
 from torch import Tensor, nn
 
+from ntk_atlas.activations import Activation
+
 
 class StackedNetwork(nn.Module, ABC):
     """`n_members` networks of one architecture; no operation mixes members or samples.
@@ -120,6 +122,24 @@ class StackedLinear(nn.Module):
         if self.bias is None:
             return self.weight_factor * torch.bmm(x, self.weight)
         return torch.baddbmm(self.bias.unsqueeze(1), x, self.weight, beta=self.bias_factor, alpha=self.weight_factor)
+
+
+class ActivationLayer(nn.Module):
+    """φ of every entry.
+
+    Attributes:
+        activation: φ; a torch module that a user's φ is made of is a part of this layer.
+    """
+
+    def __init__(self, activation: Activation):
+        super().__init__()
+        self.activation = activation
+        function = getattr(activation, "function", None)
+        self.part = function if isinstance(function, nn.Module) else None
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Returns φ of every entry of z."""
+        return self.activation.phi(z)
 
 
 def layer_rates(layers: Iterable[nn.Module]) -> list[float]:

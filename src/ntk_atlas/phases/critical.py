@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ntk_atlas.phases.activation_function import ActivationFunction, ActivationLike, activation_function
+from ntk_atlas.activations import Activation, ActivationChoice, activation
 from ntk_atlas.phases.fixed_point import fixed_point
 from ntk_atlas.phases.moments import moments
 
@@ -41,17 +41,17 @@ class CriticalPoint:
     q_star: float
 
 
-def critical_points(activation: ActivationLike, bias_variance: float) -> tuple[CriticalPoint, ...]:
+def critical_points(choice: ActivationChoice, bias_variance: float) -> tuple[CriticalPoint, ...]:
     """All critical points at one σ_b².
 
     Args:
-        activation: see `activation_function`.
+        choice: see `activations.ActivationChoice`.
         bias_variance: σ_b².
 
     Returns:
         The points by ascending σ_w². None or several is possible.
     """
-    function = activation_function(activation)
+    function = activation(choice)
     if function.homogeneous is not None:
         factor = moments(function, 1.0).slope
         q_star = fixed_point(function, 1.0 / factor, bias_variance) if factor > 0.0 else math.nan
@@ -75,11 +75,11 @@ def critical_points(activation: ActivationLike, bias_variance: float) -> tuple[C
     return tuple(sorted((p for p in points if _is_reached(function, p)), key=lambda point: point.init_scale))
 
 
-def critical_init_scale(activation: ActivationLike, bias_variance: float) -> float:
+def critical_init_scale(choice: ActivationChoice, bias_variance: float) -> float:
     """The one σ_w² with χ₁(q*) = 1 at σ_b².
 
     Args:
-        activation: see `activation_function`.
+        choice: see `activations.ActivationChoice`.
         bias_variance: σ_b².
 
     Returns:
@@ -88,7 +88,7 @@ def critical_init_scale(activation: ActivationLike, bias_variance: float) -> flo
     Raises:
         NoCriticalPointError: if there is none, or there are several.
     """
-    function = activation_function(activation)
+    function = activation(choice)
     points = critical_points(function, bias_variance)
     if len(points) == 1:
         return points[0].init_scale
@@ -103,26 +103,26 @@ def critical_init_scale(activation: ActivationLike, bias_variance: float) -> flo
     )
 
 
-def critical_line(activation: ActivationLike, bias_variances: Sequence[float]) -> tuple[CriticalPoint, ...]:
+def critical_line(choice: ActivationChoice, bias_variances: Sequence[float]) -> tuple[CriticalPoint, ...]:
     """The critical points at several σ_b², in their order.
 
     Args:
-        activation: see `activation_function`.
+        choice: see `activations.ActivationChoice`.
         bias_variances: values of σ_b².
 
     Returns:
         All points; those of one σ_b² by ascending σ_w².
     """
-    function = activation_function(activation)
+    function = activation(choice)
     return tuple(point for value in bias_variances for point in critical_points(function, value))
 
 
-def _bias_variance_at(function: ActivationFunction, q: float) -> float:
+def _bias_variance_at(function: Activation, q: float) -> float:
     value, slope, _ = moments(function, q)
     return q - value / slope if slope > 0.0 and math.isfinite(slope) else math.nan
 
 
-def _is_reached(function: ActivationFunction, point: CriticalPoint) -> bool:
+def _is_reached(function: Activation, point: CriticalPoint) -> bool:
     reached = fixed_point(function, point.init_scale, point.bias_variance)
     if math.isinf(point.q_star) != math.isinf(reached):
         return False

@@ -6,7 +6,7 @@ q ← σ_w² E[φ²] + σ_b² at a fixed point is −½ or above. What leads awa
 
 import math
 
-from ntk_atlas.phases.activation_function import ActivationLike, activation_function
+from ntk_atlas.activations import ActivationChoice, activation
 from ntk_atlas.phases.moments import value_moment
 
 _LARGEST_VARIANCE, _SMALLEST_VARIANCE = 1e8, 1e-12
@@ -17,13 +17,13 @@ class NoFixedPointError(ValueError):
     """The variance of pre-activations has no finite fixed point, and what was asked for needs one."""
 
 
-def fixed_point(activation: ActivationLike, init_scale: float, bias_variance: float) -> float:
+def fixed_point(choice: ActivationChoice, init_scale: float, bias_variance: float) -> float:
     """The q* ≥ 0 that q ← σ_w² E[φ(√q z)²] + σ_b² reaches from inputs with ‖x‖² = their dimension.
 
     Where 0 and ∞ are both stable (GELU, SiLU), the start q = σ_w² + σ_b² decides.
 
     Args:
-        activation: see `activation_function`.
+        choice: see `activations.ActivationChoice`.
         init_scale: σ_w².
         bias_variance: σ_b².
 
@@ -31,7 +31,7 @@ def fixed_point(activation: ActivationLike, init_scale: float, bias_variance: fl
         q*. Infinity stands for a variance that grows for ever, beyond 1e8 and ten times the start; 0 for one that
         falls below 1e-12.
     """
-    function = activation_function(activation)
+    function = activation(choice)
     if function.homogeneous is not None:
         factor = init_scale * value_moment(function, 1.0)
         if bias_variance == 0.0:
@@ -54,13 +54,13 @@ def fixed_point(activation: ActivationLike, init_scale: float, bias_variance: fl
     return float(brentq(excess, min(near, far), max(near, far), xtol=1e-13, rtol=1e-13))
 
 
-def finite_fixed_point(activation: ActivationLike, init_scale: float, bias_variance: float) -> float:
+def finite_fixed_point(choice: ActivationChoice, init_scale: float, bias_variance: float) -> float:
     """`fixed_point`, where a number is needed.
 
     Raises:
         NoFixedPointError: if the variance grows for ever.
     """
-    function = activation_function(activation)
+    function = activation(choice)
     q_star = fixed_point(function, init_scale, bias_variance)
     if math.isinf(q_star):
         raise NoFixedPointError(

@@ -6,12 +6,13 @@ variance; they are halved where that is not enough, and reach to |z| = 38, where
 
 import logging
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
-from ntk_atlas.phases.activation_function import ActivationFunction, ActivationLike, activation_function
-from ntk_atlas.phases.quadrature import integrate
+from ntk_atlas.activations import Activation, ActivationChoice, activation
+from ntk_atlas.quadrature import integrate
 
 log = logging.getLogger(__name__)
 
@@ -38,42 +39,43 @@ class Moments(NamedTuple):
     error: float
 
 
-def moments(activation: ActivationLike, q: float) -> Moments:
+def moments(choice: ActivationChoice, q: float) -> Moments:
     """E[φ(√q z)²] and E[φ'(√q z)²] at variance q.
 
     Args:
-        activation: see `activation_function`.
+        choice: see `activations.ActivationChoice`.
         q: variance, 0 and infinity included: there, the limits of the second, which is NaN where φ' has none.
 
     Returns:
         The moments; exact for homogeneous activations.
 
     Raises:
-        ActivationError: see `activation_function`.
+        ActivationError: see `activations.ActivationChoice`.
     """
-    function = activation_function(activation)
+    function = activation(choice)
     if function.homogeneous is not None:
         below, above = function.homogeneous
         factor = 0.5 * (below**2 + above**2)
         return Moments(factor * q if q > 0 else 0.0, factor, 0.0)
-    if q not in function.known:
-        if len(function.known) >= _MOST_KEPT:
-            function.known.clear()
-        function.known[q] = _at_an_end(function, q) if q == 0 or math.isinf(q) else _integrated(function, q)
-    return function.known[q]
+    return _of(function, q)
 
 
-def value_moment(activation: ActivationLike, q: float) -> float:
+@lru_cache(maxsize=_MOST_KEPT)
+def _of(function: Activation, q: float) -> Moments:
+    return _at_an_end(function, q) if q == 0 or math.isinf(q) else _integrated(function, q)
+
+
+def value_moment(choice: ActivationChoice, q: float) -> float:
     """E[φ(√q z)²]."""
-    return moments(activation, q).value
+    return moments(choice, q).value
 
 
-def derivative_moment(activation: ActivationLike, q: float) -> float:
+def derivative_moment(choice: ActivationChoice, q: float) -> float:
     """E[φ'(√q z)²]; at q = 0 and q = ∞ its limit."""
-    return moments(activation, q).slope
+    return moments(choice, q).slope
 
 
-def panel_edges(function: ActivationFunction, q: float) -> np.ndarray:
+def panel_edges(function: Activation, q: float) -> np.ndarray:
     """Ascending ends of panels in z that resolve φ(√q z) near 0 and its kinks."""
     root = math.sqrt(q)
     first = min(0.5, 0.25 / root)
@@ -83,13 +85,13 @@ def panel_edges(function: ActivationFunction, q: float) -> np.ndarray:
     return np.unique(np.concatenate([-steps, steps, kinks[np.abs(kinks) < _END]]))
 
 
-def _integrated(function: ActivationFunction, q: float) -> Moments:
+def _integrated(function: Activation, q: float) -> Moments:
     root = math.sqrt(q)
 
     def squares(z: np.ndarray) -> np.ndarray:
         density = np.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
         with np.errstate(all="ignore"):
-            both = np.stack(function.values_and_slopes(root * z)) ** 2 * density
+            both = np.stack(function.on_array(root * z)) ** 2 * density
         return np.where(density > 0.0, both, 0.0)
 
     (value, slope), errors, _ = integrate(squares, panel_edges(function, q), _TOLERANCE)
@@ -101,9 +103,9 @@ def _integrated(function: ActivationFunction, q: float) -> Moments:
     return Moments(float(value), float(slope), error)
 
 
-def _at_an_end(function: ActivationFunction, q: float) -> Moments:
+def _at_an_end(function: Activation, q: float) -> Moments:
     if q == 0:
-        at_zero, _ = function.values_and_slopes(np.zeros(1))
+        at_zero, _ = function.on_array(np.zeros(1))
         return Moments(float(at_zero[0] ** 2), function.mean_square_slope(_NEAR_ZERO), 0.0)
     nearer, farther = function.mean_square_slope(_FAR_OUT / 100.0), function.mean_square_slope(_FAR_OUT)
     if max(nearer, farther) < _VANISHED:

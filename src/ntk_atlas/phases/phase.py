@@ -9,8 +9,8 @@ ordered χ₁ < 1, critical χ₁ = 1, chaotic χ₁ > 1 (Poole et al. 2016; Sch
 import math
 from dataclasses import dataclass
 
+from ntk_atlas.activations import ActivationChoice, activation
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.phases.activation_function import ActivationLike, activation_function
 from ntk_atlas.phases.fixed_point import fixed_point
 from ntk_atlas.phases.moments import derivative_moment
 
@@ -54,11 +54,11 @@ def phase_of(network: NetworkSettings, init_scale: float) -> Phase:
     return UNKNOWN if network.factory else phase_at(network.activation, init_scale, network.bias_variance)
 
 
-def phase_at(activation: ActivationLike, init_scale: float, bias_variance: float = 0.0) -> Phase:
+def phase_at(choice: ActivationChoice, init_scale: float, bias_variance: float = 0.0) -> Phase:
     """The phase of any activation at (σ_w², σ_b²).
 
     Args:
-        activation: see `activation_function`.
+        choice: see `activations.ActivationChoice`.
         init_scale: σ_w².
         bias_variance: σ_b².
 
@@ -66,7 +66,7 @@ def phase_at(activation: ActivationLike, init_scale: float, bias_variance: float
         The phase. Homogeneous activations have χ₁ = σ_w² E[φ(z)²] (ReLU: σ_w²/2) at every q. Where the variance has
         no finite fixed point, q* = ∞ and χ₁ is its limit; the phase is unknown only if φ' has no limit either.
     """
-    function = activation_function(activation)
+    function = activation(choice)
     q_star = fixed_point(function, init_scale, bias_variance)
     chi_1 = init_scale * derivative_moment(function, q_star)
     if math.isnan(chi_1):

@@ -4,24 +4,24 @@ import math
 
 import numpy as np
 
-from ntk_atlas.phases.activation_function import ActivationFunction, ActivationLike, activation_function
+from ntk_atlas.activations import Activation, ActivationChoice, activation
 from ntk_atlas.phases.moments import derivative_moment, moments
 
 _SMALLEST_Q, _LARGEST_Q, _TABLED = 1e-12, 1e8, 801  # forty a decade
 
 
-def chi_1_plane(activation: ActivationLike, init_scales: np.ndarray, bias_variances: np.ndarray) -> np.ndarray:
+def chi_1_plane(choice: ActivationChoice, init_scales: np.ndarray, bias_variances: np.ndarray) -> np.ndarray:
     """χ₁ at the fixed point that is reached from q = σ_w² + σ_b², see `fixed_point`.
 
     Args:
-        activation: see `activation_function`.
+        choice: see `activations.ActivationChoice`.
         init_scales: values of σ_w², `(W,)`.
         bias_variances: values of σ_b², `(B,)`.
 
     Returns:
         χ₁, `(B, W)`; its limit where the variance grows for ever.
     """
-    function = activation_function(activation)
+    function = activation(choice)
     scales, biases = np.asarray(init_scales, dtype=float), np.asarray(bias_variances, dtype=float)
     if function.homogeneous is not None:
         return np.broadcast_to(scales * derivative_moment(function, 1.0), (len(biases), len(scales))).copy()
@@ -33,7 +33,7 @@ def chi_1_plane(activation: ActivationLike, init_scales: np.ndarray, bias_varian
     return np.stack([scales * _slopes_at_end(log_q, table[:, 0], slopes, scales, bias) for bias in biases])
 
 
-def _table(function: ActivationFunction, q: np.ndarray, scale: float, bias: float) -> np.ndarray:
+def _table(function: Activation, q: np.ndarray, scale: float, bias: float) -> np.ndarray:
     # E[φ²] and E[φ'²] at ascending q, up to where even the largest σ_w² and σ_b² lead down: none passes that.
     rows = []
     for value in q:

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 import torch
 
+from ntk_atlas.activations import ActivationOverflowError
 from ntk_atlas.arrays import LabelledArrays, join
 from ntk_atlas.config.predictors import STAND_IN
 from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.draws import Draw, make_draw
-from ntk_atlas.kernels.infinite.elementwise import ActivationOverflowError
 from ntk_atlas.kernels.infinite.kernels import InfiniteKernels
 from ntk_atlas.kernels.infinite.network_kernels import network_kernel_cost, network_kernels
 from ntk_atlas.kernels.infinite.variants import depends_on_the_width, variant_network

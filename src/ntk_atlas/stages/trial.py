@@ -17,9 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ntk_atlas.activations.elementwise import ActivationError
-from ntk_atlas.activations.user_file import load_activation
-from ntk_atlas.config.network import is_own_activation
+from ntk_atlas.activations import ActivationError, activation
 from ntk_atlas.config.predictors import predictors_of, user_kernels
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.config.training import TrainingSettings
@@ -177,13 +175,13 @@ def _networks(
     x = as_tensor(inputs[:_TIMED_SAMPLES], experiment.training.dtype)
     factory, (key, code) = experiment.network.factory, next(iter(user_code(experiment.network).items()))
     name = f"{'network factory' if factory else key.removeprefix('network.')} {code!r}"
-    own_activation = is_own_activation(experiment.network.activation)
+    own_activation = is_own(experiment.network.activation)
     if factory:
         load_factory(factory)
     else:
         parameterization(experiment.network.parameterization)
     if own_activation:
-        load_activation(experiment.network.activation)
+        activation(experiment.network.activation)
     values = {key: getattr(experiment.grid, key) for key in GRID_KEYS}
     smallest, largest = ({key: choose(values[key]) for key in GRID_KEYS} for choose in (min, max))
     for cell in (smallest, largest) if largest != smallest else (smallest,):
@@ -298,8 +296,8 @@ def _called_only(experiment: ExperimentSettings) -> Iterator[Finding]:
             )
         else:
             parameterization(network.parameterization)
-            if is_own_activation(network.activation):
-                load_activation(network.activation)
+            if is_own(network.activation):
+                activation(network.activation)
     except DataError:
         pass
     except ValueError as error:

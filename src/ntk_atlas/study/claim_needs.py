@@ -11,11 +11,12 @@ from typing import Literal, NamedTuple
 
 from ntk_atlas.config.claims.file import Thresholds
 from ntk_atlas.config.claims.threshold import ClaimSettings
-from ntk_atlas.config.network import NetworkSettings, is_own_activation
+from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.predictors import EPOCHS, PRETRAINED, known_predictors, predictor_label
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.config.training import TrainingSettings
 from ntk_atlas.datasets.read import inspect_dataset
+from ntk_atlas.dispersion.inputs import has_exact_law
 from ntk_atlas.optimizers import optimizer
 from ntk_atlas.parameterizations import Parameter, parameterization
 from ntk_atlas.phases.phase import phase_of
@@ -156,7 +157,7 @@ def claim_notices(study: StudySettings, thresholds: Thresholds) -> list[str]:
 
 def _phases_of(experiment: ExperimentSettings) -> tuple[str, ...] | None:
     network = experiment.network
-    if network.factory is not None or is_own_activation(network.activation):
+    if network.factory is not None or is_own(network.activation):
         return None
     return tuple(phase_of(network, scale).name for scale in experiment.grid.init_scale)
 
@@ -293,8 +294,7 @@ def no_deep_networks(ratio: float, least_lambda: float) -> str:
 
 
 def _exact_law(asked: Asked) -> Unmet | None:
-    network = asked.settings.network
-    if network.factory is None and network.activation == "relu" and network.bias_variance == 0.0:
+    if has_exact_law(asked.settings.network):
         return None
     return Unmet("not applicable", "the exact law is known for ReLU networks with σ_b = 0 only")
 

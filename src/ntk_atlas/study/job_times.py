@@ -11,6 +11,7 @@ from ntk_atlas.config.jobs import JobSettings
 from ntk_atlas.config.predictors import STAND_IN, predictors_of
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.datasets.read import inspect_dataset
+from ntk_atlas.dispersion.inputs import has_exact_law
 from ntk_atlas.study.cells import rows
 from ntk_atlas.study.layer_sizes import LayerSize, layer_sizes
 from ntk_atlas.study.outputs import has_scaling_laws
@@ -210,7 +211,7 @@ def _untrained(experiment: ExperimentSettings) -> dict[str, float]:
     found, scales = {}, len(experiment.grid.init_scale)
     if (section := experiment.dispersion) is not None:
         weights = sum(depth * width**2 for depth in section.depth for width in section.width)
-        exact = section.n_exact * len(section.width) * sum(section.depth) * (experiment.network.activation == "relu")
+        exact = section.n_exact * len(section.width) * sum(section.depth) * has_exact_law(experiment.network)
         found["sample_initial_kernels"] = len(section.depth) * len(section.width) * START["sample_initial_kernels"] + (
             scales * (section.n_networks * weights * INITIAL_WEIGHT + exact * EXACT_LAYER)
         )

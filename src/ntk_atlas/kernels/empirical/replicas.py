@@ -19,7 +19,6 @@ log = logging.getLogger(__name__)
 # Modules of these packages keep nothing; whoever derives from them is elsewhere.
 _KNOWN = (
     "torch.nn.modules.",
-    "ntk_atlas.networks.activations",
     "ntk_atlas.networks.convolutional",
     "ntk_atlas.networks.fully_connected",
     "ntk_atlas.networks.stacked",

@@ -10,16 +10,17 @@ import logging
 import torch
 from torch import Tensor
 
+from ntk_atlas.activations import ActivationChoice
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.kernels.errors import KernelInputError
 from ntk_atlas.kernels.infinite.convolutional_cost import estimate_convolutional_cost
 from ntk_atlas.kernels.infinite.convolutional_recursion import ConvolutionalRecursion
 from ntk_atlas.kernels.infinite.convolutional_tiles import PreparedImages, plan_convolutional_tiles
-from ntk_atlas.kernels.infinite.duals import ActivationChoice, dual_of
 from ntk_atlas.kernels.infinite.error_bounds import LayerErrors, carried_errors
 from ntk_atlas.kernels.infinite.inputs import checked_dtype, checked_inputs, checked_scale, checked_width
 from ntk_atlas.kernels.infinite.kernels import InfiniteKernels, warn_of_kernels
 from ntk_atlas.kernels.infinite.layer_weights import check_infinite_limit
+from ntk_atlas.kernels.infinite.series import dual_of
 from ntk_atlas.kernels.infinite.soundness import LayerOfPair, warn_of_range, warn_of_rounding
 from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitecture
 from ntk_atlas.tensors import Given

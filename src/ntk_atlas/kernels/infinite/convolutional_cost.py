@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import torch
 
+from ntk_atlas.activations import ActivationChoice
+from ntk_atlas.activations.activation import Dual
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.kernels.infinite.convolutional_recursion import ConvolutionalRecursion
 from ntk_atlas.kernels.infinite.convolutional_tiles import ConvolutionalTiles, PreparedImages, plan_convolutional_tiles
-from ntk_atlas.kernels.infinite.dual_activations import Dual
-from ntk_atlas.kernels.infinite.duals import ActivationChoice, dual_of
+from ntk_atlas.kernels.infinite.series import dual_of
 from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitecture
 from ntk_atlas.numerics import precise_math
 

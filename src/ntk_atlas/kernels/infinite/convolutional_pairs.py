@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ntk_atlas.activations import ActivationOverflowError
+from ntk_atlas.activations.activation import Dual
 from ntk_atlas.kernels.infinite.convolutional_geometry import Offset, Region, Stage, overlap
-from ntk_atlas.kernels.infinite.dual_activations import Dual
-from ntk_atlas.kernels.infinite.elementwise import ActivationOverflowError
 from ntk_atlas.kernels.infinite.soundness import without_underflow
 
 Sides = list[Any]

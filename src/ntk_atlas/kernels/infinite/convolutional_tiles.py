@@ -8,11 +8,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ntk_atlas.activations.activation import Dual
 from ntk_atlas.kernels.errors import MemoryLimitError
 from ntk_atlas.kernels.infinite.convolutional_geometry import readout_radius
 from ntk_atlas.kernels.infinite.convolutional_pairs import SamePairs, Sides, TilePairs
 from ntk_atlas.kernels.infinite.convolutional_recursion import ConvolutionalRecursion
-from ntk_atlas.kernels.infinite.dual_activations import Dual
 from ntk_atlas.kernels.infinite.tiles import SLACK_BYTES
 from ntk_atlas.memory import default_memory_limit
 from ntk_atlas.numerics import in_turn_or_at_once, precise_math

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ntk_atlas.kernels.infinite.dual_activations import Dual
+from ntk_atlas.activations.activation import Dual
 
 
 @dataclass(frozen=True)

@@ -11,18 +11,28 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ntk_atlas.kernels.infinite.elementwise import (
-    ActivationOverflowError,
-    ElementwiseFunction,
-    Grid,
-    UnsupportedActivationError,
-)
+from ntk_atlas.activations import Activation, ActivationError, ActivationOverflowError
 
 MOST_TERMS = 2048
 _FEWEST_TERMS = 64
 _FEWEST_NODES, _MOST_NODES = 768, 6144
 _CHUNK = 2**18
 _SETTLED = 1e-13
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Midpoint nodes z on [−12, 12], never at a kink in 0, with Gaussian weights."""
+
+    z: Tensor
+    weight: Tensor
+
+    @classmethod
+    def of(cls, n_nodes: int, device: torch.device | None = None) -> "Grid":
+        """The grid of `n_nodes`."""
+        step = 24.0 / n_nodes
+        z = (torch.arange(n_nodes, dtype=torch.float64, device=device) + 0.5) * step - 12.0
+        return cls(z, torch.exp(-0.5 * z**2) * (step / math.sqrt(2 * math.pi)))
 
 
 def chunk_bytes() -> int:
@@ -82,7 +92,7 @@ class HermiteRule:
         moment_errors: largest relative errors of E[φ²] and E[φ'²] on the nodes, likewise.
     """
 
-    phi: ElementwiseFunction
+    phi: Activation
     n_nodes: int
     n_terms: int
     bases: HermiteBases = field(default_factory=HermiteBases, repr=False, compare=False)
@@ -90,7 +100,7 @@ class HermiteRule:
     moment_errors: tuple[float, float] = (0.0, 0.0)
 
     @classmethod
-    def resolving(cls, phi: ElementwiseFunction, q: Tensor, tolerance: float, bases: HermiteBases) -> "HermiteRule":
+    def resolving(cls, phi: Activation, q: Tensor, tolerance: float, bases: HermiteBases) -> "HermiteRule":
         """The smallest rule, within limits, that settles the coefficients and leaves out less than the tolerance.
 
         Args:
@@ -139,7 +149,7 @@ class HermiteRule:
         basis = self.bases.get(self.n_nodes, self.n_terms, q.device)[:, chosen] if series else None
         found, squares = [], []
         for block in q.flatten().split(max(1, _CHUNK // len(z))):
-            both = torch.stack(self.phi.values_and_slopes(block.sqrt()[:, None] * z))
+            both = torch.stack(self.phi.with_slope(block.sqrt()[:, None] * z))
             squares.append(both**2 @ weight)
             if basis is not None:
                 found.append((both * (math.sqrt(every) * weight.sqrt())) @ basis.T)
@@ -180,7 +190,7 @@ class HermiteRule:
                 f"at variance {float(q[wrong].min()):.3g} the activation is steeper, beside the Gaussian, than "
                 "quadrature resolves: scale the inputs (dataset.normalization), or lower init_scale"
             )
-        raise UnsupportedActivationError(
+        raise ActivationError(
             "the activation's derivative (by automatic differentiation) does not integrate to the activation: it "
             "jumps, or part of it is detached; the NTK needs a continuous activation"
         )

@@ -1,6 +1,6 @@
 r"""Infinite-width kernels of fully connected networks: NNGP and NTK of all depths in one sweep.
 
-With T and Ṫ the dual activations of the kernel K^l (`dual_activations`), n_0 inputs and n_l = width,
+With T and Ṫ the dual activations of the kernel K^l (`activations.activation`), n_0 inputs and n_l = width,
 
     K¹ = σ_w² x·x'/n_0 + σ_b²,       K^{l+1} = σ_w² T + σ_b²,
     ntk:       Θ¹ = K¹,              Θ^{l+1} = σ_w² T + σ_b² + σ_w² Ṫ Θ^l        (Jacot et al. 2018, theorem
@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ntk_atlas.activations import ActivationChoice
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.kernels.errors import KernelInputError
-from ntk_atlas.kernels.infinite.duals import ActivationChoice, dual_of
 from ntk_atlas.kernels.infinite.inputs import (
     checked_depths,
     checked_dtype,
@@ -29,6 +29,7 @@ from ntk_atlas.kernels.infinite.inputs import (
     checked_width,
 )
 from ntk_atlas.kernels.infinite.recursion import Recursion
+from ntk_atlas.kernels.infinite.series import dual_of
 from ntk_atlas.kernels.infinite.soundness import warn_of_entries, warn_of_range, without_underflow
 from ntk_atlas.kernels.infinite.tiles import plan_tiles
 from ntk_atlas.tensors import Given
@@ -97,7 +98,7 @@ def infinite_kernels(
     Raises:
         KernelInputError: if inputs are empty, not finite or do not match, depths are not numbers of layers, the
             width is missing or no whole number from 1 on, an activation is none
-            (`UnsupportedActivationError`), or the result does not fit the memory limit (`MemoryLimitError`).
+            (`activations.ActivationError`), or the result does not fit the memory limit (`MemoryLimitError`).
     """
     a = checked_inputs(x1, "x1", checked_dtype(dtype))
     b = a if x2 is None else checked_inputs(x2, "x2", dtype)

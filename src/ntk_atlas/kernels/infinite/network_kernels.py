@@ -12,10 +12,10 @@ from ntk_atlas.kernels.infinite.convolutional import infinite_convolutional_kern
 from ntk_atlas.kernels.infinite.convolutional_cost import estimate_convolutional_cost
 from ntk_atlas.kernels.infinite.convolutional_pairs import SamePairs
 from ntk_atlas.kernels.infinite.convolutional_recursion import ConvolutionalRecursion
-from ntk_atlas.kernels.infinite.duals import dual_of
 from ntk_atlas.kernels.infinite.inputs import checked_inputs, checked_scale
 from ntk_atlas.kernels.infinite.kernels import InfiniteKernels, infinite_kernels, output_variance
 from ntk_atlas.kernels.infinite.layer_weights import check_infinite_limit
+from ntk_atlas.kernels.infinite.series import dual_of
 from ntk_atlas.networks.convolutional_architecture import (
     ConvolutionalArchitecture,
     checked_fan_ins,

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ntk_atlas.activations import ActivationOverflowError
+from ntk_atlas.activations.activation import Dual
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.kernels.infinite.dual_activations import Dual
-from ntk_atlas.kernels.infinite.elementwise import ActivationOverflowError
 from ntk_atlas.kernels.infinite.error_bounds import LayerErrors, carried_errors
 from ntk_atlas.kernels.infinite.layer_weights import bias_part, check_infinite_limit, weight_part
 from ntk_atlas.kernels.infinite.soundness import LayerOfPair, warn_of_range, warn_of_rounding, without_underflow

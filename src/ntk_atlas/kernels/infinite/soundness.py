@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ntk_atlas.kernels.infinite.dual_activations import Dual
+from ntk_atlas.activations.activation import Dual
 
 log = logging.getLogger(__name__)
 

@@ -7,22 +7,26 @@ With h_k(q) = E[φ(√q z) He_k(z)] / √k! and d_k(q) the same of φ' (Mehler; 
 What n terms leave out is at most |ρ|ⁿ √(R_n(a) R_n(b)), R_n = E[φ²] − Σ_{k<n} h_k² (Cauchy–Schwarz), so the
 number of terms follows from the tolerance, tile by tile. Coefficients come from a trapezoidal rule whose error is
 measured with a third of its nodes. Pairs whose series would be too long, |ρ| near 1 at a variance large for the
-activation, go to `dual_conditional`; what still misses the tolerance is reported, not hidden.
+activation, are integrated one by one: with z₁, z₂ ~ N(0, 1) and σ = √(1 − ρ²),
+
+    T = E[φ(√a z₁) φ(√b (ρ z₁ + σ z₂))],    Ṫ the same of φ',
+
+where, near |ρ| = 1, the inner integral needs few nodes. What still misses the tolerance is reported, not hidden.
 """
 
 import logging
+import math
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ntk_atlas.kernels.infinite.dual_activations import DualTile
-from ntk_atlas.kernels.infinite.dual_conditional import conditional_moments, inner_nodes
-from ntk_atlas.kernels.infinite.dual_moments import STEP, Moments
-from ntk_atlas.kernels.infinite.elementwise import ElementwiseFunction
+from ntk_atlas.activations import Activation, ActivationChoice, activation
+from ntk_atlas.activations.activation import STEP, Dual, DualTile, Moments
 from ntk_atlas.kernels.infinite.hermite import (
     MOST_TERMS,
+    Grid,
     HermiteBases,
     HermiteCoefficients,
     HermiteRule,
@@ -38,11 +42,29 @@ _NO_COEFFICIENT = 1e-14
 """Share of the largest coefficient below which another is rounding."""
 _SAFE = 1e-250
 _PAIR_EVALUATIONS = 3 * 10**8
-"""Most evaluations of the activation spent on single pairs, a tile."""
+"""Most evaluations of the activation spent on single pairs, per tile."""
+_FEWEST_INNER = 96
+_CHUNK = 2**18
+
+
+def dual_of(choice: ActivationChoice) -> Dual:
+    """The dual of an activation: its closed form if it has one, else its Hermite series.
+
+    Args:
+        choice: see `activations.ActivationChoice`.
+
+    Returns:
+        The dual.
+
+    Raises:
+        ActivationError: see `activations.activation`.
+    """
+    phi = activation(choice)
+    return phi.dual() or SeriesDual(phi, phi.moments)
 
 
 @dataclass(frozen=True)
-class ExpansionDual:
+class SeriesDual:
     """Dual of an activation by its Hermite series.
 
     Attributes:
@@ -53,13 +75,13 @@ class ExpansionDual:
     """
 
     closed_form: ClassVar[bool] = False
-    phi: ElementwiseFunction
+    phi: Activation
     moments: Moments | None = None
     rule: HermiteRule | None = None
     tolerance: float = TOLERANCE
     _bases: HermiteBases = field(default_factory=HermiteBases, repr=False, compare=False)
 
-    def at(self, q: Tensor) -> "ExpansionDual":
+    def at(self, q: Tensor) -> "SeriesDual":
         """Returns the same dual with nodes and terms enough for variances q, as far as the limits go."""
         return replace(self, rule=HermiteRule.resolving(self.phi, q, self.tolerance, self._bases))
 
@@ -96,20 +118,20 @@ class ExpansionDual:
         """Returns the memory of both series, and of their running sums of squares."""
         return (self.rule.n_terms if self.rule else MOST_TERMS) * (2 * element_size + 5 * 8)
 
-    def side(self, q: Tensor, dtype: torch.dtype) -> "ExpansionSide":
+    def side(self, q: Tensor, dtype: torch.dtype) -> "SeriesSide":
         """Returns the coefficients of samples with variances q, shaped as q behind the order k."""
         rule = self._rule(q)
-        return ExpansionSide.of(rule.coefficients(q), rule.moments(q), q, dtype)
+        return SeriesSide.of(rule.coefficients(q), rule.moments(q), q, dtype)
 
-    def crop(self, side: "ExpansionSide", region: tuple[slice, slice]) -> "ExpansionSide":
+    def crop(self, side: "SeriesSide", region: tuple[slice, slice]) -> "SeriesSide":
         """Returns the part of a side in a region of its first two dimensions."""
         series = (side.series[0][:, *region], side.series[1][:, *region])
         return replace(side, q=side.q[region], inverse_root=side.inverse_root[region], series=series)
 
     def evaluate(
-        self, c: Tensor, a: "ExpansionSide", b: "ExpansionSide", scratch: tuple[Tensor, Tensor], gain: float
+        self, c: Tensor, a: "SeriesSide", b: "SeriesSide", scratch: tuple[Tensor, Tensor], gain: float
     ) -> DualTile:
-        """Returns the tile and its error, see `dual_activations.Dual.evaluate`."""
+        """Returns the tile and its error, see `Dual.evaluate`."""
         slope, moment = scratch
         rho = c.mul_(a.inverse_root).mul_(b.inverse_root).clamp_(-1.0, 1.0)
         largest = float(rho.abs().max())
@@ -135,8 +157,8 @@ class ExpansionDual:
         self,
         rho: Tensor,
         above: float,
-        a: "ExpansionSide",
-        b: "ExpansionSide",
+        a: "SeriesSide",
+        b: "SeriesSide",
         moment: Tensor,
         slope: Tensor,
         errors: list[float],
@@ -165,7 +187,7 @@ class ExpansionDual:
 
 
 @dataclass(frozen=True)
-class ExpansionSide:
+class SeriesSide:
     """Samples of one side of a tile.
 
     Attributes:
@@ -183,7 +205,7 @@ class ExpansionSide:
     @classmethod
     def of(
         cls, coefficients: HermiteCoefficients, squares: tuple[Tensor, Tensor], q: Tensor, dtype: torch.dtype
-    ) -> "ExpansionSide":
+    ) -> "SeriesSide":
         """The side of samples with E[φ²], E[φ'²] = `squares`."""
         tails = []
         for series, square in zip((coefficients.values, coefficients.slopes), squares, strict=True):
@@ -214,3 +236,58 @@ def _series(a: Tensor, b: Tensor, rho: Tensor, square: Tensor, n_terms: int, out
             out.mul_(square)
         if gap % 2:
             out.mul_(rho)
+
+
+class PairMoments(NamedTuple):
+    """T and Ṫ of pairs, `(n,)`, and the largest change of each with a third of the nodes."""
+
+    moment: Tensor
+    slope: Tensor
+    moment_error: float
+    slope_error: float
+
+
+def inner_nodes(rho: Tensor, n_nodes: int) -> int:
+    """Returns how many inner nodes resolve what `n_nodes` outer nodes do, for the smallest |ρ|."""
+    sigma = math.sqrt(max(0.0, 1.0 - float(rho.abs().min()) ** 2))
+    return _FEWEST_INNER * math.ceil(max(1.0, sigma * n_nodes / _FEWEST_INNER))
+
+
+def conditional_moments(phi: Activation, a: Tensor, b: Tensor, rho: Tensor, n_nodes: int) -> PairMoments:
+    """T and Ṫ of pairs one by one.
+
+    Args:
+        phi: the activation.
+        a: variances of the first sample, `(n,)`, float64.
+        b: variances of the second sample.
+        rho: correlations.
+        n_nodes: nodes of the outer rule on [−12, 12].
+
+    Returns:
+        The moments.
+    """
+    outer, inner = Grid.of(n_nodes, rho.device), Grid.of(inner_nodes(rho, n_nodes), rho.device)
+    moments, slopes = [], []
+    for pair in range(len(rho)):
+        spread = torch.sqrt(b[pair] * (1.0 - rho[pair] ** 2).clamp(min=0.0)) * inner.z
+        centre = torch.sqrt(b[pair]) * rho[pair] * outer.z
+        smoothed = []
+        for block in centre.split(max(1, _CHUNK // len(inner.z))):
+            values, derivatives = phi.with_slope(block[:, None] + spread)
+            smoothed.append(torch.stack([_full_and_third(v, inner.weight) for v in (values, derivatives)]))
+        smoothed = torch.cat(smoothed, dim=2)  # (φ or φ', inner rule on all or a third of the nodes, outer node)
+        values = torch.stack(phi.with_slope(torch.sqrt(a[pair]) * outer.z))
+        full = _full_and_third(smoothed * values[:, None], outer.weight)  # (outer, φ or φ', inner)
+        moments.append(torch.stack([full[0, 0, 0], full[0, 0, 1], full[1, 0, 0]]))
+        slopes.append(torch.stack([full[0, 1, 0], full[0, 1, 1], full[1, 1, 0]]))
+    moments, slopes = torch.stack(moments), torch.stack(slopes)
+    return PairMoments(moments[:, 0], slopes[:, 0], _change(moments), _change(slopes))
+
+
+def _full_and_third(values: Tensor, weight: Tensor) -> Tensor:
+    # The rule over the last axis, and the rule on every third node, a midpoint rule again.
+    return torch.stack([values @ weight, 3.0 * (values[..., 1::3] @ weight[1::3])])
+
+
+def _change(rules: Tensor) -> float:
+    return float((rules[:, 1:] - rules[:, :1]).abs().sum(1).max())
