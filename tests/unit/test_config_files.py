@@ -119,7 +119,7 @@ def test_nothing_is_silently_another_number(key, written, expected):
         ("dataset: {source: digits, as_images: 0}", "as_images: input should be true or false (it is 0): write false"),
         ("dataset: {source: file, path: x.npz, y: 1}", "y: input should be text (it is 1): write '1'"),
         ("dataset: {source: file, path: true}", "path: input should be text (it is true): write 'true'"),
-        ("network: {activation: rellu}", "(it is 'rellu'): did you mean `relu`?"),
+        ("network: {activation: rellu}", "there is no activation 'rellu'; did you mean `relu`? known here: erf,"),
         ("network: {bias_variance: yes}", "input should be a valid number (it is 'yes'): write a number"),
         ("regression: {predictors: [ntk]}", "there is no predictor 'ntk'; did you mean `ntk_init`? known"),
         ("regression: {predictors: [ntk_epoch_x]}", "ntk_epoch_<number>, ntk_epochs, ntk_pretrained_<number>"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ntk_atlas.activations import activation
+from ntk_atlas.activations import Activation, activation
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.dispersion.inputs import InitialKernelLaw
 from ntk_atlas.dispersion.networks import CHUNK, initial_kernels, stack_size
@@ -117,11 +117,7 @@ def test_the_general_and_the_short_way_through_relu_agree(monkeypatch):
     setting = law()
     short = initial_kernels(setting, [2.0], seed=SEED, chunks=[0])
 
-    class AnotherReLU(torch.nn.Module):
-        def forward(self, z):
-            return torch.nn.functional.relu(z)
-
-    monkeypatch.setattr("ntk_atlas.dispersion.networks.activation", lambda _: AnotherReLU())
+    monkeypatch.setattr("ntk_atlas.activations.relu.Relu.with_slope", Activation.with_slope)
     assert np.array_equal(initial_kernels(setting, [2.0], seed=SEED, chunks=[0]), short)
 
 

@@ -313,7 +313,7 @@ def test_nngp_needs_no_width_but_the_standard_ntk_does():
         ({"init_scale": -1.0}, "positive and finite; got -1.0"),
         ({"init_scale": float("inf")}, "positive and finite"),
         ({"dtype": torch.bfloat16}, "torch.float64 or torch.float32, got torch.bfloat16"),
-        ({"activation": "swish"}, "'swish': available are relu"),
+        ({"activation": "swish"}, "there is no activation 'swish'; known here: erf"),
         ({"depths": []}, "numbers of hidden layers"),
         ({"depths": [2, -1]}, "numbers of hidden layers"),
         ({"depths": [1.5]}, r"numbers of hidden layers, .*; got \(1.5,\)"),

@@ -1,6 +1,7 @@
 """Activations, one file each: φ and φ' for networks, phases, kernels and checks alike."""
 
 from collections.abc import Callable
+from typing import Any
 
 from ntk_atlas.activations._functions import adopted, of_function
 from ntk_atlas.activations.activation import Activation, ActivationError, ActivationOverflowError, dual_at
@@ -19,7 +20,7 @@ __all__ = [
 
 ACTIVATIONS = Registry("ntk_atlas.activations", Activation, "activation", error=ActivationError, adopt=adopted)
 """All activations that a config can name."""
-ActivationChoice = str | Activation | Callable
+ActivationChoice = str | Activation | Callable[..., Any]
 """A name of `ACTIVATIONS`; `my_phi.py:phi`; an `Activation`; a torch module such as `nn.LeakyReLU(0.2)`, or any
 function that maps a tensor to one of the same shape, entry by entry, differentiable by autograd."""
 

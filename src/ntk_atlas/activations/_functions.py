@@ -3,7 +3,7 @@
 import inspect
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ntk_atlas.activations.activation import Activation, ActivationError, dual_at
 from ntk_atlas.user_code import check_function, told
@@ -72,7 +72,7 @@ def adopted(found: object, spec: str) -> Activation:
     return _adopted[spec][1]
 
 
-def _checked_of_file(found: object, spec: str) -> Activation:
+def _checked_of_file(found: Any, spec: str) -> Activation:
     import torch
 
     if isinstance(found, Activation):
@@ -152,8 +152,7 @@ def _try(activation: Activation, probe: "Tensor", name: str) -> None:
     if not (torch.isfinite(first).all() and torch.isfinite(slopes).all()):
         raise ActivationError(f"{name} or its derivative is not finite on [−2.3, 2.1]")
     with torch.no_grad():
-        alone = [activation.phi(one) for one in probe.reshape(-1, *[1] * probe.dim())]
-    alone = torch.cat(alone).reshape(probe.shape)
+        alone = torch.cat([activation.phi(one) for one in probe.reshape(-1, *[1] * probe.dim())]).reshape(probe.shape)
     tolerance = 100 * torch.finfo(probe.dtype).eps
     if not torch.allclose(first, alone, rtol=tolerance, atol=tolerance * float(first.abs().max()), equal_nan=True):
         raise ActivationError(
@@ -179,7 +178,8 @@ def _check_what_is_given(activation: Activation) -> None:
         below, above = activation.homogeneous
         if not torch.allclose(expected[0], torch.where(u > 0, above, below) * u, rtol=1e-9, atol=0):
             raise ActivationError(f"φ has not the slopes {below:g} and {above:g} of `homogeneous`")
-    if activation.dual() is None:
+    dual = activation.dual()
+    if dual is None:
         return
     grid = (torch.arange(1200, dtype=torch.float64) + 0.5) * 0.015 - 9.0
     weight = torch.exp(-0.5 * grid**2) * (0.015 / math.sqrt(2 * math.pi))
@@ -187,7 +187,7 @@ def _check_what_is_given(activation: Activation) -> None:
     for rho in (-0.4, 0.7):
         u, v = a.sqrt() * grid[:, None], b.sqrt() * (rho * grid[:, None] + math.sqrt(1 - rho**2) * grid)
         parts = zip(activation.with_slope(u), activation.with_slope(v), strict=True)
-        closed = dual_at(activation.dual(), a, b, rho * (a * b).sqrt())
+        closed = dual_at(dual, a, b, rho * (a * b).sqrt())
         for symbol, said, (x, y) in zip(("T", "Ṫ"), map(float, closed), parts, strict=True):
             integral = float(weight @ (x * y) @ weight)
             size = float((weight @ x**2).sum() * (weight @ y**2 @ weight)) ** 0.5
@@ -200,6 +200,5 @@ def _check_what_is_given(activation: Activation) -> None:
 
 def _state(activation: Activation) -> list[tuple[str, bytes]]:
     """Buffers of a module that is used as a function."""
-    function = getattr(activation, "function", None)
-    buffers = function.named_buffers() if hasattr(function, "named_buffers") else ()
-    return [(name, buffer.detach().cpu().contiguous().view(-1).numpy().tobytes()) for name, buffer in buffers]
+    named_buffers = getattr(getattr(activation, "function", None), "named_buffers", tuple)
+    return [(name, buffer.detach().cpu().contiguous().view(-1).numpy().tobytes()) for name, buffer in named_buffers()]

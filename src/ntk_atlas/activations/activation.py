@@ -106,7 +106,7 @@ class ClosedFormDual:
 
     closed_form: ClassVar[bool] = True
 
-    def at(self, q: "Tensor") -> "Dual":
+    def at(self: Dual, q: "Tensor") -> Dual:
         """Returns itself."""
         return self
 

@@ -47,7 +47,6 @@ class HomogeneousDual(ClosedFormDual):
     def evaluate(self, c: "Tensor", a: Any, b: Any, scratch: "tuple[Tensor, Tensor]", gain: float) -> DualTile:
         """Returns the tile, see `Dual.evaluate`; a sample of variance 0 is orthogonal to all but its equals."""
         import torch
-        from torch.nn import functional as F
 
         slope, moment = scratch
         kappa = gain * (1.0 - self.negative_slope) ** 2 / (2 * math.pi)
@@ -56,7 +55,7 @@ class HomogeneousDual(ClosedFormDual):
             rho.addcmul_(a[2], b[2])
         if c.dtype == torch.float64:
             for _ in range(2):  # both ends
-                F.threshold_(rho.neg_(), -_NEARLY_ONE, -1.0)
+                torch.threshold_(rho.neg_(), -_NEARLY_ONE, -1.0)
         else:
             rho.clamp_(-1.0, 1.0)
         torch.acos(rho, out=slope)
