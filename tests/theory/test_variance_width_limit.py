@@ -13,7 +13,8 @@ from ntk_atlas.kernels.stability import largest_eigenvalue
 from ntk_atlas.networks.build import build_networks
 from ntk_atlas.regression.output_variance import finite_time_variance
 from ntk_atlas.streams import torch_stream
-from ntk_atlas.training.linearized import dynamics_of, train_linearized
+from ntk_atlas.training.closed_form import dynamics_of
+from ntk_atlas.training.linearized import train_linearized
 from ntk_atlas.training.train import UnitData, train_unit
 
 EPOCHS = (0, 1, 3, 10, 40)

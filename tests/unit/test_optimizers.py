@@ -8,7 +8,10 @@ from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.config.training import TrainingSettings
 from ntk_atlas.networks.build import build_networks
 from ntk_atlas.optimizers import OPTIMIZERS, optimizer
+from ntk_atlas.registry import value_files
 from ntk_atlas.regression import finite_time_mean
+from ntk_atlas.study.cells import Row
+from ntk_atlas.study.jobs import train_spec
 from ntk_atlas.study.value_checks import value_problems
 from ntk_atlas.training.train import UnitData, train_unit
 
@@ -73,6 +76,18 @@ def test_an_optimizer_that_normalizes_gradients_has_no_limit_and_no_linearizatio
     assert all("adam does not have: use sgd or momentum" in text for _, text in problems)
     with pytest.raises(ValueError, match="which adam does not have: give learning_rate"):
         TrainingSettings(optimizer="adam", learning_rate={"relative": 0.5})
+
+
+def test_a_job_depends_on_the_values_that_its_settings_name_and_on_no_other():
+    settings = ExperimentSettings(
+        dataset={"source": "digits"},
+        network={"parameterization": "mup"},
+        grid={"width": (8,), "depth": (2,), "init_scale": (2.0,), "n_train": (16,), "seeds": 1, "draws": 1},
+        training={"optimizer": "adam", "learning_rate": {"absolute": 1e-3}},
+    )
+    files = {f"{file.parent.name}/{file.name}" for file in value_files(train_spec(settings, Row(2, 8, (2.0,))))}
+    rooms = {file for file in files if file.startswith(("parameterizations", "optimizers"))}
+    assert rooms == {"parameterizations/mup.py", "optimizers/adam.py"}
 
 
 def test_a_wrong_name_says_what_there_is():

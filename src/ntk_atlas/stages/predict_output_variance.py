@@ -15,8 +15,8 @@ from ntk_atlas.regression.finite_time import finite_time_mean
 from ntk_atlas.regression.output_variance import finite_time_variance
 from ntk_atlas.stages.row_networks import as_tensor
 from ntk_atlas.study.output_variance_specs import VarianceTheorySpec
+from ntk_atlas.training.closed_form import dynamics_of
 from ntk_atlas.training.learning_rates import common_learning_rate
-from ntk_atlas.training.linearized import dynamics_of
 from ntk_atlas.training.schedule import epoch_budget, scheduled_epochs
 
 log = logging.getLogger(__name__)

@@ -31,23 +31,10 @@ def linearize_spec(experiment: ExperimentSettings, row: Row) -> LinearizeSpec:
 
 
 def linearized_problems(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
-    """What the settings lack for the predictor `linearized`: (key, message) of each problem."""
+    """What the predictor `linearized` lacks beside a closed form (`value_checks`): (key, message) of each problem."""
     if not predictors(experiment, "linearized"):
         return
-    training, reason = experiment.training, "the predictor `linearized` is solved in closed form"
-    if training.loss != "mse":
-        yield "training.loss", f"{reason}, which is known for squared error: use mse, or remove it from predictors"
-    if training.batch_size != "full":
-        yield (
-            "training.batch_size",
-            f"{reason}, which minibatches do not have: use full, or remove it from predictors",
-        )
-    if training.schedule != "constant":
-        yield (
-            "training.schedule",
-            f"{reason}, which is known for constant learning rates: use constant, or remove it from predictors",
-        )
-    if training.stop_loss is not None:
+    if experiment.training.stop_loss is not None:
         yield (
             "training.stop_loss",
             "the predictor `linearized` is compared at equal steps, and a network that stopped has left it: remove "

@@ -65,30 +65,26 @@ def learning_rate_problems(experiment: ExperimentSettings) -> Iterator[tuple[str
 
 
 def output_variance_problems(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
-    """What the settings lack for a comparison of variances: (key, message) of each problem.
+    """What a comparison of variances lacks beside a closed form (`value_checks`): (key, message) of each problem.
 
-    Theory and linearization are about full-batch gradient descent or heavy ball on squared error, at one learning rate
-    for all networks, to the end, with f₀ left in.
+    Theory and linearization are about training at one learning rate for all networks, to the end, with f₀ left in.
     """
     if experiment.output_variance is None:
         return
     training, rate = experiment.training, experiment.training.learning_rate
-    reason = "output_variance compares training with its linearization"
     if experiment.network.factory is not None:
         yield "output_variance", "theory at infinite width needs a built-in network: remove output_variance"
-    if training.loss != "mse":
-        yield "training.loss", f"{reason}, which is known for squared error: use mse, or remove output_variance"
-    if training.batch_size != "full":
-        yield "training.batch_size", f"{reason} step by step, and minibatches have no closed form: use full"
-    if training.schedule != "constant":
-        yield "training.schedule", f"{reason} at one learning rate: use constant, or remove output_variance"
     if training.initial_output == "subtract":
         yield (
             "training.initial_output",
             "without f₀ the variance that theory predicts is 0 at all times: use keep, or remove output_variance",
         )
     if training.stop_loss is not None:
-        yield "training.stop_loss", f"{reason} at equal times, and a network that stopped has left it: remove it"
+        yield (
+            "training.stop_loss",
+            "output_variance compares training with its linearization at equal times, and a network that stopped has "
+            "left it: remove it",
+        )
     if rate.relative is not None and (rate.of != "infinite_ntk" or isinstance(rate.relative, tuple)):
         yield (
             "training.learning_rate",

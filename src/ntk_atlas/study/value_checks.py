@@ -11,6 +11,7 @@ from ntk_atlas.kernels.infinite.variants import variant_network
 from ntk_atlas.optimizers import optimizer
 from ntk_atlas.parameterizations import parameterization
 from ntk_atlas.registry import is_own
+from ntk_atlas.training.closed_form import without_closed_form
 
 
 def value_problems(experiment: ExperimentSettings, *, own: bool) -> Iterator[tuple[str, str]]:
@@ -22,8 +23,10 @@ def value_problems(experiment: ExperimentSettings, *, own: bool) -> Iterator[tup
     """
     if experiment.network.factory is None and is_own(experiment.network.parameterization) == own:
         yield from _without_limit(experiment)
-    if is_own(experiment.training.optimizer) == own:
-        yield from _of_the_optimizer(experiment)
+    if is_own(experiment.training.optimizer) == own and experiment.training.learning_rate.relative is not None:
+        if reason := optimizer(experiment.training.optimizer).without_relative_rate():
+            yield "training.learning_rate", reason
+    yield from _closed_form(experiment, own=own)
 
 
 def _without_limit(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
@@ -39,7 +42,7 @@ def _without_limit(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
     if infinite:
         yield "regression.predictors", f"there are no kernels of infinite width ({', '.join(infinite)}): {reason}"
     if training.target_scale == "initial_output":
-        yield "training.target_scale", f"f₀ has no size at infinite width: {reason}; use unit"
+        yield "training.target_scale", f"the size of f₀ at infinite width is not known: {reason}; use unit"
     if training.learning_rate.relative is not None and training.learning_rate.of == "infinite_ntk":
         yield "training.learning_rate.of", f"there is no infinite_ntk: {reason}; use of: network"
     for section in ("dispersion", "output_variance"):
@@ -47,18 +50,17 @@ def _without_limit(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
             yield section, f"its theory is that of networks with a kernel of infinite width: {reason}; remove it"
 
 
-def _of_the_optimizer(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
+def _closed_form(experiment: ExperimentSettings, *, own: bool) -> Iterator[tuple[str, str]]:
+    """What keeps the training from its linearization, where that is asked for; `own`: of the user's optimizer alone."""
     training = experiment.training
-    chosen = optimizer(training.optimizer)
-    if training.learning_rate.relative is not None and (reason := chosen.without_relative_rate()):
-        yield "training.learning_rate", reason
-    if chosen.linearization() is not None:
-        return
-    lacks = f"{training.optimizer} does not have: use sgd or momentum"
+    asks = is_own(training.optimizer) == own
+    found = list(without_closed_form(training, optimizer(training.optimizer) if asks else None))
+    asked = []
     if "linearized" in experiment.regression.predictors:
-        yield (
-            "training.optimizer",
-            f"the predictor `linearized` is solved in closed form, which {lacks}, or remove it from predictors",
-        )
+        asked.append(("the predictor `linearized` is solved in closed form", "it from predictors"))
     if experiment.output_variance is not None:
-        yield "training.optimizer", f"output_variance compares training with its linearization, which {lacks}"
+        asked.append(("output_variance compares training with its linearization in closed form", "output_variance"))
+    for reason, instead in asked:
+        for key, lack in found:
+            if key == "optimizer" or not own:
+                yield f"training.{key}", f"{reason}, {lack}, or remove {instead}"

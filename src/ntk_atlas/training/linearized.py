@@ -11,8 +11,8 @@ from ntk_atlas.config.training import TrainingSettings
 from ntk_atlas.kernels.empirical.evaluation import evaluation_mode
 from ntk_atlas.kernels.empirical.ntk import empirical_ntk
 from ntk_atlas.networks.stacked import StackedNetwork
-from ntk_atlas.optimizers import Linearization, optimizer
 from ntk_atlas.regression.finite_time import finite_time_mean
+from ntk_atlas.training.closed_form import dynamics_of
 
 
 @dataclass(frozen=True)
@@ -27,24 +27,6 @@ class LinearizedTraining:
     """`(S, E, P, C)` on the samples predicted."""
     train_mse: np.ndarray
     """`(S, E)`, mean over samples and outputs."""
-
-
-def dynamics_of(settings: TrainingSettings) -> Linearization:
-    """The dynamics of a full-batch training that kernel theory knows.
-
-    Raises:
-        ValueError: for minibatches, another loss than the squared one, learning rates that change, or an optimizer
-            without a closed form.
-    """
-    if settings.schedule != "constant":
-        raise ValueError(f"a learning rate that is {settings.schedule} has no linearized form here: use constant")
-    dynamics = optimizer(settings.optimizer).linearization()
-    if settings.batch_size != "full" or dynamics is None or settings.loss != "mse":
-        raise ValueError(
-            f"{settings.optimizer} with batch_size {settings.batch_size} on {settings.loss} has no linearized form "
-            "here: use sgd or momentum with batch_size: full on mse"
-        )
-    return dynamics
 
 
 def train_linearized(
