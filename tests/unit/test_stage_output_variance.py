@@ -170,7 +170,7 @@ def test_nothing_is_left_where_all_networks_diverged():
 @pytest.mark.parametrize(
     ("changes", "key", "text"),
     [
-        ({"training": {"batch_size": 4}}, "training.batch_size", "minibatches have no closed form: use full"),
+        ({"training": {"batch_size": 4}}, "training.batch_size", "which minibatches do not have: use full"),
         (
             {"training": {"optimizer": "adam", "learning_rate": {"absolute": 0.1}}},
             "training.optimizer",
