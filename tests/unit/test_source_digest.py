@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 
 import ntk_atlas.source_digest
+from ntk_atlas.registry import value_files
 from ntk_atlas.source_digest import SourceMemory, source_digest, source_files
+from ntk_atlas.study.cells import rows
+from ntk_atlas.study.jobs import rival_spec, train_spec
+from ntk_atlas.study.load import load_study
+from ntk_atlas.study.prepare_spec import reader_spec
 
 REPOSITORY = Path(__file__).parents[2]
 PACKAGE = REPOSITORY / "src" / "ntk_atlas"
@@ -114,3 +119,15 @@ def test_a_damaged_memory_counts_as_empty(copied):
     for text in ("", "{", '{"a": 1}', "[]"):
         path.write_text(text)
         assert source_digest(script, package, SourceMemory(path)) == source_digest(script, package)
+
+
+def test_a_reader_is_part_of_the_job_that_reads_and_of_no_other():
+    grid = {"depth": (1,), "width": (8,), "init_scale": (2.0,), "n_train": (8,), "draws": 1, "seeds": 1}
+    config = {"dataset": {"source": "teacher"}, "grid": grid, "regression": {"predictors": ("laplace", "rbf")}}
+    experiment = load_study({"experiments": {"one": config}}).active()["one"]
+    script, memory = REPOSITORY / "workflow" / "scripts" / "prepare_dataset.py", SourceMemory()
+    (reader,) = value_files(reader_spec(experiment))
+    assert reader.name == "teacher.py" and reader in source_files(script, PACKAGE, memory, [reader])
+    assert reader not in value_files(train_spec(experiment, rows(experiment.grid)[0]))
+    rivals = [file.name for file in value_files(rival_spec(experiment, ("rbf",))) if file.parent.name == "rivals"]
+    assert rivals == ["rbf.py"]

@@ -275,8 +275,12 @@ PREDICTION_VARIABLES = (
     Variable("validation_mse_*", ("…", "ridge"), "validation error of kernel regression with *", "target²", 0.0),
     Variable("diag_reg_*", ("…", "ridge"), "ridge relative to the mean diagonal of the largest Gram matrix", "1", 0.0),
     Variable("jitter_*", ("…", "ridge"), "relative diagonal added because the factorization failed without", "1", 0.0),
-    Variable("lambda_min_*", ("…", "ridge"), "smallest eigenvalue of the matrix solved", "kernel"),
-    Variable("condition_number_*", ("…", "ridge"), "condition number of the matrix solved", "1", 1.0),
+    Variable(
+        "lambda_min_*", ("…", "ridge"), "smallest eigenvalue of the matrix solved, NaN of iterative solves", "kernel"
+    ),
+    Variable(
+        "condition_number_*", ("…", "ridge"), "condition number of the matrix solved, NaN of iterative solves", "1", 1.0
+    ),
     Variable("residual_*", ("…", "ridge"), "relative residual ‖(K + λI)a − y‖ / ‖y‖ of the solve", "1", 0.0),
     Variable("solve_status_*", ("…", "ridge"), "what became of the solve with *"),
     Variable("length_scale_*", ("…", "ridge"), "length scale of * in median distances; rivals that have one", "1", 0.0),
