@@ -127,6 +127,27 @@ def test_layers_of_standard_networks_change_more_or_less_the_wider_they_are(opti
     assert change[0] < -0.2 and change[1] > 0.3 and change[2] > 0.5
 
 
+def test_features_of_the_ntk_parameterization_stand_still_and_its_output_moves():
+    _, change = check("ntk", "sgd", 0.5).slopes()
+    np.testing.assert_allclose(change, [-0.5, -0.5, 0.0], atol=0.1)
+
+
+def test_convolutional_networks_take_the_factors_and_rates_of_their_layers():
+    images = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    networks = {}
+    for name in ("mup", "standard"):
+        networks[name] = build_networks(
+            NetworkSettings(parameterization=name, architecture="convolutional"), depth=2, width=4 * BASE,
+            init_scale=2.0, input_shape=(1, 8, 8), n_outputs=1, generators=[torch.Generator().manual_seed(0)],
+            dtype=torch.float64,
+        )  # fmt: skip
+    with torch.no_grad():
+        networks["standard"].readout.weight /= 2.0
+    torch.testing.assert_close(networks["mup"](images), networks["standard"](images))
+    # Weights and biases of the first layer, the hidden one, and the readout.
+    assert networks["mup"].rates() == pytest.approx([1 / 2, 1 / 2, 1 / 4, 1 / 2, 1 / 2, 1.0])
+
+
 def test_the_figure_shows_the_sizes_and_their_slopes():
     checks = {"standard": check("standard", "sgd", 0.001), "μP": check("mup", "sgd", 0.1)}
     figure = plot_coordinate_check(checks, FigureSettings())
@@ -158,7 +179,7 @@ def test_what_needs_an_infinite_kernel_is_refused_in_the_plan():
     assert set(problems) == {
         "regression.predictors", "training.target_scale", "training.learning_rate.of", "dispersion", "output_variance",
     }  # fmt: skip
-    assert "(infinite_ntk, nngp): under mup features move at infinite width" in problems["regression.predictors"]
+    assert "infinite_ntk, nngp: under mup features move at infinite width" in problems["regression.predictors"]
     standard = experiment.model_copy(update={"network": NetworkSettings(bias_variance=0.1)})
     assert not dict(value_problems(standard, own=False))
 

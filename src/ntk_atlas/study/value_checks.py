@@ -40,7 +40,7 @@ def _without_limit(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
         if variant_network(name, network, 1.0)[0].parameterization == network.parameterization
     ]
     if infinite:
-        yield "regression.predictors", f"there are no kernels of infinite width ({', '.join(infinite)}): {reason}"
+        yield "regression.predictors", f"{', '.join(infinite)}: {reason}; remove them from the predictors"
     if training.target_scale == "initial_output":
         yield "training.target_scale", f"the size of f₀ at infinite width is not known: {reason}; use unit"
     if training.learning_rate.relative is not None and training.learning_rate.of == "infinite_ntk":
