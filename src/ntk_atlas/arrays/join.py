@@ -6,9 +6,12 @@ import numpy as np
 
 from ntk_atlas.arrays.labelled import LabelledArray, LabelledArrays
 
-Grid = Mapping[str, Sequence | np.ndarray | None]
+Grid = Mapping[str, Sequence[object] | np.ndarray | None]
 """Labels of each dimension, in the order in which joined arrays have their dimensions; None for whatever labels the
 pieces have, ascending."""
+
+_Places = Mapping[str, Mapping[object, int]]
+"""Position of each label, by dimension."""
 
 
 def join(pieces: Iterable[LabelledArrays], grid: Grid) -> LabelledArrays:
@@ -71,13 +74,13 @@ def _labels(pieces: Sequence[LabelledArrays], grid: Grid) -> dict[str, np.ndarra
 
 
 def _joined(
-    name: str, pieces: Sequence[LabelledArrays], grid: Grid, labels: Mapping[str, np.ndarray], places: Mapping
+    name: str, pieces: Sequence[LabelledArrays], grid: Grid, labels: Mapping[str, np.ndarray], places: _Places
 ) -> LabelledArray:
     first = pieces[0].arrays[name]
     dims = (*(dim for dim in grid if dim in first.dims), *(dim for dim in first.dims if dim not in grid))
     sizes = dict(zip(first.dims, first.values.shape, strict=True))
     shape = tuple(len(labels[dim]) if dim in labels else sizes[dim] for dim in dims)
-    whole = None
+    placed = []
     for piece in pieces:
         array = piece.arrays[name]
         if set(array.dims) != set(dims):
@@ -86,18 +89,19 @@ def _joined(
         where = [_where(dim, piece, labels, places) for dim in dims]
         if len(pieces) == 1 and values.shape == shape and all(at == slice(None) for at in where):
             return LabelledArray(dims, values, array.attributes)  # probe kernels may be large: no copy
-        if whole is None:
-            whole = filled(shape, values.dtype)
+        placed.append((values, where))
+    whole = filled(shape, placed[0][0].dtype)
+    for values, where in placed:
+        place: tuple[slice | list[int] | np.ndarray, ...] = tuple(where)
         if sum(isinstance(at, list) for at in where) > 1:
-            where = np.ix_(*[np.arange(n)[at] for n, at in zip(shape, where, strict=True)])
-        target = whole[tuple(where)]
-        if target.shape != values.shape:
-            raise ValueError(f"{name} is {values.shape} where {target.shape} is its place")
-        whole[tuple(where)] = values
+            place = np.ix_(*[np.arange(n)[at] for n, at in zip(shape, where, strict=True)])
+        if whole[place].shape != values.shape:
+            raise ValueError(f"{name} is {values.shape} where {whole[place].shape} is its place")
+        whole[place] = values
     return LabelledArray(dims, whole, first.attributes)
 
 
-def _where(dim: str, piece: LabelledArrays, labels: Mapping, places: Mapping) -> slice | list[int]:
+def _where(dim: str, piece: LabelledArrays, labels: Mapping[str, np.ndarray], places: _Places) -> slice | list[int]:
     """Where the labels of a piece lie: a slice where they follow each other.
 
     Raises:

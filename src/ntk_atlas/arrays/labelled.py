@@ -7,11 +7,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from ntk_atlas.arrays.whole_files import whole_file
+
+if TYPE_CHECKING:
+    import netCDF4
 
 Attributes = Mapping[str, str | int | float | np.ndarray]
 
@@ -39,7 +42,7 @@ class LabelledArrays:
     attributes: Attributes = field(default_factory=dict)
 
     @classmethod
-    def of(cls, variables: Mapping[str, tuple[Sequence[str], object]], **labels: Sequence) -> Self:
+    def of(cls, variables: Mapping[str, tuple[Sequence[str], object]], **labels: Sequence[object]) -> Self:
         """Arrays from their values.
 
         Args:
@@ -73,7 +76,7 @@ class LabelledArrays:
             else replace(array, dims=(*labels, *array.dims), values=array.values[axes])
             for name, array in self.arrays.items()
         }
-        return replace(self, arrays=new | placed)
+        return replace(self, arrays={**new, **placed})
 
     def only(self, names: Collection[str]) -> Self:
         """The variables that are named, with the coordinates that they have."""
@@ -140,16 +143,21 @@ def read_labelled(path: str | Path, names: Sequence[str] | None = None, *, drop:
         return LabelledArrays(arrays, file.__dict__)
 
 
-def _write(file, name: str, array: LabelledArray) -> None:
+def _write(file: "netCDF4.Dataset", name: str, array: LabelledArray) -> None:
     values = np.asarray(array.values)
     for dim, size in zip(array.dims, values.shape, strict=True):
         if dim not in file.dimensions:
             file.createDimension(dim, size)
     text = values.dtype.kind in "OU"
     # Readers are told of flipped bits; only what has chunks can have checksums.
-    options = {} if text or not values.ndim else {"fletcher32": True}
-    if options and values.ndim > 1:
-        options |= {"zlib": True, "complevel": 4}
-    variable = file.createVariable(name, str if text else values.dtype, array.dims, **options)
+    in_chunks = not text and values.ndim > 0
+    variable = file.createVariable(
+        name,
+        str if text else values.dtype,
+        array.dims,
+        fletcher32=in_chunks,
+        zlib=in_chunks and values.ndim > 1,
+        complevel=4,
+    )
     variable.setncatts(dict(array.attributes))
     variable[...] = values.astype(object) if text else values

@@ -133,7 +133,7 @@ class UnitStore:
         Raises:
             OSError: if a block cannot be read for reasons that lie around it (rights, a file server): it stays.
         """
-        done = set()
+        done: set[int] = set()
         for block, file in self.finished(unit, digest).items():
             fault = self.fault(unit, digest, block, names)
             if fault is None:
@@ -199,7 +199,7 @@ class UnitStore:
         dims = {name: contents.arrays[name].dims for name in arrays}
         own = {_OWNER: np.array(self.owner(unit, digest, seeds)), _DIMS: np.array(json.dumps(dims))}
         with whole_file(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, **arrays, **own)
+            np.savez(file, **arrays, **own)  # type: ignore[arg-type]  # no array is called `allow_pickle`
             file.flush()
             os.fsync(file.fileno())
         self.remove_overtaken(unit, digest)
@@ -282,7 +282,7 @@ class UnitStore:
 def seeds_of(file: Path) -> tuple[int, ...]:
     """The seeds in the name of a block, a state or a mark; none in any other name."""
     match = _NAMES.fullmatch(file.name)
-    return tuple(map(int, match[match.lastindex].split("-"))) if match else ()
+    return tuple(map(int, match[match.lastindex].split("-"))) if match and match.lastindex else ()
 
 
 def finished_seeds(folder: Path) -> set[int]:
