@@ -42,7 +42,7 @@ class LabelledArrays:
     attributes: Attributes = field(default_factory=dict)
 
     @classmethod
-    def of(cls, variables: Mapping[str, tuple[Sequence[str], object]], **labels: Sequence[object]) -> Self:
+    def of(cls, variables: Mapping[str, tuple[Sequence[str], object]], **labels: Sequence[object] | np.ndarray) -> Self:
         """Arrays from their values.
 
         Args:
