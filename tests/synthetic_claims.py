@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import xarray as xr
 
-from ntk_atlas.claims.evidence import Evidence
+from ntk_atlas.claims.parts.evidence import Evidence
 from ntk_atlas.config.dispersion import DispersionSettings
 from ntk_atlas.config.grid import GridSettings
 from ntk_atlas.config.network import NetworkSettings

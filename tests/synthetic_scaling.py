@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from synthetic_cube import with_folds
 
-from ntk_atlas.claims.evidence import Evidence
+from ntk_atlas.claims.parts.evidence import Evidence
 from ntk_atlas.config.study import ExperimentSettings
 
 SEED = 1234

@@ -41,12 +41,13 @@ class HeadRegistry(Registry[Kind]):
         object.__setattr__(found, "name", name)
         return found
 
-    def work(self, name: str, function: str) -> Callable[..., object]:
+    def work(self, name: str, function: str, *, passes: tuple[type[Exception], ...] = ()) -> Callable[..., object]:
         """The function by which a value's file does the work, the whole file imported.
 
         Args:
             name: see `head`.
             function: its name.
+            passes: errors of a user's function that mean something, and are raised as they are.
 
         Returns:
             The function; one of a user's raises its errors as sentences.
@@ -65,6 +66,8 @@ class HeadRegistry(Registry[Kind]):
         def call(*arguments: object) -> object:
             try:
                 return found(*arguments)
+            except passes:
+                raise
             except (Exception, SystemExit) as problem:
                 raise self._error(f"{self.what} {name!r} failed: {told(problem)}") from problem
 

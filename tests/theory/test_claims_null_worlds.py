@@ -11,9 +11,9 @@ import pytest
 import xarray as xr
 
 from ntk_atlas.arrays import UnitStore, write_labelled
-from ntk_atlas.claims.evidence import Evidence
-from ntk_atlas.claims.judge import judge_experiment
-from ntk_atlas.config.claims.file import Thresholds
+from ntk_atlas.claims.parts.evidence import Evidence
+from ntk_atlas.claims.parts.judge import judge_experiment
+from ntk_atlas.config.claims import Thresholds, thresholds_of
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.assemble import assemble_cube
 from ntk_atlas.cubes.dispersion import assemble_dispersion
@@ -100,7 +100,7 @@ def thresholds(**changes: float) -> Thresholds:
     for claim in loaded["claims"].values():
         for name in changes.keys() & (claim or {}).keys():
             claim[name]["value"] = changes[name]
-    return Thresholds.model_validate(loaded)
+    return thresholds_of(loaded)
 
 
 def verdicts(evidence: Evidence, **changes: float) -> dict[str, str]:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from ntk_atlas.arrays import UnitStore, write_labelled
-from ntk_atlas.claims.evidence import Evidence
-from ntk_atlas.claims.judge import judge_experiment
-from ntk_atlas.config.claims.file import Thresholds
+from ntk_atlas.claims.parts.evidence import Evidence
+from ntk_atlas.claims.parts.judge import judge_experiment
+from ntk_atlas.config.claims import Thresholds, thresholds_of
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.assemble import assemble_cube
 from ntk_atlas.cubes.experiment_files import ExperimentFiles
@@ -101,7 +101,7 @@ def thresholds() -> Thresholds:
     """The study's thresholds for these seeds."""
     loaded = load_thresholds(THRESHOLDS).model_dump(by_alias=True)
     loaded["chosen_with"]["seeds"] = (999,)
-    return Thresholds.model_validate(loaded)
+    return thresholds_of(loaded)
 
 
 def verdicts(evidence: Evidence) -> dict[str, str]:

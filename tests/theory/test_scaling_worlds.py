@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from ntk_atlas.arrays import write_labelled
-from ntk_atlas.claims.evidence import Evidence
-from ntk_atlas.claims.judge import judge_experiment
-from ntk_atlas.config.claims.file import Thresholds
+from ntk_atlas.claims.parts.evidence import Evidence
+from ntk_atlas.claims.parts.judge import judge_experiment
+from ntk_atlas.config.claims import thresholds_of
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.assemble import assemble_cube
 from ntk_atlas.cubes.experiment_files import ExperimentFiles
@@ -80,7 +80,7 @@ def verdict(evidence: Evidence):
     """B1 by the study's thresholds; the seeds here are among those that chose them, which is set aside."""
     loaded = load_thresholds(THRESHOLDS).model_dump(by_alias=True)
     loaded["chosen_with"]["seeds"] = (999,)
-    return {v.claim: v for v in judge_experiment(evidence, Thresholds.model_validate(loaded))}["B1"]
+    return {v.claim: v for v in judge_experiment(evidence, thresholds_of(loaded))}["B1"]
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 from synthetic_claims import SEED
 
-from ntk_atlas.claims.evidence import settled_depths
+from ntk_atlas.claims.parts.evidence import settled_depths
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.dispersion.exact_law import exact_moments
 from ntk_atlas.dispersion.inputs import InitialKernelLaw

@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ntk_atlas.claims.decide import NotJudgedError
-from ntk_atlas.claims.evidence import need_settings
-from ntk_atlas.claims.judge import CLAIMS, judge_experiment
+from ntk_atlas.claims import CLAIMS
+from ntk_atlas.claims.parts.decide import NotJudgedError
+from ntk_atlas.claims.parts.evidence import need_settings
+from ntk_atlas.claims.parts.judge import judge_experiment
+from ntk_atlas.config.claims import claim_head
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
-from ntk_atlas.study.claim_needs import NEEDS, claim_notices
+from ntk_atlas.study.claim_needs import claim_notices
 from ntk_atlas.study.load import read_study
 from ntk_atlas.study.thresholds import load_thresholds
 from tests.synthetic_claims import BROKEN, synthetic_evidence
@@ -34,7 +36,8 @@ def notices(thresholds, **experiments: ExperimentSettings) -> dict[str, str]:
 
 
 def test_every_claim_of_single_experiments_says_what_it_needs():
-    assert set(NEEDS) == set(CLAIMS)
+    heads = [CLAIMS.head(name) for name in CLAIMS.names()]
+    assert [head.label for head in heads if not (head.needs or head.over_experiments)] == []
 
 
 @pytest.mark.parametrize("preset", ["quick", "full"])
@@ -53,7 +56,7 @@ def test_the_shipped_studies_can_bear_what_they_ask_for(name, lacking, preset):
 def test_three_sizes_and_two_draws_are_said_before_anything_runs():
     few = scaling_settings(n_train=(64, 128, 256), draws=2)
     said = notices(SCALING_LAWS, few=few)
-    needed = int(SCALING_LAWS.claims.b1.least_sizes.value)
+    needed = int(SCALING_LAWS.claims.by_name()["B1"].least_sizes.value)
     assert "B1 will not be judged: 3 n_train from scaling.n_train_min on, a law needs" in said["B1"]
     assert f"a law needs {needed}: add some to grid.n_train (few)" in said["B1"]
     two = notices(SCALING_LAWS, two=scaling_settings(draws=2))["B1"]
@@ -135,11 +138,11 @@ def test_the_judge_says_what_the_plan_said(change):
             assert judged[claim].verdict in ("not run", "not applicable")
     for claim, settings in FINITE_WIDTH.claims.by_name().items():
         if not any(line.startswith(f"{claim} ") for line in planned):
-            need_settings(claim, evidence, settings)
+            need_settings(claim_head(claim), evidence, settings)
     assert planned
 
 
 def test_a_claim_that_lacks_something_is_not_measured():
     evidence = synthetic_evidence(BROKEN, np.random.default_rng(1), output_variance=False)
     with pytest.raises(NotJudgedError, match="add `output_variance`"):
-        need_settings("A6", evidence, FINITE_WIDTH.claims.a6)
+        need_settings(claim_head("A6"), evidence, FINITE_WIDTH.claims.by_name()["A6"])

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
-from ntk_atlas.claims.decide import Comparison, Region, decide, decide_any, holm
-from ntk_atlas.claims.estimates import Estimate, combination, from_interval, from_replicates, slope
-from ntk_atlas.claims.medians import median_of
+from ntk_atlas.claims.parts.decide import Comparison, Region, decide, decide_any, holm
+from ntk_atlas.claims.parts.estimates import Estimate, combination, from_interval, from_replicates, slope
+from ntk_atlas.claims.parts.medians import median_of
 
 NORMAL = {"n": 100, "confidence": 0.95}
 

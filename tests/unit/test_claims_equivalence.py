@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from ntk_atlas.claims.evidence import Evidence
-from ntk_atlas.claims.judge import judge_experiment
+from ntk_atlas.claims.parts.evidence import Evidence
+from ntk_atlas.claims.parts.judge import judge_experiment
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.functions import with_distances
 from ntk_atlas.folds import N_FOLDS

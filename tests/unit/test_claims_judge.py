@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from synthetic_claims import BROKEN, HOLDS, SEED, synthetic_evidence
 
-from ntk_atlas.claims.evidence import Evidence, read_evidence
-from ntk_atlas.claims.judge import CLAIMS, COLUMNS, SeedsError, judge_experiment, verdict_table
-from ntk_atlas.claims.trainability import crossing_depth
-from ntk_atlas.config.claims.file import Thresholds
+from ntk_atlas.claims.a5 import crossing_depth
+from ntk_atlas.claims.parts.evidence import Evidence, read_evidence
+from ntk_atlas.claims.parts.judge import COLUMNS, SeedsError, judge_experiment, measured, verdict_table
+from ntk_atlas.config.claims import claim_head, thresholds_of
 from ntk_atlas.cubes.netcdf import write_netcdf
 from ntk_atlas.study.thresholds import judge_spec, load_thresholds
 
@@ -46,7 +46,7 @@ def test_where_theory_holds_nothing_says_that_it_is_broken():
 def test_order_and_columns():
     verdicts = judge_experiment(evidence(), THRESHOLDS)
     names = ["A1", "A2", "A3", "A4", "A5", "A6", "A'1", "A'2", "A'3", "A'4"]
-    assert [v.claim for v in verdicts] == [name for name in CLAIMS if name.startswith("A")] == names
+    assert [v.claim for v in verdicts] == names
     table = verdict_table(verdicts)
     assert list(table.columns) == COLUMNS
     assert (table["thresholds"] == THRESHOLDS.digest()).all()
@@ -223,9 +223,9 @@ def test_diverged_networks_are_left_out_at_equal_loss_too():
     found.cube["status"].loc[{"draw": [0, 1]}] = 2
     found.cube["kernel_drift_at_equal_loss"].loc[{"draw": [0, 1]}] = 1e-3  # they got there before
     for claim in ("A3", "A4"):
-        measured = CLAIMS[claim].measure(found, THRESHOLDS.claims.by_name()[claim]).comparisons
-        assert {c.estimate.n for c in measured if c.trained} == {7}
-        assert any("at equal loss" in c.label for c in measured)
+        compared = measured(claim_head(claim), found, THRESHOLDS.claims.by_name()[claim]).comparisons
+        assert {c.estimate.n for c in compared if c.trained} == {7}
+        assert any("at equal loss" in c.label for c in compared)
 
 
 def test_draws_are_the_replicates_and_networks_only_if_there_is_one_draw():
@@ -274,13 +274,13 @@ def test_seeds_that_chose_the_thresholds_are_refused():
     chosen = THRESHOLDS.model_dump(by_alias=True)
     chosen["chosen_with"]["seeds"] = (5, SEED)
     with pytest.raises(SeedsError, match=rf"experiments\.planted\.training\.seed: {SEED} is among the seeds"):
-        judge_experiment(evidence(), Thresholds.model_validate(chosen))
+        judge_experiment(evidence(), thresholds_of(chosen))
 
 
 def test_only_claims_with_thresholds_are_judged():
     some = THRESHOLDS.model_dump(by_alias=True)
     some["claims"] = {"A3": some["claims"]["A3"]}
-    assert [v.claim for v in judge_experiment(evidence(), Thresholds.model_validate(some))] == ["A3"]
+    assert [v.claim for v in judge_experiment(evidence(), thresholds_of(some))] == ["A3"]
 
 
 def test_files_give_the_same_verdicts_as_arrays(tmp_path):

@@ -5,9 +5,9 @@ import pytest
 import xarray as xr
 from scipy.stats import binom
 
-from ntk_atlas.claims.decide import Comparison, Region, decide
-from ntk_atlas.claims.medians import cell_median, median_of
-from ntk_atlas.claims.power import with_replicates
+from ntk_atlas.claims.parts.decide import Comparison, Region, decide
+from ntk_atlas.claims.parts.medians import cell_median, median_of
+from ntk_atlas.claims.parts.power import with_replicates
 from ntk_atlas.streams import numpy_stream
 
 

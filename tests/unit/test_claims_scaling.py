@@ -9,8 +9,9 @@ import torch
 import xarray as xr
 from synthetic_scaling import EPOCHS, FEATURES, LAZY, evidence, settings
 
-from ntk_atlas.claims.judge import CLAIMS, judge_experiment
-from ntk_atlas.claims.scaling_kernels import first_below, last_slopes, last_turn
+from ntk_atlas.claims.b6 import first_below, last_slopes, last_turn
+from ntk_atlas.claims.parts.judge import judge_experiment, measured
+from ntk_atlas.config.claims import claim_head
 from ntk_atlas.cubes.movement import velocities
 from ntk_atlas.study.load import load_study
 from ntk_atlas.study.problems import ConfigError
@@ -233,8 +234,8 @@ def test_ratios_of_errors_keep_what_training_samples_make_draws_share():
     alone = judged(found)
     found.cube["shared_test"], found.cube["shared_train"] = 0.2, ("n_train", [0.05, 0.1, 0.2, 0.4, 0.8])
     for name in ("B3", "B5", "B7"):
-        claim, settings_of = CLAIMS[name], THRESHOLDS.claims.by_name()[name]
-        ratios = [c.estimate for c in claim.measure(found, settings_of).comparisons if c.estimate.logarithmic]
+        compared = measured(claim_head(name), found, THRESHOLDS.claims.by_name()[name]).comparisons
+        ratios = [c.estimate for c in compared if c.estimate.logarithmic]
         last = 0.1 * 0.8 * np.array([e.error_low**2 * e.n for e in ratios])  # a tenth of the bound, at the largest n
         common = np.array([e.common for e in ratios])
         assert (common[-1] >= last[-1] - 1e-12) and (common > 0.0).all(), name

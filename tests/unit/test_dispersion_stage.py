@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ntk_atlas.arrays import UnitStore, write_labelled
-from ntk_atlas.claims.dispersion import inputs_text
+from ntk_atlas.claims.parts.dispersion import inputs_text
 from ntk_atlas.config.dispersion import DispersionSettings
 from ntk_atlas.config.grid import GridSettings
 from ntk_atlas.config.network import NetworkSettings

@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 from synthetic_cube import CELL
 from synthetic_cube import synthetic_cube as make_cube
 
-from ntk_atlas.claims.layer_changes import layer_change_table
+from ntk_atlas.claims.parts.layer_changes import layer_change_table
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.functions import with_distances

@@ -11,7 +11,7 @@ import xarray as xr
 from worlds.decision_worlds import REJECTED, SUPPORTED
 from worlds.world import THRESHOLD, World, judged
 
-from ntk_atlas.claims.evidence import Evidence
+from ntk_atlas.claims.parts.evidence import Evidence
 from ntk_atlas.config.study import ExperimentSettings
 
 FOLDS = 8

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import beta, binom
 
-from ntk_atlas.claims.decide import Comparison, Decision, Word, decide, decide_any
-from ntk_atlas.claims.estimates import Estimate
-from ntk_atlas.claims.evidence import Evidence
-from ntk_atlas.claims.judge import CLAIMS, judge
-from ntk_atlas.config.claims.file import Thresholds
+from ntk_atlas.claims.parts.decide import Comparison, Decision, Word, decide, decide_any
+from ntk_atlas.claims.parts.estimates import Estimate
+from ntk_atlas.claims.parts.evidence import Evidence
+from ntk_atlas.claims.parts.judge import judge
+from ntk_atlas.config.claims import Thresholds, claim_head
 from ntk_atlas.streams import numpy_stream
 from ntk_atlas.study.thresholds import load_thresholds
 
@@ -128,7 +128,7 @@ def judged(claim: str, study: str, evidence: Evidence) -> str:
         ValueError: if the claim cannot be judged on it, with the judge's reason.
     """
     thresholds = thresholds_of(study)
-    verdict = judge(CLAIMS[claim], evidence, thresholds.claims.by_name()[claim], thresholds)
+    verdict = judge(claim_head(claim), evidence, thresholds.claims.by_name()[claim], thresholds)
     if verdict.verdict not in WORDS:
         raise ValueError(f"{claim} is {verdict.verdict} on planted evidence: {verdict.reason}")
     return verdict.verdict

@@ -84,7 +84,10 @@ def claim_files(wildcards):
 
 def layer_experiments():
     """Names of the experiments in which adding a layer can be judged, if the study judges it (C1)."""
-    if STUDY.claims is None or load_thresholds(Path(STUDY.claims)).claims.c1 is None:
+    if (
+        STUDY.claims is None
+        or "C1" not in load_thresholds(Path(STUDY.claims)).claims.by_name()
+    ):
         return []
     return [
         name

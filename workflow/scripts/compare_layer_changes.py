@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ntk_atlas.claims.layer_changes import layer_change_table
+from ntk_atlas.claims.parts.layer_changes import layer_change_table
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.netcdf import read_netcdf
 from ntk_atlas.figures.parts.layer_changes import plot_layer_changes
@@ -15,7 +15,9 @@ def main(cubes: dict[str, Path], thresholds: Path, table: Path, svg: Path, png: 
     given = load_thresholds(thresholds)
     steps = layer_change_table({name: read_netcdf(file) for name, file in cubes.items()}, confidence=given.confidence)
     steps.to_csv(table, index=False, float_format="%.6g")
-    figure = plot_layer_changes(steps, style, margin=given.claims.c1.margin.value, confidence=given.confidence)
+    figure = plot_layer_changes(
+        steps, style, margin=given.claims.by_name()["C1"].margin.value, confidence=given.confidence
+    )
     save_figure(figure, svg, png, style.dpi)
 
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from ntk_atlas.claims.evidence import read_evidence
-from ntk_atlas.claims.judge import judge_experiment, verdict_table
+from ntk_atlas.claims.parts.evidence import read_evidence
+from ntk_atlas.claims.parts.judge import judge_experiment, verdict_table
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.job_log import job_log
 from ntk_atlas.study.thresholds import load_thresholds

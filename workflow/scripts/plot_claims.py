@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ntk_atlas.claims.join import read_verdicts
+from ntk_atlas.claims.parts.join import read_verdicts
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.figures.parts.claims import plot_claims
 from ntk_atlas.figures.parts.style import save_figure

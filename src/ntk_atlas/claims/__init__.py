@@ -1,1 +1,5 @@
-"""The judge of claims: labelled arrays in, one verdict a claim out."""
+"""Claims: a file each, from an experiment's labelled arrays to what is compared; `parts.judge` makes verdicts of it."""
+
+from ntk_atlas.config.claims import CLAIMS, Claim, ClaimError, ClaimSettings, Threshold
+
+__all__ = ["CLAIMS", "Claim", "ClaimError", "ClaimSettings", "Threshold"]

@@ -21,8 +21,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ntk_atlas.claims.networks import at_largest_n, cell_estimate
-from ntk_atlas.claims.width_limit import squared_share, width_exponent, width_law
+from ntk_atlas.claims.parts.networks import at_largest_n, cell_estimate
+from ntk_atlas.claims.parts.width_limit import squared_share, width_exponent, width_law
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.gap import GAP_TERMS, OTHER_PAIRS, WHOLE_GAP, pair_name
 from ntk_atlas.cubes.layers import compared_ridge

@@ -1,16 +1,14 @@
 """What each claim needs of an experiment's settings: the plan says what is missing, and the judge in the same words.
 
-A need is a function from what is asked (`Asked`) to what is missing, if anything is. `NEEDS` has those of each claim
-that single experiments judge; `claims.evidence.need_settings` raises the first that is not met: no condition stands
-twice.
+A need is a function from what is asked (`Asked`) to what is missing, if anything is. The head of a claim's file lists
+its needs; `claims.parts.evidence.need_settings` raises the first that is not met: no condition stands twice.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from ntk_atlas.config.claims.file import Thresholds
-from ntk_atlas.config.claims.threshold import ClaimSettings
+from ntk_atlas.config.claims import Claim, ClaimSettings, Thresholds, claim_head
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.predictors import EPOCHS, PRETRAINED, known_predictors, predictor_label
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
@@ -81,24 +79,24 @@ class Asked:
 Need = Callable[[Asked], Unmet | None]
 
 
-def unmet_needs(claim: str, asked: Asked) -> list[Unmet]:
+def unmet_needs(claim: Claim, asked: Asked) -> list[Unmet]:
     """Everything that a claim lacks in the settings of an experiment, in the order in which it is looked for.
 
     Args:
-        claim: name of the claim; one that is not in `NEEDS` lacks nothing.
+        claim: the claim.
         asked: the experiment and the thresholds.
 
     Returns:
         What is missing; empty if the settings can bear a verdict.
     """
-    found = (need(asked) for need in NEEDS.get(claim, ()))
+    found = (need(asked) for need in claim.needs)
     return [unmet for unmet in found if unmet is not None]
 
 
-def replicates(claim: str, experiment: ExperimentSettings) -> int:
+def replicates(claim: Claim, experiment: ExperimentSettings) -> int:
     """Replicates of a claim's intervals: draws, or the seeds of a single draw where the claim is about networks."""
     grid = experiment.grid
-    return grid.draws if grid.draws > 1 or claim in SEEDLESS else grid.seeds
+    return grid.draws if grid.draws > 1 or not claim.seeds else grid.seeds
 
 
 def trains_biases(network: NetworkSettings) -> bool:
@@ -134,14 +132,15 @@ def claim_notices(study: StudySettings, thresholds: Thresholds) -> list[str]:
     phases = {name: _phases_of(experiment) for name, experiment in experiments.items()}
     classes = {name: has_classes(experiment) for name, experiment in experiments.items()}
     said = []
-    for claim, settings in given.items():
-        if claim not in NEEDS or not experiments:
+    for key, settings in given.items():
+        claim = claim_head(key)
+        if claim.over_experiments or not experiments:
             continue
         lacking: dict[Unmet, list[str]] = {}
         for name, experiment in experiments.items():
             asked = Asked(name, experiment, settings, variants[name], phases[name], classes[name], run_code=False)
             unmet = unmet_needs(claim, asked)
-            fewest = thresholds.least_replicates if claim in TRAINED else 0
+            fewest = thresholds.least_replicates if claim.trained else 0
             n = replicates(claim, experiment)
             if not unmet and n < fewest:
                 unmet = [Unmet("inconclusive", f"each number {too_few_text(n, fewest)}: raise grid.draws")]
@@ -151,7 +150,7 @@ def claim_notices(study: StudySettings, thresholds: Thresholds) -> list[str]:
         else:
             missing = {unmet: names for unmet, names in lacking.items() if unmet.word != "not applicable"}
             reasons = "; ".join(f"{unmet.reason} ({_listed(names)})" for unmet, names in (missing or lacking).items())
-            said.append(f"{claim} will not be judged: {reasons}")
+            said.append(f"{claim.label} will not be judged: {reasons}")
     return said
 
 
@@ -166,7 +165,9 @@ def _listed(names: Sequence[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def _section(name: str, reason: str) -> Need:
+def section(name: str, reason: str) -> Need:
+    """A section of the experiment, or its file."""
+
     def need(asked: Asked) -> Unmet | None:
         there = name in asked.files or getattr(asked.settings, name) is not None
         return None if there else Unmet("not run", reason)
@@ -174,7 +175,7 @@ def _section(name: str, reason: str) -> Need:
     return need
 
 
-def _differing_phases(*phases: str) -> Need:
+def differing_phases(*phases: str) -> Need:
     """Phases that a claim compares: known, different in the kernel, and on the grid."""
 
     def need(asked: Asked) -> Unmet | None:
@@ -195,7 +196,7 @@ def _differing_phases(*phases: str) -> Need:
     return need
 
 
-def _some_phases(*phases: str) -> Need:
+def some_phases(*phases: str) -> Need:
     """Phases on the grid, whether or not the kernel at initialization tells them apart."""
 
     def need(asked: Asked) -> Unmet | None:
@@ -211,7 +212,7 @@ def _missing_phases(asked: Asked, phases: Sequence[str]) -> Unmet | None:
     return Unmet("not run", f"no init scale is {' or '.join(missing)}: add one to grid.init_scale") if missing else None
 
 
-def _settling_phase(asked: Asked) -> Unmet | None:
+def settling_phase(asked: Asked) -> Unmet | None:
     """A phase in which training shows: critical or chaotic; a network of the user's own has no phases to ask for."""
     if asked.settings.network.factory is not None or asked.phases is None:
         return None
@@ -220,13 +221,15 @@ def _settling_phase(asked: Asked) -> Unmet | None:
     return Unmet("not run", "no init scale is critical or chaotic: add one to grid.init_scale")
 
 
-def _classes(asked: Asked) -> Unmet | None:
+def classes(asked: Asked) -> Unmet | None:
+    """Data with classes."""
     if asked.classes:
         return None
     return Unmet("not applicable", "class blocks need classes, and these data are a regression task")
 
 
-def _fair_training(asked: Asked) -> Unmet | None:
+def fair_training(asked: Asked) -> Unmet | None:
+    """An optimizer that does not rescale vanishing gradients, at several learning rates."""
     training = asked.settings.training
     if not asked.codeless(training.optimizer) and optimizer(training.optimizer).normalizes_gradients():
         name = training.optimizer
@@ -239,7 +242,9 @@ def _fair_training(asked: Asked) -> Unmet | None:
     return None
 
 
-def _two(axis: str) -> Need:
+def several(axis: str) -> Need:
+    """Two values or more on an axis of the grid."""
+
     def need(asked: Asked) -> Unmet | None:
         if len(getattr(asked.settings.grid, axis)) > 1:
             return None
@@ -248,28 +253,31 @@ def _two(axis: str) -> Need:
     return need
 
 
-def _two_depths_everywhere(asked: Asked) -> Unmet | None:
+def two_depths_everywhere(asked: Asked) -> Unmet | None:
+    """Two depths or more, of trained and of untrained networks."""
     sections = [asked.settings.grid, *([asked.settings.dispersion] if asked.settings.dispersion else [])]
     if min(len(section.depth) for section in sections) > 1:
         return None
     return Unmet("not run", "there is one depth only: add some to grid.depth and dispersion.depth")
 
 
-def _growth(asked: Asked) -> Unmet | None:
+def depths_to_grow_over(asked: Asked) -> Unmet | None:
+    """Two depths of untrained networks, over which variability can grow."""
     section = asked.settings.dispersion
     if section is None or len(section.depth) > 1:
         return None
     return Unmet("not run", "growth needs two depths: add some to dispersion.depth")
 
 
-def _two_cells(asked: Asked) -> Unmet | None:
+def two_cells(asked: Asked) -> Unmet | None:
+    """Two depths or two widths."""
     grid = asked.settings.grid
     if len(grid.depth) > 1 or len(grid.width) > 1:
         return None
     return Unmet("not run", "one depth and one width: add some to grid.depth or grid.width")
 
 
-def _deep(*sections: str) -> Need:
+def deep_networks(*sections: str) -> Need:
     """Networks deep enough for a claim about depth: λ = (depth + 1)/width of the deepest and narrowest cell."""
 
     def need(asked: Asked) -> Unmet | None:
@@ -293,25 +301,27 @@ def no_deep_networks(ratio: float, least_lambda: float) -> str:
     )
 
 
-def _exact_law(asked: Asked) -> Unmet | None:
+def exact_law(asked: Asked) -> Unmet | None:
+    """Networks whose exact law is known."""
     if has_exact_law(asked.settings.network):
         return None
     return Unmet("not applicable", "the exact law is known for ReLU networks with σ_b = 0 only")
 
 
-def _own_curves(asked: Asked) -> Unmet | None:
+def own_curves(asked: Asked) -> Unmet | None:
+    """Learning curves of an experiment that is no variant of another."""
     variant_of = asked.settings.variant_of
     if variant_of is None:
         return None
     return Unmet("not applicable", f"a variant of {variant_of}, which is judged with it by B2")
 
 
-def _own_widths(asked: Asked) -> Unmet | None:
+def own_widths(asked: Asked) -> Unmet | None:
     """Curves of its own, or a variant that varies the width: that one is what the claim is about."""
-    return None if len(asked.settings.grid.width) > 1 else _own_curves(asked)
+    return None if len(asked.settings.grid.width) > 1 else own_curves(asked)
 
 
-def _sizes(asked: Asked) -> Unmet | None:
+def sizes_of_a_law(asked: Asked) -> Unmet | None:
     """As many n_train as a law needs, of those that the fit range rule leaves."""
     experiment, fewest = asked.settings, asked.number("least_sizes", 2)
     n = sum(size >= experiment.scaling.n_train_min for size in experiment.grid.n_train)
@@ -322,7 +332,9 @@ def _sizes(asked: Asked) -> Unmet | None:
     )
 
 
-def _predictor(*names: str) -> Need:
+def predictor(*names: str) -> Need:
+    """Kernels that are regressed on."""
+
     def need(asked: Asked) -> Unmet | None:
         missing = [name for name in names if name not in asked.settings.regression.predictors]
         if not missing:
@@ -333,7 +345,7 @@ def _predictor(*names: str) -> Need:
     return need
 
 
-def _pretrained(words: str) -> Need:
+def pretrained_kernels(words: str) -> Need:
     """Kernels trained on m samples, with enough n ≥ m for a law."""
 
     def need(asked: Asked) -> Unmet | None:
@@ -345,7 +357,8 @@ def _pretrained(words: str) -> Need:
     return need
 
 
-def _sizes_above_pretrained(asked: Asked) -> Unmet | None:
+def sizes_above_pretrained(asked: Asked) -> Unmet | None:
+    """As many n ≥ m as a law needs, for every kernel trained on m samples."""
     settings, fewest = asked.settings, asked.number("least_sizes", 2)
     for name in settings.regression.predictors:
         if name.startswith(PRETRAINED):
@@ -376,7 +389,7 @@ def varied_knobs(
     return varied
 
 
-def _varied(asked: Asked) -> Unmet | None:
+def varied_training(asked: Asked) -> Unmet | None:
     """Variants in learning rate, batch size and optimizer, each in the same cells."""
     varied = varied_knobs(asked.settings, asked.variants, least_sizes=asked.number("least_sizes", 2))
     missing = [knob for knob in KNOBS if not any(knob in knobs for knobs in varied.values())]
@@ -402,7 +415,7 @@ def at_constant_rate(experiments: Mapping[str, ExperimentSettings]) -> str:
     return ""
 
 
-def _checkpoints_at_constant_rate(asked: Asked) -> Unmet | None:
+def checkpoints_at_constant_rate(asked: Asked) -> Unmet | None:
     """Kernels of all checkpoints, of networks trained at a constant rate: the experiment's own or a variant's."""
     if at_constant_rate({asked.name: asked.settings, **asked.variants}):
         return None
@@ -415,7 +428,8 @@ def _checkpoints_at_constant_rate(asked: Asked) -> Unmet | None:
     return Unmet("not run", f"no regression with the kernels of all checkpoints: add {EPOCHS} to predictors")
 
 
-def _around_zero(asked: Asked) -> Unmet | None:
+def around_zero(asked: Asked) -> Unmet | None:
+    """Kernels that predict around zero."""
     if asked.settings.regression.predictor_center != "network":
         return None
     return Unmet("not run", "kernels predict around the network, which matches by construction: use zero")
@@ -441,65 +455,36 @@ def outside_the_theorem(settings: ExperimentSettings, *, run_code: bool = True) 
     return ", ".join(words for words, holds in found.items() if holds)
 
 
-def _theorem(asked: Asked) -> Unmet | None:
+def theorem(asked: Asked) -> Unmet | None:
+    """Training that the theorem of equivalence covers."""
     outside = outside_the_theorem(asked.settings, run_code=asked.run_code)
     return Unmet("not applicable", f"the theorem says nothing of these networks: {outside}") if outside else None
 
 
-def _widths(asked: Asked) -> Unmet | None:
+def widths_of_a_law(asked: Asked) -> Unmet | None:
+    """As many widths as the law of the distance takes."""
     n, fewest = len(asked.settings.grid.width), asked.number("least_widths", 2)
     return None if n >= fewest else Unmet("not run", f"{n} width(s), {fewest:g} are needed: add some to grid.width")
 
 
-def _kept_predictions(asked: Asked) -> Unmet | None:
+def kept_predictions(asked: Asked) -> Unmet | None:
+    """Predictions on test samples that were kept."""
     if asked.settings.regression.keep_predictions:
         return None
     return Unmet("not run", "predictions were not kept: set regression.keep_predictions")
 
 
-def _rivals(asked: Asked) -> Unmet | None:
+def rivals(asked: Asked) -> Unmet | None:
+    """Kernels that know nothing of networks."""
     if set(known_predictors("rival")) & set(asked.settings.regression.predictors):
         return None
     return Unmet("not run", "there are no rivals: add laplace, rbf, ... to regression.predictors")
 
 
-_DISPERSION = _section("dispersion", "no untrained networks were sampled: add `dispersion` to the experiment")
-_VARIANCE = _section("output_variance", "output variances were not asked for: add `output_variance` to the experiment")
-_VARIANTS = _section(
+DISPERSION = section("dispersion", "no untrained networks were sampled: add `dispersion` to the experiment")
+OUTPUT_VARIANCE = section(
+    "output_variance", "output variances were not asked for: add `output_variance` to the experiment"
+)
+KERNEL_VARIANTS = section(
     "kernel_variants", "no networks were compared with the variants: add `kernel_variants` to the experiment"
 )
-_INITIAL, _FINAL, _INFINITE, _NNGP = (_predictor(name) for name in ("ntk_init", "ntk_final", "infinite_ntk", "nngp"))
-
-NEEDS: dict[str, tuple[Need, ...]] = {
-    "A1": (
-        _differing_phases("ordered", "chaotic"), _DISPERSION, _two_depths_everywhere, _deep("dispersion", "grid"),
-    ),
-    "A2": (_differing_phases("chaotic"), _DISPERSION, _deep("dispersion"), _growth),
-    "A3": (_some_phases("chaotic"), _deep("grid")),
-    "A4": (_differing_phases("ordered"), _DISPERSION),
-    "A5": (_differing_phases("ordered", "critical"), _fair_training, _two("depth")),
-    "A6": (_VARIANCE, _two_cells),
-    "A'1": (_DISPERSION, _exact_law, _some_phases(*PHASES)),
-    "A'2": (_differing_phases(*PHASES), _DISPERSION, _growth),
-    "A'3": (_differing_phases(*PHASES), _deep("grid")),
-    "A'4": (_classes, _settling_phase, _deep("grid")),
-    "B1": (_own_curves, _sizes, _INITIAL),
-    "B1∞": (_own_curves, _sizes, _INFINITE),
-    "B2": (_own_curves, _varied, _sizes, _INITIAL),
-    "B3": (_own_widths, _sizes, _two("width"), _INITIAL),
-    "B4": (_own_curves, _pretrained("m samples"), _sizes_above_pretrained),
-    "B5": (_own_curves, _pretrained("fewer samples"), _sizes, _FINAL),
-    "B6": (_own_curves, _checkpoints_at_constant_rate),
-    "B7": (_own_curves, _sizes, _FINAL, _around_zero),
-    "C1": (_INFINITE, _two("depth")),
-    "C2": (_NNGP, _INFINITE),
-    "C3": (_INFINITE, _rivals),
-    "C4": (_VARIANTS,),
-    "C5": (_INFINITE,),
-    "C5∞": (_theorem, _widths, _INFINITE, _kept_predictions),
-}  # fmt: skip
-"""What each claim needs, in the order in which it is looked for."""
-TRAINED = frozenset(NEEDS) - {"A2", "A6", "A'1", "A'2", "C4"}
-"""Claims whose intervals are over trained networks, of which `least_replicates` are needed."""
-SEEDLESS = frozenset({"C2", "C3"})
-"""Claims that compare kernels of infinite width and rivals, which have no seeds."""

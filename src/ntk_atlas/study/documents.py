@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from ntk_atlas.config.claims import CLAIMS, Claim
 from ntk_atlas.cubes.dispersion_schema import DISPERSION_COORDINATES, DISPERSION_ESTIMATES, DISPERSION_THEORY
 from ntk_atlas.cubes.functions_schema import FUNCTION_VARIABLES
 from ntk_atlas.cubes.kernel_variants_schema import KERNEL_VARIANTS_VARIABLES
@@ -37,11 +38,40 @@ def generated_documents(repository: Path) -> dict[Path, str]:
         File → text.
     """
     keys, cube = repository / "config" / "README.md", repository / "docs" / "cube.md"
+    claims = repository / "docs" / "claims.md"
     return {
         repository / "config" / "schema.json": json_schema(),
         keys: _between(EFFECT_MARKERS, _between(MARKERS, keys.read_text(), keys_markdown()), effects_markdown()),
         cube: _between(MARKERS, cube.read_text(), dictionary_markdown() + "\n" + tables_markdown(OTHER_FILES)),
+        claims: _with_claims(claims.read_text()),
     }
+
+
+def claims_markdown(study: str) -> str:
+    """What the claims of a study compare, by their files: those whose names begin with a letter."""
+    found = [CLAIMS.head(name) for name in CLAIMS.names() if name.startswith(study.lower())]
+    return "\n".join(
+        [
+            "| claim | what is compared | threshold | where the claim stands |",
+            "| --- | --- | --- | --- |",
+            *map(_rows, found),
+        ]
+    )
+
+
+def _rows(claim: Claim) -> str:
+    numbers = ", ".join(f"`{name}` {threshold.value:g}" for name, threshold in claim.thresholds.items())
+    rows = claim.compared or ((claim.statistic, numbers),)
+    heads, sources = (claim.label, *[""] * len(rows)), (claim.source, *[""] * len(rows))
+    cells = [(head, *row, source) for head, row, source in zip(heads, rows, sources, strict=False)]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells)
+
+
+def _with_claims(page: str) -> str:
+    for study in "ABC":
+        markers = f"<!-- generated, claims {study}: begin -->", f"<!-- generated, claims {study}: end -->"
+        page = _between(markers, page, claims_markdown(study))
+    return page
 
 
 def _between(markers: tuple[str, str], page: str, text: str) -> str:

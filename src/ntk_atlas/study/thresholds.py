@@ -1,10 +1,11 @@
 """The file of thresholds that claims are judged by: read, checked, and kept apart from the networks it judges."""
 
+import os
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from ntk_atlas.config.claims.file import Thresholds
+from ntk_atlas.config.claims import ClaimError, Thresholds, thresholds_model, thresholds_of
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.study.config_files import read_config
 from ntk_atlas.study.problems import ConfigError, validation_problems
@@ -29,10 +30,25 @@ def load_thresholds(path: Path) -> Thresholds:
     tree = read_config(path)
     content = tree.plain()
     content.pop("shared", None)  # a place for YAML anchors
+    if isinstance(content.get("claims"), dict):
+        content["claims"] = {_found(key, path): settings for key, settings in content["claims"].items()}
     try:
-        return Thresholds.model_validate(content, strict=True)
+        return thresholds_of(content, strict=True)
+    except ClaimError as error:
+        raise ConfigError([f"{path}: {error}"]) from None
     except ValidationError as error:
-        raise ConfigError(validation_problems(error, content, Thresholds), tree) from None
+        raise ConfigError(validation_problems(error, content, thresholds_model(content)), tree) from None
+
+
+def _found(claim: str, file: Path) -> str:
+    """A claim of the user's, `my_claim.py:x`, that lies beside the file of thresholds and not where the run is."""
+    place, _, name = claim.rpartition(":")
+    beside = file.absolute().parent / place
+    return (
+        f"{Path(os.path.relpath(beside)).as_posix()}:{name}"
+        if place and not Path(place).is_file() and beside.is_file()
+        else claim
+    )
 
 
 def seed_conflict(experiment: ExperimentSettings, thresholds: Thresholds) -> tuple[str, str] | None:

@@ -1,0 +1,42 @@
+"""B1: exponent of the network minus that of its own NTK at initialization, in every cell."""
+
+from ntk_atlas.claims import Claim
+from ntk_atlas.claims.parts.thresholds import BETTER, BUDGET, FLOOR, LAW
+from ntk_atlas.study.claim_needs import own_curves, predictor, sizes_of_a_law
+
+CLAIM = Claim(
+    statement=(
+        "The error of networks falls with more data with a larger exponent than that of their NTK at initialization."
+    ),
+    statistic="Exponent of test MSE against n, network minus its NTK at initialization (tuned ridge), paired by draw",
+    source="abstract",
+    thresholds={
+        # Least exponent of the network minus that of the kernel.
+        "exponent_difference": BETTER,
+        # Fewest n_train of a law.
+        "least_sizes": LAW,
+        # Largest share of the error at the smallest n_train that either curve may keep however much data it gets.
+        "largest_floor": FLOOR,
+        # Largest share of the networks at any n_train that may end above `training.target_mse`.
+        "most_above_target_per_size": BUDGET,
+    },
+    needs=(
+        own_curves,
+        sizes_of_a_law,
+        predictor("ntk_init"),
+    ),
+)
+
+from ntk_atlas.claims.parts.evidence import Evidence
+from ntk_atlas.claims.parts.measurement import Measurement
+from ntk_atlas.claims.parts.scaling_exponents import INITIAL, better_than
+from ntk_atlas.config.claims import ClaimSettings
+
+
+def measure(evidence: Evidence, thresholds: ClaimSettings) -> Measurement:
+    """Exponent of the network minus that of its own NTK at initialization, in every cell.
+
+    Raises:
+        NotJudgedError: where there is nothing to compare.
+    """
+    return better_than(evidence, INITIAL, thresholds)

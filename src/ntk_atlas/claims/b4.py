@@ -1,0 +1,54 @@
+"""B4: exponent of the network minus that of kernels trained on m samples, both over n ≥ m, in every cell."""
+
+from ntk_atlas.claims import Claim
+from ntk_atlas.claims.parts.thresholds import BETTER, BUDGET, FLOOR, LAW
+from ntk_atlas.study.claim_needs import own_curves, pretrained_kernels, sizes_above_pretrained
+
+CLAIM = Claim(
+    statement="A kernel trained on a constant number of samples does not catch up with the network's exponent.",
+    statistic=(
+        "Exponent of test MSE against n >= m, network minus the NTK of the network trained on the first m samples, "
+        "paired by draw"
+    ),
+    source="abstract",
+    thresholds={
+        # Least exponent of the network minus that of the kernel.
+        "exponent_difference": BETTER,
+        # Fewest n_train of a law.
+        "least_sizes": LAW,
+        # Largest share of the error at the smallest n_train that either curve may keep however much data it gets.
+        "largest_floor": FLOOR,
+        # Largest share of the networks at any n_train that may end above `training.target_mse`.
+        "most_above_target_per_size": BUDGET,
+    },
+    needs=(
+        own_curves,
+        pretrained_kernels("m samples"),
+        sizes_above_pretrained,
+    ),
+)
+
+from ntk_atlas.claims.parts.evidence import Evidence
+from ntk_atlas.claims.parts.measurement import Measurement, remarks
+from ntk_atlas.claims.parts.networks import replicate_remark
+from ntk_atlas.claims.parts.scaling_curves import fitted_sizes, need_curves, variables_of
+from ntk_atlas.claims.parts.scaling_exponents import differences, pretrained_names
+from ntk_atlas.config.claims import ClaimSettings
+from ntk_atlas.config.predictors import PRETRAINED
+
+
+def measure(evidence: Evidence, thresholds: ClaimSettings) -> Measurement:
+    """Exponent of the network minus that of kernels trained on m samples, both over n ≥ m, in every cell.
+
+    Raises:
+        NotJudgedError: where there is nothing to compare.
+    """
+    names = pretrained_names(evidence.settings)
+    need_curves(evidence, *names)
+    comparisons, parts = [], []
+    for name in names:
+        sizes = fitted_sizes(evidence, int(name.removeprefix(PRETRAINED)))
+        compared, text = differences(evidence, name, sizes, thresholds)
+        comparisons += compared
+        parts += [text]
+    return Measurement(comparisons, variables_of(*names), remarks(*parts, replicate_remark(evidence.cube)))

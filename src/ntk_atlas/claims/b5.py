@@ -1,0 +1,76 @@
+"""B5: the kernel of the trained network improves with the data it was trained on, and does not explain it all."""
+
+from ntk_atlas.claims import Claim, Threshold
+from ntk_atlas.claims.parts.thresholds import BETTER, BUDGET, FLOOR, LAW
+from ntk_atlas.study.claim_needs import own_curves, predictor, pretrained_kernels, sizes_of_a_law
+
+CLAIM = Claim(
+    statement=(
+        "The kernel after training improves with the data it was trained on, but does not explain the network's "
+        "exponent."
+    ),
+    statistic=(
+        "Test MSE at the largest n, kernel trained there over kernel trained on m samples; exponent of the network "
+        "minus that of the after-kernel"
+    ),
+    source="third-party summary",
+    thresholds={
+        # Least exponent of the network minus that of the kernel.
+        "exponent_difference": BETTER,
+        # Fewest n_train of a law.
+        "least_sizes": LAW,
+        # Largest share of the error at the smallest n_train that either curve may keep however much data it gets.
+        "largest_floor": FLOOR,
+        # Largest share of the networks at any n_train that may end above `training.target_mse`.
+        "most_above_target_per_size": BUDGET,
+        # Largest ratio of errors at the largest n_train: kernel trained there to kernel trained on few samples.
+        "improvement": Threshold(
+            value=0.909,
+            reason="One over 1.1, a tenth of the error, as in B3.",
+        ),
+    },
+    needs=(
+        own_curves,
+        pretrained_kernels("fewer samples"),
+        sizes_of_a_law,
+        predictor("ntk_final"),
+    ),
+)
+
+from ntk_atlas.claims.parts.decide import Comparison, Region
+from ntk_atlas.claims.parts.evidence import Evidence, cell_text
+from ntk_atlas.claims.parts.measurement import Measurement, remarks
+from ntk_atlas.claims.parts.networks import replicate_remark
+from ntk_atlas.claims.parts.scaling_curves import (
+    cells,
+    error_ratio,
+    fitted_sizes,
+    mean_estimate,
+    need_curves,
+    target_text,
+    variables_of,
+)
+from ntk_atlas.claims.parts.scaling_exponents import FINAL, differences, pretrained_names
+from ntk_atlas.config.claims import ClaimSettings
+from ntk_atlas.config.predictors import predictor_label
+
+
+def measure(evidence: Evidence, thresholds: ClaimSettings) -> Measurement:
+    """At the largest n, error of the kernel trained there over that of kernels trained on m < n samples; and the
+    network's exponent minus that of the after-kernel.
+
+    Raises:
+        NotJudgedError: where there is nothing to compare.
+    """
+    names = pretrained_names(evidence.settings)
+    need_curves(evidence, FINAL, *names)
+    sizes, comparisons = fitted_sizes(evidence), []
+    for cell in cells(evidence.cube):
+        at = cell_text(evidence.cube, cell)
+        for name in names:
+            ratio = mean_estimate(error_ratio(evidence, FINAL, name, cell, sizes[-1]))
+            text = f"MSE at n = {sizes[-1]}, {predictor_label(FINAL)} over {predictor_label(name)} at {at}"
+            comparisons.append(Comparison(text, ratio, Region(upper=thresholds.improvement.value), trained=True))
+    compared, text = differences(evidence, FINAL, sizes, thresholds)
+    remark = remarks(text, target_text(evidence), replicate_remark(evidence.cube))
+    return Measurement(comparisons + compared, variables_of(FINAL, *names), remark)

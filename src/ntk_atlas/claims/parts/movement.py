@@ -1,0 +1,87 @@
+"""Claims about the kernel in training, and about the regime as a whole: A1, A3, A4, A'3, A'4."""
+
+from dataclasses import replace
+
+import numpy as np
+import xarray as xr
+
+from ntk_atlas.claims.parts.decide import Comparison, Region
+from ntk_atlas.claims.parts.evidence import (
+    Evidence,
+    cell_text,
+)
+from ntk_atlas.claims.parts.measurement import remarks
+from ntk_atlas.claims.parts.medians import cell_median
+from ntk_atlas.claims.parts.networks import final_values, replicate_remark, trained
+
+DRIFT, EQUAL_LOSS = "kernel_drift", "kernel_drift_at_equal_loss"
+TARGETS = {"unit": "targets of size one", "initial_output": "targets of the size of f₀"}
+"""`training.target_scale` in words."""
+
+
+_BEYOND_ALL = 1e8
+"""More than any drift; negative so that the mean of two seeds, of which one has no drift, is below all others too."""
+
+
+def conditions(evidence: Evidence) -> str:
+    """What a verdict on movement holds for: samples of the kernel, size of the targets, and what replicates are."""
+    samples = str(evidence.cube.attrs.get("kernel_probe", "")).partition(" and ")[0]
+    of_samples = f"kernel of the {samples}" if samples else ""
+    return remarks(TARGETS[evidence.settings.training.target_scale], of_samples, replicate_remark(evidence.cube))
+
+
+def drift_comparison(
+    cube: xr.Dataset, drift: xr.DataArray, cell: dict[str, int], region: Region, at: str = ""
+) -> Comparison:
+    """The median drift in a cell against a region, and how many networks lie in it."""
+    values = drift.isel(cell).values
+    known = values[np.isfinite(values)]
+    within = int(((known > region.lower) & (known < region.upper)).sum())
+    label = f"median drift{at} at {cell_text(cube, cell)} ({within} of {len(known)} networks {region})"
+    return Comparison(label, cell_median(drift.isel(cell), logarithmic=True), region, trained=True)
+
+
+def drift_comparisons(
+    cube: xr.Dataset, cells: list[dict[str, int]], region: Region, *, all_cells: bool
+) -> tuple[list[Comparison], str]:
+    """Drift at the last epoch and at equal loss, and a remark on networks that did not get there.
+
+    A cell where a network was trained to the end and did not reach the loss has no comparison there, unless
+    `all_cells`: "it moved" must hold at equal loss too (`_at_equal_loss`), while "it did not move" may be said of
+    networks that cannot be trained.
+    """
+    final = final_values(cube, DRIFT)
+    comparisons = [drift_comparison(cube, final, cell, region) for cell in cells]
+    if EQUAL_LOSS not in cube:
+        return comparisons, "drift at equal loss is not in the cube"
+    at_loss, reached, total = trained(cube, cube[EQUAL_LOSS]), 0, 0
+    for cell in cells:
+        there, of = (int(values.isel(cell).notnull().sum()) for values in (at_loss, final))
+        reached, total = reached + there, total + of
+        if there == of or all_cells:
+            comparisons.append(_at_equal_loss(cube, at_loss, final, cell, region))
+    return comparisons, "" if reached == total else f"{reached} of {total} networks reached movement.equal_loss"
+
+
+def _at_equal_loss(
+    cube: xr.Dataset, at_loss: xr.DataArray, final: xr.DataArray, cell: dict[str, int], region: Region
+) -> Comparison:
+    """Median drift at equal loss of a cell in which networks may never have got there.
+
+    The drift of such a network at that loss is not known, so the median over all networks lies between two numbers: the
+    median with these networks below all others, and the median with them above. If the first is beyond the bound, it
+    may support "it moved" and can reject nothing; if the second is short of the bound, it may reject and can support
+    nothing; else the comparison is open.
+    """
+    missing = final.notnull() & at_loss.isnull()
+    lost, of = (int(values.isel(cell).sum()) for values in (missing, final.notnull()))
+    comparison = drift_comparison(cube, at_loss, cell, region, " at equal loss")
+    if not lost:
+        return comparison
+    for drift, word in ((-_BEYOND_ALL, "unmoved"), (_BEYOND_ALL, "moved")):
+        estimate = cell_median(at_loss.where(~missing, drift).isel(cell), logarithmic=True)
+        beyond = estimate.interval(0.5)[0] > region.lower
+        if beyond == (word == "unmoved"):
+            label = f"{comparison.label}, counting {lost} of {of} that never got there as {word}"
+            return replace(comparison, label=label, estimate=estimate)
+    return replace(comparison, open=f"{lost} of {of} networks never got there")
