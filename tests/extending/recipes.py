@@ -25,10 +25,18 @@ def write_recipe(file: str, folder: Path) -> Path:
     return folder / file
 
 
-def run_study(folder: Path, config: dict, *targets: str, check: bool = True) -> str:
-    """Runs a study in a folder of its own, up to these results, and returns what was said."""
-    (folder / "config").mkdir(exist_ok=True)
-    (folder / "config" / "config.yaml").write_text(yaml.safe_dump(config))
+def run_study(folder: Path, config: dict | None, *targets: str, check: bool = True) -> str:
+    """Runs a study in a folder of its own, up to these results, and returns what was said.
+
+    Args:
+        folder: of the study.
+        config: its config; None for the default one.
+        targets: results that are made, and options of Snakemake.
+        check: whether the run must succeed.
+    """
+    if config is not None:
+        (folder / "config").mkdir(exist_ok=True)
+        (folder / "config" / "config.yaml").write_text(yaml.safe_dump(config))
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     command = [sys.executable, "-m", "snakemake", "-s", str(REPOSITORY / "Snakefile"), "--cores", "2", *targets]
     run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
