@@ -2,7 +2,6 @@
 
 import json
 import math
-import shutil
 import sys
 
 import pytest
@@ -15,6 +14,7 @@ from ntk_atlas.activations import ACTIVATIONS, ActivationError, activation
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.kernels import dual_of, empirical_ntk, infinite_kernels
+from ntk_atlas.kernels.empirical.structure import probe_network
 from ntk_atlas.networks.build import build_networks
 from ntk_atlas.phases.phase import phase_of
 from ntk_atlas.registry import value_files
@@ -46,13 +46,17 @@ def inputs(n=5):
     return torch.randn(n, 7, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
-def test_its_infinite_kernel_is_that_of_wide_networks(name):
-    networks = build_networks(
-        settings(name), depth=2, width=1024, init_scale=1.7, input_shape=(7,), n_outputs=1, dtype=torch.float64,
-        generators=[torch.Generator().manual_seed(seed) for seed in range(6)],
+def networks(name, *, width, seeds):
+    return build_networks(
+        settings(name), depth=2, width=width, init_scale=1.7, input_shape=(7,), n_outputs=1, dtype=torch.float64,
+        generators=[torch.Generator().manual_seed(seed) for seed in range(seeds)],
     )  # fmt: skip
+
+
+def test_its_infinite_kernel_is_that_of_wide_networks(name):
+    wide = networks(name, width=1024, seeds=6)
     kernel = infinite_kernels(inputs(), depths=[2], settings=settings(name), init_scale=1.7).ntk[0]
-    assert (empirical_ntk(networks, inputs()).mean(0) - kernel).norm() < 0.05 * kernel.norm()
+    assert (empirical_ntk(wide, inputs()).mean(0) - kernel).norm() < 0.05 * kernel.norm()
     assert phase_of(settings(name), 1.7).name in ("ordered", "chaotic")
 
 
@@ -93,16 +97,22 @@ def test_what_is_forgotten_or_wrong_is_named_before_any_work(tmp_path, monkeypat
 
 def test_in_its_room_it_is_built_in(tmp_path, monkeypatch):
     """A second folder of the room stands for the file that would be saved in it."""
-    shutil.copy(write_recipe("my_sine.py", tmp_path), tmp_path / "sine.py")
-    (tmp_path / "my_sine.py").unlink()
-    monkeypatch.setattr(ntk_atlas.activations, "__path__", [*ntk_atlas.activations.__path__, str(tmp_path)])
+    monkeypatch.chdir(tmp_path)
+    page = write_recipe("my_sine.py", tmp_path).read_text()
+    (tmp_path / "room").mkdir()
+    file = tmp_path / "room" / "sine.py"
+    # No single operation of torch, whose name would tell that it acts on each entry alone.
+    file.write_text(page.replace("u.sin()", "2.0 * (0.5 * u).sin() * (0.5 * u).cos()"))
+    monkeypatch.setattr(ntk_atlas.activations, "__path__", [*ntk_atlas.activations.__path__, str(file.parent)])
     try:
         assert "sine" in ACTIVATIONS.names()
-        network = settings("sine")
-        assert tmp_path / "sine.py" in value_files(network)
-        kernel = infinite_kernels(inputs(), depths=[1], settings=network, init_scale=1.7).ntk
-        assert torch.isfinite(kernel).all()
         assert "sine" in NetworkSettings.model_json_schema()["properties"]["activation"]["anyOf"][0]["enum"]
+        assert file in value_files(settings("sine"))
+        assert value_files(settings("my_sine.py:sine")) == value_files(settings("relu"))[1:]
+        built_in, own = (networks(choice, width=8, seeds=2) for choice in ("sine", "my_sine.py:sine"))
+        # Where the file is a built-in's, signals pass its layers as they pass ReLU.
+        assert [len(probe_network(stack, inputs()).chain) for stack in (built_in, own)] == [3, 3]
+        torch.testing.assert_close(empirical_ntk(built_in, inputs()), empirical_ntk(own, inputs()))
     finally:
         sys.modules.pop("ntk_atlas.activations.sine", None)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import ntk_atlas.source_digest
+from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.registry import value_files
 from ntk_atlas.source_digest import SourceMemory, source_digest, source_files
 from ntk_atlas.study.cells import rows
@@ -92,6 +93,27 @@ def test_an_edit_reaches_the_scripts_that_import_it_only(copied, module, same, o
     ).read_text() else edit(copied / "ntk_atlas" / module, "\nfrom ", "\nEXTRA = 1\nfrom ")
     assert digest(copied, same) == before[0]
     assert digest(copied, other) != before[1]
+
+
+def test_an_edit_of_an_activation_reaches_the_jobs_that_name_it_only(copied):
+    """A new file in the room reaches none."""
+
+    def digests():
+        script, package = copied / "scripts" / "train_networks.py", copied / "ntk_atlas"
+        found = {}
+        for name in ("relu", "leaky_relu", "erf"):
+            files = value_files(NetworkSettings(activation=name))
+            copies = [package / file.relative_to(PACKAGE) for file in files]
+            found[name] = source_digest(script, package, values=copies)
+        return found
+
+    before, room = digests(), copied / "ntk_atlas" / "activations"
+    (room / "sine.py").write_text("sine = 1\n")
+    assert digests() == before
+    edit(room / "erf.py", "class Erf(", "EXTRA = 1\n\n\nclass Erf(")
+    assert {name for name, digest in digests().items() if digest != before[name]} == {"erf"}
+    edit(room / "relu.py", "class Relu(", "EXTRA = 1\n\n\nclass Relu(")  # whose dual leaky ReLU has too
+    assert all(digest != before[name] for name, digest in digests().items())
 
 
 def test_what_was_parsed_is_kept_by_content(copied, monkeypatch):

@@ -11,7 +11,7 @@ from types import EllipsisType
 import torch
 from torch import Tensor, nn
 
-from ntk_atlas.activations import Activation
+from ntk_atlas.activations import ACTIVATIONS, Activation
 
 
 class StackedNetwork(nn.Module, ABC):
@@ -140,6 +140,11 @@ class ActivationLayer(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """Returns φ of every entry of z."""
         return self.activation.phi(z)
+
+
+def acts_on_entries(module: nn.Module) -> bool:
+    """Whether a module is a built-in activation; what a user's file holds was tried on a few tensors only."""
+    return type(module) is ActivationLayer and module.activation.name in ACTIVATIONS
 
 
 def layer_rates(layers: Iterable[nn.Module]) -> list[float]:

@@ -3,10 +3,9 @@
 from torch import nn
 from torch.nn.modules import module as torch_module
 
-from ntk_atlas.activations import ACTIVATIONS
 from ntk_atlas.kernels.empirical.structure import NetworkStructure
 from ntk_atlas.networks.fully_connected import SingleMember, StackedFullyConnected
-from ntk_atlas.networks.stacked import ActivationLayer, StackedLinear
+from ntk_atlas.networks.stacked import StackedLinear, acts_on_entries
 
 _CHAINS = {nn.Sequential, StackedFullyConnected, SingleMember, nn.ModuleList}
 _LINKS = {nn.Linear, StackedLinear, nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.SiLU, nn.Identity}
@@ -32,17 +31,12 @@ def is_plain_stack(network: nn.Module, structure: NetworkStructure) -> bool:
     if torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks:
         return False
     return all(
-        (type(m) in _CHAINS | _LINKS | _OF_IMAGES or _acts_on_entries(m))
+        (type(m) in _CHAINS | _LINKS | _OF_IMAGES or acts_on_entries(m))
         and "forward" not in vars(m)
         and not getattr(m, "inplace", False)
         and not (m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks)
         for m in network.modules()
     )
-
-
-def _acts_on_entries(module: nn.Module) -> bool:
-    # What a user's file holds was tried on a few tensors only.
-    return type(module) is ActivationLayer and module.activation.name in ACTIVATIONS
 
 
 def _convolves(module: nn.Module) -> bool:

@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
 from ntk_atlas.kernels.empirical.layers import Layer, form_of_call
 from ntk_atlas.kernels.errors import KernelInputError, StructureChangedError
@@ -22,6 +22,7 @@ class Record:
         edges: where the gradient of a module's output arrives; only of outputs that have one.
         output_shapes: shape of each module's output.
         calls: how often each module was called.
+        activations: of each call of a built-in activation, from the node of its output to the node of its input.
     """
 
     def __init__(self) -> None:
@@ -29,7 +30,14 @@ class Record:
         self.edges: dict[nn.Module, GradientEdge] = {}
         self.output_shapes: dict[nn.Module, torch.Size] = {}
         self.calls: Counter[nn.Module] = Counter()
+        self.activations: dict[Node, Node] = {}
         self._versions: dict[nn.Module, int] = {}
+
+    def note_activation(self, _: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        """Takes down one call of an activation."""
+        after, before = output.grad_fn, inputs[0].grad_fn
+        if after is not None and before is not None and after is not before:
+            self.activations[after] = before
 
     def note(self, module: nn.Module, x: Tensor, output: Tensor) -> None:
         """Takes down one call."""

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from ntk_atlas.kernels.empirical.network_checks import (
 )
 from ntk_atlas.kernels.empirical.recorder import LayerRecorder, Record
 from ntk_atlas.kernels.errors import KernelInputError
-from ntk_atlas.networks.stacked import StackedNetwork
+from ntk_atlas.networks.stacked import StackedNetwork, acts_on_entries
 
 # Nodes of the graph that act on each entry by itself, and those that keep an affine function affine.
 _ELEMENTWISE = {
@@ -118,7 +119,7 @@ def probe_network(network: nn.Module, x: Tensor, *, finite: bool = False) -> Net
         saved = _SavedBytes(network)
         try:
             with LayerRecorder(candidates) as recorder, recorder.record() as record, saved:
-                outputs.append(_trial(network, batch))
+                outputs.append(_trial(network, batch, record))
             graph_bytes = saved.total
         except KernelInputError as error:
             if "saved tensor hooks" not in str(error):
@@ -126,7 +127,7 @@ def probe_network(network: nn.Module, x: Tensor, *, finite: bool = False) -> Net
             # Derivatives that a `forward` takes by torch.func refuse hooks, and their layers see no plain tensors.
             candidates = []
             with LayerRecorder(candidates) as recorder, recorder.record() as record:
-                outputs.append(_trial(network, batch))
+                outputs.append(_trial(network, batch, record))
             graph_bytes = _bytes_of_graph(network, outputs[-1])
         forms.append(
             {
@@ -184,15 +185,20 @@ def probe_network(network: nn.Module, x: Tensor, *, finite: bool = False) -> Net
     )
 
 
-def _trial(network: nn.Module, x: Tensor) -> Tensor:
-    """Runs the network on samples that it may not change.
+def _trial(network: nn.Module, x: Tensor, record: Record) -> Tensor:
+    """Runs the network on samples that it may not change, and notes what built-in activations act on.
 
     Raises:
         KernelInputError: if it fails, changes them, or its output is not what a kernel is taken of.
     """
     given = x.clone()
     version = given._version
-    output = run(network, given)
+    handles = [m.register_forward_hook(record.note_activation) for m in network.modules() if acts_on_entries(m)]
+    try:
+        output = run(network, given)
+    finally:
+        for handle in handles:
+            handle.remove()
     if given._version != version:
         raise KernelInputError(
             "the network changes its inputs in place, so that no second pass sees the same: let its `forward` begin "
@@ -269,15 +275,20 @@ def _chain(readout: Layer | None, layers: list[Layer], record: Record) -> tuple[
     while layer is not None and layer not in chain:
         chain.append(layer)
         activations = record.live_inputs[layer.module]
-        layer = _follow(activations.grad_fn, ends, _ELEMENTWISE)
+        layer = _follow(activations.grad_fn, ends, _ELEMENTWISE, record.activations)
         if layer is not None and record.output_shapes[layer.module] != activations.shape:
             layer = None
     return tuple(reversed(chain))
 
 
-def _follow(node: Node | None, ends: Mapping[Node, Layer], allowed: set[str]) -> Layer | None:
-    """Returns the layer of the first node of `ends` that a chain of `allowed` nodes, one after one, leads to."""
+def _follow(
+    node: Node | None, ends: Mapping[Node, Layer], allowed: set[str], known: Mapping[Node, Node] = MappingProxyType({})
+) -> Layer | None:
+    """Returns the layer of the first node of `ends` that `allowed` nodes and `known` steps, one after one, lead to."""
     while node is not None and node not in ends:
+        if node in known:
+            node = known[node]
+            continue
         following = [n for n, _ in node.next_functions if n is not None]
         if node.name() not in allowed or len(following) != 1:
             return None
