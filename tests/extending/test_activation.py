@@ -13,6 +13,7 @@ import ntk_atlas.activations
 from ntk_atlas.activations import ACTIVATIONS, ActivationError, activation
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.cubes.settings import experiment_settings
 from ntk_atlas.kernels import dual_of, empirical_ntk, infinite_kernels
 from ntk_atlas.kernels.empirical.structure import probe_network
 from ntk_atlas.networks.build import build_networks
@@ -122,6 +123,6 @@ def test_a_study_of_it_trains(name, tmp_path):
     network = EXPERIMENT["network"] | {"activation": name}
     run_study(tmp_path, {"experiments": {"mine": EXPERIMENT | {"network": network}}}, "results/mine/cube.nc")
     with xr.open_dataset(tmp_path / "results" / "mine" / "cube.nc") as cube:
-        assert cube.attrs["activation"] == name
+        assert experiment_settings(cube).network.activation == name
         assert (cube["final_train_mse"] < 0.5 * cube["train_mse"].isel(epoch=0)).all()
         assert cube["test_mse_infinite_ntk"].notnull().all()
