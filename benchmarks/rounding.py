@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ntk_atlas.claims.parts.join import JUDGED, read_verdicts
 from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.judging import JUDGED, read_verdicts
 from ntk_atlas.study.load import read_study
 
 HERE = Path(__file__).resolve().parents[1]

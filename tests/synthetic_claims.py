@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import xarray as xr
 
-from ntk_atlas.claims.parts.evidence import Evidence
 from ntk_atlas.config.dispersion import DispersionSettings
 from ntk_atlas.config.grid import GridSettings
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.output_variance import OutputVarianceSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.config.training import LearningRateSettings, TrainingSettings
+from ntk_atlas.judging import Evidence
 
 CELL = ("depth", "width", "init_scale", "n_train", "draw", "seed")
 SEED = 1234

@@ -6,8 +6,8 @@ import numpy as np
 import xarray as xr
 from synthetic_cube import with_folds
 
-from ntk_atlas.claims.parts.evidence import Evidence
 from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.judging import Evidence
 
 SEED = 1234
 CELL = ("depth", "width", "init_scale", "n_train", "draw", "seed")

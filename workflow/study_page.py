@@ -9,7 +9,7 @@ HERE = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(HERE / "src"), str(HERE)]
 
 from benchmarks.machine import machine  # noqa: E402
-from ntk_atlas.claims.parts.study_page import headlines, measured_part, readme_markers, study_page  # noqa: E402
+from ntk_atlas.judging.study_page import headlines, measured_part, readme_markers, study_page  # noqa: E402
 from ntk_atlas.provenance import provenance_attributes  # noqa: E402
 from ntk_atlas.study.load import read_study  # noqa: E402
 from ntk_atlas.study.outputs import study_folder  # noqa: E402

@@ -11,8 +11,6 @@ import pytest
 import xarray as xr
 
 from ntk_atlas.arrays import UnitStore, write_labelled
-from ntk_atlas.claims.parts.evidence import Evidence
-from ntk_atlas.claims.parts.judge import judge_experiment
 from ntk_atlas.config.claims import Thresholds, thresholds_of
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.assemble import assemble_cube
@@ -22,6 +20,7 @@ from ntk_atlas.datasets.draws import make_draw, shared_samples
 from ntk_atlas.datasets.probes import kernel_probes
 from ntk_atlas.datasets.read import read_dataset
 from ntk_atlas.folds import fold_sizes
+from ntk_atlas.judging import Evidence, judge_experiment
 from ntk_atlas.stages.row_files import network_row, row_file
 from ntk_atlas.stages.sample_initial_kernels import sample_initial_kernels
 from ntk_atlas.stages.train_row import train_row

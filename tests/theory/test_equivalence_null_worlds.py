@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 
 from ntk_atlas.arrays import UnitStore, write_labelled
-from ntk_atlas.claims.parts.evidence import Evidence
-from ntk_atlas.claims.parts.judge import judge_experiment
 from ntk_atlas.config.claims import Thresholds, thresholds_of
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.assemble import assemble_cube
@@ -18,6 +16,7 @@ from ntk_atlas.datasets.draws import make_draw, shared_samples
 from ntk_atlas.datasets.probes import kernel_probes
 from ntk_atlas.datasets.read import read_dataset
 from ntk_atlas.folds import fold_sizes
+from ntk_atlas.judging import Evidence, judge_experiment
 from ntk_atlas.stages.linearize_row import linearize_row
 from ntk_atlas.stages.regress_infinite import regress_infinite
 from ntk_atlas.stages.regress_row import RowStores, empirical_predictions, regress_row

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from ntk_atlas.claims.parts.networks import cell_estimate, ratio_estimate
 from ntk_atlas.cubes.shared_samples import LEFT_OUT, errors_without_folds
+from ntk_atlas.judging import cell_estimate, ratio_estimate
 from ntk_atlas.scaling_laws.power_law import fit_power_law
 
 N_FOLDS, DATA_SETS = 32, 200

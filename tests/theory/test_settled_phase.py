@@ -5,11 +5,11 @@ import pytest
 import xarray as xr
 from synthetic_claims import SEED
 
-from ntk_atlas.claims.parts.evidence import settled_depths
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.dispersion.exact_law import exact_moments
 from ntk_atlas.dispersion.inputs import InitialKernelLaw
 from ntk_atlas.dispersion.networks import initial_kernels
+from ntk_atlas.judging import settled_depths
 from ntk_atlas.streams import numpy_stream
 
 NETWORK = NetworkSettings(activation="relu", parameterization="standard", bias_variance=0.0)

@@ -7,11 +7,9 @@ import numpy as np
 import pytest
 
 from ntk_atlas.claims import CLAIMS
-from ntk_atlas.claims.parts.decide import NotJudgedError
-from ntk_atlas.claims.parts.evidence import need_settings
-from ntk_atlas.claims.parts.judge import judge_experiment
 from ntk_atlas.config.claims import claim_head
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
+from ntk_atlas.judging import NotJudgedError, judge_experiment, need_settings
 from ntk_atlas.study.claim_needs import claim_notices
 from ntk_atlas.study.load import read_study
 from ntk_atlas.study.thresholds import load_thresholds

@@ -10,9 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
-from ntk_atlas.claims.parts.decide import Comparison, Region, decide, decide_any, holm
-from ntk_atlas.claims.parts.estimates import Estimate, combination, from_interval, from_replicates, slope
-from ntk_atlas.claims.parts.medians import median_of
+from ntk_atlas.judging import (
+    Comparison,
+    Estimate,
+    Region,
+    combination,
+    decide,
+    decide_any,
+    from_interval,
+    from_replicates,
+    holm,
+    median_of,
+    slope,
+)
 
 NORMAL = {"n": 100, "confidence": 0.95}
 

@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from ntk_atlas.claims.parts.evidence import Evidence
-from ntk_atlas.claims.parts.judge import judge_experiment
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.functions import with_distances
 from ntk_atlas.folds import N_FOLDS
+from ntk_atlas.judging import Evidence, judge_experiment
 from ntk_atlas.status import Status
 from ntk_atlas.study.thresholds import load_thresholds
 

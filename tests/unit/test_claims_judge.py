@@ -9,10 +9,9 @@ import pytest
 from synthetic_claims import BROKEN, HOLDS, SEED, synthetic_evidence
 
 from ntk_atlas.claims.a5 import crossing_depth
-from ntk_atlas.claims.parts.evidence import Evidence, read_evidence
-from ntk_atlas.claims.parts.judge import COLUMNS, SeedsError, judge_experiment, measured, verdict_table
 from ntk_atlas.config.claims import claim_head, thresholds_of
 from ntk_atlas.cubes.netcdf import write_netcdf
+from ntk_atlas.judging import COLUMNS, Evidence, SeedsError, judge_experiment, measured, read_evidence, verdict_table
 from ntk_atlas.study.thresholds import judge_spec, load_thresholds
 
 THRESHOLDS = load_thresholds(Path(__file__).parents[2] / "config" / "claims" / "finite_width.yaml")

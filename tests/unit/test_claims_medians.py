@@ -5,9 +5,7 @@ import pytest
 import xarray as xr
 from scipy.stats import binom
 
-from ntk_atlas.claims.parts.decide import Comparison, Region, decide
-from ntk_atlas.claims.parts.medians import cell_median, median_of
-from ntk_atlas.claims.parts.power import with_replicates
+from ntk_atlas.judging import Comparison, Region, cell_median, decide, median_of, with_replicates
 from ntk_atlas.streams import numpy_stream
 
 

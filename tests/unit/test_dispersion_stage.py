@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from ntk_atlas.arrays import UnitStore, write_labelled
-from ntk_atlas.claims.parts.dispersion import inputs_text
 from ntk_atlas.config.dispersion import DispersionSettings
 from ntk_atlas.config.grid import GridSettings
 from ntk_atlas.config.network import NetworkSettings
@@ -12,6 +11,7 @@ from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.dispersion import assemble_dispersion
 from ntk_atlas.cubes.dispersion_schema import DISPERSION_COORDINATES, DISPERSION_ESTIMATES, DISPERSION_THEORY
 from ntk_atlas.cubes.netcdf import read_netcdf, write_netcdf
+from ntk_atlas.judging import inputs_text
 from ntk_atlas.stages import sample_initial_kernels as stage
 from ntk_atlas.study.dispersion_checks import dispersion_problems
 from ntk_atlas.study.dispersion_inputs import (

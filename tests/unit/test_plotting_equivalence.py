@@ -11,13 +11,13 @@ from scipy.stats import spearmanr
 from synthetic_cube import CELL
 from synthetic_cube import synthetic_cube as make_cube
 
-from ntk_atlas.claims.parts.layer_changes import layer_change_table
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.functions import with_distances
 from ntk_atlas.cubes.gap import GAP_TERMS, gap_terms, pair_name
 from ntk_atlas.figures import function_fits, gap_waterfall, layer_errors, nngp_against_ntk, width_limit
 from ntk_atlas.figures.parts import layer_changes
+from ntk_atlas.judging import layer_change_table
 
 STYLE = FigureSettings()
 NAMES = ("network", "linearized", "ntk_init", "ntk_final", "infinite_ntk", "nngp", "laplace", "user_my_kernel_k")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ntk_atlas.claims.parts.judge import judge_experiment, verdict_table
+from ntk_atlas.judging import judge_experiment, verdict_table
 from ntk_atlas.study.load import read_study
 from ntk_atlas.study.thresholds import load_thresholds
 from tests.synthetic_claims import BROKEN, HOLDS, synthetic_evidence

@@ -5,11 +5,10 @@ import pytest
 import xarray as xr
 from synthetic_cube import synthetic_cube
 
-from ntk_atlas.claims.parts.estimates import combination, from_replicates
-from ntk_atlas.claims.parts.networks import at_largest_n, cell_estimate, ratio_estimate
 from ntk_atlas.config.scaling import ScalingSettings
 from ntk_atlas.cubes.scaling import fit_cube
 from ntk_atlas.cubes.shared_samples import common_variance, errors_without_folds
+from ntk_atlas.judging import at_largest_n, cell_estimate, combination, from_replicates, ratio_estimate
 
 N_FOLDS = 8
 

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ntk_atlas.claims.parts.judge import judge_experiment, verdict_table
-from ntk_atlas.claims.parts.study_page import MARKERS, headlines, measured_part, readme_markers, study_page
 from ntk_atlas.cubes.netcdf import write_netcdf
+from ntk_atlas.judging import judge_experiment, verdict_table
+from ntk_atlas.judging.study_page import MARKERS, headlines, measured_part, readme_markers, study_page
 from ntk_atlas.study.thresholds import load_thresholds
 from tests.synthetic_claims import BROKEN, synthetic_evidence
 from tests.synthetic_cube import synthetic_cube, synthetic_laws

@@ -156,7 +156,7 @@ EDITS = {
     "summarize_cube": ("src/ntk_atlas/cubes/summary.py", {"summarize_cube": 1, "all": 1}),
     "plot_figure": ("src/ntk_atlas/figures/error_map.py", {"plot_figure": 1, "all": 1}),
     "judge_claims": (
-        "src/ntk_atlas/claims/judge.py", {"judge_claims": 1, "plot_claims": 1, "join_claims": 1, "all": 1},
+        "src/ntk_atlas/judging/verdicts.py", {"judge_claims": 1, "plot_claims": 1, "join_claims": 1, "all": 1},
     ),
     "plot_claims": ("src/ntk_atlas/figures/parts/claims.py", {"plot_claims": 1, "all": 1}),
     "join_claims": ("workflow/scripts/join_claims.py", {"join_claims": 1, "all": 1}),

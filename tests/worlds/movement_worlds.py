@@ -13,9 +13,7 @@ from synthetic_claims import BROKEN, synthetic_evidence
 from worlds.decision_worlds import REJECTED, SUPPORTED
 from worlds.world import THRESHOLD, World, judged, thresholds_of
 
-from ntk_atlas.claims.parts.evidence import Evidence
-from ntk_atlas.claims.parts.join import join_verdicts
-from ntk_atlas.claims.parts.judge import COLUMNS
+from ntk_atlas.judging import COLUMNS, Evidence, join_verdicts
 
 DRAWS, NETWORKS = 9, 2000
 EPOCHS = np.array([0.0, 0.5, 1.0])

@@ -11,8 +11,8 @@ import xarray as xr
 from worlds.decision_worlds import REJECTED, SUPPORTED
 from worlds.world import THRESHOLD, World, judged
 
-from ntk_atlas.claims.parts.evidence import Evidence
 from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.judging import Evidence
 
 FOLDS = 8
 KERNEL = ("depth", "init_scale", "n_train", "draw", "ridge")

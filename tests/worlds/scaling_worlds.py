@@ -8,7 +8,7 @@ from synthetic_scaling import CELL, FEATURES, evidence, settings
 from worlds.decision_worlds import REJECTED, SUPPORTED, Noise, normal, skewed
 from worlds.world import THRESHOLD, World, judged
 
-from ntk_atlas.claims.parts.evidence import Evidence
+from ntk_atlas.judging import Evidence
 from ntk_atlas.status import Status
 
 SIZES = np.array([64, 128, 256, 512, 1024])

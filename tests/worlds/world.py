@@ -13,11 +13,8 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import beta, binom
 
-from ntk_atlas.claims.parts.decide import Comparison, Decision, Word, decide, decide_any
-from ntk_atlas.claims.parts.estimates import Estimate
-from ntk_atlas.claims.parts.evidence import Evidence
-from ntk_atlas.claims.parts.judge import judge
 from ntk_atlas.config.claims import Thresholds, claim_head
+from ntk_atlas.judging import Comparison, Decision, Estimate, Evidence, Word, decide, decide_any, judge
 from ntk_atlas.streams import numpy_stream
 from ntk_atlas.study.thresholds import load_thresholds
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from ntk_atlas.claims.parts.join import join_verdicts, read_verdicts
 from ntk_atlas.job_log import job_log
+from ntk_atlas.judging.join import join_verdicts, read_verdicts
 from ntk_atlas.study.thresholds import load_thresholds
 
 

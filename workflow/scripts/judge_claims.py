@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from ntk_atlas.claims.parts.evidence import read_evidence
-from ntk_atlas.claims.parts.judge import judge_experiment, verdict_table
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.job_log import job_log
+from ntk_atlas.judging.evidence import read_evidence
+from ntk_atlas.judging.verdicts import judge_experiment, verdict_table
 from ntk_atlas.study.thresholds import load_thresholds
 
 

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from ntk_atlas.claims.parts.join import read_verdicts
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.figures.parts.claims import plot_claims
 from ntk_atlas.figures.parts.style import save_figure
 from ntk_atlas.job_log import job_log
+from ntk_atlas.judging.join import read_verdicts
 
 if "snakemake" in globals():
     with job_log(snakemake.log[0], f"plot_claims {snakemake.wildcards.experiment}", snakemake.input, snakemake.output):

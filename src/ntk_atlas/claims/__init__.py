@@ -1,4 +1,4 @@
-"""Claims: a file each, from an experiment's labelled arrays to what is compared; `parts.judge` makes verdicts of it."""
+"""Claims: a file each, from an experiment's labelled arrays to what is compared; `judging` makes verdicts of it."""
 
 from ntk_atlas.config.claims import CLAIMS, Claim, ClaimError, ClaimSettings, Threshold
 

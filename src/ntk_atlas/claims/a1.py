@@ -1,7 +1,7 @@
 """A1: chaotic against ordered at the deepest cell, and deep against shallow in chaos; dispersion and drift."""
 
 from ntk_atlas.claims import Claim, Threshold
-from ntk_atlas.claims.parts.thresholds import DEEP, SETTLED
+from ntk_atlas.claims._thresholds import DEEP, SETTLED
 from ntk_atlas.study.claim_needs import DISPERSION, deep_networks, differing_phases, two_depths_everywhere
 
 CLAIM = Claim(
@@ -61,10 +61,11 @@ CLAIM = Claim(
 
 import xarray as xr
 
-from ntk_atlas.claims.parts.decide import Comparison, NotJudgedError, Region
-from ntk_atlas.claims.parts.dispersion import LOG_VARIANCE, inputs_text, log_variance
-from ntk_atlas.claims.parts.estimates import combination
-from ntk_atlas.claims.parts.evidence import (
+from ntk_atlas.config.claims import ClaimSettings
+from ntk_atlas.judging.decision import Comparison, NotJudgedError, Region
+from ntk_atlas.judging.dispersion import LOG_VARIANCE, inputs_text, log_variance
+from ntk_atlas.judging.estimates import combination
+from ntk_atlas.judging.evidence import (
     Evidence,
     cell_text,
     deepest_cell,
@@ -74,11 +75,10 @@ from ntk_atlas.claims.parts.evidence import (
     settled_depths,
     unsettled_reason,
 )
-from ntk_atlas.claims.parts.measurement import Measurement, remarks
-from ntk_atlas.claims.parts.medians import ratio_median
-from ntk_atlas.claims.parts.movement import DRIFT, conditions
-from ntk_atlas.claims.parts.networks import at_largest_n, final_values
-from ntk_atlas.config.claims import ClaimSettings
+from ntk_atlas.judging.measurement import Measurement, remarks
+from ntk_atlas.judging.medians import ratio_median
+from ntk_atlas.judging.movement import DRIFT, conditions
+from ntk_atlas.judging.networks import at_largest_n, final_values
 
 
 def measure(evidence: Evidence, thresholds: ClaimSettings) -> Measurement:

@@ -1,7 +1,7 @@
 """A2: Var log Θ of the deepest chaotic networks, and its slope in λ at their width."""
 
 from ntk_atlas.claims import Claim, Threshold
-from ntk_atlas.claims.parts.thresholds import DEEP, GROWS
+from ntk_atlas.claims._thresholds import DEEP, GROWS
 from ntk_atlas.study.claim_needs import DISPERSION, deep_networks, depths_to_grow_over, differing_phases
 
 CLAIM = Claim(
@@ -43,9 +43,10 @@ CLAIM = Claim(
 
 import xarray as xr
 
-from ntk_atlas.claims.parts.decide import Comparison, Region
-from ntk_atlas.claims.parts.dispersion import LOG_VARIANCE, growth_in_lambda, inputs_text, log_variance, stored_value
-from ntk_atlas.claims.parts.evidence import (
+from ntk_atlas.config.claims import ClaimSettings
+from ntk_atlas.judging.decision import Comparison, Region
+from ntk_atlas.judging.dispersion import LOG_VARIANCE, growth_in_lambda, inputs_text, log_variance, stored_value
+from ntk_atlas.judging.evidence import (
     Evidence,
     cell_text,
     deepest_cell,
@@ -53,8 +54,7 @@ from ntk_atlas.claims.parts.evidence import (
     need_dispersion,
     scales_of,
 )
-from ntk_atlas.claims.parts.measurement import Measurement, remarks
-from ntk_atlas.config.claims import ClaimSettings
+from ntk_atlas.judging.measurement import Measurement, remarks
 
 
 def measure(evidence: Evidence, thresholds: ClaimSettings) -> Measurement:

@@ -1,7 +1,7 @@
 """A3: median drift of the deepest chaotic networks, at the last epoch and at equal training loss."""
 
 from ntk_atlas.claims import Claim
-from ntk_atlas.claims.parts.thresholds import DEEP, MOVES
+from ntk_atlas.claims._thresholds import DEEP, MOVES
 from ntk_atlas.study.claim_needs import deep_networks, some_phases
 
 CLAIM = Claim(
@@ -33,18 +33,18 @@ CLAIM = Claim(
     ),
 )
 
-from ntk_atlas.claims.parts.decide import Region
-from ntk_atlas.claims.parts.evidence import (
+from ntk_atlas.config.claims import ClaimSettings
+from ntk_atlas.cubes.schema import TEST_PROBE
+from ntk_atlas.judging.decision import Region
+from ntk_atlas.judging.evidence import (
     Evidence,
     deepest_cell,
     need,
     scales_of,
 )
-from ntk_atlas.claims.parts.measurement import Measurement, remarks
-from ntk_atlas.claims.parts.movement import DRIFT, EQUAL_LOSS, conditions, drift_comparisons
-from ntk_atlas.claims.parts.networks import at_largest_n, final_values
-from ntk_atlas.config.claims import ClaimSettings
-from ntk_atlas.cubes.schema import TEST_PROBE
+from ntk_atlas.judging.measurement import Measurement, remarks
+from ntk_atlas.judging.movement import DRIFT, EQUAL_LOSS, conditions, drift_comparisons
+from ntk_atlas.judging.networks import at_largest_n, final_values
 
 
 def measure(evidence: Evidence, thresholds: ClaimSettings) -> Measurement:

@@ -1,7 +1,7 @@
 """A4: Var log Θ and median drift of all ordered cells that have settled, drift at equal epoch and loss."""
 
 from ntk_atlas.claims import Claim, Threshold
-from ntk_atlas.claims.parts.thresholds import SETTLED, STILL
+from ntk_atlas.claims._thresholds import SETTLED, STILL
 from ntk_atlas.study.claim_needs import DISPERSION, differing_phases
 
 CLAIM = Claim(
@@ -43,9 +43,10 @@ CLAIM = Claim(
 
 import xarray as xr
 
-from ntk_atlas.claims.parts.decide import Comparison, NotJudgedError, Region
-from ntk_atlas.claims.parts.dispersion import LOG_VARIANCE, inputs_text, log_variance
-from ntk_atlas.claims.parts.evidence import (
+from ntk_atlas.config.claims import ClaimSettings
+from ntk_atlas.judging.decision import Comparison, NotJudgedError, Region
+from ntk_atlas.judging.dispersion import LOG_VARIANCE, inputs_text, log_variance
+from ntk_atlas.judging.evidence import (
     Evidence,
     cell_text,
     need,
@@ -54,10 +55,9 @@ from ntk_atlas.claims.parts.evidence import (
     settled_depths,
     unsettled_reason,
 )
-from ntk_atlas.claims.parts.measurement import Measurement, remarks
-from ntk_atlas.claims.parts.movement import DRIFT, EQUAL_LOSS, conditions, drift_comparisons
-from ntk_atlas.claims.parts.networks import at_largest_n
-from ntk_atlas.config.claims import ClaimSettings
+from ntk_atlas.judging.measurement import Measurement, remarks
+from ntk_atlas.judging.movement import DRIFT, EQUAL_LOSS, conditions, drift_comparisons
+from ntk_atlas.judging.networks import at_largest_n
 
 
 def measure(evidence: Evidence, thresholds: ClaimSettings) -> Measurement:

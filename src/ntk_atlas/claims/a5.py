@@ -1,7 +1,7 @@
 """A5: median final training MSE over that of predicting zero, best of the learning rates, at the largest width."""
 
 from ntk_atlas.claims import Claim, Threshold
-from ntk_atlas.claims.parts.thresholds import SETTLED
+from ntk_atlas.claims._thresholds import SETTLED
 from ntk_atlas.study.claim_needs import differing_phases, fair_training, several
 
 CLAIM = Claim(
@@ -56,8 +56,9 @@ CLAIM = Claim(
 import numpy as np
 import xarray as xr
 
-from ntk_atlas.claims.parts.decide import Comparison, NotJudgedError, Region
-from ntk_atlas.claims.parts.evidence import (
+from ntk_atlas.config.claims import ClaimSettings
+from ntk_atlas.judging.decision import Comparison, NotJudgedError, Region
+from ntk_atlas.judging.evidence import (
     Evidence,
     cell_text,
     need,
@@ -65,11 +66,10 @@ from ntk_atlas.claims.parts.evidence import (
     settled_depths,
     unsettled_reason,
 )
-from ntk_atlas.claims.parts.measurement import Measurement, remarks
-from ntk_atlas.claims.parts.medians import cell_median
-from ntk_atlas.claims.parts.movement import TARGETS
-from ntk_atlas.claims.parts.networks import at_largest_n, diverged_share, replicate_remark, trained
-from ntk_atlas.config.claims import ClaimSettings
+from ntk_atlas.judging.measurement import Measurement, remarks
+from ntk_atlas.judging.medians import cell_median
+from ntk_atlas.judging.movement import TARGETS
+from ntk_atlas.judging.networks import at_largest_n, diverged_share, replicate_remark, trained
 
 
 def measure(evidence: Evidence, thresholds: ClaimSettings) -> Measurement:

@@ -1,7 +1,7 @@
 """A'2: slopes of Var log Θ in λ at the narrowest width, phase by phase; ordered only where the phase settled."""
 
 from ntk_atlas.claims import Claim, Threshold
-from ntk_atlas.claims.parts.thresholds import GROWS, SETTLED
+from ntk_atlas.claims._thresholds import GROWS, SETTLED
 from ntk_atlas.study.claim_needs import DISPERSION, PHASES, depths_to_grow_over, differing_phases
 
 CLAIM = Claim(
@@ -40,16 +40,16 @@ CLAIM = Claim(
     trained=False,
 )
 
-from ntk_atlas.claims.parts.decide import NotJudgedError, Region
-from ntk_atlas.claims.parts.dispersion import LOG_VARIANCE, growth_in_lambda, inputs_text
-from ntk_atlas.claims.parts.evidence import (
+from ntk_atlas.config.claims import ClaimSettings
+from ntk_atlas.judging.decision import NotJudgedError, Region
+from ntk_atlas.judging.dispersion import LOG_VARIANCE, growth_in_lambda, inputs_text
+from ntk_atlas.judging.evidence import (
     Evidence,
     need,
     need_dispersion,
     unsettled_reason,
 )
-from ntk_atlas.claims.parts.measurement import Measurement
-from ntk_atlas.config.claims import ClaimSettings
+from ntk_atlas.judging.measurement import Measurement
 from ntk_atlas.study.claim_needs import PHASES
 
 

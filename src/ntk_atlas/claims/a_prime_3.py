@@ -1,7 +1,7 @@
 """A'3: median drift of the deepest networks, small if ordered, large if critical or chaotic."""
 
 from ntk_atlas.claims import Claim
-from ntk_atlas.claims.parts.thresholds import DEEP, MOVES, SETTLED, STILL
+from ntk_atlas.claims._thresholds import DEEP, MOVES, SETTLED, STILL
 from ntk_atlas.study.claim_needs import PHASES, deep_networks, differing_phases
 
 CLAIM = Claim(
@@ -36,8 +36,9 @@ CLAIM = Claim(
 
 import numpy as np
 
-from ntk_atlas.claims.parts.decide import NotJudgedError, Region
-from ntk_atlas.claims.parts.evidence import (
+from ntk_atlas.config.claims import ClaimSettings
+from ntk_atlas.judging.decision import NotJudgedError, Region
+from ntk_atlas.judging.evidence import (
     Evidence,
     deepest_cell,
     need,
@@ -45,10 +46,9 @@ from ntk_atlas.claims.parts.evidence import (
     settled_depths,
     unsettled_reason,
 )
-from ntk_atlas.claims.parts.measurement import Measurement
-from ntk_atlas.claims.parts.movement import DRIFT, conditions, drift_comparison
-from ntk_atlas.claims.parts.networks import at_largest_n, final_values
-from ntk_atlas.config.claims import ClaimSettings
+from ntk_atlas.judging.measurement import Measurement
+from ntk_atlas.judging.movement import DRIFT, conditions, drift_comparison
+from ntk_atlas.judging.networks import at_largest_n, final_values
 from ntk_atlas.study.claim_needs import PHASES
 
 

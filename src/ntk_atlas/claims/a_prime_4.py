@@ -1,7 +1,7 @@
 """A'4: |change of (within − between) over training|, median over networks, at the deepest cell, at criticality."""
 
 from ntk_atlas.claims import Claim, Threshold
-from ntk_atlas.claims.parts.thresholds import DEEP
+from ntk_atlas.claims._thresholds import DEEP
 from ntk_atlas.study.claim_needs import classes, deep_networks, settling_phase
 
 CLAIM = Claim(
@@ -42,20 +42,20 @@ CLAIM = Claim(
 import numpy as np
 import xarray as xr
 
-from ntk_atlas.claims.parts.decide import Comparison, Region
-from ntk_atlas.claims.parts.evidence import (
+from ntk_atlas.config.claims import ClaimSettings
+from ntk_atlas.cubes.schema import TEST_PROBE
+from ntk_atlas.judging.decision import Comparison, Region
+from ntk_atlas.judging.evidence import (
     Evidence,
     cell_text,
     deepest_cell,
     need,
     scales_of,
 )
-from ntk_atlas.claims.parts.measurement import Measurement, remarks
-from ntk_atlas.claims.parts.medians import cell_median
-from ntk_atlas.claims.parts.movement import conditions
-from ntk_atlas.claims.parts.networks import at_largest_n, final_values
-from ntk_atlas.config.claims import ClaimSettings
-from ntk_atlas.cubes.schema import TEST_PROBE
+from ntk_atlas.judging.measurement import Measurement, remarks
+from ntk_atlas.judging.medians import cell_median
+from ntk_atlas.judging.movement import conditions
+from ntk_atlas.judging.networks import at_largest_n, final_values
 
 
 def measure(evidence: Evidence, thresholds: ClaimSettings) -> Measurement:

@@ -1,7 +1,7 @@
 """B1: exponent of the network minus that of its own NTK at initialization, in every cell."""
 
 from ntk_atlas.claims import Claim
-from ntk_atlas.claims.parts.thresholds import BETTER, BUDGET, FLOOR, LAW
+from ntk_atlas.claims._thresholds import BETTER, BUDGET, FLOOR, LAW
 from ntk_atlas.study.claim_needs import own_curves, predictor, sizes_of_a_law
 
 CLAIM = Claim(
@@ -27,10 +27,10 @@ CLAIM = Claim(
     ),
 )
 
-from ntk_atlas.claims.parts.evidence import Evidence
-from ntk_atlas.claims.parts.measurement import Measurement
-from ntk_atlas.claims.parts.scaling_exponents import INITIAL, better_than
 from ntk_atlas.config.claims import ClaimSettings
+from ntk_atlas.judging.evidence import Evidence
+from ntk_atlas.judging.measurement import Measurement
+from ntk_atlas.judging.scaling_exponents import INITIAL, better_than
 
 
 def measure(evidence: Evidence, thresholds: ClaimSettings) -> Measurement:

@@ -1,7 +1,7 @@
 """B1∞: the same against the infinite-width NTK; a stand-in is not judged, its difference is a remark."""
 
 from ntk_atlas.claims import Claim
-from ntk_atlas.claims.parts.thresholds import BETTER, BUDGET, FLOOR, LAW
+from ntk_atlas.claims._thresholds import BETTER, BUDGET, FLOOR, LAW
 from ntk_atlas.study.claim_needs import own_curves, predictor, sizes_of_a_law
 
 CLAIM = Claim(
@@ -26,14 +26,14 @@ CLAIM = Claim(
     asks_itself=True,
 )
 
-from ntk_atlas.claims.parts.decide import NotJudgedError
-from ntk_atlas.claims.parts.evidence import Evidence, need_settings
-from ntk_atlas.claims.parts.measurement import Measurement
-from ntk_atlas.claims.parts.scaling_curves import cells, fitted_sizes
-from ntk_atlas.claims.parts.scaling_exponents import INFINITE, better_than
-from ntk_atlas.claims.parts.scaling_pairs import paired_laws
 from ntk_atlas.config.claims import ClaimSettings
 from ntk_atlas.config.predictors import STAND_IN, predictor_label
+from ntk_atlas.judging.decision import NotJudgedError
+from ntk_atlas.judging.evidence import Evidence, need_settings
+from ntk_atlas.judging.measurement import Measurement
+from ntk_atlas.judging.scaling_curves import cells, fitted_sizes
+from ntk_atlas.judging.scaling_exponents import INFINITE, better_than
+from ntk_atlas.judging.scaling_pairs import paired_laws
 
 
 def measure(evidence: Evidence, thresholds: ClaimSettings) -> Measurement:

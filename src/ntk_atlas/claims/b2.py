@@ -1,7 +1,7 @@
 """B2: exponent of each variant's networks minus that of the experiment's initial NTK, in every cell."""
 
 from ntk_atlas.claims import Claim, Threshold
-from ntk_atlas.claims.parts.thresholds import BETTER, BUDGET, FLOOR, LAW
+from ntk_atlas.claims._thresholds import BETTER, BUDGET, FLOOR, LAW
 from ntk_atlas.study.claim_needs import own_curves, predictor, sizes_of_a_law, varied_training
 
 CLAIM = Claim(
@@ -39,20 +39,20 @@ CLAIM = Claim(
 
 import numpy as np
 
-from ntk_atlas.claims.parts.decide import NotJudgedError, Region
-from ntk_atlas.claims.parts.evidence import Evidence, cell_text
-from ntk_atlas.claims.parts.measurement import Measurement, remarks
-from ntk_atlas.claims.parts.networks import replicate_remark
-from ntk_atlas.claims.parts.scaling_curves import (
+from ntk_atlas.config.claims import ClaimSettings
+from ntk_atlas.judging.decision import NotJudgedError, Region
+from ntk_atlas.judging.evidence import Evidence, cell_text
+from ntk_atlas.judging.measurement import Measurement, remarks
+from ntk_atlas.judging.networks import replicate_remark
+from ntk_atlas.judging.scaling_curves import (
     above_target,
     cells,
     fitted_sizes,
     need_curves,
     variables_of,
 )
-from ntk_atlas.claims.parts.scaling_exponents import INITIAL
-from ntk_atlas.claims.parts.scaling_pairs import paired_laws
-from ntk_atlas.config.claims import ClaimSettings
+from ntk_atlas.judging.scaling_exponents import INITIAL
+from ntk_atlas.judging.scaling_pairs import paired_laws
 from ntk_atlas.study.claim_needs import varied_knobs
 
 

@@ -1,7 +1,7 @@
 """B3: the network's advantage over its initial NTK grows with n and shrinks with the width."""
 
 from ntk_atlas.claims import Claim
-from ntk_atlas.claims.parts.thresholds import VISIBLE
+from ntk_atlas.claims._thresholds import VISIBLE
 from ntk_atlas.study.claim_needs import own_widths, predictor, several, sizes_of_a_law
 
 CLAIM = Claim(
@@ -29,11 +29,12 @@ CLAIM = Claim(
     ),
 )
 
-from ntk_atlas.claims.parts.decide import Comparison, Region
-from ntk_atlas.claims.parts.evidence import Evidence, cell_text
-from ntk_atlas.claims.parts.measurement import Measurement, remarks
-from ntk_atlas.claims.parts.networks import replicate_remark
-from ntk_atlas.claims.parts.scaling_curves import (
+from ntk_atlas.config.claims import ClaimSettings
+from ntk_atlas.judging.decision import Comparison, Region
+from ntk_atlas.judging.evidence import Evidence, cell_text
+from ntk_atlas.judging.measurement import Measurement, remarks
+from ntk_atlas.judging.networks import replicate_remark
+from ntk_atlas.judging.scaling_curves import (
     cells,
     error_ratio,
     fitted_sizes,
@@ -42,8 +43,7 @@ from ntk_atlas.claims.parts.scaling_curves import (
     quotient,
     target_text,
 )
-from ntk_atlas.claims.parts.scaling_exponents import INITIAL
-from ntk_atlas.config.claims import ClaimSettings
+from ntk_atlas.judging.scaling_exponents import INITIAL
 
 
 def measure(evidence: Evidence, thresholds: ClaimSettings) -> Measurement:

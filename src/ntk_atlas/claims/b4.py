@@ -1,7 +1,7 @@
 """B4: exponent of the network minus that of kernels trained on m samples, both over n ≥ m, in every cell."""
 
 from ntk_atlas.claims import Claim
-from ntk_atlas.claims.parts.thresholds import BETTER, BUDGET, FLOOR, LAW
+from ntk_atlas.claims._thresholds import BETTER, BUDGET, FLOOR, LAW
 from ntk_atlas.study.claim_needs import own_curves, pretrained_kernels, sizes_above_pretrained
 
 CLAIM = Claim(
@@ -28,13 +28,13 @@ CLAIM = Claim(
     ),
 )
 
-from ntk_atlas.claims.parts.evidence import Evidence
-from ntk_atlas.claims.parts.measurement import Measurement, remarks
-from ntk_atlas.claims.parts.networks import replicate_remark
-from ntk_atlas.claims.parts.scaling_curves import fitted_sizes, need_curves, variables_of
-from ntk_atlas.claims.parts.scaling_exponents import differences, pretrained_names
 from ntk_atlas.config.claims import ClaimSettings
 from ntk_atlas.config.predictors import PRETRAINED
+from ntk_atlas.judging.evidence import Evidence
+from ntk_atlas.judging.measurement import Measurement, remarks
+from ntk_atlas.judging.networks import replicate_remark
+from ntk_atlas.judging.scaling_curves import fitted_sizes, need_curves, variables_of
+from ntk_atlas.judging.scaling_exponents import differences, pretrained_names
 
 
 def measure(evidence: Evidence, thresholds: ClaimSettings) -> Measurement:

@@ -1,7 +1,7 @@
 """B5: the kernel of the trained network improves with the data it was trained on, and does not explain it all."""
 
 from ntk_atlas.claims import Claim, Threshold
-from ntk_atlas.claims.parts.thresholds import BETTER, BUDGET, FLOOR, LAW
+from ntk_atlas.claims._thresholds import BETTER, BUDGET, FLOOR, LAW
 from ntk_atlas.study.claim_needs import own_curves, predictor, pretrained_kernels, sizes_of_a_law
 
 CLAIM = Claim(
@@ -37,11 +37,13 @@ CLAIM = Claim(
     ),
 )
 
-from ntk_atlas.claims.parts.decide import Comparison, Region
-from ntk_atlas.claims.parts.evidence import Evidence, cell_text
-from ntk_atlas.claims.parts.measurement import Measurement, remarks
-from ntk_atlas.claims.parts.networks import replicate_remark
-from ntk_atlas.claims.parts.scaling_curves import (
+from ntk_atlas.config.claims import ClaimSettings
+from ntk_atlas.config.predictors import predictor_label
+from ntk_atlas.judging.decision import Comparison, Region
+from ntk_atlas.judging.evidence import Evidence, cell_text
+from ntk_atlas.judging.measurement import Measurement, remarks
+from ntk_atlas.judging.networks import replicate_remark
+from ntk_atlas.judging.scaling_curves import (
     cells,
     error_ratio,
     fitted_sizes,
@@ -50,9 +52,7 @@ from ntk_atlas.claims.parts.scaling_curves import (
     target_text,
     variables_of,
 )
-from ntk_atlas.claims.parts.scaling_exponents import FINAL, differences, pretrained_names
-from ntk_atlas.config.claims import ClaimSettings
-from ntk_atlas.config.predictors import predictor_label
+from ntk_atlas.judging.scaling_exponents import FINAL, differences, pretrained_names
 
 
 def measure(evidence: Evidence, thresholds: ClaimSettings) -> Measurement:

@@ -46,17 +46,17 @@ CLAIM = Claim(
 import numpy as np
 import xarray as xr
 
-from ntk_atlas.claims.parts.decide import Comparison, Region
-from ntk_atlas.claims.parts.evidence import Evidence, cell_text, need
-from ntk_atlas.claims.parts.measurement import Measurement, remarks
-from ntk_atlas.claims.parts.networks import cell_estimate, replicate_remark
-from ntk_atlas.claims.parts.scaling_curves import (
-    cells,
-    need_curves,
-)
 from ntk_atlas.config.claims import ClaimSettings
 from ntk_atlas.config.predictors import EPOCHS
 from ntk_atlas.cubes.shared_samples import SHARED_TRAIN
+from ntk_atlas.judging.decision import Comparison, Region
+from ntk_atlas.judging.evidence import Evidence, cell_text, need
+from ntk_atlas.judging.measurement import Measurement, remarks
+from ntk_atlas.judging.networks import cell_estimate, replicate_remark
+from ntk_atlas.judging.scaling_curves import (
+    cells,
+    need_curves,
+)
 from ntk_atlas.study.claim_needs import at_constant_rate
 
 _LEAST_CHECKPOINTS = 3

@@ -28,11 +28,12 @@ CLAIM = Claim(
     ),
 )
 
-from ntk_atlas.claims.parts.decide import Comparison, Region
-from ntk_atlas.claims.parts.evidence import Evidence, cell_text
-from ntk_atlas.claims.parts.measurement import Measurement, remarks
-from ntk_atlas.claims.parts.networks import replicate_remark
-from ntk_atlas.claims.parts.scaling_curves import (
+from ntk_atlas.config.claims import ClaimSettings
+from ntk_atlas.judging.decision import Comparison, Region
+from ntk_atlas.judging.evidence import Evidence, cell_text
+from ntk_atlas.judging.measurement import Measurement, remarks
+from ntk_atlas.judging.networks import replicate_remark
+from ntk_atlas.judging.scaling_curves import (
     cells,
     error_ratio,
     fitted_sizes,
@@ -41,8 +42,7 @@ from ntk_atlas.claims.parts.scaling_curves import (
     target_text,
     variables_of,
 )
-from ntk_atlas.claims.parts.scaling_exponents import FINAL
-from ntk_atlas.config.claims import ClaimSettings
+from ntk_atlas.judging.scaling_exponents import FINAL
 
 
 def measure(evidence: Evidence, thresholds: ClaimSettings) -> Measurement:

@@ -45,11 +45,11 @@ CLAIM = Claim(
 
 import numpy as np
 
-from ntk_atlas.claims.parts.decide import Comparison, NotJudgedError, Region
-from ntk_atlas.claims.parts.estimates import from_replicates, slope
-from ntk_atlas.claims.parts.evidence import Evidence
-from ntk_atlas.claims.parts.measurement import Measurement
 from ntk_atlas.config.claims import ClaimSettings
+from ntk_atlas.judging.decision import Comparison, NotJudgedError, Region
+from ntk_atlas.judging.estimates import from_replicates, slope
+from ntk_atlas.judging.evidence import Evidence
+from ntk_atlas.judging.measurement import Measurement
 
 
 def measure(evidence: Evidence, thresholds: ClaimSettings) -> Measurement:

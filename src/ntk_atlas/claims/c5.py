@@ -1,7 +1,7 @@
 """C5: networks against kernel regression with the infinite NTK, in error and as functions, at the largest width."""
 
 from ntk_atlas.claims import Claim, Threshold
-from ntk_atlas.claims.parts.thresholds import THIRD
+from ntk_atlas.claims._thresholds import THIRD
 from ntk_atlas.study.claim_needs import predictor
 
 CLAIM = Claim(
@@ -34,9 +34,14 @@ CLAIM = Claim(
 
 import numpy as np
 
-from ntk_atlas.claims.parts.decide import Comparison, Region
-from ntk_atlas.claims.parts.estimates import Estimate
-from ntk_atlas.claims.parts.evidence import (
+from ntk_atlas.config.claims import ClaimSettings
+from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.cubes.gap import GAP_TERMS, WHOLE_GAP, pair_name
+from ntk_atlas.cubes.layers import compared_ridge
+from ntk_atlas.cubes.shared_samples import errors_without_folds
+from ntk_atlas.judging.decision import Comparison, Region
+from ntk_atlas.judging.estimates import Estimate
+from ntk_atlas.judging.evidence import (
     Evidence,
     at_widest,
     cell,
@@ -44,9 +49,9 @@ from ntk_atlas.claims.parts.evidence import (
     places,
     widest,
 )
-from ntk_atlas.claims.parts.layer_changes import KERNEL
-from ntk_atlas.claims.parts.measurement import Measurement, remarks
-from ntk_atlas.claims.parts.networks import (
+from ntk_atlas.judging.layer_changes import KERNEL
+from ntk_atlas.judging.measurement import Measurement, remarks
+from ntk_atlas.judging.networks import (
     at_largest_n,
     cell_estimate,
     ratio_estimate,
@@ -54,12 +59,7 @@ from ntk_atlas.claims.parts.networks import (
     trained,
     unfinished_remark,
 )
-from ntk_atlas.claims.parts.width_limit import DISTANCE, squared_share
-from ntk_atlas.config.claims import ClaimSettings
-from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.cubes.gap import GAP_TERMS, WHOLE_GAP, pair_name
-from ntk_atlas.cubes.layers import compared_ridge
-from ntk_atlas.cubes.shared_samples import errors_without_folds
+from ntk_atlas.judging.width_limit import DISTANCE, squared_share
 from ntk_atlas.study.claim_needs import outside_the_theorem
 
 

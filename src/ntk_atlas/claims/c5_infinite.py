@@ -1,7 +1,7 @@
 """C5∞: the limit of the squared distance as the width goes to ∞, and the exponent of the distance in the width."""
 
 from ntk_atlas.claims import Claim, Threshold
-from ntk_atlas.claims.parts.thresholds import THIRD
+from ntk_atlas.claims._thresholds import THIRD
 from ntk_atlas.study.claim_needs import kept_predictions, predictor, theorem, widths_of_a_law
 
 CLAIM = Claim(
@@ -73,28 +73,28 @@ CLAIM = Claim(
 import numpy as np
 import xarray as xr
 
-from ntk_atlas.claims.parts.decide import Comparison, NotJudgedError, Region
-from ntk_atlas.claims.parts.estimates import Estimate
-from ntk_atlas.claims.parts.evidence import (
-    Evidence,
-    cell_text,
-    need,
-    places,
-)
-from ntk_atlas.claims.parts.layer_changes import KERNEL, seeded
-from ntk_atlas.claims.parts.measurement import Measurement, remarks
-from ntk_atlas.claims.parts.networks import (
-    at_largest_n,
-    cell_estimate,
-    replicate_remark,
-    unfinished_remark,
-)
-from ntk_atlas.claims.parts.width_limit import DISTANCE, squared_share, width_exponent, width_law
 from ntk_atlas.config.claims import ClaimSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.gap import WHOLE_GAP
 from ntk_atlas.cubes.layers import compared_ridge
 from ntk_atlas.cubes.shared_samples import FOLD_SHARE, SHARED_TRAIN
+from ntk_atlas.judging.decision import Comparison, NotJudgedError, Region
+from ntk_atlas.judging.estimates import Estimate
+from ntk_atlas.judging.evidence import (
+    Evidence,
+    cell_text,
+    need,
+    places,
+)
+from ntk_atlas.judging.layer_changes import KERNEL, seeded
+from ntk_atlas.judging.measurement import Measurement, remarks
+from ntk_atlas.judging.networks import (
+    at_largest_n,
+    cell_estimate,
+    replicate_remark,
+    unfinished_remark,
+)
+from ntk_atlas.judging.width_limit import DISTANCE, squared_share, width_exponent, width_law
 from ntk_atlas.status import Status
 
 

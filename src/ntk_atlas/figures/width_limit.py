@@ -21,8 +21,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ntk_atlas.claims.parts.networks import at_largest_n, cell_estimate
-from ntk_atlas.claims.parts.width_limit import squared_share, width_exponent, width_law
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.gap import GAP_TERMS, OTHER_PAIRS, WHOLE_GAP, pair_name
 from ntk_atlas.cubes.layers import compared_ridge
@@ -30,6 +28,8 @@ from ntk_atlas.cubes.settings import experiment_settings
 from ntk_atlas.figures.parts.averages import draw_interval
 from ntk_atlas.figures.parts.panels import finish, log_ticks, outside_legend, panel_grid, scale_label, value_ticks
 from ntk_atlas.figures.parts.style import FAINT, INK, predictor_styles, themed
+from ntk_atlas.judging.networks import at_largest_n, cell_estimate
+from ntk_atlas.judging.width_limit import squared_share, width_exponent, width_law
 
 _PARTS = {OTHER_PAIRS[0]: ("network to its own initial NTK", "s"), GAP_TERMS[-1]: ("initial to infinite NTK", "^")}
 _BEYOND = 8.0

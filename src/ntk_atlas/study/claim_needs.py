@@ -1,7 +1,7 @@
 """What each claim needs of an experiment's settings: the plan says what is missing, and the judge in the same words.
 
 A need is a function from what is asked (`Asked`) to what is missing, if anything is. The head of a claim's file lists
-its needs; `claims.parts.evidence.need_settings` raises the first that is not met: no condition stands twice.
+its needs; `judging.evidence.need_settings` raises the first that is not met: no condition stands twice.
 """
 
 from collections.abc import Callable, Mapping, Sequence

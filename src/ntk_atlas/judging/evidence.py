@@ -8,14 +8,14 @@ from typing import Literal
 import numpy as np
 import xarray as xr
 
-from ntk_atlas.claims.parts.decide import NotJudgedError
-from ntk_atlas.claims.parts.networks import at_largest_n
 from ntk_atlas.config.claims import Claim, ClaimSettings
 from ntk_atlas.config.output_variance import OutputVarianceSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.netcdf import read_netcdf
 from ntk_atlas.cubes.schema import NO_CLASS
 from ntk_atlas.cubes.settings import experiment_settings
+from ntk_atlas.judging.decision import NotJudgedError
+from ntk_atlas.judging.networks import at_largest_n
 from ntk_atlas.study.claim_needs import Asked, has_classes, no_deep_networks, unmet_needs
 
 

@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass, fields
 
 import pandas as pd
 
-from ntk_atlas.claims.parts.decide import NotJudgedError, Region, Word, decide, decide_any
-from ntk_atlas.claims.parts.evidence import Evidence, need_settings
-from ntk_atlas.claims.parts.measurement import Measurement
 from ntk_atlas.config.claims import CLAIMS, Claim, ClaimSettings, Thresholds, claim_head
 from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.judging.decision import NotJudgedError, Region, Word, decide, decide_any
+from ntk_atlas.judging.evidence import Evidence, need_settings
+from ntk_atlas.judging.measurement import Measurement
 from ntk_atlas.study.thresholds import seed_conflict
 
 

@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
-from ntk_atlas.claims.parts.decide import Comparison, Region
-from ntk_atlas.claims.parts.evidence import (
+from ntk_atlas.judging.decision import Comparison, Region
+from ntk_atlas.judging.evidence import (
     Evidence,
     cell_text,
 )
-from ntk_atlas.claims.parts.measurement import remarks
-from ntk_atlas.claims.parts.medians import cell_median
-from ntk_atlas.claims.parts.networks import final_values, replicate_remark, trained
+from ntk_atlas.judging.measurement import remarks
+from ntk_atlas.judging.medians import cell_median
+from ntk_atlas.judging.networks import final_values, replicate_remark, trained
 
 DRIFT, EQUAL_LOSS = "kernel_drift", "kernel_drift_at_equal_loss"
 TARGETS = {"unit": "targets of size one", "initial_output": "targets of the size of f₀"}

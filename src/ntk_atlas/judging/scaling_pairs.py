@@ -16,16 +16,16 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from ntk_atlas.claims.parts.decide import Comparison, Region
-from ntk_atlas.claims.parts.estimates import Estimate
-from ntk_atlas.claims.parts.evidence import Evidence
-from ntk_atlas.claims.parts.measurement import remarks
-from ntk_atlas.claims.parts.networks import cell_estimate
-from ntk_atlas.claims.parts.scaling_curves import Cell, above_target_by_size, curve
 from ntk_atlas.config.claims import ClaimSettings
 from ntk_atlas.config.predictors import predictor_label
 from ntk_atlas.cubes.predictors import stand_ins_of
 from ntk_atlas.cubes.shared_samples import SHARED_TRAIN, draws_overlap, errors_without_folds
+from ntk_atlas.judging.decision import Comparison, Region
+from ntk_atlas.judging.estimates import Estimate
+from ntk_atlas.judging.evidence import Evidence
+from ntk_atlas.judging.measurement import remarks
+from ntk_atlas.judging.networks import cell_estimate
+from ntk_atlas.judging.scaling_curves import Cell, above_target_by_size, curve
 from ntk_atlas.scaling_laws.floor_fit import balanced_curves
 from ntk_atlas.scaling_laws.floored_curve import LEAST_SIZES, FlooredCurve, HeldOutSize, hold_out_largest
 from ntk_atlas.scaling_laws.intervals import t_critical

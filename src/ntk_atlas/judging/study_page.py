@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ntk_atlas.claims.parts.estimates import from_replicates
-from ntk_atlas.claims.parts.join import JUDGED, read_verdicts
-from ntk_atlas.claims.parts.networks import final_values
 from ntk_atlas.config.predictors import predictor_label
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.netcdf import read_netcdf
 from ntk_atlas.cubes.predictors import predictor_values
 from ntk_atlas.cubes.summary import summary_table
+from ntk_atlas.judging.estimates import from_replicates
+from ntk_atlas.judging.join import JUDGED, read_verdicts
+from ntk_atlas.judging.networks import final_values
 
 MARKERS = "<!-- measured: begin -->", "<!-- measured: end -->"
 NEAR = 0.2

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ntk_atlas.claims.parts.decide import Comparison
+from ntk_atlas.judging.decision import Comparison
 
 
 @dataclass(frozen=True)

@@ -2,21 +2,21 @@
 
 import numpy as np
 
-from ntk_atlas.claims.parts.decide import Comparison, Region
-from ntk_atlas.claims.parts.evidence import Evidence, cell_text
-from ntk_atlas.claims.parts.measurement import Measurement, remarks
-from ntk_atlas.claims.parts.networks import replicate_remark
-from ntk_atlas.claims.parts.scaling_curves import (
+from ntk_atlas.config.claims import ClaimSettings
+from ntk_atlas.config.predictors import PRETRAINED, predictor_label
+from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.judging.decision import Comparison, Region
+from ntk_atlas.judging.evidence import Evidence, cell_text
+from ntk_atlas.judging.measurement import Measurement, remarks
+from ntk_atlas.judging.networks import replicate_remark
+from ntk_atlas.judging.scaling_curves import (
     cells,
     fitted_sizes,
     need_curves,
     target_text,
     variables_of,
 )
-from ntk_atlas.claims.parts.scaling_pairs import paired_laws
-from ntk_atlas.config.claims import ClaimSettings
-from ntk_atlas.config.predictors import PRETRAINED, predictor_label
-from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.judging.scaling_pairs import paired_laws
 
 INITIAL, FINAL, INFINITE = "ntk_init", "ntk_final", "infinite_ntk"
 

@@ -19,8 +19,8 @@ import numpy as np
 import xarray as xr
 from scipy.special import bdtr
 
-from ntk_atlas.claims.parts.estimates import Estimate
-from ntk_atlas.claims.parts.networks import cell_estimate
+from ntk_atlas.judging.estimates import Estimate
+from ntk_atlas.judging.networks import cell_estimate
 
 _SMALLEST = 1e-8
 """Logarithms are taken of no less."""

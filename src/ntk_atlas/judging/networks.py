@@ -3,9 +3,9 @@
 import numpy as np
 import xarray as xr
 
-from ntk_atlas.claims.parts.estimates import Estimate, from_replicates
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.shared_samples import LEFT_OUT, SHARED_TRAIN, common_variance, fold_shares
+from ntk_atlas.judging.estimates import Estimate, from_replicates
 from ntk_atlas.scaling_laws.intervals import finite_mean
 from ntk_atlas.status import NOT_TRAINED, Status
 

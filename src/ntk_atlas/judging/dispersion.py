@@ -3,9 +3,9 @@
 import numpy as np
 import xarray as xr
 
-from ntk_atlas.claims.parts.decide import Comparison, Region
-from ntk_atlas.claims.parts.estimates import Estimate, from_interval, slope
-from ntk_atlas.claims.parts.evidence import (
+from ntk_atlas.judging.decision import Comparison, Region
+from ntk_atlas.judging.estimates import Estimate, from_interval, slope
+from ntk_atlas.judging.evidence import (
     Evidence,
     cell_text,
     need,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ntk_atlas.claims.parts.judge import COLUMNS, verdict_table
 from ntk_atlas.config.claims import CLAIMS, Thresholds, claim_head
+from ntk_atlas.judging.verdicts import COLUMNS, verdict_table
 
 JUDGED = ("supported", "not supported", "inconclusive")
 _TEXT = (

@@ -1,1 +1,0 @@
-"""Shared by the claims: evidence and estimates, the decision, the judge of an experiment and of a study."""
