@@ -147,15 +147,15 @@ def test_infinite_kernels_as_predictors(caplog, parameterization):
     gram = infinite_convolutional_kernels(x_train, **layer).ntk[0]
     cross = infinite_convolutional_kernels(rest, x_train, **layer).ntk[0, 10:]
     ridge_zero = (cross @ torch.linalg.solve(gram, y_train) - torch.as_tensor(draw.y_test)).square().mean()
-    of_draw = found["infinite_ntk"]["test_mse"][..., 1, 1, :].reshape(-1, 2)[-1]
+    of_draw = found["test_mse_infinite_ntk"][..., 1, 1, :].reshape(-1, 2)[-1]
     assert np.isclose(of_draw, float(ridge_zero), rtol=1e-6).any()
     widths = (2,) if parameterization == "standard" else ()
-    assert found["infinite_ntk"]["test_mse"].shape[: 1 + len(widths)] == (1, *widths)
-    assert found["nngp"]["test_mse"].shape == (1, 2, 2, 2)
-    for name in found:
-        assert np.isfinite(found[name]["test_mse"]).all()
+    assert found["test_mse_infinite_ntk"].shape[: 1 + len(widths)] == (1, *widths)
+    assert found["test_mse_nngp"].shape == (1, 2, 2, 2)
+    for name in ("infinite_ntk", "nngp"):
+        assert np.isfinite(found[f"test_mse_{name}"]).all()
     flat = regress_infinite(infinite_spec(experiment(NetworkSettings(bias_variance=0.1)), 2.0), data)
-    assert not np.allclose(flat["nngp"]["test_mse"], found["nngp"]["test_mse"], rtol=1e-3)
+    assert not np.allclose(flat["test_mse_nngp"], found["test_mse_nngp"], rtol=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from ntk_atlas.config.predictors import predictors_of, user_kernels
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.datasets.sources import SOURCES
 from ntk_atlas.provenance import file_digest
-from ntk_atlas.registry import is_own
+from ntk_atlas.registry import is_own, value_files
 from ntk_atlas.study.disk import probe_kernel_bytes, weight_bytes
 from ntk_atlas.study.job_times import job_seconds
 from ntk_atlas.study.own_cost import OwnCost
@@ -195,6 +195,7 @@ def trial_digest(experiment: ExperimentSettings, source: str) -> str:
             if is_own(spec)
         ],
         [] if is_own(dataset.source) else file_digest(SOURCES.module_file(dataset.source)),
+        [file_digest(file) for file in value_files(experiment)],
         predictors_of("infinite", experiment.regression.predictors),
         [] if path is None else _state(Path(path)),
         [source, sys.version, *(version(name) for name in ("torch", "numpy"))],
