@@ -1,25 +1,23 @@
 # Claims are judged from the experiment's NetCDF files and a file of thresholds; included where the study names one.
 from ntk_atlas.config.claims import CLAIMS, claim_head
 from ntk_atlas.study.thresholds import judge_spec
-from ntk_atlas.study.user_files import code_file_digest
+
+GIVEN_CLAIMS = [
+    claim_head(key).name for key in load_thresholds(Path(STUDY.claims)).claims.by_name()
+]
 
 
 def claims_source(script, build=None):
     """As `source`, with the files of the claims that are judged: built-in ones, and the user's."""
-    given = load_thresholds(Path(STUDY.claims)).claims.by_name()
-    names = [claim_head(key).name for key in given]
-    files = tuple(CLAIMS.module_file(name) for name in names if not is_own(name))
-    places = [Path(name.rpartition(":")[0]) for name in names if is_own(name)]
-    own = [
-        digest
-        for file in places
-        for digest in (digest_of(file), code_file_digest(file))
+    files = [
+        Path(name.rpartition(":")[0]) if is_own(name) else CLAIMS.module_file(name)
+        for name in GIVEN_CLAIMS
     ]
 
     def of(wildcards):
         values = value_files(build(EXPERIMENTS[wildcards.experiment])) if build else ()
         file = WORKFLOW / "workflow" / "scripts" / script
-        return " ".join([digest_of(file, (*values, *files)), *own])
+        return digest_of(file, (*values, *files))
 
     return of
 
@@ -54,6 +52,7 @@ rule judge_claims:
         thresholds=thresholds_digest(),
         spec=spec(judge_spec),
         source=claims_source("judge_claims.py", judge_spec),
+        own=own_code(GIVEN_CLAIMS),
     message:
         "{wildcards.experiment}: judging the claims"
     script:
@@ -119,6 +118,7 @@ rule join_claims:
             for name, experiment in EXPERIMENTS.items()
         },
         source=claims_source("join_claims.py"),
+        own=own_code(GIVEN_CLAIMS),
     message:
         "joining the verdicts of all experiments"
     script:

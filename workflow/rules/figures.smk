@@ -1,17 +1,11 @@
 # Figures are drawn from the experiment's NetCDF files alone: they redraw in seconds and never train anything.
 
 
-from ntk_atlas.study.user_files import code_file_digest
-
-
 def figure_source(wildcards):
-    """Digest of a figure's file, of all that it imports, and of the values that its experiment names."""
+    """Digest of a figure's file, of all that it imports of the package, and of the values that its experiment names."""
     name = figure_of(wildcards)
-    values = value_files(cube_spec(EXPERIMENTS[wildcards.experiment]))
-    if not is_own(name):
-        return digest_of(FIGURES.module_file(name), values)
-    file = Path(name.rpartition(":")[0])
-    return f"{digest_of(file, values)} {code_file_digest(file)}"
+    file = Path(name.rpartition(":")[0]) if is_own(name) else FIGURES.module_file(name)
+    return digest_of(file, value_files(cube_spec(EXPERIMENTS[wildcards.experiment])))
 
 
 localrules:
@@ -43,6 +37,7 @@ rule plot_figure:
         figure=figure_of,
         caption=lambda wildcards: FIGURES.head(figure_of(wildcards)).caption,
         source=figure_source,
+        own=lambda wildcards: own_code([figure_of(wildcards)]),
         script_source=source("plot_figure.py"),
     message:
         "{wildcards.experiment}: drawing {wildcards.figure}"

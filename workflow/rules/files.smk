@@ -9,6 +9,7 @@ from ntk_atlas.study.earlier_results import earlier_results_told, final_results
 from ntk_atlas.study.jobs import predictors
 from ntk_atlas.config.figures import FIGURES
 from ntk_atlas.registry import is_own
+from ntk_atlas.study.user_files import code_file_digest
 from ntk_atlas.study.outputs import (
     cube_spec,
     cubes_of,
@@ -25,6 +26,12 @@ def all_figures():
     """Names of all figures, as the config has them."""
     shown = [name for each in EXPERIMENTS.values() for name in each.show or ()]
     return dict.fromkeys([*FIGURES.names(), *shown])
+
+
+def own_code(names):
+    """The user's files among values, `my_file.py:x`, each with the digest of what it imports of the user's."""
+    files = dict.fromkeys(name.rpartition(":")[0] for name in names if is_own(name))
+    return " ".join(f"{file}: {code_file_digest(Path(file))}" for file in files)
 
 
 def figure_of(wildcards):
