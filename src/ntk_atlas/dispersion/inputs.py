@@ -45,7 +45,7 @@ class InitialKernelLaw:
     squared_norm: float = 1.0
     correlations: tuple[float, ...] = (1.0,)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.network.factory is not None:
             raise ValueError("a network of your own has no layers whose weights could be drawn here")
         if self.network.architecture != "fully_connected":
@@ -62,7 +62,8 @@ class InitialKernelLaw:
     def inputs(self) -> np.ndarray:
         """The inputs in the plane that they span, `(n_correlations, 2)`."""
         r = np.array(self.correlations)
-        return np.sqrt(self.squared_norm) * np.stack([r, np.sqrt(1.0 - r**2)], axis=1)
+        inputs: np.ndarray = np.sqrt(self.squared_norm) * np.stack([r, np.sqrt(1.0 - r**2)], axis=1)
+        return inputs
 
     @property
     def has_bias_gradients(self) -> bool:

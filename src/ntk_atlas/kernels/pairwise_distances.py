@@ -33,7 +33,7 @@ def checked_samples(x1: Given, x2: Given | None = None) -> tuple[Tensor, Tensor]
     return flat[0], flat[1]
 
 
-def distances(x1: Tensor, x2: Tensor | None = None) -> Tensor:
+def distances(x1: Given, x2: Given | None = None) -> Tensor:
     """Euclidean distances, accurate for near and equal samples too.
 
     Args:

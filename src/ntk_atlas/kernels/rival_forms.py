@@ -4,6 +4,7 @@ torch is imported where a kernel is evaluated: figures ask for labels and looks 
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ _LARGEST = 1e100
 class StationaryKernel(Rival):
     """k = f(‖x − x'‖/ℓ) with f(0) = 1; `function` is f, of a tensor."""
 
-    def pairs(self, x1, x2=None):
+    def pairs(self, x1: "Given", x2: "Given | None" = None) -> Callable[..., "Tensor"]:
         """See `Rival`."""
         from ntk_atlas.kernels.pairwise_distances import distances
 
@@ -71,7 +72,7 @@ class InnerProducts:
 class InnerProductKernel(Rival):
     """k = f(s, angle) of samples seen as (x/ℓ, 1); `function` is f, of `InnerProducts`."""
 
-    def pairs(self, x1, x2=None):
+    def pairs(self, x1: "Given", x2: "Given | None" = None) -> Callable[..., "Tensor"]:
         """See `Rival`."""
         from ntk_atlas.kernels.pairwise_distances import checked_samples
 

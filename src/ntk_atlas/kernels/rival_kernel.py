@@ -19,7 +19,7 @@ class Look(NamedTuple):
 
     color: int
     marker: str
-    dash: str | tuple
+    dash: str | tuple[int, tuple[float, ...]]
 
 
 @dataclass(frozen=True, eq=False)

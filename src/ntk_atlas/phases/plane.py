@@ -67,4 +67,5 @@ def _slopes_at_end(
     crossed = (low_growth > 0.0) & (high_growth <= 0.0) & (high == inner)
     share = np.where(crossed, low_growth / np.where(crossed, low_growth - high_growth, 1.0), 0.0)
     inside = slopes[inner] + share * (slopes[inner + 1] - slopes[inner])
-    return np.where(crossed, inside, np.where(high == 0, slopes[0], slopes[-1]))
+    ends: np.ndarray = np.where(crossed, inside, np.where(high == 0, slopes[0], slopes[-1]))
+    return ends

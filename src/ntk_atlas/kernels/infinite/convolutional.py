@@ -22,7 +22,7 @@ from ntk_atlas.kernels.infinite.kernels import InfiniteKernels, warn_of_kernels
 from ntk_atlas.kernels.infinite.layer_weights import check_infinite_limit
 from ntk_atlas.kernels.infinite.series import dual_of
 from ntk_atlas.kernels.infinite.soundness import LayerOfPair, warn_of_range, warn_of_rounding
-from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitecture
+from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitecture, image_shape
 from ntk_atlas.tensors import Given
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ def infinite_convolutional_kernels(
         raise KernelInputError(str(error)) from error
     dual = dual_of(settings.activation if activation is None else activation)
     recursion = ConvolutionalRecursion(
-        architecture, settings, checked_scale(init_scale, dtype), checked_width(width), tuple(x1.shape[1:])
+        architecture, settings, checked_scale(init_scale, dtype), checked_width(width), image_shape(x1.shape[1:])
     )
     n1, n2 = len(x1), None if x2 is None else len(x2)
     tiles = plan_convolutional_tiles(recursion, dual, n1, n2, dtype=dtype, device=x1.device, memory_limit=memory_limit)

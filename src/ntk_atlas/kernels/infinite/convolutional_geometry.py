@@ -61,9 +61,12 @@ class Stage:
 
 def overlap(offset: Offset, size: tuple[int, int]) -> tuple[Region, Region]:
     """Pixels p of the first image, and q = p + Δ of the second, where both lie inside."""
-    first = tuple(slice(max(0, -d), n - max(0, d)) for d, n in zip(offset, size, strict=True))
-    second = tuple(slice(max(0, d), n - max(0, -d)) for d, n in zip(offset, size, strict=True))
-    return first, second
+    (first_y, second_y), (first_x, second_x) = (_overlap_along(d, n) for d, n in zip(offset, size, strict=True))
+    return (first_y, first_x), (second_y, second_x)
+
+
+def _overlap_along(d: int, n: int) -> tuple[slice, slice]:
+    return slice(max(0, -d), n - max(0, d)), slice(max(0, d), n - max(0, -d))
 
 
 def stages_of(architecture: ConvolutionalArchitecture, height: int, width: int) -> list[Stage]:
@@ -88,7 +91,7 @@ def stages_of(architecture: ConvolutionalArchitecture, height: int, width: int) 
     stages = []
     for size, n, pool in reversed(merged):
         if pool:
-            needed = tuple(min(2 * m + 1, n_pixels - 1) for m, n_pixels in zip(needed, size, strict=True))
+            needed = (min(2 * needed[0] + 1, size[0] - 1), min(2 * needed[1] + 1, size[1] - 1))
         stages.append(Stage(size, n, pool, needed))
     return stages[::-1]
 

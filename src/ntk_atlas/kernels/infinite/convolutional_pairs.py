@@ -86,9 +86,9 @@ class SamePairs(Pairs):
             self.largest.append((float(moment.max()), float(slope.max()), float(ntk.max())))
             return moment * self.sigma_w2, slope * self.sigma_w2
         dual = self._ready[layer]
-        sides = (dual.crop(self._sides[layer], region) for region in overlap(offset, stage.size))
+        first, second = (dual.crop(self._sides[layer], region) for region in overlap(offset, stage.size))
         scratch = (torch.empty_like(nngp), torch.empty_like(nngp))
-        result = dual.evaluate(nngp, *sides, scratch, self.sigma_w2)
+        result = dual.evaluate(nngp, first, second, scratch, self.sigma_w2)
         return result.moment, result.slope
 
 
@@ -125,11 +125,11 @@ class TilePairs(Pairs):
             # An image with itself is known exactly and set in the end; 0 is where every dual is easy.
             nngp.diagonal(-self.diagonal, dim1=-2, dim2=-1).zero_()
         dual = self.duals[layer]
-        sides = [
+        first, second = (
             dual.crop(side[layer], region) for side, region in zip(self.sides, overlap(offset, stage.size), strict=True)
-        ]
+        )
         scratch = (torch.empty_like(nngp), torch.empty_like(nngp))
-        result = dual.evaluate(nngp, *sides, scratch, self.sigma_w2)
+        result = dual.evaluate(nngp, first, second, scratch, self.sigma_w2)
         if result.moment_error or result.slope_error:
             found = torch.tensor([result.moment_error, result.slope_error], dtype=torch.float64) / self.sigma_w2
             self.errors[:, layer] = torch.maximum(self.errors[:, layer], found)

@@ -43,7 +43,7 @@ class ConvolutionalRecursion:
     bias_part: float = field(init=False)
     _fan_ins: list[float] = field(init=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "stages", stages_of(self.architecture, *self.image_shape[1:]))
         fan_ins = self.architecture.fan_ins(self.image_shape, self.width or 1)
         factors = [weight_part(self.settings, fan_in, self.width, self.sigma_w2) for fan_in in fan_ins]
@@ -76,16 +76,17 @@ class ConvolutionalRecursion:
             after = readout.radius if last else self.stages[number + 1].radius
             before, pooled = pooled, {}
             for offset in filter(pairs.needs, stage.offsets()):
-                moment, slope_part = before.pop(offset, (None, None)) if number else self._inputs(pairs, offset)
-                if moment is None:
+                if number and offset not in before:
                     continue
+                moment, part = before.pop(offset) if number else self._inputs(pairs, offset)
                 for convolution in range(stage.n_convolutions):
-                    moment, slope_part = self._convolve(pairs, layer + convolution, stage, offset, moment, slope_part)
+                    moment, part = self._convolve(pairs, layer + convolution, stage, offset, moment, part)
+                assert part is not None  # there is a convolution in the first stage
                 if stage.pool:
                     for twin in pairs.twins(offset):
-                        self._pool(pairs, pooled, stage, twin, after, moment, slope_part)
+                        self._pool(pairs, pooled, stage, twin, after, moment, part)
                 elif last:
-                    readout.add(offset, moment, slope_part)
+                    readout.add(offset, moment, part)
             layer += stage.n_convolutions
         for offset, (moment, slope_part) in pooled.items():
             readout.add(offset, moment, slope_part)
@@ -122,7 +123,8 @@ class ConvolutionalRecursion:
                 continue
             if target.offset not in pooled:
                 shape = tuple(n - abs(d) for n, d in zip(size, target.offset, strict=True))
-                pooled[target.offset] = tuple(moment.new_zeros(*shape, *moment.shape[2:]) for _ in range(2))
+                shape += tuple(moment.shape[2:])
+                pooled[target.offset] = moment.new_zeros(shape), moment.new_zeros(shape)
             for sums, part in zip(pooled[target.offset], (moment, slope_part), strict=True):
                 sums[target.to].add_(part[target.from_], alpha=1 / 16)
 
@@ -146,6 +148,7 @@ class _Readout:
     def kernels(self) -> tuple[Tensor, Tensor]:
         recursion = self.recursion
         n_pixels = recursion.readout_size[0] * recursion.readout_size[1]
+        assert self.sums is not None  # offset (0, 0) has been added
         moment, slope_part = (part / (n_pixels if self.flatten else n_pixels**2) for part in self.sums)
         fan_in = recursion.fan_in(recursion.architecture.depth)
         ntk = slope_part.add_(moment, alpha=fan_in / recursion.sigma_w2).add_(recursion.bias_part)

@@ -124,7 +124,7 @@ class ConvolutionalTiles:
     n_bytes: int
     result_bytes: int
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.columns % self.rows:  # else a tile astride the first of its columns would be mirrored by nobody
             raise ValueError(f"tiles of {self.rows} rows do not divide {self.columns} columns")
 

@@ -147,13 +147,13 @@ class HermiteRule:
         chosen = slice(every // 2, None, every)
         z, weight = grid.z[chosen], every * grid.weight[chosen]
         basis = self.bases.get(self.n_nodes, self.n_terms, q.device)[:, chosen] if series else None
-        found, squares = [], []
+        found, summed = [], []
         for block in q.flatten().split(max(1, _CHUNK // len(z))):
             both = torch.stack(self.phi.with_slope(block.sqrt()[:, None] * z))
-            squares.append(both**2 @ weight)
+            summed.append(both**2 @ weight)
             if basis is not None:
                 found.append((both * (math.sqrt(every) * weight.sqrt())) @ basis.T)
-        squares = torch.cat(squares, dim=1)
+        squares = torch.cat(summed, dim=1)
         if not torch.isfinite(squares).all():
             raise ActivationOverflowError(
                 f"the activation overflows within 12 standard deviations at variance {float(q.max()):.3g}: its "

@@ -21,7 +21,7 @@ def checked_depths(depths: Sequence[int]) -> tuple[int, ...]:
         KernelInputError: if there are none, or one is negative.
     """
     listed = isinstance(depths, Iterable) and not isinstance(depths, str | bytes)
-    given = tuple(depths) if listed and getattr(depths, "ndim", 1) else ()
+    given = tuple(depths) if listed and getattr(depths, "ndim", 1) != 0 else ()
     try:
         checked = tuple(operator.index(depth) for depth in given)
     except TypeError:

@@ -52,12 +52,16 @@ def network_kernels(
     Raises:
         KernelInputError: if the inputs cannot be those of the network, see there.
     """
-    choice = {"settings": settings, "init_scale": init_scale, "width": width}
     if settings.architecture != "convolutional":
-        return infinite_kernels(x1, x2, depths=depths, **choice)
+        return infinite_kernels(x1, x2, depths=depths, settings=settings, init_scale=init_scale, width=width)
     kernels = [
         infinite_convolutional_kernels(
-            x1, x2, architecture=_architecture(settings, depth, tuple(x1.shape[1:])), **choice
+            x1,
+            x2,
+            architecture=_architecture(settings, depth, tuple(x1.shape[1:])),
+            settings=settings,
+            init_scale=init_scale,
+            width=width,
         )
         for depth in depths
     ]
@@ -120,13 +124,12 @@ def network_kernel_cost(
     """
     seconds = 0.0
     for depth in depths:
-        choice = {
-            "image_shape": tuple(image_shape),
-            "architecture": _architecture(settings, depth, tuple(image_shape)),
-            "settings": settings,
-        }
+        architecture = _architecture(settings, depth, tuple(image_shape))
+        channels, height, width = image_shape
         for n1, n2 in ((n_train, None), (n_rest, n_train)):
-            seconds += estimate_convolutional_cost(n1, n2, **choice).seconds
+            seconds += estimate_convolutional_cost(
+                n1, n2, image_shape=(channels, height, width), architecture=architecture, settings=settings
+            ).seconds
     return seconds
 
 

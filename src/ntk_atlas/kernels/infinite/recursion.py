@@ -43,7 +43,7 @@ class Recursion:
     input_part: float = field(init=False)
     bias_part: float = field(init=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_infinite_limit(self.settings, self.width if max(self.depths) > 0 else 1)
         fan_in_part, inputs = (
             weight_part(self.settings, n, self.width, self.sigma_w2) for n in (self.width or 1, self.n_inputs)
@@ -69,9 +69,9 @@ class Recursion:
             torch.linalg.vector_norm(x, dim=1, dtype=torch.float64) ** 2 for x in ((a,) if b is None else (a, b))
         ]
         sizes = [len(x) for x in squares]
-        squares = torch.cat(squares)
-        variance = without_underflow(self.sigma_w2 / self.n_inputs * squares + self.settings.bias_variance)
-        ntk = self.input_part * squares + self.bias_part
+        every = torch.cat(squares)
+        variance = without_underflow(self.sigma_w2 / self.n_inputs * every + self.settings.bias_variance)
+        ntk = self.input_part * every + self.bias_part
         variances, ntks, duals, largest = [variance], [ntk], [], []
         for layer in range(max(self.depths)):
             # Behind a variance of infinity an activation that saturates would give numbers again, and wrong ones.
@@ -148,16 +148,17 @@ class PreparedLayers:
         """
         recursion = self.recursion
         sigma_w2, sigma_b2 = recursion.sigma_w2, recursion.settings.bias_variance
-        ntk, *spare = buffers
+        ntk, *others = buffers
+        spare = (others[0], others[1])
         torch.mul(products, recursion.input_part, out=ntk)
         nngp = products.mul_(sigma_w2 / recursion.n_inputs)
         for depth in range(len(self.duals) + 1):
             if depth > 0:
-                result = self.duals[depth - 1].evaluate(nngp, a[depth - 1], b[depth - 1], tuple(spare), sigma_w2)
+                result = self.duals[depth - 1].evaluate(nngp, a[depth - 1], b[depth - 1], spare, sigma_w2)
                 if result.moment_error or result.slope_error:
                     errors[0, depth - 1] = max(float(errors[0, depth - 1]), result.moment_error / sigma_w2)
                     errors[1, depth - 1] = max(float(errors[1, depth - 1]), result.slope_error / sigma_w2)
-                spare = [nngp, result.slope]
+                spare = (nngp, result.slope)
                 ntk.mul_(result.slope).add_(result.moment, alpha=recursion.fan_in_part / sigma_w2)
                 nngp = result.moment
             if recursion.bias_part:

@@ -132,7 +132,7 @@ class SeriesDual:
         self, c: Tensor, a: "SeriesSide", b: "SeriesSide", scratch: tuple[Tensor, Tensor], gain: float
     ) -> DualTile:
         """Returns the tile and its error, see `Dual.evaluate`."""
-        slope, moment = scratch
+        rule, (slope, moment) = self._made_ready(), scratch
         rho = c.mul_(a.inverse_root).mul_(b.inverse_root).clamp_(-1.0, 1.0)
         largest = float(rho.abs().max())
         square = rho * rho
@@ -146,7 +146,7 @@ class SeriesDual:
             met = (bounds <= goal).nonzero()
             n_terms = int(met[0]) if len(met) else len(roots) - 1
             _series(a.series[number], b.series[number], rho, square, n_terms, out)
-            errors.append(float(bounds[n_terms]) + 2.0 * self.rule.coefficient_errors[number] * scale)
+            errors.append(float(bounds[n_terms]) + 2.0 * rule.coefficient_errors[number] * scale)
             if not len(met):
                 missed.append((goal / float(roots[-1])) ** (1.0 / n_terms))
         if missed:
@@ -164,26 +164,31 @@ class SeriesDual:
         errors: list[float],
     ) -> None:
         # Replaces the entries whose series is too long, if their number allows it.
+        rule = self._made_ready()
         where = (rho.abs() > above).nonzero(as_tuple=True)
         pairs = rho[where].double()
         if not len(pairs):
             return
-        cost = len(pairs) * self.rule.n_nodes * inner_nodes(pairs, self.rule.n_nodes)
+        cost = len(pairs) * rule.n_nodes * inner_nodes(pairs, rule.n_nodes)
         if cost > _PAIR_EVALUATIONS:
             log.warning("%d pairs near |ρ| = 1 keep an error of %.1e of T, %.1e of Ṫ", len(pairs), *errors)
             return
         result = conditional_moments(
-            self.phi, a.q.expand(rho.shape)[where], b.q.expand(rho.shape)[where], pairs, self.rule.n_nodes
+            self.phi, a.q.expand(rho.shape)[where], b.q.expand(rho.shape)[where], pairs, rule.n_nodes
         )
         moment[where], slope[where] = result.moment.to(moment.dtype), result.slope.to(slope.dtype)
         for number, error in enumerate((result.moment_error, result.slope_error)):
             roots = _root_of_product(a.tails[number], b.tails[number])
             tail, scale = float(roots[-1]), float(roots[0])
-            left = tail * above ** (len(a.tails[number]) - 1) + 2.0 * self.rule.coefficient_errors[number] * scale
+            left = tail * above ** (len(a.tails[number]) - 1) + 2.0 * rule.coefficient_errors[number] * scale
             errors[number] = max(error, left)
 
     def _rule(self, q: Tensor) -> HermiteRule:
-        return self.rule or self.at(q).rule
+        return self.rule or HermiteRule.resolving(self.phi, q, self.tolerance, self._bases)
+
+    def _made_ready(self) -> HermiteRule:
+        assert self.rule is not None, "a dual is evaluated after `at`"
+        return self.rule
 
 
 @dataclass(frozen=True)
@@ -213,8 +218,8 @@ class SeriesSide:
             # Below the rounding of the sum nothing is known.
             tails.append(torch.maximum(left, 1e-15 * square).flatten(1).amax(1))
         inverse = torch.where(q > 0, q.rsqrt(), 0.0)
-        series = (coefficients.values.to(dtype), coefficients.slopes.to(dtype))
-        return cls(q, inverse.to(dtype), series, (tails[0], tails[1]))
+        both = (coefficients.values.to(dtype), coefficients.slopes.to(dtype))
+        return cls(q, inverse.to(dtype), both, (tails[0], tails[1]))
 
 
 def _root_of_product(a: Tensor, b: Tensor) -> Tensor:
@@ -271,17 +276,17 @@ def conditional_moments(phi: Activation, a: Tensor, b: Tensor, rho: Tensor, n_no
     for pair in range(len(rho)):
         spread = torch.sqrt(b[pair] * (1.0 - rho[pair] ** 2).clamp(min=0.0)) * inner.z
         centre = torch.sqrt(b[pair]) * rho[pair] * outer.z
-        smoothed = []
+        blocks = []
         for block in centre.split(max(1, _CHUNK // len(inner.z))):
             values, derivatives = phi.with_slope(block[:, None] + spread)
-            smoothed.append(torch.stack([_full_and_third(v, inner.weight) for v in (values, derivatives)]))
-        smoothed = torch.cat(smoothed, dim=2)  # (φ or φ', inner rule on all or a third of the nodes, outer node)
+            blocks.append(torch.stack([_full_and_third(v, inner.weight) for v in (values, derivatives)]))
+        smoothed = torch.cat(blocks, dim=2)  # (φ or φ', inner rule on all or a third of the nodes, outer node)
         values = torch.stack(phi.with_slope(torch.sqrt(a[pair]) * outer.z))
         full = _full_and_third(smoothed * values[:, None], outer.weight)  # (outer, φ or φ', inner)
         moments.append(torch.stack([full[0, 0, 0], full[0, 0, 1], full[1, 0, 0]]))
         slopes.append(torch.stack([full[0, 1, 0], full[0, 1, 1], full[1, 1, 0]]))
-    moments, slopes = torch.stack(moments), torch.stack(slopes)
-    return PairMoments(moments[:, 0], slopes[:, 0], _change(moments), _change(slopes))
+    moment, slope = torch.stack(moments), torch.stack(slopes)
+    return PairMoments(moment[:, 0], slope[:, 0], _change(moment), _change(slope))
 
 
 def _full_and_third(values: Tensor, weight: Tensor) -> Tensor:

@@ -90,7 +90,7 @@ def rounding_deviation(
         moment, slope = float(layer.dual.second_moment(q)), float(layer.dual.slope_moment(q))
         own = layer.fan_in * moment + layer.bias_part + sigma_w2 * slope * own
         units = (sigma_w2 * moment + bias_variance, own)
-        exact = tuple(kernel.masked_fill(equal, unit) for kernel, unit in zip(exact, units, strict=True))
+        exact = (exact[0].masked_fill(equal, units[0]), exact[1].masked_fill(equal, units[1]))
         found.append(
             torch.stack(
                 [((a - b)[0].abs() / unit).clamp(max=1.0) for a, b, unit in zip(exact, moved, units, strict=True)]

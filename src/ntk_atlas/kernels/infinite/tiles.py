@@ -79,9 +79,9 @@ class Tiles:
                 for part in (slice(rows.start, middle), slice(middle, rows.stop)):
                     rest = slice(part.start, rows.stop)
                     if part.start < part.stop:
-                        pair = tuple(
-                            layers.sides(samples, results.dtype, second=second)
-                            for samples, second in ((part, False), (rest, True))
+                        pair = (
+                            layers.sides(part, results.dtype, second=False),
+                            layers.sides(rest, results.dtype, second=True),
                         )
                         self._tile(results, layers, (part, rest), pair, buffers, errors)
         return errors

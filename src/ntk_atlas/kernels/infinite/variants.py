@@ -51,7 +51,7 @@ def variant_network(
     if name not in VARIANTS:
         return network, init_scale, "nngp" if name == "nngp" else "ntk"
     family = variant_family(name)
-    changes: dict = {"parameterization": _PARAMETERIZATIONS[family].name}
+    changes: dict[str, object] = {"parameterization": _PARAMETERIZATIONS[family].name}
     changes |= {"trainable_biases": True} if name.endswith(WITH) else {"trainable_biases": False, "bias_variance": 0.0}
     settings = network.model_copy(update=changes)
     return settings, 1.0 if family == "c1" else init_scale, "nngp" if family == "last_layer" else "ntk"
