@@ -1,0 +1,1 @@
+"""For which networks NTK theory holds: distances to its predictors, regimes of cells, frontiers, sentences."""

@@ -1,0 +1,240 @@
+"""How far networks are, as functions, from what NTK theory predicts for them.
+
+f is the trained network, ℓ the same network linearized at its initialization and trained alike, g₀ regression with its
+own initial NTK, g∞ regression with the infinite NTK. The distance to a predictor g is
+
+    d(f, g)² = Σ_seeds mean (f − g)² / Σ_seeds mean (g − y)²      (one number per draw),
+
+means over test samples and outputs: 1 says that network and predictor differ by as much as the predictor errs.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from scipy.special import stdtrit
+from scipy.stats import levene
+
+from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.cubes.gap import pair_name
+from ntk_atlas.cubes.layers import compared_ridge
+from ntk_atlas.cubes.shared_samples import (
+    LEFT_OUT,
+    SHARED_TRAIN,
+    common_variance,
+    errors_without_folds,
+    fold_shares,
+    without_folds,
+)
+from ntk_atlas.status import NOT_TRAINED, Status
+
+CELL = ("depth", "width", "init_scale", "n_train")
+PREDICTOR_OF = {
+    "distance_linearized": "linearized",
+    "distance_own_ntk": "ntk_init",
+    "distance_infinite_ntk": "infinite_ntk",
+}
+"""Distances, and the predictor that each is the distance to."""
+ERROR_RATIO = "error_ratio"
+_SMALLEST = 1e-16
+"""Logarithms of squares are taken of no less: networks that are their predictor exactly are this far from it."""
+
+
+def squared_distances(cube: xr.Dataset, functions: xr.Dataset, settings: ExperimentSettings) -> xr.Dataset:
+    """d(f, g)² of every network that was trained, for the predictors that an experiment has.
+
+    Regression is at ridge → 0 for networks trained to the end, and at the ridge that validates best for networks
+    stopped at their best validation error. Where the initial output f₀ is left in the network, kernels predict what is
+    added to f₀, which a distance to f does not measure: those distances are left out.
+
+    Args:
+        cube: the cube.
+        functions: predictions on test samples, or the distances made of them.
+        settings: of the experiment.
+
+    Returns:
+        Of each distance of `PREDICTOR_OF` the mean square of f − g as `<name>` and of g − y as `<name>_scale`, and the
+        mean squared errors of network and compared kernel as `error_ratio`, `error_ratio_scale`; over `left_out`,
+        `CELL`, draw and seed. What the experiment lacks is not there.
+    """
+    ridge, found = compared_ridge(settings), {}
+    kept = settings.training.initial_output == "keep"
+    for name, predictor in PREDICTOR_OF.items():
+        if f"test_mse_{predictor}" not in cube or (kept and predictor != "linearized"):
+            continue
+        pair = pair_name("network", predictor)
+        if f"distance_{pair}" not in functions:
+            continue
+        square = _at_ridge(functions[f"distance_{pair}"], ridge) ** 2
+        scale = errors_without_folds(cube, predictor, ridge=ridge)
+        if scale.sizes[LEFT_OUT] > 1:
+            square = without_folds(square, _at_ridge(functions[f"square_distance_folds_{pair}"], ridge), cube)
+        else:
+            square = square.expand_dims(LEFT_OUT)
+        found[name], found[f"{name}_scale"] = _trained(cube, square), _trained(cube, scale.broadcast_like(square))
+    compared = next(
+        (p for p in ("ntk_init", "linearized") if f"test_mse_{p}" in cube and not (kept and p[0] == "n")), None
+    )
+    if compared is not None:
+        network = errors_without_folds(cube, "network")
+        found[ERROR_RATIO] = _trained(cube, network)
+        kernel = errors_without_folds(cube, compared, ridge=ridge)
+        found[f"{ERROR_RATIO}_scale"] = _trained(cube, kernel.broadcast_like(network))
+    return xr.Dataset(found)
+
+
+def shares(cube: xr.Dataset) -> xr.Dataset:
+    """Shares of a cell's networks that diverged, and that ended above the training error asked."""
+    status = cube["status"]
+    there = ~status.isin(NOT_TRAINED)
+    return xr.Dataset(
+        {
+            name: (status == int(flag)).where(there).mean(["draw", "seed"])
+            for name, flag in (("diverged", Status.DIVERGED), ("unfinished", Status.BUDGET_SPENT))
+        }
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class LogSpread:
+    """Logarithms per replicate, (left_out, *cells, replicates), and what they say of their mean.
+
+    Attributes:
+        values: logarithms of one number per replicate, on whole test sets first.
+        error: standard error of the mean for new data, `(*cells,)`.
+        freedom: degrees of freedom of the errors, `(*cells,)`.
+    """
+
+    values: np.ndarray
+    error: np.ndarray
+    freedom: np.ndarray
+
+    def ends(self, confidence: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Mean and ends of the t interval, `(*cells,)`; ends are infinite where there is no error."""
+        mean = _finite_mean(self.values[0])
+        known = np.isfinite(self.error) & (self.freedom > 0.0)
+        quantile = stdtrit(np.where(known, self.freedom, 1.0), 0.5 + 0.5 * confidence)
+        half = np.where(known, quantile * self.error, np.inf)
+        return mean, np.where(np.isnan(mean), np.nan, mean - half), np.where(np.isnan(mean), np.nan, mean + half)
+
+
+def ratio_interval(
+    distances: xr.Dataset, name: str, *, confidence: float, uneven: float, root: bool = True
+) -> xr.Dataset:
+    """A ratio of mean squares in each cell, with its interval over draws for new data of this kind.
+
+    Student's t of the logarithms of one ratio per draw. The spread is pooled over cells unless they spread unevenly.
+    Cells share draws of the data, so the pooled variance is surer than one cell's but not as sure as C independent
+    ones: its degrees of freedom are Satterthwaite's, (D − 1) (tr Σ)²/tr(Σ²), Σ the covariance of the cells' residuals.
+    Of one draw, seeds are the replicates and the interval is over networks only.
+
+    Args:
+        distances: from `squared_distances`.
+        name: of the numerator; the denominator is `<name>_scale`.
+        confidence: coverage.
+        uneven: p value of Brown and Forsythe's test below which cells have their own spread.
+        root: whether the root of the ratio is returned: a distance.
+
+    Returns:
+        `value`, `low`, `high` over `CELL`; ends are 0 and infinite where there are too few replicates for an error.
+    """
+    spread = log_spread(distances[name], distances[f"{name}_scale"], uneven=uneven)
+    power = 0.5 if root else 1.0
+    dims = [dim for dim in CELL if dim in distances[name].dims]
+    coords = {dim: distances[name][dim] for dim in dims}
+    with np.errstate(over="ignore"):
+        numbers = [np.exp(power * end) for end in spread.ends(confidence)]
+    return xr.Dataset(
+        {key: (dims, number) for key, number in zip(("value", "low", "high"), numbers, strict=True)}, coords=coords
+    )
+
+
+def log_spread(square: xr.DataArray, scale: xr.DataArray, *, uneven: float) -> LogSpread:
+    """Logarithms of square/scale per replicate, and the standard errors of their means: see `ratio_interval`."""
+    dims = [dim for dim in CELL if dim in square.dims]
+    order, over = (LEFT_OUT, *dims, "draw", "seed"), square.sizes["draw"] > 1
+    top, bottom = (array.transpose(*order).values.astype(np.float64) for array in (square, scale))
+    bottom = np.where(np.isfinite(top), bottom, np.nan)
+    if over:
+        top, bottom = _finite_mean(top), _finite_mean(bottom)
+    else:
+        top, bottom = top[..., 0, :], bottom[..., 0, :]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = np.log(np.maximum(top, _SMALLEST * bottom) / bottom)
+    cells = values[0].reshape(-1, values.shape[-1])
+    n = np.isfinite(cells).sum(-1)
+    variance, freedom = _spread(cells, n, uneven)
+    common = np.zeros(len(cells))
+    if over:
+        parts = values.reshape(len(values), *cells.shape)
+        fold_share = fold_shares(square)
+        trained_on = _shared_train(square, dims)
+        common = np.array(
+            [common_variance(parts[:, i], fold_share, trained_on[i]) if n[i] > 1 else 0.0 for i in range(len(cells))]
+        )
+    error = np.sqrt(variance / np.maximum(n, 1) + common)
+    shape = values.shape[1:-1]
+    return LogSpread(values, error.reshape(shape), freedom.reshape(shape))
+
+
+def _spread(cells: np.ndarray, n: np.ndarray, uneven: float) -> tuple[np.ndarray, np.ndarray]:
+    """Variance between replicates and its degrees of freedom, of each cell; NaN and 0 where it has fewer than two."""
+    with np.errstate(invalid="ignore"):
+        residuals = cells - _finite_mean(cells)[:, None]
+    squares = np.where(np.isfinite(residuals), residuals, 0.0) ** 2
+    own = np.where(n > 1, squares.sum(-1) / np.maximum(n - 1, 1), np.nan)
+    freedom = np.maximum(n - 1, 0).astype(float)
+    if (n > 1).sum() < 2 or _uneven(cells[n > 1], uneven):
+        return own, freedom
+    pooled = squares[n > 1].sum() / freedom[n > 1].sum()
+    whole = residuals[n == cells.shape[1]]
+    share = effective_cells(whole) if len(whole) > 1 else 1.0
+    return np.where(n > 1, pooled, np.nan), np.where(n > 1, share * (cells.shape[1] - 1.0), 0.0)
+
+
+def effective_cells(residuals: np.ndarray) -> float:
+    """(tr Σ)²/tr(Σ²) of cells' residuals `(n_cells, n_replicates)`: from 1 (all alike) to n_cells (independent).
+
+    Both traces are estimated without bias for normal residuals (Srivastava, J. Japan Statist. Soc. 35, 2005).
+    """
+    m = residuals.shape[1] - 1.0  # degrees of freedom
+    if m < 2.0:
+        return 1.0
+    gram = residuals.T @ residuals / m
+    trace, square = float(np.trace(gram)), float((gram**2).sum())
+    of_square = m**2 / ((m - 1.0) * (m + 2.0)) * (square - trace**2 / m)
+    squared_trace = m**2 / ((m - 1.0) * (m + 2.0)) * ((m + 1.0) / m * trace**2 - 2.0 * square / m)
+    if of_square <= 0.0 or squared_trace <= 0.0:
+        return float(len(residuals)) if squared_trace > 0.0 else 1.0
+    return float(np.clip(squared_trace / of_square, 1.0, len(residuals)))
+
+
+def _uneven(cells: np.ndarray, level: float) -> bool:
+    if cells.shape[1] < 3:
+        return False
+    groups = [cell[np.isfinite(cell)] for cell in cells]
+    groups = [group for group in groups if len(group) > 2]
+    return len(groups) > 1 and bool(levene(*groups, center="median").pvalue < level)
+
+
+def _shared_train(square: xr.DataArray, dims: list[str]) -> np.ndarray:
+    """Expected share of training samples that two draws have in common, in each cell."""
+    first = square.isel({LEFT_OUT: 0, "draw": 0, "seed": 0}, drop=True)
+    share = first.coords.get(SHARED_TRAIN)
+    if share is None:
+        return np.zeros(first.size)
+    return xr.broadcast(share, first)[0].transpose(*dims).values.ravel()
+
+
+def _trained(cube: xr.Dataset, values: xr.DataArray) -> xr.DataArray:
+    return values.where(~cube["status"].isin([int(Status.DIVERGED), *NOT_TRAINED]))
+
+
+def _at_ridge(values: xr.DataArray, ridge: str) -> xr.DataArray:
+    return values.sel(ridge=ridge, drop=True) if "ridge" in values.dims else values
+
+
+def _finite_mean(values: np.ndarray) -> np.ndarray:
+    finite = np.isfinite(values)
+    count = finite.sum(-1)
+    return np.where(count > 0, np.where(finite, values, 0.0).sum(-1) / np.maximum(count, 1), np.nan)

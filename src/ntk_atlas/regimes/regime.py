@@ -1,0 +1,160 @@
+"""The regime of each cell: which part of NTK theory describes its networks, or why none does."""
+
+from enum import IntEnum
+
+import numpy as np
+import xarray as xr
+
+from ntk_atlas.config.regimes import RegimeThresholds
+from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.regimes.distances import ERROR_RATIO, PREDICTOR_OF, ratio_interval, shares, squared_distances
+
+
+class Regime(IntEnum):
+    """What holds in a cell; `words` is what figures and sentences call it."""
+
+    MISSING = -1
+    INFINITE_NTK = 0
+    OWN_NTK = 1
+    OWN_NTK_AT_LEAST = 2
+    FINITE_TIME = 3
+    FEATURES_BETTER = 4
+    FEATURES_NO_DIFFERENT = 5
+    FEATURES_WORSE = 6
+    FEATURES_UNDECIDED = 7
+    FEATURES_UNFINISHED = 8
+    NOT_TRAINED = 9
+    DIVERGED = 10
+    UNDECIDED = 11
+
+    @property
+    def words(self) -> str:
+        """The regime in words."""
+        return _WORDS[self]
+
+    @property
+    def flag(self) -> str:
+        """One word-group, as CF's `flag_meanings` wants it."""
+        return self.name.lower()
+
+    @property
+    def holds(self) -> bool:
+        """Whether regression with an NTK predicts the network."""
+        return self in (Regime.INFINITE_NTK, Regime.OWN_NTK, Regime.OWN_NTK_AT_LEAST)
+
+    @property
+    def learns(self) -> bool:
+        """Whether the network has left its linearization."""
+        return Regime.FEATURES_BETTER <= self <= Regime.FEATURES_UNFINISHED
+
+
+_WORDS = {
+    Regime.MISSING: "no networks",
+    Regime.INFINITE_NTK: "infinite NTK holds",
+    Regime.OWN_NTK: "own NTK holds, infinite NTK does not",
+    Regime.OWN_NTK_AT_LEAST: "own NTK holds, infinite NTK undecided",
+    Regime.FINITE_TIME: "linear all along, stopped early",
+    Regime.FEATURES_BETTER: "features learned, better than its kernel",
+    Regime.FEATURES_NO_DIFFERENT: "features learned, no different from its kernel",
+    Regime.FEATURES_WORSE: "features learned, worse than its kernel",
+    Regime.FEATURES_UNDECIDED: "features learned, error undecided",
+    Regime.FEATURES_UNFINISHED: "features learned, training unfinished",
+    Regime.NOT_TRAINED: "not trained",
+    Regime.DIVERGED: "diverged",
+    Regime.UNDECIDED: "undecided",
+}
+
+
+_ENDS = {"value": "", "low": "_low", "high": "_high"}
+
+
+def regimes(
+    cube: xr.Dataset, functions: xr.Dataset, settings: ExperimentSettings, thresholds: RegimeThresholds
+) -> xr.Dataset:
+    """The regime of every cell of an experiment, with the numbers that it rests on.
+
+    The first that applies, with intervals over draws for new data of this kind, τ = `distance`, ρ = `error_ratio`:
+
+    1. *diverged*: more than a stated share of the networks;
+    2. more than a stated share above the training error asked: *linear all along, stopped early* if the distance to
+       the linearization is below τ, *features learned, training unfinished* if it is above, else *not trained*;
+    3. *infinite NTK holds*: the distance to regression with it is below τ;
+    4. *own NTK holds*: the distance to regression with the network's own initial NTK is below τ; the infinite one does
+       not hold if its distance is above, and is undecided else;
+    5. *linear all along, stopped early*: the distance to the linearization is below τ, that to the own NTK above;
+    6. *features learned*: the distance to the linearization is above τ (to the own NTK where none was linearized);
+       *better*, *no different* or *worse* as the network's mean squared error over its kernel's lies below 1/ρ,
+       within 1/ρ … ρ or above ρ;
+    7. *undecided*.
+
+    Args:
+        cube: the cube.
+        functions: predictions on test samples, or distances made of them.
+        settings: of the experiment.
+        thresholds: of the regimes.
+
+    Returns:
+        `regime` (flags), of each distance and of `error_ratio` the value and its ends `*_low`, `*_high`, and the shares
+        `diverged` and `unfinished`; over depth, width, init_scale and n_train.
+
+    Raises:
+        ValueError: if the experiment has none of the predictors; the text says which keys add them.
+    """
+    squares = squared_distances(cube, functions, settings)
+    if not set(PREDICTOR_OF) & set(squares.data_vars):
+        raise ValueError(
+            "no regime can be told: there are no predictions of a network beside those of its linearization, its own "
+            "NTK or the infinite NTK; set regression.keep_predictions and add linearized, ntk_init or infinite_ntk to "
+            "regression.predictors"
+            + ("" if settings.training.initial_output == "subtract" else ", and training.initial_output: subtract")
+        )
+    found = shares(cube)
+    asked = {"confidence": thresholds.confidence, "uneven": thresholds.uneven.value}
+    for name in (*PREDICTOR_OF, ERROR_RATIO):
+        if name in squares:
+            ends = ratio_interval(squares, name, root=name != ERROR_RATIO, **asked)
+            found = found.assign({f"{name}{end}": ends[key] for key, end in _ENDS.items()})
+    found["regime"] = decide(found, thresholds)
+    return found
+
+
+def decide(found: xr.Dataset, thresholds: RegimeThresholds) -> xr.DataArray:
+    """The regime of each cell from its numbers: `Regime` values, by the rules of `regimes`.
+
+    Args:
+        found: distances and `error_ratio` with their ends `*_low` and `*_high`, those that there are, and the shares
+            `diverged` and `unfinished`.
+        thresholds: of the regimes.
+    """
+    like, tau = found["diverged"], thresholds.distance.value
+    rho = thresholds.error_ratio.value
+
+    def below(name: str, bound: float = tau) -> xr.DataArray:
+        return found[f"{name}_high"] < bound if name in found else xr.zeros_like(like, dtype=bool)
+
+    def above(name: str, bound: float = tau) -> xr.DataArray:
+        return found[f"{name}_low"] > bound if name in found else xr.zeros_like(like, dtype=bool)
+
+    linearized, own, infinite = PREDICTOR_OF
+    left = above(linearized if linearized in found else own)
+    unfinished = found["unfinished"] > thresholds.most_unfinished.value
+    better, worse = below(ERROR_RATIO, 1.0 / rho), above(ERROR_RATIO, rho)
+    alike = above(ERROR_RATIO, 1.0 / rho) & below(ERROR_RATIO, rho)
+    rules = (
+        (like.isnull(), Regime.MISSING),
+        (found["diverged"] > thresholds.most_diverged.value, Regime.DIVERGED),
+        (unfinished & below(linearized), Regime.FINITE_TIME),
+        (unfinished & left, Regime.FEATURES_UNFINISHED),
+        (unfinished, Regime.NOT_TRAINED),
+        (below(infinite), Regime.INFINITE_NTK),
+        (below(own) & above(infinite), Regime.OWN_NTK),
+        (below(own), Regime.OWN_NTK_AT_LEAST),
+        (below(linearized) & above(own), Regime.FINITE_TIME),
+        (left & better, Regime.FEATURES_BETTER),
+        (left & alike, Regime.FEATURES_NO_DIFFERENT),
+        (left & worse, Regime.FEATURES_WORSE),
+        (left, Regime.FEATURES_UNDECIDED),
+    )
+    places = [holds.broadcast_like(like).transpose(*like.dims).values for holds, _ in rules]
+    flags = np.select(places, [int(regime) for _, regime in rules], int(Regime.UNDECIDED)).astype(np.int8)
+    return like.copy(data=flags).rename("regime")
