@@ -4,7 +4,7 @@ import copy
 
 from ntk_atlas.config.study import StudySettings
 
-PREDICTORS = ["ntk_init", "ntk_final", "ntk_epochs", "infinite_ntk", "laplace", "rbf"]
+PREDICTORS = ["linearized", "ntk_init", "ntk_final", "ntk_epochs", "infinite_ntk", "laplace", "rbf"]
 WIDE = {"depth": [1, 2], "width": [4, 8]}
 BASE = {
     "experiments": {
@@ -27,6 +27,7 @@ OTHERS = {
     "only": ["one"],
     "experiments": {"one": BASE["experiments"]["one"], "two": BASE["experiments"]["one"]},
     "claims": "others.yaml",
+    "regimes": "regimes.yaml",
     "preset": "small",
     "presets": {"small": {}},
     "variant_of": "two",
@@ -59,7 +60,7 @@ OTHERS = {
     "training.checkpoints.weights": "scheduled",
     "regression.select_ridge": "leave_one_out",
     "regression.solver": "iterative",
-    "regression.predictors": [*PREDICTORS, "matern_3_2", "linearized", "ntk_pretrained_8", "nngp"],
+    "regression.predictors": [*PREDICTORS[1:], "matern_3_2", "ntk_pretrained_8", "nngp"],
     "regression.predictor_center": "both",
     "regression.epoch_n_train": "all",
     "regression.kernel_dtype": "float32",

@@ -20,7 +20,7 @@ from ntk_atlas.study.jobs import (
 from ntk_atlas.study.kernel_variants_spec import kernel_variants_spec
 from ntk_atlas.study.linearized_specs import linearize_spec
 from ntk_atlas.study.output_variance_specs import output_variance_spec, variance_theory_spec
-from ntk_atlas.study.outputs import cube_spec, figures_of, has_scaling_laws
+from ntk_atlas.study.outputs import cube_spec, figures_of, has_regimes, has_scaling_laws
 from ntk_atlas.study.prepare_spec import prepare_spec
 from ntk_atlas.study.thresholds import judge_spec
 
@@ -59,6 +59,8 @@ def _of_experiment(study: StudySettings, experiment: ExperimentSettings) -> Iter
     yield "assemble_cube", "", cube_spec(experiment).canonical_json() + str(study.claims)
     if experiment.regression.keep_predictions:
         yield "assemble_functions", "", cube_spec(experiment)
+    if has_regimes(experiment):
+        yield "map_regimes", "", str(study.regimes)
     if experiment.kernel_variants:
         yield "compare_variants", "", kernel_variants_spec(experiment)
     if experiment.dispersion:

@@ -23,6 +23,7 @@ ASKED_FOR = {
     "kernel_evolution",
     "function_fits",
     "width_limit",
+    "regime_map",
 }
 """Figures of what an experiment does only if asked."""
 GRID = {"depth": [1, 2], "width": [8, 16], "init_scale": [1.0, 2.0], "n_train": [16, 32, 64]}
@@ -73,6 +74,22 @@ def test_functions_are_drawn_where_they_were_kept_and_are_of_one_variable():
     assert "function_fits" not in figures_of(experiment(), has_classes=False, one_feature=True)
 
 
+@pytest.mark.parametrize(
+    ("predictors", "initial_output", "mapped"),
+    [
+        (["infinite_ntk"], "subtract", True),
+        (["infinite_ntk", "ntk_init"], "keep", False),  # kernels predict what is added to the initial output
+        (["linearized"], "keep", True),
+        (["laplace", "nngp"], "subtract", False),
+    ],
+)
+def test_regimes_are_mapped_where_predictions_of_the_theory_were_kept(predictors, initial_output, mapped):
+    settings = {"training": {"initial_output": initial_output}}
+    kept = experiment(regression={"keep_predictions": True, "predictors": predictors}, **settings)
+    assert ("regimes" in cubes_of(kept)) == ("regime_map" in figures_of(kept, has_classes=True)) == mapped
+    assert "regimes" not in cubes_of(experiment(regression={"predictors": predictors}, **settings))
+
+
 def test_a_limit_of_wide_networks_is_drawn_where_predictions_were_kept_at_four_widths():
     four = GRID | {"width": [8, 16, 32, 64]}
     assert "width_limit" in figures_of(experiment(grid=four, regression={"keep_predictions": True}), has_classes=True)
@@ -118,7 +135,7 @@ def test_every_figure_says_in_its_head_what_it_is_drawn_from_and_how_it_is_read(
     for name in FIGURES.names():
         head, whole = FIGURES.head(name), FIGURES.get(name)
         assert (head.name, head.caption, head.files) == (name, whole.caption, whole.files)
-        assert set(head.files) <= {"cube", "scaling_laws", "functions", "dispersion", "output_variance"}
+        assert set(head.files) <= {"cube", "scaling_laws", "functions", "regimes", "dispersion", "output_variance"}
         assert len(head.caption) > 80 and head.caption.endswith(".")
         assert callable(FIGURES.work(name, "draw"))
 

@@ -55,6 +55,32 @@ rule assemble_functions:
         "../scripts/assemble_functions.py"
 
 
+rule map_regimes:
+    input:
+        cube="results/{experiment}/cube.nc",
+        functions="results/{experiment}/functions.nc",
+        thresholds=ancient(REGIMES),
+    output:
+        regimes="results/{experiment}/regimes.nc",
+    log:
+        "logs/{experiment}/map_regimes.log",
+    benchmark:
+        "results/{experiment}/costs/map_regimes/all.tsv"
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(30),
+    params:
+        thresholds=load_regime_thresholds(Path(REGIMES)).digest(),
+        source=source("map_regimes.py"),
+    message:
+        "{wildcards.experiment}: where NTK theory holds"
+    script:
+        "../scripts/map_regimes.py"
+
+
 rule fit_scaling_laws:
     input:
         cube="results/{experiment}/cube.nc",

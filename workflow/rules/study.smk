@@ -34,7 +34,7 @@ from ntk_atlas.study.load import load_study, read_study
 from ntk_atlas.study.prepare_spec import prepare_spec
 from ntk_atlas.study.problems import ConfigError
 from ntk_atlas.study.start_checks import StartChecks
-from ntk_atlas.study.thresholds import load_thresholds
+from ntk_atlas.study.thresholds import load_regime_thresholds, load_thresholds
 from workflow.study_of_call import as_written, config_files, default_config
 
 CONDA = str(WORKFLOW / "envs" / "environment.yaml")
@@ -108,6 +108,8 @@ def validated_study():
 
 STUDY = validated_study()
 EXPERIMENTS = STUDY.active()
+# Thresholds of regimes: the study's, or the project's own.
+REGIMES = STUDY.regimes or str(WORKFLOW / "config" / "regimes.yaml")
 # Of the jobs that hold kernels.
 KERNEL_JOB_MB = STUDY.jobs.kernel_job_mb
 

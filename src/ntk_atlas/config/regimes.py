@@ -1,11 +1,12 @@
 """Thresholds of the regimes: where a cell counts as described by NTK theory, each number with its reason."""
 
+import hashlib
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from ntk_atlas.config.base import Settings
-from ntk_atlas.config.claims.threshold import Threshold
+from ntk_atlas.config.claims import Threshold
 
 
 class RegimeThresholds(Settings):
@@ -23,6 +24,10 @@ class RegimeThresholds(Settings):
     """Share of networks above the stated training error above which a cell was not trained to the end."""
     uneven: Threshold
     """p value of the test of equal spreads below which each cell is judged by its own spread, not the pooled one."""
+
+    def digest(self) -> str:
+        """16 hexadecimal digits over everything in the file but its formatting and comments."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
     @model_validator(mode="after")
     def _make_sense(self) -> Self:

@@ -80,6 +80,9 @@ class StudySettings(Settings):
     claims: str | None = None
     """File of the thresholds that claims are judged by, relative to the working directory or beside the config; none by
     default."""
+    regimes: str | None = None
+    """File of the thresholds of regimes (docs/regimes.md), found as `claims` is; by default the project's own,
+    `config/regimes.yaml`."""
     only: Annotated[tuple[ExperimentName, ...], Field(min_length=1)] | None = None
     """Names of the experiments that run, as if all others were switched off; by default all. `make run MINE=my.yaml`
     sets it to the experiments that my.yaml names."""

@@ -128,7 +128,7 @@ def _draw_cells(ax: Axes, place: xr.Dataset, distance: str) -> None:
 
 
 def _draw_frontier(ax: Axes, place: xr.Dataset) -> None:
-    """A diamond per depth where the law of the distance meets the threshold, with its interval; arrows leave the grid."""
+    """A diamond per depth where the law of the distance meets τ, with its interval; arrows leave the grid."""
     laws = frontier_of(place, "infinite_ntk")
     if not laws.data_vars or place.sizes["width"] < 2:
         return

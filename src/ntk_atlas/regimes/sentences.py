@@ -54,6 +54,8 @@ def _shares(found: xr.Dataset, _: xr.Dataset, thresholds: RegimeThresholds, __: 
 
 def _frontiers(_: xr.Dataset, frontiers: xr.Dataset, __: RegimeThresholds, ___: int) -> Iterator[str]:
     """From which width on it holds, at the shallowest and the deepest networks with a frontier."""
+    if "status" not in frontiers:  # networks are compared with their linearization alone
+        return
     said = [place for place in _places(frontiers) if _has_frontier(frontiers.isel(place))]
     for place in dict.fromkeys(tuple(said[i].items()) for i in (0, -1) if said):
         one = frontiers.isel(dict(place))

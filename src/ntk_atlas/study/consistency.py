@@ -26,7 +26,7 @@ from ntk_atlas.study.output_variance_specs import learning_rate_problems, output
 from ntk_atlas.study.outputs import figure_problems
 from ntk_atlas.study.prepare_spec import training_samples
 from ntk_atlas.study.problems import ConfigError, Problem, did_you_mean
-from ntk_atlas.study.thresholds import load_thresholds, seed_conflict
+from ntk_atlas.study.thresholds import load_regime_thresholds, load_thresholds, seed_conflict
 from ntk_atlas.study.user_files import user_code_problems
 from ntk_atlas.study.value_checks import value_problems
 from ntk_atlas.training.schedule import scheduled_epochs
@@ -54,7 +54,7 @@ def consistency_problems(study: StudySettings) -> list[Problem]:
         if name not in study.experiments:
             known = did_you_mean(name, [other for other, settings in study.experiments.items() if settings])
             problems.append(Problem(("only",), f"there is no experiment {name!r}; {known}"))
-    return [*problems, *_claims(study)]
+    return [*problems, *_claims(study), *_regimes(study)]
 
 
 def _claims(study: StudySettings) -> Iterator[Problem]:
@@ -68,6 +68,14 @@ def _claims(study: StudySettings) -> Iterator[Problem]:
     for name, experiment in study.active().items():
         if conflict := seed_conflict(experiment, thresholds):
             yield Problem(("experiments", name, *conflict[0].split(".")), conflict[1])
+
+
+def _regimes(study: StudySettings) -> Iterator[Problem]:
+    if study.regimes is not None:
+        try:
+            load_regime_thresholds(Path(study.regimes))
+        except ConfigError as error:
+            yield from (Problem(("regimes",), line) for line in error.lines)
 
 
 def _row_names(name: str, experiment: ExperimentSettings, init_scales_per_job: int) -> list[Problem]:

@@ -10,6 +10,7 @@ from ntk_atlas.cubes.kernel_variants_schema import KERNEL_VARIANTS_VARIABLES
 from ntk_atlas.cubes.output_variance_schema import OUTPUT_VARIANCE_COORDINATES, OUTPUT_VARIANCE_VARIABLES
 from ntk_atlas.cubes.scaling_schema import LAW_COORDINATES, LAW_VARIABLES
 from ntk_atlas.cubes.schema import dictionary_markdown, tables_markdown
+from ntk_atlas.regimes.schema import REGIME_VARIABLES
 from ntk_atlas.study.effects import effects_markdown
 from ntk_atlas.study.reference import json_schema, keys_markdown
 
@@ -17,6 +18,7 @@ OTHER_FILES = (
     ("Coordinates of `scaling_laws.nc`", LAW_COORDINATES),
     ("Scaling laws, in `scaling_laws.nc`", LAW_VARIABLES),
     ("Predictions on test samples, in `functions.nc` (`regression.keep_predictions`)", FUNCTION_VARIABLES),
+    ("Where NTK theory holds, in `regimes.nc` ([what it says](regimes.md))", REGIME_VARIABLES),
     ("Coordinates of `dispersion.nc`", DISPERSION_COORDINATES),
     ("Kernels of untrained networks, in `dispersion.nc`", DISPERSION_ESTIMATES),
     ("Theory beside them", DISPERSION_THEORY),

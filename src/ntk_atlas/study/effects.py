@@ -30,9 +30,11 @@ MADE_OF = {
         "prepare_dataset", "train_networks", "linearize_networks", "predict_output_variance",
     ),
     "fit_scaling_laws": ("assemble_cube",),
+    "map_regimes": ("assemble_cube", "assemble_functions"),
     "summarize_cube": ("assemble_cube",),
     "plot_figure": (
-        "assemble_cube", "assemble_functions", "fit_scaling_laws", "assemble_dispersion", "assemble_output_variance",
+        "assemble_cube", "assemble_functions", "map_regimes", "fit_scaling_laws", "assemble_dispersion",
+        "assemble_output_variance",
     ),
     "judge_claims": (
         "assemble_cube", "assemble_functions", "assemble_dispersion", "assemble_output_variance", "compare_variants",
@@ -42,7 +44,7 @@ MADE_OF = {
     "compare_layer_changes": ("assemble_cube",),
     "tabulate_costs": (
         "assemble_cube", "fit_scaling_laws", "assemble_functions", "assemble_dispersion", "assemble_output_variance",
-        "compare_variants",
+        "compare_variants", "map_regimes",
     ),
 }  # fmt: skip
 """The rules, and those whose results each is made of."""
@@ -154,6 +156,7 @@ EFFECTS = (
     Effect(("dispersion.*",), ("sample_initial_kernels",), "chunks of networks are kept where they are the same"),
     Effect(("output_variance.*",), ("assemble_output_variance",)),
     Effect(("kernel_variants.*",), ("compare_variants",)),
+    Effect(("regimes",), ("map_regimes",), "the file's contents count, not its comments"),
     Effect(("show",), ("plot_figure",), "only figures that are not there yet"),
     Effect(("figures.*",), ("plot_figure", "plot_claims", "compare_layer_changes")),
     Effect(

@@ -11,7 +11,7 @@ from ntk_atlas.study.problems import Problem
 
 _VALUES = ("factory", "activation", "parameterization", "optimizer", "source")
 """Keys whose text may name something in a file, `my_file.py:name`."""
-_KEYS = ("path", "claims", *_VALUES)
+_KEYS = ("path", "claims", "regimes", *_VALUES)
 """Keys whose text names a file."""
 _LISTS = ("predictors", "show")
 """Keys of lists in which kernels and figures of the user's are named, `my_kernel.py:k`."""

@@ -17,6 +17,17 @@ def has_scaling_laws(experiment: ExperimentSettings) -> bool:
     return sum(n >= experiment.scaling.n_train_min for n in experiment.grid.n_train) >= _MIN_SIZES
 
 
+def has_regimes(experiment: ExperimentSettings) -> bool:
+    """Whether networks are compared, as functions, with a predictor of NTK theory.
+
+    Networks with their initial output are compared with their linearization alone: kernels predict what is added to it.
+    """
+    kernels = {"ntk_init", "infinite_ntk"} if experiment.training.initial_output == "subtract" else set()
+    return experiment.regression.keep_predictions and bool(
+        {"linearized", *kernels} & set(experiment.regression.predictors)
+    )
+
+
 def figures_of(experiment: ExperimentSettings, *, has_classes: bool, one_feature: bool = False) -> tuple[str, ...]:
     """Names of the figures of an experiment, as `show` has them, built-in ones first.
 
@@ -72,6 +83,7 @@ def cubes_of(experiment: ExperimentSettings) -> tuple[str, ...]:
         "cube",
         *(("scaling_laws",) if has_scaling_laws(experiment) else ()),
         *(("functions",) if experiment.regression.keep_predictions else ()),
+        *(("regimes",) if has_regimes(experiment) else ()),
         *(("dispersion",) if experiment.dispersion is not None else ()),
         *(("output_variance",) if experiment.output_variance is not None else ()),
         *(("kernel_variants",) if experiment.kernel_variants is not None else ()),

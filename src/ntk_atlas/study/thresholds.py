@@ -1,4 +1,4 @@
-"""The file of thresholds that claims are judged by: read, checked, and kept apart from the networks it judges."""
+"""Files of thresholds, of claims and of regimes: read, checked, and kept apart from the networks they judge."""
 
 import os
 from pathlib import Path
@@ -6,13 +6,15 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ntk_atlas.config.claims import ClaimError, Thresholds, thresholds_model, thresholds_of
+from ntk_atlas.config.regimes import RegimeThresholds
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.study.config_files import read_config
+from ntk_atlas.study.config_tree import Node
 from ntk_atlas.study.problems import ConfigError, validation_problems
 
 
 def load_thresholds(path: Path) -> Thresholds:
-    """Reads and validates thresholds.
+    """Reads and validates the thresholds of claims.
 
     Args:
         path: a YAML file.
@@ -23,13 +25,7 @@ def load_thresholds(path: Path) -> Thresholds:
     Raises:
         ConfigError: with all problems at once, each with file, line and key.
     """
-    path = Path(path)
-    if not path.is_file():
-        where = f"relative to {Path.cwd()} or beside the config"
-        raise ConfigError([f"there is no file of thresholds {path} ({where}): correct the path"])
-    tree = read_config(path)
-    content = tree.plain()
-    content.pop("shared", None)  # a place for YAML anchors
+    tree, content = _read(Path(path))
     if isinstance(content.get("claims"), dict):
         content["claims"] = {_found(key, path): settings for key, settings in content["claims"].items()}
     try:
@@ -38,6 +34,25 @@ def load_thresholds(path: Path) -> Thresholds:
         raise ConfigError([f"{path}: {error}"]) from None
     except ValidationError as error:
         raise ConfigError(validation_problems(error, content, thresholds_model(content)), tree) from None
+
+
+def load_regime_thresholds(path: Path) -> RegimeThresholds:
+    """Reads and validates the thresholds of regimes; arguments and errors as for `load_thresholds`."""
+    tree, content = _read(Path(path))
+    try:
+        return RegimeThresholds.model_validate(content, strict=True)
+    except ValidationError as error:
+        raise ConfigError(validation_problems(error, content, RegimeThresholds), tree) from None
+
+
+def _read(path: Path) -> tuple[Node, dict]:
+    if not path.is_file():
+        where = f"relative to {Path.cwd()} or beside the config"
+        raise ConfigError([f"there is no file of thresholds {path} ({where}): correct the path"])
+    tree = read_config(path)
+    content = tree.plain()
+    content.pop("shared", None)  # a place for YAML anchors
+    return tree, content
 
 
 def _found(claim: str, file: Path) -> str:

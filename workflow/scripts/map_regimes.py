@@ -1,0 +1,22 @@
+"""Says of every cell which part of NTK theory describes its networks."""
+
+from pathlib import Path
+
+from ntk_atlas.cubes.netcdf import read_netcdf, write_netcdf
+from ntk_atlas.cubes.settings import experiment_settings
+from ntk_atlas.job_log import job_log
+from ntk_atlas.regimes.regime_map import regime_map
+from ntk_atlas.study.thresholds import load_regime_thresholds
+
+
+def main(cube: Path, functions: Path, thresholds: Path, regimes: Path) -> None:
+    measured = read_netcdf(cube)
+    found = regime_map(
+        measured, read_netcdf(functions), experiment_settings(measured), load_regime_thresholds(thresholds)
+    )
+    write_netcdf(found, regimes)
+
+
+if "snakemake" in globals():
+    with job_log(snakemake.log[0], f"map_regimes {snakemake.wildcards.experiment}", snakemake.input, snakemake.output):
+        main(*(Path(snakemake.input[name]) for name in ("cube", "functions", "thresholds")), Path(snakemake.output[0]))
