@@ -351,6 +351,15 @@ def test_the_map_has_the_numbers_of_the_file_and_says_the_finding():
     assert any(Regime.INFINITE_NTK.words in text for text in legend)
 
 
+def test_networks_with_their_initial_output_have_a_map_beside_their_linearization_alone():
+    generator = np.random.default_rng(14)
+    cube, functions = files(generator, outputs(generator, {"linearized": 1.5, "ntk_init": 0.1}))
+    found = regime_map(cube, functions, experiment(initial_output="keep"), THRESHOLDS)
+    assert set(found["regime"].values.ravel()) <= {int(r) for r in Regime if r.learns}
+    assert "frontier_infinite_ntk" not in found and said_of(found)[0].startswith("NTK theory holds in 0 of 3 cells")
+    assert draw(found, FigureSettings()).get_suptitle().startswith("NTK theory holds in 0 of 3 cells")
+
+
 def test_every_regime_has_a_look_of_its_own_without_colours_too():
     there = [regime for regime in Regime if regime is not Regime.MISSING]
     assert set(LOOKS) == set(Regime)

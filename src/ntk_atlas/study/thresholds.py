@@ -37,7 +37,17 @@ def load_thresholds(path: Path) -> Thresholds:
 
 
 def load_regime_thresholds(path: Path) -> RegimeThresholds:
-    """Reads and validates the thresholds of regimes; arguments and errors as for `load_thresholds`."""
+    """Reads and validates the thresholds of regimes.
+
+    Args:
+        path: a YAML file.
+
+    Returns:
+        The thresholds.
+
+    Raises:
+        ConfigError: with all problems at once, each with file, line and key.
+    """
     tree, content = _read(Path(path))
     try:
         return RegimeThresholds.model_validate(content, strict=True)
