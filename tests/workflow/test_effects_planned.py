@@ -100,6 +100,7 @@ CHANGES = {
         joined(3, linearize_networks=0, regress_empirical=8, regress_infinite=2, regress_rivals=1),
     ),
     "regression.kernel_dtype": ("float32", joined(3, regress_empirical=8)),
+    "regression.solver_memory_mb": (3000, joined(3)),
     "scaling.confidence": (0.9, joined(3)),
     "movement.equal_loss": (0.4, joined(3)),
     "dispersion.n_networks": (
