@@ -132,7 +132,8 @@ def test_wide_shallow_lazy_networks_are_in_the_regime(tmp_path):
 @pytest.mark.slow
 def test_deep_narrow_chaotic_networks_are_not(tmp_path):
     deep = experiment(
-        depth=(2, 9), width=(32,), max_epochs=1500, target_scale="initial_output",  # all reach the loss of A3
+        depth=(2, 9), width=(32,), init_scale=(0.7, 2.0, 3.0),  # the ordered phase has settled at depth 9
+        max_epochs=1500, target_scale="initial_output",  # all reach the loss of A3
         dispersion={"depth": (2, 5, 9), "width": (32,), "n_networks": 1000},
     )  # fmt: skip
     found = verdicts(run(deep, tmp_path))

@@ -1,8 +1,11 @@
 """Data that regression cannot swallow as they are: recorded, never a crash, never a number that looks sound."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
+from ntk_atlas.arrays.labelled import LabelledArrays
 from ntk_atlas.config.predictors import predictors_of
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.kernel_variants_schema import KERNEL_VARIANTS_VARIABLES
@@ -36,10 +39,18 @@ def experiment(**dataset) -> ExperimentSettings:
     )  # fmt: skip
 
 
+def by_kernel(found: LabelledArrays, names: Sequence[str]) -> dict[str, dict[str, np.ndarray]]:
+    """Arrays of each kernel by field, without the coordinates."""
+    return {
+        name: {key.removesuffix(f"_{name}"): found[key] for key in found.arrays if key.endswith(f"_{name}")}
+        for name in names
+    }
+
+
 def solved(settings, dataset) -> dict[str, dict[str, np.ndarray]]:
     """Arrays of every kernel; sizes, draws and ridges last."""
-    found = regress_infinite(infinite_spec(settings, 2.0), dataset)
-    return found | regress_rivals(rival_spec(settings, tuple(sorted(RIVALS))), dataset)
+    rivals = regress_rivals(rival_spec(settings, tuple(sorted(RIVALS))), dataset)
+    return by_kernel(regress_infinite(infinite_spec(settings, 2.0), dataset), INFINITE) | by_kernel(rivals, RIVALS)
 
 
 def with_targets(dataset: Dataset, y: np.ndarray, x: np.ndarray | None = None) -> Dataset:
@@ -106,7 +117,7 @@ def rivals_of(predictors: list[str], x: np.ndarray) -> tuple[dict[str, dict[str,
     settings = settings.model_copy(update={"regression": regression})
     spec = rival_spec(settings, predictors_of("rival", predictors))
     y = np.random.default_rng(1).normal(size=(len(x), 1))
-    return regress_rivals(spec, with_targets(read_dataset(settings.dataset), y, x)), x
+    return by_kernel(regress_rivals(spec, with_targets(read_dataset(settings.dataset), y, x)), spec.kernels), x
 
 
 def test_sparse_features_of_which_most_pairs_are_equal_have_a_unit_of_length():
@@ -155,7 +166,8 @@ def test_an_activation_out_of_range_at_a_depth_is_a_status_of_that_depth(tmp_pat
     grid = settings.grid.model_copy(update={"depth": (1, 12)})
     regression = settings.regression.model_copy(update={"predictors": ("infinite_ntk",)})
     settings = settings.model_copy(update={"network": network, "grid": grid, "regression": regression})
-    found = regress_infinite(infinite_spec(settings, 2.0), read_dataset(settings.dataset))["infinite_ntk"]
+    infinite = regress_infinite(infinite_spec(settings, 2.0), read_dataset(settings.dataset))
+    found = by_kernel(infinite, ["infinite_ntk"])["infinite_ntk"]
     assert (found["solve_status"][0, ..., TUNED] == Status.CONVERGED).all()
     assert (found["solve_status"][1] == Status.SINGULAR).all()
     assert "no infinite kernels at depth 12: hidden layer" in caplog.text

@@ -115,7 +115,9 @@ def test_nothing_is_written_through_a_link_in_the_place_of_a_temporary_file(tmp_
     writers = {
         tmp_path / "a.nc": lambda path: write_labelled(LabelledArrays({"x": LabelledArray(("n",), arrays["x"])}), path),
         tmp_path / "b.nc": lambda path: write_netcdf(xr.Dataset({"x": ("n", arrays["x"])}), path),
-        store.path("u", "d", (0, 1, 2)): lambda _: store.save("u", "d", (0, 1, 2), arrays),
+        store.path("u", "d", (0, 1, 2)): lambda _: store.save(
+            "u", "d", (0, 1, 2), LabelledArrays.of({"x": (("seed",), arrays["x"])}, seed=[0, 1, 2])
+        ),
         tmp_path / ".digests" / "a.nc": lambda _: note_digest(tmp_path / "a.nc"),
     }
     for path, write in writers.items():

@@ -181,7 +181,7 @@ def test_a_training_killed_in_the_middle_goes_on_from_its_state(fresh):
     assert said == "one: 0 of 1 cells, 0 of 2 networks: 2 missing (2 half trained); no cube yet\n"
     for place in (state, fresh.folder / "results/one/cube.nc"):
         place.with_name(f".{place.name}.123.tmp").write_bytes(b"as if it had been killed while it wrote")
-    (fresh.folder / "results/one/.figure.png.45.partial").write_bytes(b"likewise")
+    (fresh.folder / "results/one/.figure.png.45.tmp").write_bytes(b"likewise")
 
     again = fresh.launch()
     output, _ = again.communicate(timeout=300)
@@ -190,7 +190,7 @@ def test_a_training_killed_in_the_middle_goes_on_from_its_state(fresh):
     (epoch,) = re.findall(r"going on from epoch (\d+), reached in", log.read_text())
     assert 1 < int(epoch) < LONG
     assert "diverged" not in log.read_text()
-    assert not [path for path in files(fresh) if path.suffix in (".ckpt", ".tmp", ".partial")]
+    assert not [path for path in files(fresh) if path.suffix in (".ckpt", ".tmp")]
     assert_same_results(undisturbed, fresh)
 
 
