@@ -115,7 +115,7 @@ CHANGES = {
     "jobs.rivals_per_job": (2, without_variance(joined(2, regress_rivals=1))),
     "jobs.memory_limit_mb": (900, {}),
     "claims": ("others.yaml", without_variance(joined(2, assemble_functions=0))),
-    "regimes": ("my_regimes.yaml", {"map_regimes": 1, "tabulate_costs": 1, "all": 1}),
+    "regimes": ("my_regimes.yaml", {"map_regimes": 1, "plot_figure": 0, "tabulate_costs": 1, "all": 1}),
     "presets": ({"small": {}}, {}),
 }
 """Key → another value of it, and the jobs that a dry run then plans."""
@@ -203,7 +203,7 @@ def test_a_change_plans_the_jobs_of_its_row(everything, key):
     planned = everything.plan()
     everything.config = STUDY
     assert planned == {rule: n for rule, n in jobs.items() if n}
-    unchanged = {rule for rule, n in jobs.items() if rule in NETWORKS and not n}
+    unchanged = {rule for rule, n in jobs.items() if rule in (*NETWORKS, "plot_figure") and not n}
     assert set(planned) - {"all"} == rules_after(effect_of(key).rules) - unchanged
 
 

@@ -1,13 +1,6 @@
 # Figures are drawn from the experiment's NetCDF files alone: they redraw in seconds and never train anything.
 
 
-def figure_source(wildcards):
-    """Digest of a figure's file, of all that it imports of the package, and of the values that its experiment names."""
-    name = figure_of(wildcards)
-    file = Path(name.rpartition(":")[0]) if is_own(name) else FIGURES.module_file(name)
-    return digest_of(file, value_files(cube_spec(EXPERIMENTS[wildcards.experiment])))
-
-
 localrules:
     plot_figure,
 

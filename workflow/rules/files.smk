@@ -1,4 +1,9 @@
 # Which files an experiment has: what its cube is made of, and everything that is made of it.
+from ntk_atlas.datasets.dataset import DataError
+from ntk_atlas.datasets.fetching import check_can_be_fetched, kept_package
+from ntk_atlas.datasets.official_files import CACHE, FetchedSource
+from ntk_atlas.datasets.sources import SOURCES as DATA_SOURCES, source_of
+from ntk_atlas.study.prepare_spec import ReaderSpec, reader_spec
 from ntk_atlas.study.cells import canonical_text, rows
 from ntk_atlas.study.dispersion_inputs import (
     dispersion_assembly_spec,
@@ -152,6 +157,52 @@ def figure_files(wildcards):
         for name, file in wanted
         if file in cubes_of(EXPERIMENTS[name])
     ]
+
+
+def data_files(wildcards):
+    """Files that the data are read from: their change reads the data again, and those to be fetched are."""
+    dataset = EXPERIMENTS[wildcards.experiment].dataset
+    return [str(file) for file in source_of(dataset).input_files(dataset)]
+
+
+USED = {experiment.dataset.source for experiment in EXPERIMENTS.values()}
+OFFICIAL = {
+    name: DATA_SOURCES.get(name).official
+    for name in sorted({*DATA_SOURCES.names(), *USED})
+    if isinstance(DATA_SOURCES.get(name), FetchedSource)
+}
+"""The official files of every source that is fetched; each is one rule below."""
+
+
+def fetch_source(name):
+    """Digest of the code that fetches a source."""
+    values = value_files(ReaderSpec(source=name))
+    return digest_of(WORKFLOW / "workflow" / "scripts" / "fetch_data.py", values)
+
+
+def check_what_must_be_fetched():
+    """Ends the run before its first job when data are neither here nor to be had."""
+    wanted = {
+        experiment.dataset.source
+        for name, experiment in EXPERIMENTS.items()
+        if source_of(experiment.dataset).is_fetched(experiment.dataset)
+        and not Path(f"results/{name}/dataset.nc").is_file()
+    }
+    for name in sorted(wanted):
+        official = OFFICIAL[name]
+        here = all(file.is_file() for file in official.cached())
+        if not here and kept_package(official, Path(CACHE, "packages")) is None:
+            try:
+                check_can_be_fetched(official)
+            except DataError as error:
+                sys.exit(f"Nothing was run: {error}")
+
+
+def figure_source(wildcards):
+    """Digest of a figure's file, of all that it imports of the package, and of the values that its experiment names."""
+    name = figure_of(wildcards)
+    file = Path(name.rpartition(":")[0]) if is_own(name) else FIGURES.module_file(name)
+    return digest_of(file, value_files(cube_spec(EXPERIMENTS[wildcards.experiment])))
 
 
 def experiment_targets(name):
