@@ -64,6 +64,17 @@ BUDGET = Threshold(
         "sixteenfold data."
     ),
 )
+EXPONENTS = {
+    # Least exponent of the network minus that of the kernel.
+    "exponent_difference": BETTER,
+    # Fewest n_train of a law.
+    "least_sizes": LAW,
+    # Largest share of the error at the smallest n_train that either curve may keep however much data it gets.
+    "largest_floor": FLOOR,
+    # Largest share of the networks at any n_train that may end above `training.target_mse`.
+    "most_above_target_per_size": BUDGET,
+}
+"""Of every claim that compares the exponents of two learning curves."""
 VISIBLE = Threshold(
     value=1.1,
     reason="A tenth of the error is the least that shows on the log axes of a learning curve.",

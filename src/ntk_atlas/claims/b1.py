@@ -1,7 +1,7 @@
 """B1: exponent of the network minus that of its own NTK at initialization, in every cell."""
 
 from ntk_atlas.claims import Claim
-from ntk_atlas.claims._thresholds import BETTER, BUDGET, FLOOR, LAW
+from ntk_atlas.claims._thresholds import EXPONENTS
 from ntk_atlas.study.claim_needs import own_curves, predictor, sizes_of_a_law
 
 CLAIM = Claim(
@@ -10,16 +10,7 @@ CLAIM = Claim(
     ),
     statistic="Exponent of test MSE against n, network minus its NTK at initialization (tuned ridge), paired by draw",
     source="abstract",
-    thresholds={
-        # Least exponent of the network minus that of the kernel.
-        "exponent_difference": BETTER,
-        # Fewest n_train of a law.
-        "least_sizes": LAW,
-        # Largest share of the error at the smallest n_train that either curve may keep however much data it gets.
-        "largest_floor": FLOOR,
-        # Largest share of the networks at any n_train that may end above `training.target_mse`.
-        "most_above_target_per_size": BUDGET,
-    },
+    thresholds=EXPONENTS,
     needs=(
         own_curves,
         sizes_of_a_law,

@@ -1,7 +1,7 @@
 """B2: exponent of each variant's networks minus that of the experiment's initial NTK, in every cell."""
 
 from ntk_atlas.claims import Claim, Threshold
-from ntk_atlas.claims._thresholds import BETTER, BUDGET, FLOOR, LAW
+from ntk_atlas.claims._thresholds import EXPONENTS
 from ntk_atlas.study.claim_needs import own_curves, predictor, sizes_of_a_law, varied_training
 
 CLAIM = Claim(
@@ -12,14 +12,7 @@ CLAIM = Claim(
     ),
     source="introduction",
     thresholds={
-        # Least exponent of the network minus that of the kernel.
-        "exponent_difference": BETTER,
-        # Fewest n_train of a law.
-        "least_sizes": LAW,
-        # Largest share of the error at the smallest n_train that either curve may keep however much data it gets.
-        "largest_floor": FLOOR,
-        # Largest share of the networks at any n_train that may end above `training.target_mse`.
-        "most_above_target_per_size": BUDGET,
+        **EXPONENTS,
         # Largest share of a variant's networks that end above `training.target_mse`.
         "most_above_target": Threshold(
             value=0.5,

@@ -1,7 +1,7 @@
 """B4: exponent of the network minus that of kernels trained on m samples, both over n ≥ m, in every cell."""
 
 from ntk_atlas.claims import Claim
-from ntk_atlas.claims._thresholds import BETTER, BUDGET, FLOOR, LAW
+from ntk_atlas.claims._thresholds import EXPONENTS
 from ntk_atlas.study.claim_needs import own_curves, pretrained_kernels, sizes_above_pretrained
 
 CLAIM = Claim(
@@ -11,16 +11,7 @@ CLAIM = Claim(
         "paired by draw"
     ),
     source="abstract",
-    thresholds={
-        # Least exponent of the network minus that of the kernel.
-        "exponent_difference": BETTER,
-        # Fewest n_train of a law.
-        "least_sizes": LAW,
-        # Largest share of the error at the smallest n_train that either curve may keep however much data it gets.
-        "largest_floor": FLOOR,
-        # Largest share of the networks at any n_train that may end above `training.target_mse`.
-        "most_above_target_per_size": BUDGET,
-    },
+    thresholds=EXPONENTS,
     needs=(
         own_curves,
         pretrained_kernels("m samples"),

@@ -1,7 +1,7 @@
 """B5: the kernel of the trained network improves with the data it was trained on, and does not explain it all."""
 
 from ntk_atlas.claims import Claim, Threshold
-from ntk_atlas.claims._thresholds import BETTER, BUDGET, FLOOR, LAW
+from ntk_atlas.claims._thresholds import EXPONENTS
 from ntk_atlas.study.claim_needs import own_curves, predictor, pretrained_kernels, sizes_of_a_law
 
 CLAIM = Claim(
@@ -15,14 +15,7 @@ CLAIM = Claim(
     ),
     source="third-party summary",
     thresholds={
-        # Least exponent of the network minus that of the kernel.
-        "exponent_difference": BETTER,
-        # Fewest n_train of a law.
-        "least_sizes": LAW,
-        # Largest share of the error at the smallest n_train that either curve may keep however much data it gets.
-        "largest_floor": FLOOR,
-        # Largest share of the networks at any n_train that may end above `training.target_mse`.
-        "most_above_target_per_size": BUDGET,
+        **EXPONENTS,
         # Largest ratio of errors at the largest n_train: kernel trained there to kernel trained on few samples.
         "improvement": Threshold(
             value=0.909,

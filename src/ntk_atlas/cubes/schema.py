@@ -6,6 +6,7 @@ file and the code cannot differ.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 
 from ntk_atlas.cubes.gap import PAIRS, pair_name
 from ntk_atlas.status import Status
@@ -309,13 +310,13 @@ GAP_VARIABLES = tuple(
 )
 
 
-def status_attributes(flags: tuple[Status, ...]) -> dict[str, object]:
+def status_attributes(flags: Sequence[IntEnum]) -> dict[str, object]:
     """CF's description of an integer flag."""
     import numpy as np
 
     return {
         "flag_values": np.array([int(flag) for flag in flags], dtype=np.int8),
-        "flag_meanings": " ".join(flag.meaning for flag in flags),
+        "flag_meanings": " ".join(flag.name.lower() for flag in flags),
     }
 
 

@@ -44,11 +44,6 @@ class FrontierStatus(IntEnum):
         """The status in words."""
         return _WORDS[self]
 
-    @property
-    def flag(self) -> str:
-        """One word-group, as CF's `flag_meanings` wants it."""
-        return self.name.lower()
-
 
 _WORDS = {
     FrontierStatus.FOUND: "within the grid",

@@ -33,11 +33,6 @@ class Regime(IntEnum):
         return _WORDS[self]
 
     @property
-    def flag(self) -> str:
-        """One word-group, as CF's `flag_meanings` wants it."""
-        return self.name.lower()
-
-    @property
     def holds(self) -> bool:
         """Whether regression with an NTK predicts the network."""
         return self in (Regime.INFINITE_NTK, Regime.OWN_NTK, Regime.OWN_NTK_AT_LEAST)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import xarray as xr
 
-from ntk_atlas.cubes.schema import COORDINATES, Variable
+from ntk_atlas.cubes.schema import COORDINATES, Variable, status_attributes
 from ntk_atlas.regimes.distances import CELL
 from ntk_atlas.regimes.frontier import FrontierStatus
 from ntk_atlas.regimes.regime import Regime
@@ -52,13 +52,6 @@ def describe_regimes(found: xr.Dataset) -> xr.Dataset:
             found[name].attrs = known[str(name)].attributes()
     for name in found.data_vars:
         if str(name).startswith("frontier_status"):
-            _flags(found[name], FrontierStatus)
-    _flags(found["regime"], Regime)
+            found[name].attrs |= status_attributes(tuple(FrontierStatus))
+    found["regime"].attrs |= status_attributes(tuple(Regime))
     return found
-
-
-def _flags(values: xr.DataArray, of: type[Regime] | type[FrontierStatus]) -> None:
-    values.attrs |= {
-        "flag_values": [int(flag) for flag in of],
-        "flag_meanings": " ".join(flag.flag for flag in of),
-    }

@@ -95,7 +95,7 @@ def _winners(found: xr.Dataset, _: xr.Dataset, __: RegimeThresholds, ___: int) -
             continue
         best = found.isel(pick(found[ERROR_RATIO].where(there)))
         yield (
-            f"Networks {word} their own kernel in {int(there.sum())} cells, most at {_where(best)}: "
+            f"Networks {word} their own kernel in {_cells(int(there.sum()))}, most at {_where(best)}: "
             f"{_three(best, ERROR_RATIO, '.2f')} of its mean squared error."
         )
 
@@ -106,9 +106,9 @@ def _undecided(found: xr.Dataset, _: xr.Dataset, thresholds: RegimeThresholds, n
     left = sum(n for regime, n in number.items() if regime in (Regime.UNDECIDED, Regime.FEATURES_UNDECIDED))
     unfinished = number.get(Regime.NOT_TRAINED, 0) + number.get(Regime.FEATURES_UNFINISHED, 0)
     if left:
-        yield f"{left} cells are undecided with {n_draws} draw{'s' * (n_draws != 1)}: raise grid.draws."
+        yield f"Undecided with {n_draws} draw{'s' * (n_draws != 1)}: {_cells(left)}; raise grid.draws."
     if unfinished:
-        yield f"{unfinished} cells ended above training.target_mse: raise training.max_epochs."
+        yield f"Above training.target_mse at the end: {_cells(unfinished)}; raise training.max_epochs."
     if wrong := round((1.0 - thresholds.confidence) * sum(number.values())):
         yield f"Labels are per cell: up to {wrong} of them may be wrong by chance."
 
@@ -116,6 +116,10 @@ def _undecided(found: xr.Dataset, _: xr.Dataset, thresholds: RegimeThresholds, n
 _RULES: tuple[Callable[[xr.Dataset, xr.Dataset, RegimeThresholds, int], Iterator[str]], ...] = (
     _shares, _frontiers, _breaks, _winners, _undecided,
 )  # fmt: skip
+
+
+def _cells(number: int) -> str:
+    return f"{number} cell{'s' * (number != 1)}"
 
 
 def _places(frontiers: xr.Dataset) -> list[dict[str, int]]:
