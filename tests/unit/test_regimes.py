@@ -321,7 +321,7 @@ def test_sentences_have_the_numbers_of_the_map():
     assert said[0].startswith(f"NTK theory holds in {holds} of 72 cells")
     first = fronts.isel(depth=0, init_scale=0, n_train=0)
     ends = [f"{float(first[name]):.0f}" for name in ("frontier", "frontier_low", "frontier_high")]
-    assert f"depth 1, σ_w² = 1, n = 32 it holds from width {ends[0]} [{ends[1]}, {ends[2]}] on" in said[1]
+    assert f"depth 1, σ_w² = 1, n = 32 the infinite NTK holds from width {ends[0]} [{ends[1]}, {ends[2]}] on" in said[1]
     best = found["error_ratio"].where(found["regime"] == int(Regime.FEATURES_BETTER))
     (beaten,) = [line for line in said if "beat their own kernel" in line]
     assert f"in {number[Regime.FEATURES_BETTER]} cells" in beaten and f": {float(best.min()):.2f} [" in beaten
@@ -358,6 +358,17 @@ def test_networks_with_their_initial_output_have_a_map_beside_their_linearizatio
     assert set(found["regime"].values.ravel()) <= {int(r) for r in Regime if r.learns}
     assert "frontier_infinite_ntk" not in found and said_of(found)[0].startswith("NTK theory holds in 0 of 3 cells")
     assert draw(found, FigureSettings()).get_suptitle().startswith("NTK theory holds in 0 of 3 cells")
+
+
+def test_a_network_without_an_infinite_kernel_has_the_frontier_of_its_own():
+    generator = np.random.default_rng(15)
+    said = outputs(generator, {"linearized": 0.1})
+    falling = np.array([0.9, 0.3, 0.1])[:, None, None, None, None, None]
+    said["ntk_init"] = said["network"] + falling[None] * generator.standard_normal(said["network"].shape)
+    found = regime_map(*files(generator, said), experiment(), THRESHOLDS)
+    (line,) = [line for line in said_of(found) if "holds from width" in line]
+    assert "each network's own NTK holds from width" in line and "in theory −1" in line
+    assert f"{float(found['frontier_own_ntk'].squeeze()):.0f} [" in line and "infinite NTK holds from" not in line
 
 
 def test_every_regime_has_a_look_of_its_own_without_colours_too():

@@ -94,8 +94,8 @@ _WORDS = {
 def _finding(found: xr.Dataset, first: str, others: list[str]) -> str:
     """The first clause on shares of cells, and the frontier if there is one."""
     share = first.split(" (")[0]
-    width = next((line for line in others if "it holds from width" in line), "")
-    where = width.split(";")[0].replace("it holds", "it does").rstrip(".")
+    width = next((line for line in others if "holds from width" in line), "")
+    where = width.split(";")[0].replace("holds from", "does from").rstrip(".")
     return f"{share}; {where[0].lower()}{where[1:]}" if where else share
 
 

@@ -12,6 +12,11 @@ from ntk_atlas.regimes.regime import Regime
 
 MOST = 7
 """Sentences of a map."""
+_OF_FRONTIER = {
+    "distance_infinite_ntk": ("the infinite NTK", "−0.5"),
+    "distance_own_ntk": ("each network's own NTK", "−1"),
+}
+"""Kernel of a frontier, and the exponent of its distance in the width in theory."""
 
 
 def sentences(found: xr.Dataset, frontiers: xr.Dataset, thresholds: RegimeThresholds, n_draws: int) -> list[str]:
@@ -19,7 +24,8 @@ def sentences(found: xr.Dataset, frontiers: xr.Dataset, thresholds: RegimeThresh
 
     Args:
         found: from `regimes.regime.regimes`.
-        frontiers: from `regimes.frontier.frontier` in the width, against the infinite NTK.
+        frontiers: from `regimes.frontier.frontier` in the width, against the infinite NTK, or against each network's
+            own where there is no infinite one; empty where there is neither.
         thresholds: of the regimes.
         n_draws: draws behind each interval.
 
@@ -53,20 +59,22 @@ def _shares(found: xr.Dataset, _: xr.Dataset, thresholds: RegimeThresholds, __: 
 
 
 def _frontiers(_: xr.Dataset, frontiers: xr.Dataset, __: RegimeThresholds, ___: int) -> Iterator[str]:
-    """From which width on it holds, at the shallowest and the deepest networks with a frontier."""
+    """From which width on a kernel predicts networks, at the shallowest and the deepest networks with a frontier."""
     if "status" not in frontiers:  # networks are compared with their linearization alone
         return
+    kernel, slope = _OF_FRONTIER[frontiers.attrs["distance"]]
     said = [place for place in _places(frontiers) if _has_frontier(frontiers.isel(place))]
     for place in dict.fromkeys(tuple(said[i].items()) for i in (0, -1) if said):
         one = frontiers.isel(dict(place))
         beyond = " (beyond the grid)" if int(one["status"]) == FrontierStatus.EXTRAPOLATED else ""
         yield (
-            f"At {_where(one)} it holds from width {_three(one, 'frontier', '.0f')} on{beyond}; the distance falls as "
-            f"width^{_three(one, 'exponent', '.2f')}, in theory −0.5."
+            f"At {_where(one)} {kernel} holds from width {_three(one, 'frontier', '.0f')} on{beyond}; the distance "
+            f"falls as width^{_three(one, 'exponent', '.2f')}, in theory {slope}."
         )
     if not said and frontiers["status"].size:
         flags, number = np.unique(frontiers["status"].values, return_counts=True)
-        yield f"No width from which it holds can be given: {FrontierStatus(int(flags[number.argmax()])).words}."
+        reason = FrontierStatus(int(flags[number.argmax()])).words
+        yield f"No width from which {kernel} holds can be given: {reason}."
 
 
 def _breaks(found: xr.Dataset, _: xr.Dataset, thresholds: RegimeThresholds, __: int) -> Iterator[str]:
