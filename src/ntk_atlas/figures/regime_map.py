@@ -22,6 +22,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from ntk_atlas.config.figures import FigureSettings
+from ntk_atlas.config.regimes import RegimeThresholds
 from ntk_atlas.figures.parts.panels import finish, outside_legend, panel_grid, readable_subset, scale_label
 from ntk_atlas.figures.parts.style import INK, QUIET, themed
 from ntk_atlas.regimes.distances import PREDICTOR_OF
@@ -80,8 +81,10 @@ def draw(found: xr.Dataset, style: FigureSettings) -> Figure:
             ax.set_ylabel("depth")
         outside_legend(figure, _handles(shown))
         first, *others = said_of(found)
-        tau = f"Numbers: {_WORDS[distance]} [95 % interval over {found.attrs['replicates']}]."
-        return finish(figure, _finding(found, first, others), tau, selection.note)
+        confidence = RegimeThresholds.model_validate_json(found.attrs["thresholds"]).confidence
+        interval = f"{100 * confidence:g}\N{NO-BREAK SPACE}% interval over {found.attrs['replicates']}"
+        note = f"Numbers: {_WORDS[distance]} [{interval}]."
+        return finish(figure, _finding(first, others), note, selection.note)
 
 
 _WORDS = {
@@ -91,7 +94,7 @@ _WORDS = {
 }
 
 
-def _finding(found: xr.Dataset, first: str, others: list[str]) -> str:
+def _finding(first: str, others: list[str]) -> str:
     """The first clause on shares of cells, and the frontier if there is one."""
     share = first.split(" (")[0]
     width = next((line for line in others if "holds from width" in line), "")
