@@ -1,7 +1,7 @@
 """Counts the judge's words in every world and writes the table: `python tests/worlds/run.py --worlds 2000`.
 
-Rows whose code has not changed since they were counted are kept (`--again` counts them all anew). Writes
-tests/worlds/results.csv and the table in docs/claims.md.
+Rows whose code has not changed since they were counted are kept, and rows on whose first studies the judge still says
+the same words (`--again` counts all of them anew). Writes tests/worlds/results.csv and the table in docs/claims.md.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from worlds.registry import WORLDS
-from worlds.table import RESULTS, code_digests, read_results, write_documents, write_results
+from worlds.table import RESULTS, code_digests, read_results, still_holds, write_documents, write_results
 from worlds.world import Counts
 
 
@@ -33,10 +33,12 @@ def main() -> None:
     waiting = []
     for place, world in enumerate(WORLDS):
         known = results.get((world.claim, world.name))
-        enough = known is not None and known.digest == digests[place]
-        enough = enough and known.counts.studies >= round(world.share * asked.worlds)
-        if asked.only in f"{world.claim} {world.name}" and (asked.again or not enough):
+        if asked.only not in f"{world.claim} {world.name}":
+            continue
+        if asked.again or known is None or not still_holds(world, known, digests[place], asked.worlds):
             waiting.append(place)
+        elif known.digest != digests[place]:
+            results = write_results(RESULTS, results, world, known.counts, digests[place])
     with ProcessPoolExecutor(asked.jobs) as pool:
         for found in [pool.submit(count, place, asked.worlds) for place in waiting]:
             place, counts, seconds = found.result()

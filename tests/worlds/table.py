@@ -7,7 +7,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from worlds.registry import MODULES, WORLDS
-from worlds.world import POWER_BAR, REPOSITORY, Counts, World, broken_bars, interval
+from worlds.world import N_FIRST, POWER_BAR, REPOSITORY, Counts, World, broken_bars, interval
 
 from ntk_atlas.source_digest import SourceMemory, source_digest
 
@@ -42,6 +42,21 @@ def code_digests() -> list[str]:
     return [f"{common[:8]}{own[module][:8]}" for module in MODULES for _ in module.WORLDS]
 
 
+def still_holds(world: World, known: Result, digest: str, n_studies: int) -> bool:
+    """Whether a row on disk needs no new count: enough studies, of the same code or of code that says the same words.
+
+    Code has changed in words alone, or in what this world does not meet, if the judge says the words of the row's
+    first studies again (a tenth of all studies at least would change their word, for 88 % to be noticed).
+    """
+    counts = known.counts
+    if counts.studies < round(world.share * n_studies):
+        return False
+    return known.digest == digest or (
+        len(counts.first) == min(N_FIRST, counts.studies)
+        and counts.first == "".join(word[0] for word in world.said(range(len(counts.first))))
+    )
+
+
 def read_results(path: Path) -> Results:
     """The results on disk, by (claim, name of the world)."""
     if not path.exists():
@@ -49,7 +64,10 @@ def read_results(path: Path) -> Results:
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     return {
-        (row["claim"], row["world"]): Result(Counts(*(int(row[name]) for name in _COUNTS)), row["code"]) for row in rows
+        (row["claim"], row["world"]): Result(
+            Counts(*(int(row[name]) for name in _COUNTS[:-1]), row.get("first", "")), row["code"]
+        )
+        for row in rows
     }
 
 

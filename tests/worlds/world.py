@@ -4,7 +4,6 @@ A world makes one study of planted numbers from a generator and has the project'
 study has a random stream of its own, named by claim, world and i, so that 400 studies are the first of 2,000.
 """
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -22,6 +21,8 @@ REPOSITORY = Path(__file__).parents[2]
 WORDS: tuple[Word, ...] = ("supported", "not supported", "inconclusive")
 DEFINITE = WORDS[:2]
 WRONG_BAR, SKEWED_BAR, POWER_BAR = 0.05, 0.07, 0.8
+N_FIRST = 20
+"""Studies of a row that are judged again when code has changed; the row is kept if the judge says the same words."""
 THRESHOLD = ()
 """`right` of a world whose truth lies at the threshold: neither definite word is right there."""
 
@@ -60,27 +61,37 @@ class World:
         """Largest rate of wrong words."""
         return SKEWED_BAR if self.skewed else WRONG_BAR
 
-    def count(self, n_studies: int) -> "Counts":
-        """What the judge says in the first studies of this world.
+    def said(self, studies: range) -> list[str]:
+        """The judge's word on each of these studies.
 
         Raises:
             ValueError: if it says a word that no world asks for: the world is not what the claim is about.
         """
-        n = max(1, round(self.share * n_studies))
-        found = Counter(self.word(numpy_stream("world", self.claim, self.name, i)) for i in range(n))
-        if set(found) - set(WORDS):
-            raise ValueError(f"{self.claim}, {self.name}: the judge says {set(found) - set(WORDS)}")
-        return Counts(n, *(found[word] for word in WORDS))
+        words = [self.word(numpy_stream("world", self.claim, self.name, i)) for i in studies]
+        if set(words) - set(WORDS):
+            raise ValueError(f"{self.claim}, {self.name}: the judge says {set(words) - set(WORDS)}")
+        return words
+
+    def count(self, n_studies: int) -> "Counts":
+        """What the judge says in the first `share` × `n_studies` studies of this world.
+
+        Raises:
+            ValueError: as `said`.
+        """
+        words = self.said(range(max(1, round(self.share * n_studies))))
+        first = "".join(word[0] for word in words[:N_FIRST])
+        return Counts(len(words), *(words.count(word) for word in WORDS), first)
 
 
 @dataclass(frozen=True)
 class Counts:
-    """How often each word was said in how many studies."""
+    """How often each word was said in how many studies, and the initials of the words on the first of them."""
 
     studies: int
     supported: int
     not_supported: int
     inconclusive: int
+    first: str = ""
 
     def of(self, words: Sequence[Word]) -> int:
         """How often one of these words was said."""
