@@ -15,7 +15,7 @@ from ntk_atlas.kernels.empirical.ntk import empirical_ntk
 from ntk_atlas.kernels.infinite.kernels import infinite_kernels
 from ntk_atlas.kernels.infinite.spectrum import infinite_lambda_max
 from ntk_atlas.networks.build import build_networks
-from ntk_atlas.regression.finite_time import finite_time_mean
+from ntk_atlas.regression import finite_time_mean
 from ntk_atlas.streams import torch_stream
 from ntk_atlas.training.train import UnitData, train_unit
 

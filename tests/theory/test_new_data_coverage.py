@@ -12,7 +12,7 @@ import xarray as xr
 
 from ntk_atlas.cubes.shared_samples import LEFT_OUT, errors_without_folds
 from ntk_atlas.judging import cell_estimate, ratio_estimate
-from ntk_atlas.scaling_laws.power_law import fit_power_law
+from ntk_atlas.scaling_laws import fit_power_law
 
 N_FOLDS, DATA_SETS = 32, 200
 CENTRES = np.random.default_rng(5).standard_normal((10, 20)) * 1.3

@@ -5,8 +5,7 @@ import math
 import pytest
 import torch
 
-from ntk_atlas.regression.finite_time import finite_time_mean
-from ntk_atlas.regression.output_variance import finite_time_variance
+from ntk_atlas.regression import finite_time_mean, finite_time_variance
 from ntk_atlas.streams import torch_stream
 
 N, N_TEST, N_FEATURES, N_DRAWS = 12, 6, 60, 20_000

@@ -6,12 +6,20 @@ import numpy as np
 import pytest
 
 from ntk_atlas.config.scaling import ScalingSettings
-from ntk_atlas.scaling_laws.fit import fit_scaling_law
-from ntk_atlas.scaling_laws.floor_intervals import EXPONENT, FLOOR, exponent_interval, score_t, zero_floor_t
-from ntk_atlas.scaling_laws.floor_law import centred_log_sizes, draw_exponents, fit_floor_law
-from ntk_atlas.scaling_laws.holdout import check_held_out
-from ntk_atlas.scaling_laws.intervals import finite_mean, t_critical, t_interval
-from ntk_atlas.scaling_laws.power_law import fit_power_law
+from ntk_atlas.scaling_laws import (
+    centred_log_sizes,
+    check_held_out,
+    draw_exponents,
+    exponent_interval,
+    fit_floor_law,
+    fit_power_law,
+    fit_scaling_law,
+    score_t,
+    t_interval,
+    zero_floor_t,
+)
+from ntk_atlas.scaling_laws.floor_law import EXPONENT, FLOOR
+from ntk_atlas.scaling_laws.intervals import finite_mean, t_critical
 from ntk_atlas.streams import numpy_stream
 
 SIZES = np.array([64, 128, 256, 512, 1024, 2048, 4096])

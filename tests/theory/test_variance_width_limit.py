@@ -11,7 +11,7 @@ from ntk_atlas.kernels.infinite.kernels import infinite_kernels
 from ntk_atlas.kernels.infinite.spectrum import infinite_lambda_max
 from ntk_atlas.kernels.stability import largest_eigenvalue
 from ntk_atlas.networks.build import build_networks
-from ntk_atlas.regression.output_variance import finite_time_variance
+from ntk_atlas.regression import finite_time_variance
 from ntk_atlas.streams import torch_stream
 from ntk_atlas.training.closed_form import dynamics_of
 from ntk_atlas.training.linearized import train_linearized

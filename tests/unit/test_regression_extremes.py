@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from ntk_atlas.regression import extreme_eigenvalues as module
-from ntk_atlas.regression.extreme_eigenvalues import extreme_eigenvalues
+from ntk_atlas.regression import extreme_eigenvalues
+from ntk_atlas.regression import regress as module
 from ntk_atlas.streams import torch_stream
 
 

@@ -7,8 +7,7 @@ import pytest
 import scipy.linalg
 import torch
 
-from ntk_atlas.regression.finite_time import finite_time_mean
-from ntk_atlas.regression.training_modes import UnstableTrainingError
+from ntk_atlas.regression import UnstableTrainingError, finite_time_mean
 from ntk_atlas.streams import torch_stream
 
 N, N_TEST, N_OUTPUTS = 14, 6, 2
@@ -178,7 +177,7 @@ def test_powers_of_a_step_are_its_repetition(linear_model, steps, monkeypatch):
     features, _, y = linear_model
     choice = {"times": [steps], "learning_rate": stable_rate(features, 0.95), "dynamics": "heavy_ball"}
     expected = finite_time_mean(*kernels(features), y, **choice).test
-    monkeypatch.setattr("ntk_atlas.regression.training_modes._MOST_STEPS", 0)
+    monkeypatch.setattr("ntk_atlas.regression.finite_time._MOST_STEPS", 0)
     torch.testing.assert_close(finite_time_mean(*kernels(features), y, **choice).test, expected, rtol=0, atol=1e-10)
 
 

@@ -9,12 +9,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ntk_atlas.regression.dense_solve import solve
-from ntk_atlas.regression.iterative_solve import conjugate_gradient, mixed_outputs
-from ntk_atlas.regression.preconditioner import (
+from ntk_atlas.regression import (
+    conjugate_gradient,
+    mixed_outputs,
     nystrom_preconditioner,
     pivoted_cholesky_factor,
     pivoted_cholesky_preconditioner,
+    solve,
 )
 from ntk_atlas.status import Status
 from ntk_atlas.streams import torch_stream

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.linear_model import RidgeCV
 
-from ntk_atlas.regression.leave_one_out import ridge_path
+from ntk_atlas.regression import ridge_path
 from ntk_atlas.streams import torch_stream
 
 RIDGES = (1e-6, 1e-3, 0.1, 1.0, 30.0)

@@ -6,9 +6,7 @@ import torch
 
 from ntk_atlas.config.regression import RegressionSettings
 from ntk_atlas.kernels import distances, median_distance, rival
-from ntk_atlas.regression.distinct import DuplicateSamplesError
-from ntk_atlas.regression.length_scale import RivalRegression, regress_rival
-from ntk_atlas.regression.regress import NestedRegression, regress_nested
+from ntk_atlas.regression import DuplicateSamplesError, NestedRegression, RivalRegression, regress_nested, regress_rival
 from ntk_atlas.status import Status
 from ntk_atlas.streams import torch_stream
 

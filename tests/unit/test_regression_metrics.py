@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ntk_atlas.regression.metrics import classification_error, mean_squared_error
+from ntk_atlas.regression import classification_error, mean_squared_error
 from ntk_atlas.streams import numpy_stream
 
 

@@ -8,9 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.kernel_ridge import KernelRidge
 
-from ntk_atlas.regression.back_substitution import nested_coefficients
-from ntk_atlas.regression.nested import solve_nested
-from ntk_atlas.regression.report import SolveReport
+from ntk_atlas.regression import SolveReport, nested_coefficients, solve_nested
 from ntk_atlas.status import Status
 from ntk_atlas.streams import torch_stream
 

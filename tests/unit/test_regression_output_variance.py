@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF
 
-from ntk_atlas.regression.output_variance import finite_time_variance
-from ntk_atlas.regression.posterior import posterior_variance
+from ntk_atlas.regression import finite_time_variance, posterior_variance
 from ntk_atlas.status import Status
 from ntk_atlas.streams import torch_stream
 

@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ntk_atlas.regression.dense_solve import solve
-from ntk_atlas.regression.refinement import is_worth_refining, refined_solution
-from ntk_atlas.regression.report import solve_misfit
+from ntk_atlas.regression import is_worth_refining, refined_solution, solve, solve_misfit
 from ntk_atlas.status import Status
 from ntk_atlas.streams import torch_stream
 

@@ -11,9 +11,7 @@ from sklearn.gaussian_process.kernels import RBF
 from sklearn.kernel_ridge import KernelRidge
 
 from ntk_atlas import regression
-from ntk_atlas.regression.cholesky import MAX_JITTER_FLOAT32
-from ntk_atlas.regression.dense_solve import solve
-from ntk_atlas.regression.nested import solve_nested
+from ntk_atlas.regression import MAX_JITTER_FLOAT32, solve, solve_nested
 from ntk_atlas.status import Status
 from ntk_atlas.streams import torch_stream
 

@@ -9,11 +9,15 @@ from hypothesis import strategies as st
 
 from ntk_atlas.kernels.errors import MemoryLimitError
 from ntk_atlas.memory import memory_limited
-from ntk_atlas.regression.dense_solve import solve
-from ntk_atlas.regression.distinct import DuplicateSamplesError, check_distinct, duplicate_pairs
-from ntk_atlas.regression.preconditioner import nystrom_preconditioner
-from ntk_atlas.regression.tiled_kernel import TiledKernel
-from ntk_atlas.regression.tiled_regression import regress_tiled
+from ntk_atlas.regression import (
+    DuplicateSamplesError,
+    TiledKernel,
+    check_distinct,
+    duplicate_pairs,
+    nystrom_preconditioner,
+    regress_tiled,
+    solve,
+)
 from ntk_atlas.status import Status
 from ntk_atlas.streams import torch_stream
 

@@ -11,8 +11,7 @@ from sklearn.metrics.pairwise import polynomial_kernel
 
 from ntk_atlas.config.regression import RivalSettings
 from ntk_atlas.kernels import RIVALS, median_distance, rival
-from ntk_atlas.regression.leave_one_out import ridge_path
-from ntk_atlas.regression.length_scale import regress_rival
+from ntk_atlas.regression import regress_rival, ridge_path
 from ntk_atlas.streams import torch_stream
 
 

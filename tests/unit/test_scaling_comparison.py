@@ -6,8 +6,7 @@ from scipy import stats
 
 import ntk_atlas.scaling_laws as public
 from ntk_atlas.config.scaling import ScalingSettings
-from ntk_atlas.scaling_laws.comparison import compare_exponents
-from ntk_atlas.scaling_laws.fit import fit_scaling_law
+from ntk_atlas.scaling_laws import compare_exponents, fit_scaling_law
 from ntk_atlas.streams import numpy_stream
 
 SIZES = np.array([64, 128, 256, 512, 1024, 2048])

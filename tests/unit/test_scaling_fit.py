@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.special import stdtrit
 
 from ntk_atlas.config.scaling import ScalingSettings
-from ntk_atlas.scaling_laws.fit import ScalingFit, fit_scaling_law
+from ntk_atlas.scaling_laws import ScalingFit, fit_scaling_law
 from ntk_atlas.streams import numpy_stream
 
 SIZES = np.array([64, 128, 256, 512, 1024, 2048, 4096])

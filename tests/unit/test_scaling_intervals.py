@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ntk_atlas.scaling_laws.intervals import finite_mean, t_critical, t_interval
+from ntk_atlas.scaling_laws import t_interval
+from ntk_atlas.scaling_laws.intervals import finite_mean, t_critical
 from ntk_atlas.streams import numpy_stream
 
 

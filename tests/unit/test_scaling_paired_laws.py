@@ -3,10 +3,7 @@
 import numpy as np
 import pytest
 
-from ntk_atlas.scaling_laws.floored_curve import fit_floored_curve, hold_out_largest
-from ntk_atlas.scaling_laws.intervals import t_interval
-from ntk_atlas.scaling_laws.paired_laws import compare_paired
-from ntk_atlas.scaling_laws.power_law import fit_power_law
+from ntk_atlas.scaling_laws import compare_paired, fit_floored_curve, fit_power_law, hold_out_largest, t_interval
 
 SIZES = np.array([64, 128, 256, 512, 1024])
 BOUND = 0.9

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ntk_atlas.scaling_laws.power_law import fit_power_law
+from ntk_atlas.scaling_laws import fit_power_law
 from ntk_atlas.streams import numpy_stream
 
 SIZES = np.array([32, 64, 128, 256, 512])

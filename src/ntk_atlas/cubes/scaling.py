@@ -30,8 +30,7 @@ from ntk_atlas.cubes.shared_samples import (
     fold_shares,
     for_new_data,
 )
-from ntk_atlas.scaling_laws.comparison import compare_exponents
-from ntk_atlas.scaling_laws.fit import ScalingFit, fit_scaling_law
+from ntk_atlas.scaling_laws.fit import ScalingFit, compare_exponents, fit_scaling_law
 from ntk_atlas.scaling_laws.intervals import finite_mean
 from ntk_atlas.scaling_laws.power_law import fit_power_law, on_common_sizes
 

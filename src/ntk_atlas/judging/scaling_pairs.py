@@ -26,10 +26,16 @@ from ntk_atlas.judging.evidence import Evidence
 from ntk_atlas.judging.measurement import remarks
 from ntk_atlas.judging.networks import cell_estimate
 from ntk_atlas.judging.scaling_curves import Cell, above_target_by_size, curve
-from ntk_atlas.scaling_laws.floor_fit import balanced_curves
-from ntk_atlas.scaling_laws.floored_curve import LEAST_SIZES, FlooredCurve, HeldOutSize, hold_out_largest
+from ntk_atlas.scaling_laws.floor_law import balanced_curves
 from ntk_atlas.scaling_laws.intervals import t_critical
-from ntk_atlas.scaling_laws.paired_laws import PairedDifference, compare_paired
+from ntk_atlas.scaling_laws.paired_laws import (
+    LEAST_SIZES,
+    FlooredCurve,
+    HeldOutSize,
+    PairedDifference,
+    compare_paired,
+    hold_out_largest,
+)
 from ntk_atlas.scaling_laws.power_law import on_common_sizes, usable
 
 _CONFIDENCE = 0.95

@@ -11,8 +11,7 @@ from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.draws import Draw, make_draw
 from ntk_atlas.datasets.probes import output_probes
 from ntk_atlas.kernels.infinite.network_kernels import network_kernels, network_output_variance
-from ntk_atlas.regression.finite_time import finite_time_mean
-from ntk_atlas.regression.output_variance import finite_time_variance
+from ntk_atlas.regression.finite_time import finite_time_mean, finite_time_variance
 from ntk_atlas.stages.row_networks import as_tensor
 from ntk_atlas.study.output_variance_specs import VarianceTheorySpec
 from ntk_atlas.training.closed_form import dynamics_of
