@@ -12,7 +12,7 @@ from recipes import recipe, run_study, write_recipe
 from sklearn.gaussian_process.kernels import Matern
 
 from ntk_atlas.datasets import read_dataset
-from ntk_atlas.kernels.user_kernel import load_user_kernel
+from ntk_atlas.kernels import load_user_kernel
 from ntk_atlas.stages.regress_rivals import regress_rivals
 from ntk_atlas.study.jobs import rival_spec
 from ntk_atlas.study.load import load_study

@@ -5,8 +5,7 @@ import torch
 
 from ntk_atlas.config.convolutional import ConvolutionalSettings
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.kernels.empirical.ntk import empirical_ntk
-from ntk_atlas.kernels.infinite.convolutional import infinite_convolutional_kernels
+from ntk_atlas.kernels import empirical_ntk, infinite_convolutional_kernels
 from ntk_atlas.networks.convolutional import convolutional
 from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitecture
 from ntk_atlas.streams import torch_stream

@@ -9,7 +9,7 @@ from ntk_atlas.dispersion.exact_law import exact_moments
 from ntk_atlas.dispersion.inputs import InitialKernelLaw
 from ntk_atlas.dispersion.networks import CHUNK, initial_kernels
 from ntk_atlas.dispersion.theory import finite_sum
-from ntk_atlas.kernels.infinite.kernels import infinite_ntk
+from ntk_atlas.kernels import infinite_ntk
 from ntk_atlas.streams import numpy_stream
 
 PHASES = (1.0, 2.0, 3.0)

@@ -11,9 +11,7 @@ import torch
 
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.training import CheckpointSettings, LearningRateSettings, TrainingSettings
-from ntk_atlas.kernels.empirical.ntk import empirical_ntk
-from ntk_atlas.kernels.infinite.kernels import infinite_kernels
-from ntk_atlas.kernels.infinite.spectrum import infinite_lambda_max
+from ntk_atlas.kernels import empirical_ntk, infinite_kernels, infinite_lambda_max
 from ntk_atlas.networks.build import build_networks
 from ntk_atlas.regression import finite_time_mean
 from ntk_atlas.streams import torch_stream

@@ -4,9 +4,14 @@ import pytest
 import torch
 
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.kernels.empirical.ntk import empirical_ntk
-from ntk_atlas.kernels.infinite.network_kernels import network_kernels
-from ntk_atlas.kernels.infinite.variants import VARIANTS, depends_on_the_width, variant_family, variant_network
+from ntk_atlas.kernels import (
+    VARIANTS,
+    depends_on_the_width,
+    empirical_ntk,
+    network_kernels,
+    variant_family,
+    variant_network,
+)
 from ntk_atlas.networks.build import build_networks
 from ntk_atlas.streams import torch_stream
 

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.kernels.empirical.ntk import empirical_ntk
-from ntk_atlas.kernels.infinite.kernels import infinite_kernels, output_variance
+from ntk_atlas.kernels import empirical_ntk, infinite_kernels, output_variance
 from ntk_atlas.networks.fully_connected import fully_connected
 from ntk_atlas.streams import torch_stream
 

@@ -11,7 +11,7 @@ from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.kernel_variants_schema import KERNEL_VARIANTS_VARIABLES
 from ntk_atlas.datasets.dataset import DataError, Dataset
 from ntk_atlas.datasets.read import read_dataset
-from ntk_atlas.kernels.user_kernel import UserKernelError
+from ntk_atlas.kernels import UserKernelError
 from ntk_atlas.stages.compare_variants import compare_variants
 from ntk_atlas.stages.regress_infinite import regress_infinite
 from ntk_atlas.stages.regress_rivals import regress_rivals

@@ -10,7 +10,7 @@ from ntk_atlas.activations import Activation, activation
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.dispersion.inputs import InitialKernelLaw
 from ntk_atlas.dispersion.networks import CHUNK, initial_kernels, stack_size
-from ntk_atlas.kernels.empirical.ntk import empirical_ntk
+from ntk_atlas.kernels import empirical_ntk
 from ntk_atlas.networks.fully_connected import StackedFullyConnected
 from ntk_atlas.networks.stacked import ActivationLayer, LayerScaling, StackedLinear
 from ntk_atlas.streams import torch_stream

@@ -12,10 +12,8 @@ from torch import nn
 from torch.func import functional_call, jacrev, vmap
 
 from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.kernels import OUTPUT_REDUCTIONS, MemoryLimitError, empirical_ntk, empirical_ntk_with_record
 from ntk_atlas.kernels.empirical.capture import capture_factors
-from ntk_atlas.kernels.empirical.gram import OUTPUT_REDUCTIONS
-from ntk_atlas.kernels.empirical.ntk import empirical_ntk, empirical_ntk_with_record
-from ntk_atlas.kernels.errors import MemoryLimitError
 from ntk_atlas.networks.fully_connected import fully_connected
 from ntk_atlas.streams import torch_stream
 

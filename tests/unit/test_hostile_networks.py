@@ -15,8 +15,13 @@ from torch.utils.checkpoint import checkpoint
 
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.training import LearningRateSettings, TrainingSettings
-from ntk_atlas.kernels import EmpiricalNTKOperator, MixedSamplesError, RandomNetworkError, empirical_ntk
-from ntk_atlas.kernels.empirical.gram import OUTPUT_REDUCTIONS
+from ntk_atlas.kernels import (
+    OUTPUT_REDUCTIONS,
+    EmpiricalNTKOperator,
+    MixedSamplesError,
+    RandomNetworkError,
+    empirical_ntk,
+)
 from ntk_atlas.networks.fully_connected import fully_connected
 from ntk_atlas.networks.user import StackedModules
 from ntk_atlas.streams import torch_stream

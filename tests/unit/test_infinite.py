@@ -11,9 +11,14 @@ from hypothesis import strategies as st
 
 from ntk_atlas.activations import ACTIVATIONS, ActivationError
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.kernels.empirical.ntk import empirical_ntk
-from ntk_atlas.kernels.errors import KernelInputError
-from ntk_atlas.kernels.infinite.kernels import infinite_kernels, infinite_nngp, infinite_ntk, output_variance
+from ntk_atlas.kernels import (
+    KernelInputError,
+    empirical_ntk,
+    infinite_kernels,
+    infinite_nngp,
+    infinite_ntk,
+    output_variance,
+)
 from ntk_atlas.networks.fully_connected import fully_connected
 from ntk_atlas.streams import torch_stream
 
@@ -197,7 +202,7 @@ def test_tiles_do_not_change_the_kernels(monkeypatch, activation):
         "width": 10,
     }
     whole, cross = infinite_kernels(x1, **choice), infinite_kernels(x1, x2, **choice)
-    monkeypatch.setattr("ntk_atlas.kernels.infinite.tiles._SIDE", {torch.float64: 5})
+    monkeypatch.setattr("ntk_atlas.kernels.infinite.kernels._SIDE", {torch.float64: 5})
     tiled, tiled_cross = infinite_kernels(x1, **choice), infinite_kernels(x1, x2, **choice)
     rtol = 1e-8 if activation == "tanh" else 1e-12
     for a, b in ((whole, tiled), (cross, tiled_cross)):

@@ -14,18 +14,18 @@ from torch.nn import functional as F
 
 from ntk_atlas.activations import dual_at
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.kernels import dual_of
-from ntk_atlas.kernels.errors import KernelInputError, MemoryLimitError
-from ntk_atlas.kernels.infinite import convolutional_tiles
-from ntk_atlas.kernels.infinite.convolutional import infinite_convolutional_kernels
-from ntk_atlas.kernels.infinite.convolutional_cost import estimate_convolutional_cost
-from ntk_atlas.kernels.infinite.convolutional_recursion import ConvolutionalRecursion
-from ntk_atlas.kernels.infinite.convolutional_tiles import (
-    ConvolutionalTiles,
-    PreparedImages,
+from ntk_atlas.kernels import (
+    ConvolutionalRecursion,
+    KernelInputError,
+    MemoryLimitError,
+    dual_of,
+    estimate_convolutional_cost,
+    infinite_convolutional_kernels,
+    infinite_kernels,
     plan_convolutional_tiles,
 )
-from ntk_atlas.kernels.infinite.kernels import infinite_kernels
+from ntk_atlas.kernels.infinite import convolutional
+from ntk_atlas.kernels.infinite.convolutional import ConvolutionalTiles, PreparedImages
 from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitecture
 from ntk_atlas.streams import torch_stream
 
@@ -209,7 +209,7 @@ def test_tiles_order_and_precision_do_not_change_the_kernels(monkeypatch):
     single = infinite_convolutional_kernels(x, dtype=torch.float32, **choice)
     assert single.ntk.dtype == torch.float32
     torch.testing.assert_close(single.ntk.double(), whole.ntk, rtol=1e-4, atol=0)
-    monkeypatch.setattr(convolutional_tiles, "_MOST_COLUMNS", 2)
+    monkeypatch.setattr(convolutional, "_MOST_COLUMNS", 2)
     tiled, tiled_cross = (infinite_convolutional_kernels(x, other, **choice) for other in (None, x2))
     for a, b in ((whole, tiled), (cross, tiled_cross)):
         torch.testing.assert_close(a.nngp, b.nngp, rtol=1e-12, atol=0)
@@ -236,8 +236,8 @@ def test_tiles_of_any_size_write_every_entry(n1, n2, pairs, most_columns, thread
     x1, x2 = images(n1, (1, 3, 2)), None if n2 is None else images(n2, (1, 3, 2), name="x2")
     architecture, former = ConvolutionalArchitecture(((1, False),)), torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(convolutional_tiles, "_PAIRS_OF_A_TILE", pairs)
-        patch.setattr(convolutional_tiles, "_MOST_COLUMNS", most_columns)
+        patch.setattr(convolutional, "_PAIRS_OF_A_TILE", pairs)
+        patch.setattr(convolutional, "_MOST_COLUMNS", most_columns)
         try:
             torch.set_num_threads(threads)
             ample = prepared(x1, x2, architecture=architecture)[0].n_bytes

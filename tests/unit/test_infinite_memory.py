@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.kernels.errors import MemoryLimitError
-from ntk_atlas.kernels.infinite.kernels import infinite_kernels
+from ntk_atlas.kernels import MemoryLimitError, infinite_kernels
 from ntk_atlas.memory import memory_limited
 
 _CLEAR = Path("/proc/self/clear_refs")

@@ -9,10 +9,7 @@ from torch.nn import functional as F
 from ntk_atlas.activations import ActivationError, dual_at
 from ntk_atlas.activations import activation as activation_of
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.kernels import dual_of
-from ntk_atlas.kernels.infinite.hermite import HermiteRule
-from ntk_atlas.kernels.infinite.kernels import infinite_kernels, output_variance
-from ntk_atlas.kernels.infinite.series import SeriesDual, conditional_moments
+from ntk_atlas.kernels import HermiteRule, SeriesDual, conditional_moments, dual_of, infinite_kernels, output_variance
 from ntk_atlas.streams import torch_stream
 
 NTK = NetworkSettings(parameterization="ntk", bias_variance=0.1)
@@ -100,7 +97,7 @@ def test_float32_stops_at_its_rounding():
 def test_pairs_near_one_go_to_the_conditional_rule(monkeypatch):
     """The same numbers with a series cut far too short for |ρ| near 1."""
     full = tile("tanh", 9.0, 5.0)
-    monkeypatch.setattr("ntk_atlas.kernels.infinite.hermite.MOST_TERMS", 128)
+    monkeypatch.setattr("ntk_atlas.kernels.infinite.series.MOST_TERMS", 128)
     short = tile("tanh", 9.0, 5.0)
     torch.testing.assert_close(short.moment, full.moment, rtol=0, atol=2e-10)
     torch.testing.assert_close(short.slope, full.slope, rtol=0, atol=2e-10)

@@ -11,11 +11,15 @@ from torch import nn
 from ntk_atlas.activations import ActivationError
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.dispersion.theory import critical_ratio_limit, exponential_ratio, finite_sum_ratio, weights_ratio_limit
-from ntk_atlas.kernels import dual_of
-from ntk_atlas.kernels.errors import KernelInputError
-from ntk_atlas.kernels.infinite.convolutional import infinite_convolutional_kernels
-from ntk_atlas.kernels.infinite.kernels import infinite_kernels, infinite_ntk, output_variance
-from ntk_atlas.kernels.infinite.spectrum import infinite_lambda_max
+from ntk_atlas.kernels import (
+    KernelInputError,
+    dual_of,
+    infinite_convolutional_kernels,
+    infinite_kernels,
+    infinite_lambda_max,
+    infinite_ntk,
+    output_variance,
+)
 from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitecture
 from ntk_atlas.streams import torch_stream
 

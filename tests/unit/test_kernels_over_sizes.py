@@ -8,7 +8,7 @@ from ntk_atlas.config.grid import GridSettings
 from ntk_atlas.config.predictors import curve_names, predictor_label, stand_ins
 from ntk_atlas.config.regression import RegressionSettings
 from ntk_atlas.datasets.draws import make_draw
-from ntk_atlas.kernels.empirical.ntk import empirical_ntk
+from ntk_atlas.kernels import empirical_ntk
 from ntk_atlas.stages.regress_row import empirical_predictions, regress_row
 from ntk_atlas.stages.row_networks import as_tensor, row_networks
 from ntk_atlas.study.jobs import empirical_spec

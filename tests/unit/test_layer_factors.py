@@ -8,9 +8,9 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.kernels import probe_network
 from ntk_atlas.kernels.empirical.capture import capture_factors
-from ntk_atlas.kernels.empirical.factors import Piece
-from ntk_atlas.kernels.empirical.structure import probe_network
+from ntk_atlas.kernels.empirical.gram import Piece
 from ntk_atlas.networks.fully_connected import fully_connected
 from ntk_atlas.streams import torch_stream
 

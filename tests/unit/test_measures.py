@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ntk_atlas.kernels.measures import (
+from ntk_atlas.kernels import (
     class_block_ratios,
     effective_rank,
     kernel_distance,

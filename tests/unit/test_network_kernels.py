@@ -18,15 +18,16 @@ from ntk_atlas.config.training import CheckpointSettings, TrainingSettings
 from ntk_atlas.datasets import inspect_dataset, read_dataset
 from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.draws import make_draw
-from ntk_atlas.kernels.errors import KernelInputError
-from ntk_atlas.kernels.infinite.convolutional import infinite_convolutional_kernels
-from ntk_atlas.kernels.infinite.kernels import infinite_kernels, output_variance
-from ntk_atlas.kernels.infinite.network_kernels import (
+from ntk_atlas.kernels import (
+    KernelInputError,
+    infinite_convolutional_kernels,
+    infinite_kernels,
+    infinite_lambda_max,
     network_kernel_cost,
     network_kernels,
     network_output_variance,
+    output_variance,
 )
-from ntk_atlas.kernels.infinite.spectrum import infinite_lambda_max
 from ntk_atlas.networks.build import build_networks
 from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitecture
 from ntk_atlas.stages.regress_infinite import regress_infinite

@@ -8,7 +8,7 @@ from ntk_atlas.activations import ACTIVATIONS, activation
 from ntk_atlas.config.convolutional import ConvolutionalSettings
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.training import TrainingSettings
-from ntk_atlas.kernels.empirical.ntk import empirical_ntk, empirical_ntk_with_record
+from ntk_atlas.kernels import empirical_ntk, empirical_ntk_with_record
 from ntk_atlas.networks import convolutional as module
 from ntk_atlas.networks.build import build_networks
 from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitecture, NetworkShapeError

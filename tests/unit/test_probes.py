@@ -14,7 +14,7 @@ from ntk_atlas.datasets import DataError, make_draw, probe_indices, read_dataset
 from ntk_atlas.datasets.draws import shared_samples
 from ntk_atlas.datasets.probes import kernel_probes
 from ntk_atlas.folds import fold_sizes
-from ntk_atlas.kernels.measures import relative_drift
+from ntk_atlas.kernels import relative_drift
 from ntk_atlas.stages.row_files import network_row, row_file
 from ntk_atlas.stages.train_row import train_row
 from ntk_atlas.study.cells import rows

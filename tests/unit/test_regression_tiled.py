@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ntk_atlas.kernels.errors import MemoryLimitError
+from ntk_atlas.kernels import MemoryLimitError
 from ntk_atlas.memory import memory_limited
 from ntk_atlas.regression import (
     DuplicateSamplesError,

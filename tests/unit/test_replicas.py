@@ -16,8 +16,8 @@ from torch.utils.checkpoint import checkpoint
 
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.kernels import empirical_ntk
-from ntk_atlas.kernels.empirical import replicas as module
-from ntk_atlas.kernels.empirical.replicas import replicas, twins
+from ntk_atlas.kernels.empirical import evaluation as module
+from ntk_atlas.kernels.empirical.evaluation import replicas, twins
 from ntk_atlas.networks.fully_connected import fully_connected
 from ntk_atlas.networks.user import StackedModules
 from ntk_atlas.streams import torch_stream

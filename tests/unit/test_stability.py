@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.kernels.empirical.ntk import empirical_ntk
-from ntk_atlas.kernels.stability import largest_eigenvalue
+from ntk_atlas.kernels import empirical_ntk, largest_eigenvalue
 from ntk_atlas.networks.fully_connected import fully_connected
 from ntk_atlas.networks.user import StackedModules
 from ntk_atlas.streams import torch_stream

@@ -10,7 +10,7 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from ntk_atlas.kernels.empirical.ntk import empirical_ntk
+from ntk_atlas.kernels import empirical_ntk
 from ntk_atlas.training.callbacks import EmpiricalNTKCheckpoint, ProgressLog
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")

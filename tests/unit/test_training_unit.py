@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.training import CheckpointSettings, LearningRateSettings, TrainingSettings
-from ntk_atlas.kernels.empirical.ntk import empirical_ntk
+from ntk_atlas.kernels import empirical_ntk
 from ntk_atlas.networks.build import build_networks
 from ntk_atlas.status import Status
 from ntk_atlas.streams import torch_stream

@@ -15,8 +15,7 @@ from ntk_atlas.config.predictors import (
     user_kernels,
 )
 from ntk_atlas.config.regression import RegressionSettings
-from ntk_atlas.kernels import rival
-from ntk_atlas.kernels.user_kernel import UserKernelError, check_user_kernel, load_user_kernel
+from ntk_atlas.kernels import UserKernelError, check_user_kernel, load_user_kernel, rival
 from ntk_atlas.regression import regress_rival
 from ntk_atlas.status import Status
 from ntk_atlas.streams import torch_stream

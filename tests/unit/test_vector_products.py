@@ -6,9 +6,7 @@ from kernel_catalogue import CATALOGUE, samples
 from torch import nn
 
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.kernels import EmpiricalNTKOperator, empirical_ntk
-from ntk_atlas.kernels.empirical.gram import OUTPUT_REDUCTIONS
-from ntk_atlas.kernels.errors import KernelInputError, MemoryLimitError
+from ntk_atlas.kernels import OUTPUT_REDUCTIONS, EmpiricalNTKOperator, KernelInputError, MemoryLimitError, empirical_ntk
 from ntk_atlas.networks.fully_connected import fully_connected
 from ntk_atlas.streams import torch_stream
 

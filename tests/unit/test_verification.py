@@ -7,10 +7,14 @@ import torch
 from kernel_catalogue import ntk_by_loop, reduced
 from torch import nn
 
-from ntk_atlas.kernels import EmpiricalNTKOperator, MixedSamplesError, empirical_ntk
-from ntk_atlas.kernels.empirical.gram import OUTPUT_REDUCTIONS
-from ntk_atlas.kernels.empirical.plain_stack import is_plain_stack
-from ntk_atlas.kernels.empirical.structure import probe_network
+from ntk_atlas.kernels import (
+    OUTPUT_REDUCTIONS,
+    EmpiricalNTKOperator,
+    MixedSamplesError,
+    empirical_ntk,
+    is_plain_stack,
+    probe_network,
+)
 from ntk_atlas.networks.user import StackedModules
 from ntk_atlas.streams import torch_stream
 

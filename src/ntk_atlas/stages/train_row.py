@@ -109,7 +109,7 @@ def _shared_lambda_max(spec: TrainSpec, draw: Draw, n_train: int) -> float | Non
     rate = spec.training.learning_rate
     if rate.relative is None or rate.of != "infinite_ntk":
         return None
-    from ntk_atlas.kernels.infinite.spectrum import infinite_lambda_max
+    from ntk_atlas.kernels.infinite.network_kernels import infinite_lambda_max
 
     return infinite_lambda_max(
         as_tensor(draw.training_set(n_train)[0]),

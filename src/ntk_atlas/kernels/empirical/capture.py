@@ -1,4 +1,12 @@
-"""Forward and backward passes that fill the factors of a network's layers, some samples at a time."""
+"""Forward and backward passes that fill the factors of a network's layers, some samples at a time.
+
+In a chain of affine layers and elementwise activations, with z^l the outputs of layer l, x^l = φ(z^l) and
+z^{l+1} = x^l W^{l+1} + b^{l+1}, the signals B_c^l = ∂f_c/∂z^l of all outputs at once obey
+
+    B_c^l = (B_c^{l+1} W^{l+1}ᵀ) ⊙ φ'(z^l),
+
+so that one matrix product per layer does what automatic differentiation needs a pass per output for.
+"""
 
 from collections.abc import Sequence
 from functools import reduce
@@ -8,15 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge
 
-from ntk_atlas.kernels.empirical.chain import output_sums, readout_coefficients, signals_at_input, slopes
-from ntk_atlas.kernels.empirical.factors import FactorStore, LayerFactors, Piece
+from ntk_atlas.kernels.empirical.evaluation import twins
+from ntk_atlas.kernels.empirical.gram import FactorStore, LayerFactors, Piece
 from ntk_atlas.kernels.empirical.layer_gradients import layer_gradients
-from ntk_atlas.kernels.empirical.layers import Layer
 from ntk_atlas.kernels.empirical.network_checks import kernel_dtype, n_samples, run, sample_axis
-from ntk_atlas.kernels.empirical.recorder import LayerRecorder, Record
-from ntk_atlas.kernels.empirical.replicas import twins
-from ntk_atlas.kernels.empirical.structure import NetworkStructure
+from ntk_atlas.kernels.empirical.structure import Layer, LayerRecorder, NetworkStructure, Record
 from ntk_atlas.kernels.errors import StructureChangedError
+from ntk_atlas.networks.stacked import StackedLinear
 from ntk_atlas.numerics import in_turn_or_at_once
 
 # Signals that go down a chain at a time: from layer to layer they stay in a core's cache.
@@ -228,3 +234,62 @@ def _empty_outputs(gradient: Tensor, n_outputs: int) -> Tensor:
         n, channels, height, width = gradient.shape
         return gradient.new_empty(n, n_outputs, height, width, channels).permute(0, 1, 4, 2, 3)
     return gradient.new_empty(len(gradient), n_outputs, *gradient.shape[1:])
+
+
+def output_sums(output: Tensor, *, summed: bool) -> list[Tensor]:
+    """Each output summed over members and samples, or (`summed`) all of them together.
+
+    Sums need no explicit cotangents, with which torch would import sympy (seconds a process) to compare shapes.
+    """
+    return [output.sum()] if summed else [output_c.sum() for output_c in output.unbind(-1)]
+
+
+def readout_coefficients(
+    network: nn.Module, recorder: LayerRecorder, readout: Layer, x: Tensor, *, summed: bool
+) -> Tensor:
+    """Coefficients of the outputs in those of the readout, `(S, C, m)`: ∂f_c/∂z, the same at all samples.
+
+    Args:
+        network: a chain.
+        recorder: listens to its readout.
+        readout: its last layer.
+        x: inputs as for the network, of which the first sample is used.
+        summed: whether outputs are summed (C = 1).
+
+    Returns:
+        The coefficients.
+    """
+    with recorder.record() as record:
+        output = run(network, x.narrow(sample_axis(network, x), 0, 1))
+    edge = record.edges[readout.module]
+    sums = output_sums(output, summed=summed)
+    rows = [torch.autograd.grad(f, edge, retain_graph=f is not sums[-1])[0] for f in sums]
+    return torch.stack([row.reshape(-1, row.shape[-1]) for row in rows], dim=1)
+
+
+def slopes(record: Record, above: Layer, edge: GradientEdge, members: int) -> Tensor:
+    """φ'(z) of the activation that leads from the layer at `edge` to the layer `above`, `(S, n, m)`."""
+    activations = record.live_inputs[above.module]
+    (slope,) = torch.autograd.grad(activations.sum(), edge, retain_graph=True)
+    return slope.reshape(members, -1, slope.shape[-1])
+
+
+def signals_at_input(layer: Layer, signals: Tensor) -> Tensor:
+    """Signals at the outputs of an affine layer, taken to its inputs: B Wᵀ.
+
+    Args:
+        layer: a linear layer.
+        signals: B, `(S, n, C, fan_out)`.
+
+    Returns:
+        `(S, n, C, fan_in)`.
+    """
+    flat, module = signals.flatten(1, 2), layer.module
+    weight = module.weight.detach().to(signals.dtype)
+    if isinstance(module, StackedLinear):
+        pulled = torch.bmm(flat, weight.mT)
+        if module.weight_factor != 1.0:
+            pulled *= module.weight_factor
+    else:
+        pulled = flat @ weight
+    return pulled.view(*signals.shape[:-1], -1)

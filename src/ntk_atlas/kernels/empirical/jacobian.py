@@ -13,9 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import jacrev, vmap
 
-from ntk_atlas.kernels.empirical.factors import LayerFactors
 from ntk_atlas.kernels.empirical.gradients import gradients
-from ntk_atlas.kernels.empirical.gram import add_gram
+from ntk_atlas.kernels.empirical.gram import LayerFactors, add_gram
 from ntk_atlas.kernels.empirical.network_checks import rounding, run
 from ntk_atlas.kernels.errors import RandomNetworkError
 from ntk_atlas.memory import is_out_of_memory

@@ -5,10 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from ntk_atlas.kernels.empirical.factors import Piece
-from ntk_atlas.kernels.empirical.gram import workspace_numbers
-from ntk_atlas.kernels.empirical.layers import Layer
-from ntk_atlas.kernels.empirical.structure import NetworkStructure
+from ntk_atlas.kernels.empirical.gram import Piece, workspace_numbers
+from ntk_atlas.kernels.empirical.structure import Layer, NetworkStructure
 from ntk_atlas.kernels.errors import MemoryLimitError
 
 # A pass much larger than the caches gains nothing.

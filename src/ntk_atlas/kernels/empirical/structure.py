@@ -1,16 +1,23 @@
-"""What a network is made of, found by trial runs on a few samples: layers, readout, shapes and memory a sample."""
+"""What a network is made of, found by trial runs on a few samples: layers, readout, shapes and memory per sample.
 
+A layer is a module whose part of the NTK follows from its inputs and the gradients of its outputs; a recorder keeps
+what passes through chosen layers while the network runs.
+"""
+
+import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import Node, saved_tensors_hooks
+from torch.autograd.graph import GradientEdge, Node, get_gradient_edge, saved_tensors_hooks
 
 from ntk_atlas.kernels.empirical.gradients import gradients_accumulate, graph_nodes
-from ntk_atlas.kernels.empirical.layers import Layer, candidate, form_of_call
 from ntk_atlas.kernels.empirical.network_checks import (
     check_finite,
     check_samples_apart,
@@ -18,10 +25,15 @@ from ntk_atlas.kernels.empirical.network_checks import (
     sample_axis,
     trainable_parameters,
 )
-from ntk_atlas.kernels.empirical.recorder import LayerRecorder, Record
-from ntk_atlas.kernels.errors import KernelInputError
-from ntk_atlas.networks.stacked import StackedNetwork, acts_on_entries
+from ntk_atlas.kernels.errors import KernelInputError, StructureChangedError
+from ntk_atlas.networks.stacked import StackedLinear, StackedNetwork, acts_on_entries
+from ntk_atlas.networks.stacked_convolution import StackedConv2d
 
+DividedModule = nn.Linear | nn.Conv1d | nn.Conv2d | StackedConv2d
+"""Modules for which gradients of some output channels can be had without those of the others."""
+BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
+LayerModule = StackedLinear | DividedModule | BatchNorm | nn.LayerNorm | nn.RMSNorm | nn.GroupNorm
+Form = Literal["factors", "gradients"]
 # Nodes of the graph that act on each entry by itself, and those that keep an affine function affine.
 _ELEMENTWISE = {
     f"{name}Backward0"
@@ -29,6 +41,195 @@ _ELEMENTWISE = {
                  "Sin", "Cos", "Exp", "Mul", "Div")
 }  # fmt: skip
 _AFFINE = {f"{name}Backward0" for name in ("Mul", "Squeeze", "Unsqueeze", "View", "UnsafeView")} | {"SqueezeBackward1"}
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A layer whose parameters enter the network nowhere else, and once a sample.
+
+    Attributes:
+        module: a linear, convolutional or normalization layer.
+        has_weight: whether its weight counts in the kernel.
+        has_bias: whether its bias counts in the kernel.
+        form: `factors`: its Gram matrix is that of its inputs times that of its signals; `gradients`: it is the Gram
+            matrix of per-sample gradients.
+    """
+
+    module: LayerModule
+    has_weight: bool
+    has_bias: bool
+    form: Form
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Returns the parameters that count."""
+        chosen = [name for name, counts in (("weight", self.has_weight), ("bias", self.has_bias)) if counts]
+        return [getattr(self.module, name) for name in chosen]
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of parameters that count, of all members together."""
+        return sum(p.numel() for p in self.parameters())
+
+    @property
+    def can_be_divided(self) -> bool:
+        """Whether gradients of some output channels can be had without those of the others."""
+        return isinstance(self.module, DividedModule)
+
+    @property
+    def out_features(self) -> int:
+        """Size of the axis of outputs, along which its parameters can be divided."""
+        axis = {StackedLinear: -1, StackedConv2d: 1}.get(type(self.module), 0)
+        return self.module.weight.shape[axis]
+
+
+def candidate(module: nn.Module) -> Layer | None:
+    """Returns the module as a layer, if it is just that: no subclass, no hooks, no replaced `forward`.
+
+    Its `form` is provisional: that of a linear layer depends on how it is called (`form_of_call`).
+    """
+    if not isinstance(module, LayerModule) or type(module) not in get_args(LayerModule):
+        return None
+    if module._forward_hooks or module._forward_pre_hooks or "weight" not in module._parameters:
+        return None
+    if "forward" in module.__dict__:
+        return None
+    if isinstance(module, nn.Conv1d | nn.Conv2d) and module.padding_mode != "zeros":
+        return None
+    if isinstance(module, BatchNorm) and module.running_mean is None:
+        return None
+    trains = {name for name, p in module._parameters.items() if p is not None and p.requires_grad}
+    if not trains:
+        return None
+    form: Form = "factors" if isinstance(module, StackedLinear | nn.Linear) else "gradients"
+    return Layer(module, "weight" in trains, "bias" in trains, form)
+
+
+def form_of_call(module: LayerModule, x: Tensor, members: int, n: int) -> Form | None:
+    """How a layer enters the kernel, judged by one call.
+
+    Args:
+        module: the module of a candidate.
+        x: the input of its only call.
+        members: networks in the stack.
+        n: samples that the network was evaluated at.
+
+    Returns:
+        `factors` if a sample is one row of `x`, `gradients` if it is several positions, None if the axes of `x`
+        are not those of samples and members.
+    """
+    if isinstance(module, StackedLinear):
+        fits = module.weight.shape[0] == members and x.shape[:-1] in ((n,), (1, n), (members, n))
+        return "factors" if fits else None
+    if members != 1 or x.dim() < 2 or x.shape[0] != n:
+        return None
+    if isinstance(module, nn.Linear):
+        return "factors" if x.dim() == 2 else "gradients"
+    wanted = {nn.Conv1d: 3, nn.Conv2d: 4, StackedConv2d: 4}.get(type(module), x.dim())
+    return "gradients" if x.dim() == wanted else None
+
+
+class Record:
+    """What one run left, by module.
+
+    Attributes:
+        live_inputs: input of each module, as part of the graph.
+        edges: where the gradient of a module's output arrives; only of outputs that have one.
+        output_shapes: shape of each module's output.
+        calls: how often each module was called.
+        activations: of each call of a built-in activation, from the node of its output to the node of its input.
+    """
+
+    def __init__(self) -> None:
+        self.live_inputs: dict[nn.Module, Tensor] = {}
+        self.edges: dict[nn.Module, GradientEdge] = {}
+        self.output_shapes: dict[nn.Module, torch.Size] = {}
+        self.calls: Counter[nn.Module] = Counter()
+        self.activations: dict[Node, Node] = {}
+        self._versions: dict[nn.Module, int] = {}
+
+    def note_activation(self, _: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        """Takes down one call of an activation."""
+        after, before = output.grad_fn, inputs[0].grad_fn
+        if after is not None and before is not None and after is not before:
+            self.activations[after] = before
+
+    def note(self, module: nn.Module, x: Tensor, output: Tensor) -> None:
+        """Takes down one call."""
+        self.calls[module] += 1
+        self.live_inputs[module], self._versions[module] = x, x._version
+        self.output_shapes[module] = output.shape
+        # The edge instead of the output, which may be overwritten in place later.
+        if output.requires_grad:
+            self.edges[module] = get_gradient_edge(output)
+
+    def check(self, layer: Layer, n: int, members: int) -> None:
+        """Checks that a layer was called as it has to be, see `layers.form_of_call`.
+
+        Args:
+            layer: the layer.
+            n: samples of the run.
+            members: networks in the stack.
+
+        Raises:
+            StructureChangedError: if it was called another number of times, with other axes, or without a gradient.
+        """
+        m = layer.module
+        once = self.calls[m] == 1 and m in self.edges
+        if not once or form_of_call(m, self.live_inputs[m], members, n) != layer.form:
+            raise StructureChangedError(f"{m} is not called once with all samples")
+
+    def inputs(self, layer: Layer) -> Tensor:
+        """Returns the input of a layer, detached: `(S or 1, n, k)` for layers with factors, else as it came.
+
+        Raises:
+            KernelInputError: if it has been overwritten in place; such a network cannot be trained either.
+        """
+        x = self.live_inputs[layer.module]
+        if layer.has_weight and x._version != self._versions[layer.module]:
+            raise KernelInputError(
+                f"the input of {layer.module} is overwritten in place after the layer: copy it first"
+            )
+        return x.detach().unsqueeze(0) if layer.form == "factors" and x.dim() == 2 else x.detach()
+
+
+class LayerRecorder:
+    """Listens to layers by forward hooks while the block is open; each thread takes records of its own runs.
+
+    Args:
+        layers: which.
+        replicas: for each further network that runs as well, the module that stands for that of a layer; records
+            of its runs are by the layers' own modules.
+    """
+
+    def __init__(self, layers: Collection[Layer], replicas: Collection[Mapping[nn.Module, nn.Module]] = ()):
+        self._layers, self._replicas = layers, replicas
+        self._here = threading.local()
+
+    def __enter__(self) -> "LayerRecorder":
+        modules = [layer.module for layer in self._layers]
+        heard = [(m, m) for m in modules] + [(twins[m], m) for twins in self._replicas for m in modules]
+        self._handles = [m.register_forward_hook(partial(self._hook, own), with_kwargs=True) for m, own in heard]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    @contextmanager
+    def record(self) -> Iterator[Record]:
+        """A record of what this thread runs inside the block."""
+        self._here.record = Record()
+        try:
+            yield self._here.record
+        finally:
+            self._here.record = None
+
+    def _hook(
+        self, own: nn.Module, _: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: Tensor
+    ) -> None:
+        record = getattr(self._here, "record", None)
+        if record is not None:
+            record.note(own, args[0] if args else next(iter(kwargs.values())), output)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """What the structure of a network says about its gradients, held against plain backward passes on a few samples.
 
 Names of modules and of nodes in a graph are strong hints, no proof: a layer may see the samples in another order, an
-output may be scaled by a mask, a `forward` may have been replaced. What does not hold goes through the Jacobian.
+output may be scaled by a mask, a `forward` may have been replaced. What does not hold goes through the Jacobian. No
+trial is needed for a network that is layers and activations one after another, by the very classes it is made of.
 """
 
 import logging
@@ -10,11 +11,11 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
 
 from ntk_atlas.kernels.empirical.capture import capture_factors
-from ntk_atlas.kernels.empirical.factors import LayerFactors, Piece
 from ntk_atlas.kernels.empirical.gradients import gradients, gradients_add_up
-from ntk_atlas.kernels.empirical.layers import Layer
+from ntk_atlas.kernels.empirical.gram import LayerFactors, Piece
 from ntk_atlas.kernels.empirical.network_checks import (
     check_same_outputs,
     compared_samples,
@@ -23,15 +24,18 @@ from ntk_atlas.kernels.empirical.network_checks import (
     sample_axis,
     trainable_parameters,
 )
-from ntk_atlas.kernels.empirical.plain_stack import is_plain_stack
-from ntk_atlas.kernels.empirical.structure import NetworkStructure
+from ntk_atlas.kernels.empirical.structure import Layer, NetworkStructure
 from ntk_atlas.kernels.errors import StructureChangedError
+from ntk_atlas.networks.fully_connected import SingleMember, StackedFullyConnected
 from ntk_atlas.networks.running import without_symmetry
-from ntk_atlas.networks.stacked import StackedNetwork
+from ntk_atlas.networks.stacked import StackedLinear, StackedNetwork, acts_on_entries
 
 log = logging.getLogger(__name__)
 
 _DIRECTIONS = 2
+_CHAINS = {nn.Sequential, StackedFullyConnected, SingleMember, nn.ModuleList}
+_LINKS = {nn.Linear, StackedLinear, nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.SiLU, nn.Identity}
+_OF_IMAGES = {nn.Conv2d, nn.AvgPool2d, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.Flatten}
 
 
 def verified_structure(network: nn.Module, structure: NetworkStructure, x: Tensor) -> NetworkStructure:
@@ -153,3 +157,34 @@ def _close(found: Tensor, expected: Tensor, eps: float) -> bool:
     scale = expected.abs().where(usable, 0.0).amax()
     gap = (found - expected).abs()[usable]
     return not bool((gap > eps**0.5 * scale).any()) and bool(torch.isfinite(gap).all())
+
+
+def is_plain_stack(network: nn.Module, structure: NetworkStructure) -> bool:
+    """Whether the classes alone prove how each parameter enters the gradient, so that no trial need.
+
+    Holds if every module is of exactly a class listed here (a subclass, a parametrization or a wrapper is another
+    class), none has a hook, works in place or has a `forward` of its own, and each parameter belongs to a layer that
+    sees one row a sample, or to a convolution with zero padding.
+
+    Args:
+        network: the network.
+        structure: what `probe_network` found of it.
+
+    Returns:
+        Whether it holds; False says nothing against the structure.
+    """
+    if structure.others or not all(layer.form == "factors" or _convolves(layer.module) for layer in structure.layers):
+        return False
+    if torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks:
+        return False
+    return all(
+        (type(m) in _CHAINS | _LINKS | _OF_IMAGES or acts_on_entries(m))
+        and "forward" not in vars(m)
+        and not getattr(m, "inplace", False)
+        and not (m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks)
+        for m in network.modules()
+    )
+
+
+def _convolves(module: nn.Module) -> bool:
+    return type(module) is nn.Conv2d and module.padding_mode == "zeros"

@@ -8,13 +8,16 @@ from torch import Tensor
 
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.kernels.errors import KernelInputError
-from ntk_atlas.kernels.infinite.convolutional import infinite_convolutional_kernels
-from ntk_atlas.kernels.infinite.convolutional_cost import estimate_convolutional_cost
-from ntk_atlas.kernels.infinite.convolutional_pairs import SamePairs
-from ntk_atlas.kernels.infinite.convolutional_recursion import ConvolutionalRecursion
-from ntk_atlas.kernels.infinite.inputs import checked_inputs, checked_scale
-from ntk_atlas.kernels.infinite.kernels import InfiniteKernels, infinite_kernels, output_variance
-from ntk_atlas.kernels.infinite.layer_weights import check_infinite_limit
+from ntk_atlas.kernels.infinite.convolutional import estimate_convolutional_cost, infinite_convolutional_kernels
+from ntk_atlas.kernels.infinite.convolutional_recursion import ConvolutionalRecursion, SamePairs
+from ntk_atlas.kernels.infinite.kernels import (
+    InfiniteKernels,
+    checked_inputs,
+    checked_scale,
+    infinite_kernels,
+    output_variance,
+)
+from ntk_atlas.kernels.infinite.recursion import check_infinite_limit
 from ntk_atlas.kernels.infinite.series import dual_of
 from ntk_atlas.networks.convolutional_architecture import (
     ConvolutionalArchitecture,
@@ -140,3 +143,30 @@ def _architecture(settings: NetworkSettings, depth: int, shape: tuple[int, ...])
     except ValueError as error:
         raise KernelInputError(str(error)) from error
     return architecture
+
+
+def infinite_lambda_max(
+    x: Tensor, *, depth: int, settings: NetworkSettings, init_scale: float, width: int | None = None
+) -> float:
+    """λ_max of the full nC × nC Gram: outputs are independent at infinite width, so that of the n × n kernel.
+
+    Args:
+        x: inputs `(n, *shape)`.
+        depth: hidden layers.
+        settings: architecture, activation, parameterization, σ_b², biases and output scale, which is in the eigenvalue.
+        init_scale: σ_w².
+        width: hidden units; enters where the NTK grows with them.
+
+    Returns:
+        The eigenvalue.
+
+    Raises:
+        KernelInputError: see `network_kernels`; or the kernel overflows.
+    """
+    kernels = network_kernels(x, depths=[depth], settings=settings, init_scale=init_scale, width=width)
+    if not bool(torch.isfinite(kernels.ntk).all()):
+        raise KernelInputError(
+            f"the infinite NTK at depth {depth}, init_scale {init_scale:g}, overflows: there is no largest eigenvalue "
+            "to set learning rates by; lower init_scale or depth, or give an absolute learning rate"
+        )
+    return float(torch.linalg.eigvalsh(kernels.ntk[0])[-1])

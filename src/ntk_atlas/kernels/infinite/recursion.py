@@ -1,4 +1,8 @@
-"""The recursion over layers of one family of fully connected networks, on a tile of pairs of samples."""
+"""The recursion over layers of one family of fully connected networks, on a tile of pairs of samples.
+
+With it what convolutional recursions share: a parameterization's part of the NTK, and errors of quadrature in each
+layer, carried through the recursion to the kernels to first order.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,11 +14,97 @@ from torch import Tensor
 from ntk_atlas.activations import ActivationOverflowError
 from ntk_atlas.activations.activation import Dual
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.kernels.infinite.error_bounds import LayerErrors, carried_errors
-from ntk_atlas.kernels.infinite.layer_weights import bias_part, check_infinite_limit, weight_part
+from ntk_atlas.kernels.errors import KernelInputError
 from ntk_atlas.kernels.infinite.soundness import LayerOfPair, warn_of_range, warn_of_rounding, without_underflow
+from ntk_atlas.parameterizations import Parameter, parameterization
 
 Sides = list[Any]
+
+
+def check_infinite_limit(settings: NetworkSettings, width: int | None) -> None:
+    """Checks that networks have kernels of infinite width.
+
+    Args:
+        settings: the network.
+        width: hidden units or channels; None if none are given.
+
+    Raises:
+        KernelInputError: if there is no limit, or the NTK grows with the width and there is none.
+    """
+    value = parameterization(settings.parameterization)
+    if reason := value.no_infinite_kernel():
+        raise KernelInputError(f"there are no kernels of infinite width: {reason}; take parameterization='ntk'")
+    if value.ntk_grows_with_width() and width is None:
+        raise KernelInputError(
+            f"the NTK of the {value.label} parameterization grows with the width: give `width`, "
+            "or take parameterization='ntk'"
+        )
+
+
+def weight_part(settings: NetworkSettings, fan_in: int, width: int | None, sigma_w2: float) -> float:
+    """What the weights of a layer count in the NTK, the factor of E[φ φ′]: see `Parameterization.kernel_factor`."""
+    parameter = Parameter("hidden", "weight", fan_in, width or 1)
+    return parameterization(settings.parameterization).kernel_factor(parameter, sigma_w2)
+
+
+def bias_part(settings: NetworkSettings, width: int | None) -> float:
+    """What the biases of a layer add to the NTK; 0 if they are not trained."""
+    if not settings.trainable_biases:
+        return 0.0
+    parameter = Parameter("hidden", "bias", 1, width or 1)
+    return parameterization(settings.parameterization).kernel_factor(parameter, settings.bias_variance)
+
+
+@dataclass(frozen=True)
+class LayerErrors:
+    """What one hidden layer adds.
+
+    Attributes:
+        dual: of the activation, made ready for the variances.
+        variances: K(x, x) of all samples.
+        largest: largest E[φ²] and E[φ'²].
+        largest_ntk: largest NTK before the activation.
+        fan_in: factor of T in the NTK of the next layer.
+        moment: largest error of T over all pairs.
+        slope: the same of Ṫ.
+    """
+
+    dual: Dual
+    variances: Tensor
+    largest: tuple[float, float]
+    largest_ntk: float
+    fan_in: float
+    moment: float
+    slope: float
+
+
+def carried_errors(layers: Sequence[LayerErrors], sigma_w2: float) -> list[tuple[float, float]]:
+    """Largest errors of NNGP and NTK before the first hidden layer and after each of them.
+
+    |∂T/∂c| ≤ E[φ'²], |∂T/∂a| ≤ √(E[φ''²] E[φ²]) / 2 for each of the two variances, |∂Ṫ/∂c| ≤ E[φ''²]. Averages over
+    pixels cannot raise them.
+
+    Args:
+        layers: the hidden layers.
+        sigma_w2: σ_w².
+
+    Returns:
+        Errors of (NNGP, NTK), one more than layers.
+    """
+    errors = [(0.0, 0.0)]
+    for layer in layers:
+        nngp, ntk = errors[-1]
+        moment_share, slope_share = layer.dual.moment_errors(layer.variances)
+        if not (layer.moment or layer.slope or moment_share or nngp):
+            errors.append((0.0, 0.0))
+            continue
+        moment, slope = layer.largest
+        curvature = layer.dual.curvature_moment(layer.variances)
+        of_moment = max(layer.moment, moment_share * moment) + nngp * (slope + (curvature * moment) ** 0.5)
+        of_slope = max(layer.slope, slope_share * slope) + nngp * curvature
+        carried = layer.fan_in * of_moment + sigma_w2 * (slope * ntk + of_slope * layer.largest_ntk)
+        errors.append((sigma_w2 * of_moment, carried))
+    return errors
 
 
 @dataclass(frozen=True)

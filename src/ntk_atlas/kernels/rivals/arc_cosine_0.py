@@ -2,8 +2,7 @@
 
 import math
 
-from ntk_atlas.kernels.rival_forms import InnerProductKernel
-from ntk_atlas.kernels.rival_kernel import Look
+from ntk_atlas.kernels.rival_kernel import InnerProductKernel, Look
 
 
 def _value(pairs):

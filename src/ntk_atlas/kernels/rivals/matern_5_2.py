@@ -2,8 +2,7 @@
 
 import math
 
-from ntk_atlas.kernels.rival_forms import StationaryKernel
-from ntk_atlas.kernels.rival_kernel import Look
+from ntk_atlas.kernels.rival_kernel import Look, StationaryKernel
 
 
 def _value(r):
