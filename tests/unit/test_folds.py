@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 import xarray as xr
+from dictionary_checks import departures
 
 from ntk_atlas.arrays import UnitStore, write_labelled
 from ntk_atlas.config.predictors import AROUND
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.assemble import assemble_cube
+from ntk_atlas.cubes.dictionary.cube import CUBE, FUNCTIONS, PAIRS, pair_name
 from ntk_atlas.cubes.experiment_files import ExperimentFiles
 from ntk_atlas.cubes.functions import assemble_functions
-from ntk_atlas.cubes.gap import PAIRS, pair_name
 from ntk_atlas.cubes.predictors import predictor_values
 from ntk_atlas.datasets.draws import make_draw, shared_samples
 from ntk_atlas.datasets.probes import kernel_probes
@@ -146,6 +147,12 @@ def test_a_fold_is_the_error_over_its_samples(made):
         part = squares.sel(draw=1).isel(test_sample=np.flatnonzero(of_draw == fold)).mean(["test_sample", "output"])
         found = cube[f"test_mse_folds_{name}"].sel(test_fold=fold, draw=1)
         np.testing.assert_allclose(found, part.transpose(*found.dims), rtol=1e-4, err_msg=name)
+
+
+def test_cube_and_functions_are_as_the_dictionary_says(made):
+    cube, functions = made
+    assert departures(cube, CUBE) == []
+    assert departures(functions, FUNCTIONS) == []
 
 
 def test_distances_of_functions_have_folds_too(made):

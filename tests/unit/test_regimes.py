@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from dictionary_checks import departures
 from pydantic import ValidationError
 
 from ntk_atlas.config.figures import FigureSettings
@@ -12,6 +13,7 @@ from ntk_atlas.config.regimes import RegimeThresholds
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.figures.regime_map import LOOKS, draw
 from ntk_atlas.folds import N_FOLDS
+from ntk_atlas.regimes.dictionary import REGIMES
 from ntk_atlas.regimes.distances import effective_cells, ratio_interval, squared_distances
 from ntk_atlas.regimes.frontier import FrontierStatus, frontier
 from ntk_atlas.regimes.regime import Regime, decide, regimes
@@ -335,6 +337,7 @@ def test_the_map_has_the_numbers_of_the_file_and_says_the_finding():
     said["infinite_ntk"] = said["network"] + halving[None] * generator.standard_normal(said["network"].shape)
     cube, functions = files(generator, said)
     found = regime_map(cube, functions, experiment(), THRESHOLDS)
+    assert departures(found, REGIMES, besides=("ridge", "shared_train")) == []
     assert found["regime"].attrs["flag_meanings"].split()[:2] == ["missing", "infinite_ntk"]
     assert found["distance_infinite_ntk"].attrs["units"] == "1" and len(said_of(found)) >= 2
     figure = draw(found, FigureSettings())

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ntk_atlas.arrays import write_labelled
-from ntk_atlas.cubes.kernel_variants_schema import KERNEL_VARIANTS_VARIABLES
+from ntk_atlas.cubes.dictionary.untrained import KERNEL_VARIANTS
 from ntk_atlas.job_log import job_log
 from ntk_atlas.memory import memory_limited
 from ntk_atlas.numerics import precise_math
@@ -16,8 +16,8 @@ def main(dataset_file: Path, output: Path, spec: KernelVariantsSpec) -> None:
     dataset, data_digest = load_prepared(dataset_file, spec.dataset)
     with precise_math(threads=1):
         distances = compare_variants(spec, dataset)
-    attributes = {variable.name: variable.attributes() for variable in KERNEL_VARIANTS_VARIABLES}
-    write_labelled(distances.described(attributes).with_attributes(data_digest=data_digest), output)
+    distances = distances.described(KERNEL_VARIANTS.attributes_of(distances.arrays))
+    write_labelled(distances.with_attributes(**KERNEL_VARIANTS.head, data_digest=data_digest), output)
 
 
 if "snakemake" in globals():

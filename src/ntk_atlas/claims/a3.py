@@ -34,7 +34,7 @@ CLAIM = Claim(
 )
 
 from ntk_atlas.config.claims import ClaimSettings
-from ntk_atlas.cubes.schema import TEST_PROBE
+from ntk_atlas.cubes.dictionary.cube import TEST_PROBE
 from ntk_atlas.judging.decision import Region
 from ntk_atlas.judging.evidence import (
     Evidence,

@@ -8,38 +8,28 @@ import numpy as np
 import xarray as xr
 
 from ntk_atlas.arrays import LabelledArrays, join
-from ntk_atlas.config.predictors import AROUND, EPOCHS, curve_names, predictor_names, stand_ins
+from ntk_atlas.config.predictors import AROUND, curve_names, predictor_names, stand_ins
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.config.training import TrainingSettings
-from ntk_atlas.cubes.experiment_files import ExperimentFiles, grid_labels
+from ntk_atlas.cubes.dictionary.cube import (
+    CUBE,
+    NO_CLASS,
+    PAIRS,
+    TEST_PROBE,
+    pair_name,
+)
+from ntk_atlas.cubes.dictionary.variable import CELL
+from ntk_atlas.cubes.experiment_files import ExperimentFiles, coordinates, grid_labels
 from ntk_atlas.cubes.failures import check_failures
-from ntk_atlas.cubes.gap import gap_terms
 from ntk_atlas.cubes.kernel_measures import row_measures
 from ntk_atlas.cubes.movement import kernel_movement, movement_at_equal_loss
-from ntk_atlas.cubes.netcdf import from_xarray, to_xarray
-from ntk_atlas.cubes.schema import (
-    COORDINATES,
-    GAP_VARIABLES,
-    KERNEL_MEASURES,
-    LINEARIZED_SCALARS,
-    NETWORK_STATUS,
-    NO_CLASS,
-    PREDICTION_VARIABLES,
-    SOLVE_STATUS,
-    TEST_PROBE,
-    TRAINING_CURVES,
-    TRAINING_SCALARS,
-    TRAINING_SETS,
-    Variable,
-    status_attributes,
-)
-from ntk_atlas.folds import N_FOLDS
-from ntk_atlas.phases.phase import phase_of
+from ntk_atlas.cubes.netcdf import described, from_xarray, to_xarray
 from ntk_atlas.status import Status
 
 log = logging.getLogger(__name__)
 
-_OF_PROBES = ("kernel_", "within_class", "between_class", "probe_")
+_OF_CLASSES = ("within_class", "between_class")
+_OF_PROBES = ("kernel_", "probe_", *_OF_CLASSES)
 """What the names of measures on the probe samples begin with."""
 ROW_NAMES = {
     "selected_test_mse": "test_mse_network",
@@ -91,7 +81,8 @@ def assemble_cube(
     pieces += files.read("linearized", experiment, data, drop=along_training)
     for kind in ("empirical", "infinite", "rivals"):
         pieces += files.read(kind, experiment, data, drop=predictions)
-    cube = to_xarray(join(pieces, grid_labels(experiment.grid))).assign_coords(_coordinates(experiment))
+    cube = to_xarray(join(pieces, grid_labels(experiment.grid)))
+    cube = cube.assign_coords(coordinates(experiment, CUBE.coordinates))
     found = [str(name).removeprefix("test_mse_") for name in cube.data_vars]
     named = curve_names(experiment.regression.predictors, found)
     cube = cube.assign_coords(predictor=["network", *[name for name in named if name in found]])
@@ -137,24 +128,26 @@ def prediction_names(experiment: ExperimentSettings) -> tuple[str, ...]:
     return tuple(f"test_predictions_{name}{suffix}" for name in names for suffix in ("", AROUND))
 
 
-def _coordinates(experiment: ExperimentSettings) -> dict:
-    grid, network = experiment.grid, experiment.network
-    depth, width = np.array(grid.depth), np.array(grid.width)
-    phases = [phase_of(network, scale) for scale in grid.init_scale]
-    return {
-        "depth": depth,
-        "width": width,
-        "init_scale": np.array(grid.init_scale),
-        "n_train": np.array(grid.n_train),
-        "draw": np.arange(grid.draws),
-        "seed": np.arange(grid.seeds),
-        "test_fold": np.arange(N_FOLDS),
-        "sigma_w": ("init_scale", np.sqrt(grid.init_scale)),
-        "lambda": (("depth", "width"), (depth[:, None] + 1) / width[None, :]),
-        "chi_1": ("init_scale", [phase.chi_1 for phase in phases]),
-        "xi_1": ("init_scale", [phase.xi_1 for phase in phases]),
-        "phase": ("init_scale", [phase.name for phase in phases]),
-    }
+def gap_terms(cube: xr.Dataset) -> xr.Dataset:
+    """Test error of the first of each pair minus that of the second, network by network and ridge by ridge.
+
+    At each ridge (network − linearized) + (linearized − ntk_init) + (ntk_init − infinite_ntk) is
+    network − infinite_ntk, exactly.
+
+    Args:
+        cube: with the test errors of whichever predictors there are.
+
+    Returns:
+        `gap_<first>_<second>` of the pairs whose errors are both there.
+    """
+    terms = {}
+    for pair in PAIRS:
+        first, second = (cube.get(f"test_mse_{name}") for name in pair)
+        if first is not None and second is not None:
+            difference = first - second
+            order = [dim for dim in (*CELL, "ridge") if dim in difference.dims]
+            terms[f"gap_{pair_name(*pair)}"] = difference.transpose(*order)
+    return xr.Dataset(terms)
 
 
 def _status(cube: xr.Dataset, training: TrainingSettings) -> xr.DataArray:
@@ -171,43 +164,9 @@ def _status(cube: xr.Dataset, training: TrainingSettings) -> xr.DataArray:
 
 
 def _described(cube: xr.Dataset, experiment: ExperimentSettings, provenance: Mapping[str, str]) -> xr.Dataset:
-    predictors = [str(name) for name in cube["predictor"].values]
-    for variable in (
-        *COORDINATES,
-        *TRAINING_CURVES,
-        *KERNEL_MEASURES,
-        *TRAINING_SCALARS,
-        *LINEARIZED_SCALARS,
-        *TRAINING_SETS,
-    ):
-        if variable.name in cube.variables:
-            cube[variable.name].attrs = variable.attributes()
-    for variable in (v for v in (*KERNEL_MEASURES, *TRAINING_SETS) if v.name.startswith(_OF_PROBES)):
-        for suffix, samples in zip(probe_parts(experiment), _probed_samples(experiment), strict=True):
-            if variable.name + suffix in cube.variables:
-                cube[variable.name + suffix].attrs = variable.attributes() | {"probe": samples}
-    if (cube["probe_class"] == NO_CLASS).all():
-        for name in cube.data_vars:
-            if str(name).startswith(("within_class_ratio", "between_class_ratio")):
-                cube[name].attrs["comment"] = "NaN everywhere: regression data have no classes"
-    for variable in GAP_VARIABLES:
-        if variable.name in cube.data_vars:
-            cube[variable.name].attrs = variable.attributes()
-    for variable in PREDICTION_VARIABLES:
-        for predictor in (
-            *predictors,
-            *(EPOCHS + suffix for suffix in ("", AROUND) if EPOCHS in experiment.regression.predictors),
-        ):
-            _describe_prediction(cube, variable, predictor)
-    for name in cube.data_vars:
-        if name == "status":
-            cube[name].attrs |= status_attributes(NETWORK_STATUS)
-        elif str(name).startswith("solve_status_"):
-            cube[name].attrs |= status_attributes(SOLVE_STATUS)
     missing = int((cube["status"] == int(Status.MISSING)).sum())
-    cube.attrs = {
-        "title": "NTK Atlas cube: finite networks beside their kernels",
-        "Conventions": "CF-1.11",
+    log.info("%d networks, %d of them missing", cube["status"].size, missing)
+    attributes = {
         "config": experiment.canonical_json(),
         "n_cells": math.prod(cube.sizes[dim] for dim in ("depth", "width", "init_scale", "n_train")),
         "n_networks": cube["status"].size,
@@ -220,7 +179,12 @@ def _described(cube: xr.Dataset, experiment: ExperimentSettings, provenance: Map
         "kernel_precision": f"float64; probe kernels {experiment.training.dtype}; float32 products at full precision",
         **provenance,
     }
-    log.info("%d networks, %d of them missing", cube["status"].size, missing)
+    cube = described(cube, CUBE, attributes)
+    for name in (str(name) for name in cube.data_vars if str(name).startswith(_OF_PROBES)):
+        of_test = name.endswith(TEST_PROBE)
+        cube[name].attrs["probe"] = _probed_samples(experiment)[int(of_test)]
+        if name.startswith(_OF_CLASSES) and (cube["probe_class"] == NO_CLASS).all():
+            cube[name].attrs["comment"] = "NaN everywhere: regression data have no classes"
     return cube
 
 
@@ -229,13 +193,3 @@ def _probed_samples(experiment: ExperimentSettings) -> list[str]:
     n_probe = checkpoints.probe_count(experiment.grid.n_train)
     words = {"train": "training", "test": "test"}
     return [f"first {n_probe} {words[part]} samples" for part in checkpoints.probed_parts]
-
-
-def _describe_prediction(cube: xr.Dataset, variable: Variable, predictor: str) -> None:
-    name = variable.name.replace("*", predictor)
-    if name in cube.data_vars and predictor != "network":
-        attributes = variable.attributes()
-        long_name = variable.long_name
-        if predictor == "linearized":
-            long_name = long_name.replace("kernel regression with *", "the linearized network")
-        cube[name].attrs = attributes | {"long_name": long_name.replace("*", predictor)}

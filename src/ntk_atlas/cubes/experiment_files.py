@@ -1,13 +1,18 @@
-"""The files that an experiment's cubes are joined from, each at the place on the grid that its name says."""
+"""The files that an experiment's cubes are joined from, each at its place on the grid, and the grid."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+import numpy as np
+
 from ntk_atlas.arrays import Grid, LabelledArrays, read_labelled
 from ntk_atlas.config.grid import GridSettings
 from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.cubes.dictionary.variable import ARCHITECTURE
+from ntk_atlas.folds import N_FOLDS
+from ntk_atlas.phases.phase import phase_of
 from ntk_atlas.study.cells import Row
 from ntk_atlas.study.jobs import infinite_spec, rival_spec
 from ntk_atlas.study.made_with import ROWS, check_made_with, check_row
@@ -94,3 +99,29 @@ def grid_labels(grid: GridSettings) -> Grid:
     """The labels of an experiment's arrays, in the order of their dimensions; checkpoints are those that there are."""
     labels = {name: getattr(grid, name) for name in ("depth", "width", "init_scale", "n_train")}
     return labels | {"draw": range(grid.draws), "seed": range(grid.seeds), "epoch": None}
+
+
+def coordinates(experiment: ExperimentSettings, names: Sequence[str], **labels: Sequence[object] | np.ndarray) -> dict:
+    """Coordinates of a file of an experiment.
+
+    Args:
+        experiment: its settings.
+        names: coordinates that the file has; those that are not of the grid are left out.
+        labels: labels of dimensions on which the file is not of the experiment's grid.
+
+    Returns:
+        What xarray's `assign_coords` takes: labels of the grid, and what theory says of them: σ_w, λ = (L + 1)/M over
+        (depth, width); χ₁, ξ₁ and the phase of each init scale.
+    """
+    grid = grid_labels(experiment.grid) | {"test_fold": range(N_FOLDS)} | labels
+    found = {dim: np.array(grid[dim]) for dim in names if grid.get(dim) is not None}
+    if "phase" in names:
+        phases = [phase_of(experiment.network, scale) for scale in grid["init_scale"]]
+        found |= {
+            "sigma_w": ("init_scale", np.sqrt(grid["init_scale"])),
+            "lambda": (ARCHITECTURE, (found["depth"][:, None] + 1) / found["width"][None, :]),
+            "chi_1": ("init_scale", [phase.chi_1 for phase in phases]),
+            "xi_1": ("init_scale", [phase.xi_1 for phase in phases]),
+            "phase": ("init_scale", [phase.name for phase in phases]),
+        }
+    return found

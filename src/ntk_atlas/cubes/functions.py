@@ -9,10 +9,10 @@ import xarray as xr
 from ntk_atlas.arrays import join
 from ntk_atlas.config.predictors import predictor_names
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.cubes.experiment_files import ExperimentFiles, grid_labels
-from ntk_atlas.cubes.functions_schema import FUNCTION_COORDINATES, describe_functions
-from ntk_atlas.cubes.gap import PAIRS, pair_name
-from ntk_atlas.cubes.netcdf import to_xarray
+from ntk_atlas.cubes.dictionary.cube import FUNCTIONS, PAIRS, pair_name
+from ntk_atlas.cubes.dictionary.variable import CELL
+from ntk_atlas.cubes.experiment_files import ExperimentFiles, coordinates, grid_labels
+from ntk_atlas.cubes.netcdf import described, to_xarray
 from ntk_atlas.datasets.draws import Draw
 from ntk_atlas.folds import N_FOLDS, fold_means, fold_sizes
 
@@ -48,7 +48,9 @@ def assemble_functions(
         for piece in files.read(kind, experiment, data):
             kept = piece.only([name for name in piece.variables if name.startswith(PREDICTIONS)])
             pieces.append(kept.renamed({PREDICTIONS: f"{PREDICTIONS}_{predictor}"}))
-    functions = to_xarray(join(pieces, grid_labels(grid))).assign_coords(_coordinates(experiment))
+    functions = to_xarray(join(pieces, grid_labels(grid)))
+    predictors = ["network", *predictor_names(experiment.regression.predictors)]
+    functions = functions.assign_coords(coordinates(experiment, FUNCTIONS.coordinates, predictor=predictors))
     functions["y_test"] = ("draw", "test_sample", "output"), np.stack([draw.y_test for draw in draws])
     x_test = np.stack([draw.x_test.reshape(len(draw.x_test), -1) for draw in draws])
     if x_test.shape[2] <= _MAX_FEATURES:
@@ -60,14 +62,8 @@ def assemble_functions(
         )
         functions["y_train"] = ("draw", "train_sample", "output"), np.stack(y_train)
     functions = with_distances(functions, np.stack([draw.test_folds for draw in draws]))
-    functions.attrs = {
-        "title": "NTK Atlas: predictions on test samples, and distances between predictors as functions",
-        "Conventions": "CF-1.11",
-        "config": experiment.canonical_json(),
-        **provenance,
-    }
     log.info("functions of %s", ", ".join(str(name) for name in functions.data_vars))
-    return describe_functions(functions)
+    return described(functions, FUNCTIONS, {"config": experiment.canonical_json(), **provenance})
 
 
 def with_distances(functions: xr.Dataset, test_folds: np.ndarray) -> xr.Dataset:
@@ -89,23 +85,10 @@ def with_distances(functions: xr.Dataset, test_folds: np.ndarray) -> xr.Dataset:
         if f is None or g is None:
             continue
         squares = ((f.astype(np.float64) - g) ** 2).mean("output", skipna=False)
-        squares = squares.transpose(*[dim for dim in FUNCTION_COORDINATES if dim in squares.dims], "test_sample")
+        squares = squares.transpose(*[dim for dim in (*CELL, "ridge") if dim in squares.dims], "test_sample")
         name = pair_name(*pair)
         functions[f"distance_{name}"] = np.sqrt(squares.mean("test_sample", skipna=False))
         axis, dims = squares.dims.index("draw"), (*squares.dims[:-1], "test_fold")
         by_draw = [fold_means(squares.isel(draw=d).values, folds) for d, folds in enumerate(test_folds)]
         functions[f"square_distance_folds_{name}"] = dims, np.stack(by_draw, axis)
     return functions
-
-
-def _coordinates(experiment: ExperimentSettings) -> dict:
-    grid = experiment.grid
-    return {
-        "depth": np.array(grid.depth),
-        "width": np.array(grid.width),
-        "init_scale": np.array(grid.init_scale),
-        "n_train": np.array(grid.n_train),
-        "draw": np.arange(grid.draws),
-        "seed": np.arange(grid.seeds),
-        "predictor": ["network", *predictor_names(experiment.regression.predictors)],
-    }

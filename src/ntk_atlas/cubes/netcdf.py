@@ -1,10 +1,12 @@
 """Labelled arrays as xarray has them, and its NetCDF files, written whole or not at all."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import xarray as xr
 
 from ntk_atlas.arrays import LabelledArray, LabelledArrays, whole_file
+from ntk_atlas.cubes.dictionary.variable import File
 
 
 def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
@@ -33,6 +35,20 @@ def read_netcdf(path: Path, *, drop: tuple[str, ...] = ()) -> xr.Dataset:
     """
     with xr.open_dataset(path, engine="netcdf4", drop_variables=drop) as dataset:
         return dataset.load()
+
+
+def described(dataset: xr.Dataset, file: File, attributes: Mapping[str, object]) -> xr.Dataset:
+    """The dataset with what the dictionary says of its kind of file and of each variable in it.
+
+    Args:
+        dataset: the contents of the file; its attributes are set in place.
+        file: the kind of file; variables that it has no row for keep their attributes.
+        attributes: of the file, besides those of its kind.
+    """
+    for name, row in file.attributes_of(map(str, dataset.variables)).items():
+        dataset[name].attrs = row
+    dataset.attrs = file.head | dict(attributes)
+    return dataset
 
 
 def to_xarray(contents: LabelledArrays) -> xr.Dataset:

@@ -11,11 +11,10 @@ import xarray as xr
 from ntk_atlas.arrays import LabelledArrays, join
 from ntk_atlas.config.output_variance import OutputVarianceSettings
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.cubes.experiment_files import ExperimentFiles, grid_labels
-from ntk_atlas.cubes.netcdf import to_xarray
+from ntk_atlas.cubes.dictionary.output_variance import CELL, OUTPUT_VARIANCE, RATIOS
+from ntk_atlas.cubes.experiment_files import ExperimentFiles, coordinates, grid_labels
+from ntk_atlas.cubes.netcdf import described, to_xarray
 from ntk_atlas.cubes.output_variance_bootstrap import resampling_weights, variance_ratio
-from ntk_atlas.cubes.output_variance_schema import CELL, RATIOS, variable_attributes
-from ntk_atlas.phases.phase import phase_of
 from ntk_atlas.streams import numpy_stream
 
 log = logging.getLogger(__name__)
@@ -107,7 +106,7 @@ def assemble_output_variance(
         provenance: attributes that say where the numbers come from.
 
     Returns:
-        The dataset, see `cubes.output_variance_schema`.
+        The dataset, see `cubes.dictionary.output_variance`.
     """
     data, grid = provenance.get("data_digest"), grid_labels(experiment.grid)
     theory = join(files.read("theory", experiment, data), grid)
@@ -117,8 +116,20 @@ def assemble_output_variance(
     of_row = dict.fromkeys(grid) | {"epoch": theory["epoch"]}
     rows = (join(both, of_row) for both in zip(trained, linear, strict=True))
     cells = [cell for row in rows for cell in _cells(experiment, to_xarray(row), to_xarray(theory))]
-    dataset = to_xarray(join(cells, grid)).assign_coords(_coordinates(experiment, theory["epoch"]))
-    return _described(dataset, experiment, provenance)
+    dataset = to_xarray(join(cells, grid))
+    dataset = dataset.assign_coords(coordinates(experiment, OUTPUT_VARIANCE.coordinates, epoch=theory["epoch"]))
+    diverged = int((experiment.grid.seeds - dataset["n_networks"]).sum())
+    log.info("output variance of %d cells, %d networks diverged", dataset["n_networks"].size, diverged)
+    attributes = {
+        "config": experiment.canonical_json(),
+        "n_seeds": experiment.grid.seeds,
+        "n_diverged": diverged,
+        "interval": f"bootstrap-t of the log ratio over networks, {experiment.output_variance.n_bootstrap} resamples",
+        "confidence": experiment.output_variance.confidence,
+        "parameterization": experiment.network.parameterization,
+        **provenance,
+    }
+    return described(dataset, OUTPUT_VARIANCE, attributes)
 
 
 def _cells(experiment: ExperimentSettings, row: xr.Dataset, theory: xr.Dataset) -> Iterator[LabelledArrays]:
@@ -133,41 +144,3 @@ def _cells(experiment: ExperimentSettings, row: xr.Dataset, theory: xr.Dataset) 
         found["learning_rate"] = infinite["learning_rate"].values
         arrays = {name: (_OF_CELL[: np.ndim(value)], value) for name, value in found.items()}
         yield LabelledArrays.of(arrays, epoch=row["epoch"].values).at(**place)
-
-
-def _coordinates(experiment: ExperimentSettings, epochs: np.ndarray) -> dict:
-    grid = experiment.grid
-    depth, width = np.array(grid.depth), np.array(grid.width)
-    phases = [phase_of(experiment.network, scale) for scale in grid.init_scale]
-    return {
-        "depth": depth,
-        "width": width,
-        "init_scale": np.array(grid.init_scale),
-        "n_train": np.array(grid.n_train),
-        "draw": np.arange(grid.draws),
-        "epoch": epochs,
-        "sigma_w": ("init_scale", np.sqrt(grid.init_scale)),
-        "lambda": (("depth", "width"), (depth[:, None] + 1) / width[None, :]),
-        "chi_1": ("init_scale", [phase.chi_1 for phase in phases]),
-        "xi_1": ("init_scale", [phase.xi_1 for phase in phases]),
-        "phase": ("init_scale", [phase.name for phase in phases]),
-    }
-
-
-def _described(dataset: xr.Dataset, experiment: ExperimentSettings, provenance: Mapping[str, str]) -> xr.Dataset:
-    for name, attributes in variable_attributes().items():
-        dataset[name].attrs = attributes
-    diverged = int((experiment.grid.seeds - dataset["n_networks"]).sum())
-    dataset.attrs = {
-        "title": "NTK Atlas: variance of outputs over initializations, predicted and measured",
-        "Conventions": "CF-1.11",
-        "config": experiment.canonical_json(),
-        "n_seeds": experiment.grid.seeds,
-        "n_diverged": diverged,
-        "interval": f"bootstrap-t of the log ratio over networks, {experiment.output_variance.n_bootstrap} resamples",
-        "confidence": experiment.output_variance.confidence,
-        "parameterization": experiment.network.parameterization,
-        **provenance,
-    }
-    log.info("output variance of %d cells, %d networks diverged", dataset["n_networks"].size, diverged)
-    return dataset

@@ -9,17 +9,10 @@ import xarray as xr
 from ntk_atlas.config.predictors import predictor_label
 from ntk_atlas.config.scaling import ScalingSettings
 from ntk_atlas.config.training import TrainingSettings
+from ntk_atlas.cubes.dictionary.cube import NO_CLASS
+from ntk_atlas.cubes.dictionary.laws import DIFFERENCES, FIELDS, LAW_CELL, LAW_ERRORS, LAWS, METRICS, NEW_DATA
+from ntk_atlas.cubes.netcdf import described
 from ntk_atlas.cubes.predictors import predictor_values, stand_ins_of
-from ntk_atlas.cubes.scaling_schema import (
-    DIFFERENCES,
-    FIELDS,
-    LAW_CELL,
-    LAW_ERRORS,
-    LAW_VARIABLES,
-    METRICS,
-    NEW_DATA,
-)
-from ntk_atlas.cubes.schema import NO_CLASS
 from ntk_atlas.cubes.settings import experiment_settings
 from ntk_atlas.cubes.shared_samples import (
     LEFT_OUT,
@@ -54,13 +47,10 @@ def fit_cube(cube: xr.Dataset, settings: ScalingSettings) -> xr.Dataset:
     has = {"mse": training is None or training.loss != "cross_entropy", "error": has_classes}
     metrics = [metric for metric in METRICS if has[metric]]
     fitted = [_fit_metric(cube, settings.model_copy(update={"metric": metric})) for metric in metrics]
-    laws = xr.concat(fitted, xr.Variable("metric", metrics, {"long_name": "test error that is fitted"}))
-    for variable in LAW_VARIABLES:
-        laws[variable.name].attrs = variable.attributes()
-    laws.attrs = {**settings.model_dump(), "title": "scaling laws of test error against n_train"}
-    laws.attrs["stand_ins"] = cube.attrs.get("stand_ins", "")
-    laws.attrs["setting"] = "" if training is None else training_text(training)
-    return laws
+    laws = xr.concat(fitted, xr.Variable("metric", metrics))
+    setting = "" if training is None else training_text(training)
+    stand_ins = cube.attrs.get("stand_ins", "")
+    return described(laws, LAWS, settings.model_dump() | {"stand_ins": stand_ins, "setting": setting})
 
 
 def laws_of(laws: xr.Dataset, metric: str | None = None) -> xr.Dataset:

@@ -21,7 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.cubes.gap import GAP_TERMS, WHOLE_GAP, pair_name
+from ntk_atlas.cubes.dictionary.cube import GAP_TERMS, WHOLE_GAP, pair_name
 from ntk_atlas.cubes.layers import compared_ridge
 from ntk_atlas.cubes.predictors import predictor_values
 from ntk_atlas.cubes.settings import experiment_settings

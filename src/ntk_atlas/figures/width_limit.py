@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.cubes.gap import GAP_TERMS, OTHER_PAIRS, WHOLE_GAP, pair_name
+from ntk_atlas.cubes.dictionary.cube import GAP_TERMS, OTHER_PAIRS, WHOLE_GAP, pair_name
 from ntk_atlas.cubes.layers import compared_ridge
 from ntk_atlas.cubes.settings import experiment_settings
 from ntk_atlas.figures.parts.averages import draw_interval

@@ -16,7 +16,7 @@ from scipy.special import stdtrit
 from scipy.stats import levene
 
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.cubes.gap import pair_name
+from ntk_atlas.cubes.dictionary.cube import pair_name
 from ntk_atlas.cubes.layers import compared_ridge
 from ntk_atlas.cubes.shared_samples import (
     LEFT_OUT,

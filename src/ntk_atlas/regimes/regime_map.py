@@ -7,10 +7,11 @@ import xarray as xr
 
 from ntk_atlas.config.regimes import RegimeThresholds
 from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.cubes.netcdf import described
+from ntk_atlas.regimes.dictionary import REGIMES
 from ntk_atlas.regimes.distances import PREDICTOR_OF, squared_distances
 from ntk_atlas.regimes.frontier import FrontierStatus, frontier
 from ntk_atlas.regimes.regime import Regime, regimes
-from ntk_atlas.regimes.schema import describe_regimes
 from ntk_atlas.regimes.sentences import sentences
 
 FRONTIERS = {"infinite_ntk": "distance_infinite_ntk", "own_ntk": "distance_own_ntk"}
@@ -52,15 +53,13 @@ def regime_map(
     for name in ("phase", "chi_1"):
         if name in cube.coords:
             found = found.assign_coords({name: cube[name]})
-    found.attrs = {
-        "title": "NTK Atlas: where NTK theory holds",
-        "Conventions": "CF-1.11",
+    attributes = {
         "sentences": json.dumps(sentences(found, said, thresholds, cube.sizes["draw"]), ensure_ascii=False),
         "thresholds": thresholds.model_dump_json(),
         "predictors": " ".join(PREDICTOR_OF[name] for name in PREDICTOR_OF if name in found),
         "replicates": "draws" if cube.sizes["draw"] > 1 else "seeds of one draw",
     }
-    return describe_regimes(found)
+    return described(found, REGIMES, attributes)
 
 
 def said_of(found: xr.Dataset) -> list[str]:

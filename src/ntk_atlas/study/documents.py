@@ -4,28 +4,17 @@ import sys
 from pathlib import Path
 
 from ntk_atlas.config.claims import CLAIMS, Claim
-from ntk_atlas.cubes.dispersion_schema import DISPERSION_COORDINATES, DISPERSION_ESTIMATES, DISPERSION_THEORY
-from ntk_atlas.cubes.functions_schema import FUNCTION_VARIABLES
-from ntk_atlas.cubes.kernel_variants_schema import KERNEL_VARIANTS_VARIABLES
-from ntk_atlas.cubes.output_variance_schema import OUTPUT_VARIANCE_COORDINATES, OUTPUT_VARIANCE_VARIABLES
-from ntk_atlas.cubes.scaling_schema import LAW_COORDINATES, LAW_VARIABLES
-from ntk_atlas.cubes.schema import dictionary_markdown, tables_markdown
-from ntk_atlas.regimes.schema import REGIME_VARIABLES
+from ntk_atlas.cubes.dictionary.cube import CUBE, FUNCTIONS
+from ntk_atlas.cubes.dictionary.laws import LAWS
+from ntk_atlas.cubes.dictionary.output_variance import OUTPUT_VARIANCE
+from ntk_atlas.cubes.dictionary.untrained import DISPERSION, KERNEL_VARIANTS
+from ntk_atlas.cubes.dictionary.variable import COORDINATES, SCHEMA_VERSION, Variable
+from ntk_atlas.regimes.dictionary import REGIMES
 from ntk_atlas.study.effects import effects_markdown
 from ntk_atlas.study.reference import json_schema, keys_markdown
 
-OTHER_FILES = (
-    ("Coordinates of `scaling_laws.nc`", LAW_COORDINATES),
-    ("Scaling laws, in `scaling_laws.nc`", LAW_VARIABLES),
-    ("Predictions on test samples, in `functions.nc` (`regression.keep_predictions`)", FUNCTION_VARIABLES),
-    ("Where NTK theory holds, in `regimes.nc` ([what it says](regimes.md))", REGIME_VARIABLES),
-    ("Coordinates of `dispersion.nc`", DISPERSION_COORDINATES),
-    ("Kernels of untrained networks, in `dispersion.nc`", DISPERSION_ESTIMATES),
-    ("Theory beside them", DISPERSION_THEORY),
-    ("Coordinates of `output_variance.nc`", OUTPUT_VARIANCE_COORDINATES),
-    ("Spread of outputs over initializations, in `output_variance.nc`", OUTPUT_VARIANCE_VARIABLES),
-    ("Untrained networks beside the variants of the NTK, in `kernel_variants.nc`", KERNEL_VARIANTS_VARIABLES),
-)
+FILES = (CUBE, LAWS, FUNCTIONS, REGIMES, DISPERSION, OUTPUT_VARIANCE, KERNEL_VARIANTS)
+"""Kinds of NetCDF files that are results."""
 MARKERS = "<!-- generated: begin -->", "<!-- generated: end -->"
 EFFECT_MARKERS = "<!-- generated, effects: begin -->", "<!-- generated, effects: end -->"
 
@@ -44,9 +33,36 @@ def generated_documents(repository: Path) -> dict[Path, str]:
     return {
         repository / "config" / "schema.json": json_schema(),
         keys: _between(EFFECT_MARKERS, _between(MARKERS, keys.read_text(), keys_markdown()), effects_markdown()),
-        cube: _between(MARKERS, cube.read_text(), dictionary_markdown() + "\n" + tables_markdown(OTHER_FILES)),
+        cube: _between(MARKERS, cube.read_text(), dictionary_markdown()),
         claims: _with_claims(claims.read_text()),
     }
+
+
+def dictionary_markdown() -> str:
+    """The dictionary of variables and coordinates as Markdown tables."""
+    of_file = {row.name: [file.name for file in FILES if row.name in file.coordinates] for row in COORDINATES.values()}
+    lines = [
+        f"The schema version of these files is {SCHEMA_VERSION}.",
+        "",
+        "### Coordinates",
+        "",
+        "| coordinate | dimensions | meaning | unit | type | in |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in COORDINATES.values():
+        files = "all files" if len(of_file[row.name]) == len(FILES) else ", ".join(f"`{f}`" for f in of_file[row.name])
+        lines.append(f"| {' | '.join(_cells(row))} | {files} |")
+    for title, rows in (table for file in FILES for table in file.tables.items()):
+        heads = "| variable | dimensions | meaning | unit | type | NaN (−1 in integers) means |"
+        lines += ["", f"### {title}", "", heads, "|---|---|---|---|---|---|"]
+        lines += [f"| {' | '.join(_cells(row))} | {row.missing} |" for row in rows]
+    return "\n".join(lines)
+
+
+def _cells(row: Variable) -> tuple[str, ...]:
+    flags = ", ".join(f"{int(flag)} {flag.name.lower()}" for flag in row.flags).replace("-", "−")
+    meaning = f"{row.long_name}: {flags}" if flags else row.long_name
+    return f"`{row.name}`", ", ".join(row.dims), meaning, row.units, row.dtype
 
 
 def claims_markdown(study: str) -> str:

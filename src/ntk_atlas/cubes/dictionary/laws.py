@@ -1,6 +1,6 @@
-"""The data dictionary of `scaling_laws.nc`: `docs/cube.md` is made of it, the file takes its attributes from it."""
+"""The chapter of `scaling_laws.nc`."""
 
-from ntk_atlas.cubes.schema import Variable
+from ntk_atlas.cubes.dictionary.variable import THEORY, File, Variable
 
 METRICS = ("mse", "error")
 """Test errors that have laws; data without classes have the first only."""
@@ -75,10 +75,17 @@ LAW_VARIABLES = (
         _variable(name, LAW_CELL, meaning, "no interval, or an error without parts of test sets (`metric` error)")
         for name, meaning in NEW_DATA.items()
     ),
-    Variable("note", ("metric", *LAW_CELL), "what is not identifiable or was left out, in words", missing="never"),
+    Variable(
+        "note",
+        ("metric", *LAW_CELL),
+        "what is not identifiable or was left out, in words",
+        missing="never",
+        dtype="text",
+    ),
 )
-LAW_COORDINATES = (
-    Variable("metric", ("metric",), "test error that is fitted: `mse` (target²), `error` (share of wrong classes)"),
-    Variable("predictor", ("predictor",), "names of the predictors; with depth, width and init_scale as in the cube"),
-    Variable("n_train", ("n_train",), "training samples of the cube"),
+LAWS = File(
+    "scaling_laws.nc",
+    "scaling laws of test error against n_train",
+    ("metric", *LAW_CELL, "n_train", *THEORY),
+    {"Scaling laws, in `scaling_laws.nc`": LAW_VARIABLES},
 )

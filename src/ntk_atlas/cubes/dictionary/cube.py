@@ -1,18 +1,7 @@
-"""The data dictionary of the cube: every variable, its dimensions, unit and meaning.
+"""The chapter of `cube.nc`, and of `functions.nc`: what networks and predictors do on the same cells."""
 
-`docs/cube.md` is generated from these tables, and assembly takes attributes from them, so that the document, the
-file and the code cannot differ.
-"""
-
-from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import IntEnum
-
-from ntk_atlas.cubes.gap import PAIRS, pair_name
+from ntk_atlas.cubes.dictionary.variable import CELL, THEORY, File, Variable
 from ntk_atlas.status import Status
-
-CELL = ("depth", "width", "init_scale", "n_train", "draw", "seed")
-"""Dimensions of one network."""
 
 NO_CLASS = -1
 """`probe_class` of samples without classes."""
@@ -21,61 +10,22 @@ TEST_PROBE = "_test_probe"
 NETWORK_STATUS = (Status.MISSING, Status.CONVERGED, Status.BUDGET_SPENT, Status.DIVERGED, Status.TIMED_OUT)
 SOLVE_STATUS = (Status.MISSING, Status.CONVERGED, Status.JITTERED, Status.SINGULAR)
 
-
-@dataclass(frozen=True)
-class Variable:
-    """One row of the data dictionary.
-
-    Attributes:
-        name: name in the file; `*` stands for the name of a predictor.
-        dims: its dimensions.
-        long_name: what it is.
-        units: its unit; `1` for pure numbers.
-        valid_min: smallest possible value, if there is one.
-        valid_max: largest possible value, if there is one.
-        missing: what NaN (or −1) says.
-    """
-
-    name: str
-    dims: tuple[str, ...]
-    long_name: str
-    units: str = "1"
-    valid_min: float | None = None
-    valid_max: float | None = None
-    missing: str = "cell missing, network diverged, or kernel singular"
-
-    def attributes(self) -> dict[str, str | float]:
-        """The attributes that the variable carries in the file."""
-        attributes: dict[str, str | float] = {"long_name": self.long_name, "units": self.units}
-        if self.valid_min is not None:
-            attributes["valid_min"] = self.valid_min
-        if self.valid_max is not None:
-            attributes["valid_max"] = self.valid_max
-        return attributes
+GAP_TERMS = (("network", "linearized"), ("linearized", "ntk_init"), ("ntk_init", "infinite_ntk"))
+"""The gap taken apart: training beyond the linear regime; finite time and the initial output; a finite width."""
+WHOLE_GAP = ("network", "infinite_ntk")
+"""Their sum."""
+OTHER_PAIRS = (("network", "ntk_init"), ("network", "ntk_final"), ("nngp", "infinite_ntk"))
+"""Pairs that are compared besides; the first stands for two terms where there is no linearized network."""
+PAIRS = (*GAP_TERMS, WHOLE_GAP, *OTHER_PAIRS)
 
 
-COORDINATES = (
-    Variable("depth", ("depth",), "hidden layers; 0 is a linear model", valid_min=0),
-    Variable("width", ("width",), "units of each hidden layer", valid_min=1),
-    Variable("init_scale", ("init_scale",), "σ_w²: weight variance times fan-in", valid_min=0.0),
-    Variable("n_train", ("n_train",), "training samples", valid_min=1),
-    Variable(
-        "draw",
-        ("draw",),
-        "draw of the data (docs/conventions.md): split, nested training sets, and the networks' streams",
-    ),
-    Variable("seed", ("seed",), "network: initial weights and batch order, independent in every draw"),
-    Variable("epoch", ("epoch",), "checkpoint: Trainer epochs done; 0 is initialization", valid_min=0),
-    Variable("mode", ("mode",), "rank of an eigenvalue of the probe kernel, largest first", valid_min=0),
-    Variable("ridge", ("ridge",), "`zero`: ridge → 0; `tuned`: chosen on validation or by leave-one-out"),
-    Variable("test_fold", ("test_fold",), "group of samples of the data set, the same in every draw", valid_min=0),
-    Variable("predictor", ("predictor",), "names of all predictors in this cube"),
-    Variable("sigma_w", ("init_scale",), "σ_w, the square root of init_scale", valid_min=0.0),
-    Variable("lambda", ("depth", "width"), "weight layers over width, (depth + 1)/width", valid_min=0.0),
-    Variable("chi_1", ("init_scale",), "χ₁: factor by which squared gradients grow a layer", valid_min=0.0),
-    Variable("xi_1", ("init_scale",), "depth scale ξ₁ = 1/|log χ₁|: infinite at the critical point", "layers", 0.0),
-    Variable("phase", ("init_scale",), "ordered (χ₁ < 1), critical (χ₁ = 1) or chaotic (χ₁ > 1)"),
-)
+def pair_name(first: str, second: str) -> str:
+    """The part of a variable's name that names a pair."""
+    return f"{first}_{second}"
+
+
+_NEVER = "cell missing, or the network never got there"
+_SINGULAR = "cell missing, or singular kernel"
 
 TRAINING_CURVES = (
     Variable(
@@ -103,8 +53,6 @@ TRAINING_CURVES = (
     ),
 )
 
-_NEVER = "cell missing, or the network never got there"
-
 KERNEL_MEASURES = (
     Variable("kernel_drift", (*CELL, "epoch"), "relative drift ‖Θ_t − Θ_0‖_F / ‖Θ_0‖_F of the probe kernel", "1", 0.0),
     Variable("kernel_distance", (*CELL, "epoch"), "1 − cosine of Θ_t and Θ_0 (probe kernel)", "1", 0.0, 2.0),
@@ -121,6 +69,7 @@ KERNEL_MEASURES = (
         (*CELL, "epoch", "mode"),
         "eigenvalues of the probe kernel over the number of probe samples",
         "kernel",
+        dtype="float32",
     ),
     Variable(
         "kernel_velocity",
@@ -160,6 +109,7 @@ KERNEL_MEASURES = (
         ("depth", "width", "init_scale", "epoch", "probe", "probe_2"),
         "probe kernel of one network: draw 0, seed 0, largest n_train",
         "kernel",
+        dtype="float32",
     ),
 )
 
@@ -197,6 +147,7 @@ TRAINING_SETS = (
         "samples",
         0,
         missing="never missing",
+        dtype="int64",
     ),
     Variable(
         "probe_class",
@@ -204,14 +155,15 @@ TRAINING_SETS = (
         "class of each probe sample, by which they are ordered (regression: by the first target)",
         valid_min=-1,
         missing="not a classification task",
+        dtype="int32",
     ),
 )
 
 TRAINING_SCALARS = (
-    Variable("status", CELL, "what became of the network"),
-    Variable("stop_epoch", CELL, "last epoch in which the network was trained", "epoch", 0),
-    Variable("selected_epoch", CELL, "checkpoint that is the predictor `network`", "epoch", 0),
-    Variable("learning_rate", CELL, "learning rate", "1", 0.0),
+    Variable("status", CELL, "what became of the network", dtype="int8", flags=NETWORK_STATUS),
+    Variable("stop_epoch", CELL, "last epoch in which the network was trained", "epoch", 0, dtype="int64"),
+    Variable("selected_epoch", CELL, "checkpoint that is the predictor `network`", "epoch", 0, dtype="int64"),
+    Variable("learning_rate", CELL, "learning rate", "1", 0.0, dtype="float32 or float64"),
     Variable(
         "lambda_max",
         CELL,
@@ -219,12 +171,14 @@ TRAINING_SCALARS = (
         "kernel",
         0.0,
         missing="learning rate given as a number",
+        dtype="float32 or float64",
     ),
     Variable(
         "n_rates_diverged",
         CELL,
         "at how many of the learning rates tried it diverged; it counts as diverged if at all of them",
         valid_min=0,
+        dtype="int16",
     ),
     Variable("final_train_mse", CELL, "training error at the end of training", "target²", 0.0),
     Variable("test_mse_network", CELL, "test error of the network at its selected checkpoint", "target²", 0.0),
@@ -254,7 +208,7 @@ PREDICTION_VARIABLES = (
         "test error of kernel regression with *",
         "target²",
         0.0,
-        missing="cell missing, or singular kernel",
+        missing=_SINGULAR,
     ),
     Variable(
         "test_mse_folds_*",
@@ -283,25 +237,26 @@ PREDICTION_VARIABLES = (
         "condition_number_*", ("…", "ridge"), "condition number of the matrix solved, NaN of iterative solves", "1", 1.0
     ),
     Variable("residual_*", ("…", "ridge"), "relative residual ‖(K + λI)a − y‖ / ‖y‖ of the solve", "1", 0.0),
-    Variable("solve_status_*", ("…", "ridge"), "what became of the solve with *"),
+    Variable("solve_status_*", ("…", "ridge"), "what became of the solve with *", dtype="int8", flags=SOLVE_STATUS),
     Variable("length_scale_*", ("…", "ridge"), "length scale of * in median distances; rivals that have one", "1", 0.0),
 )
 
 LINEARIZED_SCALARS = (
+    Variable("test_mse_linearized", CELL, "test error of the linearized network", "target²", 0.0, missing=_SINGULAR),
+    Variable("validation_mse_linearized", CELL, "validation error of the linearized network", "target²", 0.0),
     Variable(
         "final_train_mse_linearized", CELL, "training error of the linearized network at the last epoch", "target²", 0.0
     ),
-    Variable("selected_epoch_linearized", CELL, "epoch at which the linearized network predicts", "epoch", 0),
+    Variable(
+        "selected_epoch_linearized", CELL, "epoch at which the linearized network predicts", "epoch", 0, dtype="int64"
+    ),
 )
-"""What only the predictor `linearized` has; its errors are named as every predictor's, without a ridge."""
 
 
 GAP_VARIABLES = tuple(
     Variable(
         f"gap_{pair_name(*pair)}",
-        (*CELL, *(("ridge",) if set(pair) != {"network", "linearized"} else ()))
-        if "nngp" not in pair
-        else ("depth", "init_scale", "n_train", "draw", "ridge"),
+        CELL if set(pair) == {"network", "linearized"} else (*CELL, "ridge") if "nngp" not in pair else ("…", "ridge"),
         f"test error of {pair[0]} minus that of {pair[1]}",
         "target²",
         missing="as the errors that it is the difference of",
@@ -309,48 +264,71 @@ GAP_VARIABLES = tuple(
     for pair in PAIRS
 )
 
+CUBE = File(
+    "cube.nc",
+    "NTK Atlas cube: finite networks beside their kernels",
+    (*CELL, "epoch", "mode", "ridge", "test_fold", "predictor", *THEORY),
+    {
+        "Training curves of the networks": TRAINING_CURVES,
+        "Kernel of the probe samples along training: training samples, or test samples under `probe: test`; under "
+        f"`probe: both` the same variables with `{TEST_PROBE}` at their end are of test samples": KERNEL_MEASURES,
+        "One number a network": TRAINING_SCALARS,
+        "What networks train on and are probed with": TRAINING_SETS,
+        "Predictors, one variable each; `linearized` has errors only, and no ridge": PREDICTION_VARIABLES,
+        "Linearized networks, where they are a predictor": LINEARIZED_SCALARS,
+        "The gap between networks and kernels, of the predictors that there are": GAP_VARIABLES,
+    },
+    suffix=TEST_PROBE,
+)
 
-def status_attributes(flags: Sequence[IntEnum]) -> dict[str, object]:
-    """CF's description of an integer flag."""
-    import numpy as np
+_AXES = ("…", "test_sample", "output")
+FUNCTION_VARIABLES = (
+    Variable("test_predictions_*", _AXES, "outputs of * on the test samples", "target", dtype="float32 or float64"),
+    Variable("y_test", ("draw", "test_sample", "output"), "targets of the test samples, noise included", "target",
+             missing="never"),
+    Variable("x_test", ("draw", "test_sample", "feature"), "normalized inputs of the test samples, of up to 3 features",
+             "1", missing="never"),
+    Variable("x_train", ("draw", "train_sample", "feature"), "normalized inputs of the largest training set, of up to "
+             "3 features", "1", missing="never"),
+    Variable("y_train", ("draw", "train_sample", "output"), "targets of the same samples, noise included", "target",
+             missing="never"),
+    *(
+        Variable(
+            f"distance_{pair_name(*pair)}",
+            ("…",),
+            f"root mean square over test samples and outputs of {pair[0]} − {pair[1]}",
+            "target",
+            0.0,
+            missing="as the predictions",
+        )
+        for pair in PAIRS
+    ),
+    *(
+        Variable(
+            f"square_distance_folds_{pair_name(*pair)}",
+            ("…", "test_fold"),
+            f"mean square over outputs and the test samples of each fold of {pair[0]} − {pair[1]}",
+            "target²",
+            0.0,
+            missing="as the predictions, or the fold has no test sample",
+        )
+        for pair in PAIRS
+    ),
+    Variable(
+        "test_fold_size",
+        ("draw", "test_fold"),
+        "test samples of a draw in each fold; root of the mean of `square_distance_folds_*` so weighted: `distance_*`",
+        "samples",
+        0,
+        missing="never",
+        dtype="int64",
+    ),
+)  # fmt: skip
 
-    return {
-        "flag_values": np.array([int(flag) for flag in flags], dtype=np.int8),
-        "flag_meanings": " ".join(flag.name.lower() for flag in flags),
-    }
 
-
-def dictionary_markdown() -> str:
-    """The data dictionary as Markdown tables; `docs/cube.md` holds it between its markers."""
-    parts = (
-        ("Coordinates", COORDINATES),
-        ("Training curves of the networks", TRAINING_CURVES),
-        (
-            "Kernel of the probe samples along training: training samples, or test samples under `probe: test`; "
-            f"under `probe: both` the same variables with `{TEST_PROBE}` at their end are of test samples",
-            KERNEL_MEASURES,
-        ),
-        ("One number a network", TRAINING_SCALARS),
-        ("What networks train on and are probed with", TRAINING_SETS),
-        ("Predictors, one variable each; `linearized` has errors only, and no ridge", PREDICTION_VARIABLES),
-        ("Linearized networks, where they are a predictor", LINEARIZED_SCALARS),
-        ("The gap between networks and kernels, of the predictors that there are", GAP_VARIABLES),
-    )
-    return tables_markdown(parts)
-
-
-def tables_markdown(parts: Sequence[tuple[str, Sequence[Variable]]]) -> str:
-    """One Markdown table a part, each a title and its variables."""
-    lines = []
-    for title, variables in parts:
-        lines += [
-            f"### {title}",
-            "",
-            "| variable | dimensions | meaning | unit | NaN (or −1) means |",
-            "|---|---|---|---|---|",
-        ]
-        for v in variables:
-            gap = "–" if title.startswith("Coordinates") else v.missing
-            lines.append(f"| `{v.name}` | {', '.join(v.dims)} | {v.long_name} | {v.units} | {gap} |")
-        lines.append("")
-    return "\n".join(lines)
+FUNCTIONS = File(
+    "functions.nc",
+    "NTK Atlas: predictions on test samples, and distances between predictors as functions",
+    (*CELL, "ridge", "test_fold", "predictor"),
+    {"Predictions on test samples, in `functions.nc` (`regression.keep_predictions`)": FUNCTION_VARIABLES},
+)

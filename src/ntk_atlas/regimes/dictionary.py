@@ -1,26 +1,22 @@
-"""The data dictionary of `regimes.nc`: `docs/cube.md` is made of it, the file takes its attributes from it."""
+"""The chapter of `regimes.nc` in the dictionary: here, where its flags are."""
 
-from collections.abc import Iterable
-
-import xarray as xr
-
-from ntk_atlas.cubes.schema import COORDINATES, Variable, status_attributes
+from ntk_atlas.cubes.dictionary.variable import THEORY, File, Variable
 from ntk_atlas.regimes.distances import CELL
 from ntk_atlas.regimes.frontier import FrontierStatus
 from ntk_atlas.regimes.regime import Regime
 
 _ROW = tuple(dim for dim in CELL if dim != "width")
 _NO_PREDICTOR = "no such predictor, or no network was trained"
-_ENDS = (("", ""), ("_low", ", lower end of its interval for new data"), ("_high", ", upper end of that interval"))
 
 
-def _with_ends(name: str, dims: tuple[str, ...], meaning: str, units: str, missing: str) -> Iterable[Variable]:
-    for end, words in _ENDS:
-        yield Variable(f"{name}{end}", dims, meaning + words, units, missing=missing)
+def _with_ends(name: str, dims: tuple[str, ...], words: str, units: str, missing: str) -> tuple[Variable, ...]:
+    ends = (f"{words}, lower end of its interval for new data", f"{words}, upper end of that interval")
+    return Variable(name, dims, words, units, missing=missing).with_ends(*ends)
 
 
 REGIME_VARIABLES = (
-    Variable("regime", CELL, "which part of NTK theory describes a cell's networks", "1", missing="-1: no networks"),
+    Variable("regime", CELL, "which part of NTK theory describes a cell's networks", missing="-1: no networks",
+             dtype="int8", flags=tuple(Regime)),
     Variable("diverged", CELL, "share of a cell's networks that diverged", "1", missing="no networks"),
     Variable("unfinished", CELL, "share that ended above `training.target_mse`", "1", missing="no networks"),
     *_with_ends("distance_linearized", CELL, "root mean square of network − its linearization over the error of the "
@@ -38,20 +34,16 @@ REGIME_VARIABLES = (
                         "units", "see the status"),
             *_with_ends(f"exponent_{kernel}", _ROW, "exponent of that distance in the width", "1",
                         "fewer than 3 widths"),
-            Variable(f"frontier_status_{kernel}", _ROW, "what became of that frontier", "1", missing="never"),
+            Variable(f"frontier_status_{kernel}", _ROW, "what became of that frontier", missing="never",
+                     dtype="int8", flags=tuple(FrontierStatus)),
         )
     ),
 )  # fmt: skip
 
 
-def describe_regimes(found: xr.Dataset) -> xr.Dataset:
-    """The dataset with the attributes of its variables, flags and their meanings among them."""
-    known = {variable.name: variable for variable in (*COORDINATES, *REGIME_VARIABLES)}
-    for name in found.variables:
-        if name in known:
-            found[name].attrs = known[str(name)].attributes()
-    for name in found.data_vars:
-        if str(name).startswith("frontier_status"):
-            found[name].attrs |= status_attributes(tuple(FrontierStatus))
-    found["regime"].attrs |= status_attributes(tuple(Regime))
-    return found
+REGIMES = File(
+    "regimes.nc",
+    "NTK Atlas: where NTK theory holds",
+    (*CELL, *THEORY),
+    {"Where NTK theory holds, in `regimes.nc` ([what it says](regimes.md))": REGIME_VARIABLES},
+)

@@ -1,0 +1,177 @@
+"""What the dictionary is made of: variables, files, and the coordinates that files share."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+
+SCHEMA_VERSION = 1
+"""Version of the names, dimensions and meanings in the dictionary: every file has it as the attribute `schema_version`.
+How a cube of an older version is read: `cubes.reading`."""
+
+ARCHITECTURE = ("depth", "width")
+CELL = (*ARCHITECTURE, "init_scale", "n_train", "draw", "seed")
+"""Dimensions of one network."""
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One row of the dictionary.
+
+    Attributes:
+        name: name in the file; `*` stands for one of several names, of predictors where no others are given.
+        dims: its dimensions; `…` are those that a predictor has.
+        long_name: what it is.
+        units: its unit; `1` for pure numbers.
+        valid_min: smallest possible value, if there is one.
+        valid_max: largest possible value, if there is one.
+        missing: what NaN (−1 in integers, nothing in text) says.
+        dtype: its type in the file; float32 or float64 where it is what `training.dtype` says.
+        flags: what integers mean, if they are flags.
+        names: the names that `*` stands for, each with the words for it in `long_name`.
+    """
+
+    name: str
+    dims: tuple[str, ...]
+    long_name: str
+    units: str = "1"
+    valid_min: float | None = None
+    valid_max: float | None = None
+    missing: str = "cell missing, network diverged, or kernel singular"
+    dtype: str = "float64"
+    flags: Sequence[IntEnum] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    def with_ends(self, low: str, high: str, missing: str = "") -> "tuple[Variable, Variable, Variable]":
+        """The variable and the ends `*_low` and `*_high` of its interval, with the words for them and for their NaN."""
+        words = {"_low": low, "_high": high}
+        changes = {"missing": missing or self.missing}
+        ends = (replace(self, name=self.name + end, long_name=said, **changes) for end, said in words.items())
+        return self, *ends
+
+    def star(self, name: str) -> str | None:
+        """What `*` stands for in the name of a variable of a file; None if the name is of another variable."""
+        before, star, after = self.name.partition("*")
+        if not star:
+            return "" if name == self.name else None
+        inside = name[len(before) : len(name) - len(after)]
+        matches = inside and name == f"{before}{inside}{after}" and (not self.names or inside in self.names)
+        return inside if matches else None
+
+    def attributes(self, star: str = "") -> dict[str, Any]:
+        """The attributes that the variable has in a file, with `star` for `*`."""
+        words = self.long_name.replace("*", self.names.get(star, star)) if star else self.long_name
+        attributes: dict[str, Any] = {"long_name": words, "units": self.units}
+        if self.valid_min is not None:
+            attributes["valid_min"] = self.valid_min
+        if self.valid_max is not None:
+            attributes["valid_max"] = self.valid_max
+        if self.flags:  # as CF has them
+            attributes["flag_values"] = np.array([int(flag) for flag in self.flags], dtype=np.int8)
+            attributes["flag_meanings"] = " ".join(flag.name.lower() for flag in self.flags)
+        return attributes
+
+
+@dataclass(frozen=True)
+class File:
+    """A kind of file: a chapter of the dictionary.
+
+    Attributes:
+        name: its name in the folder of an experiment.
+        title: its attribute `title`.
+        coordinates: names of the coordinates that it may have.
+        tables: its variables, by a title that says what they are.
+        suffix: what names end in that mean the same of other samples.
+    """
+
+    name: str
+    title: str
+    coordinates: tuple[str, ...]
+    tables: Mapping[str, tuple[Variable, ...]]
+    suffix: str = ""
+
+    @property
+    def head(self) -> dict[str, Any]:
+        """The attributes that say what kind of file it is."""
+        return {"title": self.title, "Conventions": "CF-1.11", "schema_version": SCHEMA_VERSION}
+
+    def find(self, name: str) -> tuple[Variable, str] | None:
+        """The row of the dictionary that a name in the file is of, and what `*` stands for; None if there is none.
+
+        Where several match, the row with the longest name counts: `test_mse_folds_x` is no `test_mse_*`.
+        """
+        if self.suffix:
+            name = name.removesuffix(self.suffix)
+        rows = [COORDINATES[coordinate] for coordinate in self.coordinates]
+        rows += [variable for table in self.tables.values() for variable in table]
+        found = [(row, star) for row in rows if (star := row.star(name)) is not None]
+        return max(found, key=lambda each: ("*" not in each[0].name, len(each[0].name)), default=None)
+
+    def attributes_of(self, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Attributes of those of the variables and coordinates that the dictionary has."""
+        found = {name: self.find(name) for name in names}
+        return {name: each[0].attributes(each[1]) for name, each in found.items() if each is not None}
+
+
+COORDINATES = {
+    row.name: row
+    for row in (
+        Variable("depth", ("depth",), "hidden layers; 0 is a linear model", valid_min=0, dtype="int64"),
+        Variable("width", ("width",), "units of each hidden layer", valid_min=1, dtype="int64"),
+        Variable("init_scale", ("init_scale",), "σ_w²: weight variance times fan-in", valid_min=0.0),
+        Variable("n_train", ("n_train",), "training samples", valid_min=1, dtype="int64"),
+        Variable(
+            "draw",
+            ("draw",),
+            "draw of the data (docs/conventions.md): split, nested training sets, and the networks' streams",
+            dtype="int64",
+        ),
+        Variable(
+            "seed", ("seed",), "network: initial weights and batch order, independent in every draw", dtype="int64"
+        ),
+        Variable(
+            "epoch", ("epoch",), "checkpoint: Trainer epochs done; 0 is initialization", valid_min=0, dtype="int64"
+        ),
+        Variable(
+            "mode", ("mode",), "rank of an eigenvalue of the probe kernel, largest first", valid_min=0, dtype="int64"
+        ),
+        Variable(
+            "ridge", ("ridge",), "`zero`: ridge → 0; `tuned`: chosen on validation or by leave-one-out", dtype="text"
+        ),
+        Variable(
+            "test_fold",
+            ("test_fold",),
+            "group of samples of the data set, the same in every draw",
+            valid_min=0,
+            dtype="int64",
+        ),
+        Variable("predictor", ("predictor",), "names of all predictors in this cube", dtype="text"),
+        Variable("sigma_w", ("init_scale",), "σ_w, the square root of init_scale", valid_min=0.0),
+        Variable("lambda", ARCHITECTURE, "weight layers over width, (depth + 1)/width", valid_min=0.0),
+        Variable("chi_1", ("init_scale",), "χ₁: factor by which squared gradients grow a layer", valid_min=0.0),
+        Variable("xi_1", ("init_scale",), "depth scale ξ₁ = 1/|log χ₁|: infinite at the critical point", "layers", 0.0),
+        Variable("phase", ("init_scale",), "ordered (χ₁ < 1), critical (χ₁ = 1) or chaotic (χ₁ > 1)", dtype="text"),
+        Variable(
+            "metric",
+            ("metric",),
+            "test error that is fitted: `mse` (target²), `error` (share of wrong classes)",
+            dtype="text",
+        ),
+        Variable(
+            "parameters",
+            ("parameters",),
+            "which parameters Θ sums over: `all` that are trained, or the `weights`",
+            dtype="text",
+        ),
+        Variable(
+            "correlation", ("correlation",), "cosine r of x and x′, ‖x‖ = ‖x′‖; 1 is the diagonal", "1", -1.0, 1.0
+        ),
+        Variable("variant", ("variant",), "variant of the NTK", dtype="text"),
+        Variable("network", ("network",), "untrained network of a cell", valid_min=0, dtype="int64"),
+    )
+}
+"""Every coordinate of every file, once."""
+THEORY = ("sigma_w", "lambda", "chi_1", "xi_1", "phase")
+"""Coordinates that theory says of a grid."""
