@@ -14,8 +14,9 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from ntk_atlas.study.job_times import job_seconds
+from ntk_atlas.study.job_times import all_seconds, seconds_of_study
 from ntk_atlas.study.load import read_study
+from ntk_atlas.study.outputs import study_folder
 
 
 def measured(folder: Path) -> tuple[Counter, Counter]:
@@ -32,12 +33,16 @@ def measured(folder: Path) -> tuple[Counter, Counter]:
 
 def table(folder: Path, files: list[Path]) -> list[tuple[str, str, int, float, float]]:
     """Rule, experiment, jobs, seconds estimated and seconds taken."""
-    study, lines = read_study(files), []
+    study, found = read_study(files), {}
+    claims, layers = study.claims is not None, any(len(each.grid.depth) > 1 for each in study.active().values())
     for name, experiment in study.active().items():
-        if not (folder / "results" / name / "cube.nc").is_file():
-            continue
-        seconds, jobs = measured(folder / "results" / name / "costs")
-        estimated = job_seconds(experiment, study.jobs) or {}
+        if (folder / "results" / name / "cube.nc").is_file():
+            estimated = all_seconds(experiment, study.jobs, claims=claims) or {}
+            found[name] = folder / "results" / name, estimated
+    found["all experiments"] = folder / study_folder(files), seconds_of_study(claims=claims, layers=layers)
+    lines = []
+    for name, (place, estimated) in found.items():
+        seconds, jobs = measured(place / "costs")
         lines += [(rule, name, jobs[rule], estimated[rule], seconds[rule]) for rule in estimated if jobs[rule]]
     return sorted(lines)
 

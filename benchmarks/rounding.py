@@ -3,7 +3,7 @@
     python benchmarks/rounding.py finite_width relu_trainability --folder ../rounding
 
 Each run computes the experiment anew, in a folder of its own, and takes as long. A second call goes on where the first
-ended.
+ended. `--plain` names the folder of a study that has run, in place of the plain run, and `--ways` some of the ways.
 """
 
 import argparse
@@ -77,12 +77,17 @@ def main() -> int:
     parser.add_argument("experiment")
     parser.add_argument("--folder", type=Path, required=True, help="where the runs lie")
     parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--plain", type=Path, help="folder in which the study was run as it is")
+    parser.add_argument("--ways", nargs="+", choices=list(WAYS)[1:], default=list(WAYS)[1:])
     asked = parser.parse_args()
     named = HERE / "config" / "studies" / f"{asked.study}.yaml"
     study = named if named.is_file() else Path(asked.study).absolute()
-    plain = run(study, asked.experiment, "plain", asked.folder, asked.cores)
+    if asked.plain is None:
+        plain = run(study, asked.experiment, "plain", asked.folder, asked.cores)
+    else:
+        plain = read_verdicts(asked.plain / "results" / asked.experiment / "claims.csv")
     changed = 0
-    for way in list(WAYS)[1:]:
+    for way in asked.ways:
         lines = compare(plain, run(study, asked.experiment, way, asked.folder, asked.cores))
         print(f"\n{way}:\n{lines.to_string(index=False)}")
         changed += int((~lines["same"]).sum())

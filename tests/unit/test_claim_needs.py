@@ -1,5 +1,6 @@
 """The plan says which claims a study cannot judge, and the judge says the same of the same settings."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,15 @@ import pytest
 from ntk_atlas.claims import CLAIMS
 from ntk_atlas.config.claims import claim_head
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
-from ntk_atlas.judging import NotJudgedError, judge_experiment, need_settings
+from ntk_atlas.judging import (
+    Comparison,
+    NotJudgedError,
+    Region,
+    decide,
+    judge_experiment,
+    median_of,
+    need_settings,
+)
 from ntk_atlas.study.claim_needs import claim_notices
 from ntk_atlas.study.load import read_study
 from ntk_atlas.study.thresholds import load_thresholds
@@ -78,6 +87,35 @@ def test_networks_are_no_replicates_of_kernels_without_seeds():
     assert "C1" not in said and "C5" not in said
     for claim in ("C2", "C3"):
         assert f"{claim} will not be judged: each number rests on 1 replicate(s), 5 are needed" in said[claim]
+
+
+def test_more_cells_than_medians_can_reject_are_said_before_anything_runs():
+    """A4 compares every settled ordered cell: with as many draws as are said the judge rejects it, not with fewer."""
+    settings = ExperimentSettings(
+        dataset={"source": "digits", "task": "binary", "n_validation": 8, "n_test": 12},
+        network={"activation": "relu", "parameterization": "standard", "bias_variance": 0.0},
+        grid={"depth": [31], "width": [32, 64], "init_scale": [0.5, 1.0, 2.0], "n_train": [64], "draws": 9},
+        training={"optimizer": "sgd", "learning_rate": {"relative": 0.1}},
+        dispersion={"depth": [20, 25, 30, 40], "width": [100]},
+    )
+    said = notices(FINITE_WIDTH, many=settings)["A4"]
+    cells = 2 * 4 + 2 * 2 * 2
+    assert (
+        f"never rejected in many: Holm's correction for up to {cells} comparisons asks more of a median than 9" in said
+    )
+    (draws,) = map(int, re.findall(r"raise grid.draws to (\d+)", said))
+
+    def word(n: int) -> str:
+        moved = Comparison("drift", median_of(np.ones(n)), Region(upper=0.1))
+        still = Comparison("drift", median_of(np.full(n, 0.01)), Region(upper=0.1))
+        return decide([moved, *[still] * (cells - 1)], confidence=0.95, least_replicates=6).word
+
+    assert (word(9), word(draws - 1), word(draws)) == ("inconclusive", "inconclusive", "not supported")
+    assert "A4" not in notices(FINITE_WIDTH, many=settings.model_copy(update={"grid": more(settings, draws)}))
+
+
+def more(settings: ExperimentSettings, draws: int):
+    return settings.grid.model_copy(update={"draws": draws})
 
 
 def test_the_fit_range_rule_counts():

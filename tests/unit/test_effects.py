@@ -1,14 +1,17 @@
 """The table of `config/README.md`: every key of the schema is in a row, and each row is what the jobs' specs say."""
 
 import copy
+import runpy
+from pathlib import Path
 
+import pandas as pd
 import pytest
 from config_keys import all_keys, keys_of, sources
 from job_specs import rules_that_change
 from study_changes import BASE, another, changed_config
 
 from ntk_atlas.config.study import StudySettings
-from ntk_atlas.study.effects import EFFECTS, MADE_OF, effect_of, rules_after
+from ntk_atlas.study.effects import EFFECTS, MADE_OF, effect_of, rules_after, rules_before
 
 
 def changed(base, key, value):
@@ -99,3 +102,16 @@ def test_rows_name_rules_and_keys_that_exist():
 def test_parts_come_before_what_is_made_of_them():
     order = list(MADE_OF)
     assert all(order.index(part) < order.index(rule) for rule, parts in MADE_OF.items() for part in parts)
+
+
+def test_the_table_of_costs_counts_what_it_waits_for(tmp_path):
+    """Records of drawing and judging may be there or not when it is made."""
+    assert "plot_figure" not in rules_before("tabulate_costs") >= {"train_networks", "prepare_dataset", "map_regimes"}
+    for rule, names in {"train_networks": ("a", "b"), "plot_figure": ("dispersion",), "judge_claims": ("all",)}.items():
+        (tmp_path / "costs" / rule).mkdir(parents=True)
+        for name in names:
+            (tmp_path / "costs" / rule / f"{name}.tsv").write_text("s\tcpu_time\tmax_rss\n2.0\t1.5\t100\n")
+    script = Path(__file__).parents[2] / "workflow" / "scripts" / "tabulate_costs.py"
+    runpy.run_path(str(script))["main"]({"one": tmp_path / "costs"}, tmp_path / "cost.csv")
+    found = pd.read_csv(tmp_path / "cost.csv")
+    assert found[["rule", "jobs", "CPU seconds, sum"]].values.tolist() == [["train_networks", 2, 3.0]]

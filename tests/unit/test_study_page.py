@@ -9,7 +9,15 @@ import pytest
 
 from ntk_atlas.cubes.netcdf import write_netcdf
 from ntk_atlas.judging import judge_experiment, verdict_table
-from ntk_atlas.judging.study_page import MARKERS, headlines, measured_part, readme_markers, study_page
+from ntk_atlas.judging.study_page import (
+    MARKERS,
+    NEAR,
+    OPEN_AND_NEAR,
+    headlines,
+    measured_part,
+    readme_markers,
+    study_page,
+)
 from ntk_atlas.study.thresholds import load_thresholds
 from tests.synthetic_claims import BROKEN, synthetic_evidence
 from tests.synthetic_cube import synthetic_cube, synthetic_laws
@@ -68,7 +76,10 @@ def test_a_study_with_claims(tmp_path):
     )
     for verdict in judge_experiment(evidence, thresholds):
         if verdict.verdict in ("supported", "not supported", "inconclusive"):
-            assert f"| {verdict.claim} | planted | **{verdict.verdict}** |" in measured
+            stated = f"**{verdict.verdict}**"
+            if verdict.nearness < NEAR:
+                stated = f"**{OPEN_AND_NEAR}** (just {verdict.verdict})"
+            assert f"| {verdict.claim} | planted | {stated} |" in measured
             assert f"{verdict.value:.3g} [{verdict.low:.3g}, {verdict.high:.3g}]" in measured
     lines = headlines({}, tmp_path, tmp_path)
     assert "A2: planted;" in lines
@@ -76,7 +87,29 @@ def test_a_study_with_claims(tmp_path):
     table.loc[table["claim"] == "A2", "nearness"] = 0.19
     table.to_csv(tmp_path / "claims.csv", index=False)
     lines = headlines({}, tmp_path, tmp_path)
-    assert "A2: planted (near another word)" in lines and numbers(lines) <= numbers(page)
+    stated = dict(line.removeprefix("* **").split("**: ") for line in lines.splitlines())
+    assert "A2: planted (just supported)" in stated["open and near"] and "A2" not in stated["supported"]
+    assert numbers(lines) <= numbers(page)
+    assert "| A2 | planted | **open and near** (just supported) |" in study_page(
+        PAGE, {}, tmp_path, tmp_path, "two cores"
+    )
+
+
+def test_no_word_of_a_document_is_nearer_to_another_than_a_fifth_of_a_half_width():
+    """Pages and README say of such a word that it is open and near, and README says what the pages say."""
+    readme = (ROOT / "README.md").read_text()
+    for study in STUDIES[1:]:
+        page = unwrapped((ROOT / "docs" / "studies" / f"{study}.md").read_text())
+        rows = re.findall(
+            r"^\| (\S+) \| (.+?) \| \*\*(.+?)\*\*(?: \(.*?\))? \| .* \| (\S+) \| \d+ \|$", page, re.MULTILINE
+        )
+        assert rows
+        lines = readme.partition(readme_markers(study)[0])[2].partition(readme_markers(study)[1])[0]
+        for claim, experiment, word, nearness in rows:
+            assert (word == OPEN_AND_NEAR) == (nearness != "–" and float(nearness) < NEAR), (claim, experiment)
+            said = re.search(rf"\* \*\*{word}\*\*: (.*)", lines)[1]
+            of_claim = next(part for part in said.split("; ") if part.startswith(f"{claim}: "))
+            assert experiment in of_claim, (claim, experiment, word)
 
 
 def test_a_study_without_claims(tmp_path):
@@ -95,6 +128,23 @@ def test_a_study_without_claims(tmp_path):
     lines = headlines(experiments, tmp_path, tmp_path)
     assert numbers(lines) <= numbers(page)
     assert "differences of exponents" in lines and "σ_w² = 2" in lines
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_cell_without_a_number_has_a_dash(tmp_path):
+    """A kernel that no draw was regressed with at one size, as a pretrained one below its own, warns of nothing."""
+    cube = synthetic_cube(np.random.default_rng(4), depth=(1,), width=(32,), init_scale=(2.0,), draws=3, seeds=2)
+    n = cube["n_train"].values
+    name = next(str(name) for name in cube["predictor"].values if name != "network" and f"test_mse_{name}" in cube)
+    cube[f"test_mse_{name}"] = cube[f"test_mse_{name}"].where(cube["n_train"] != n.min())
+    folder = tmp_path / "planted"
+    folder.mkdir()
+    write_netcdf(cube, folder / "cube.nc")
+    costs(tmp_path)
+    experiments = {"planted": synthetic_evidence(BROKEN, np.random.default_rng(0), dispersion=False).settings}
+    page = study_page(PAGE, experiments, tmp_path, tmp_path, "a machine")
+    (row,) = [line for line in page.splitlines() if line.startswith(f"| 1 | 32 | 2 | {n.min()} | 0")][:1]
+    assert " – |" in row
 
 
 def test_a_page_without_a_place_for_numbers_is_refused():

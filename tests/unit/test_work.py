@@ -1,9 +1,11 @@
 """The estimate of an experiment's work, counted by hand, and against what its parts say."""
 
+import re
+
 import pytest
 
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.study.job_times import START, job_seconds, time_estimate
+from ntk_atlas.study.job_times import START, all_seconds, job_seconds, seconds_of_study, study_estimate, time_estimate
 from ntk_atlas.study.work import experiment_work
 
 LARGE = {"n_train": [1000, 1400]}
@@ -51,7 +53,15 @@ def test_what_makes_more_work():
 
 def test_the_estimate_in_words():
     said = time_estimate(experiment())
-    assert said.startswith("about 7 s of CPU time (train_networks 3 s for 84 steps, assemble_cube 2 s, regress_")
+    assert re.match(
+        r"about \d\d s of CPU time \(plot_figure \d+ s, train_networks 3 s for 84 steps, assemble_cube 2 s, ", said
+    )
+    judged = time_estimate(experiment(), claims=True)
+    assert int(judged.split()[1]) - int(said.split()[1]) == round(START["judge_claims"] + START["plot_claims"])
+    both = [all_seconds(experiment()), None]
+    total = sum(both[0].values()) + START["tabulate_costs"]
+    words = study_estimate(both, claims=False, layers=False)
+    assert words == f"all 2 experiments: about {total:.0f} s of CPU time, and 1 of unknown time"
     long = time_estimate(experiment(max_epochs=300_000, batch_size=8))
     assert long.startswith("about 2.8 h of CPU time (train_networks 2.8 h for 14,400,000 steps")
     assert time_estimate(experiment(network={"factory": "net.py:build"})) == "time unknown: a network of your own"
@@ -59,13 +69,19 @@ def test_the_estimate_in_words():
 
 def test_every_kind_of_job_has_a_time_of_its_own():
     everything = {
-        "regression": {"predictors": ["linearized", "ntk_init", "infinite_ntk", "laplace"], "ridge_grid": [1.0]},
+        "regression": {
+            "predictors": ["linearized", "ntk_init", "infinite_ntk", "laplace"],
+            "ridge_grid": [1.0],
+            "keep_predictions": True,
+        },
+        "training": {"max_epochs": 7, "learning_rate": {"absolute": 0.1}, "initial_output": "subtract"},
         "dispersion": {"depth": [2], "width": [20]},
         "kernel_variants": {"depth": [1], "width": [64, 128]},
         "output_variance": {},
     }
     grid = {"n_train": [20, 40, 80, 160]}
-    found = job_seconds(ExperimentSettings.model_validate(experiment(grid=grid).model_dump() | everything))
+    settings = ExperimentSettings.model_validate(experiment(grid=grid).model_dump() | everything)
+    found = all_seconds(settings, claims=True) | seconds_of_study(claims=True, layers=True)
     assert set(found) == set(START)
     for rule, seconds in found.items():
         assert seconds >= START[rule]

@@ -31,7 +31,9 @@ def test_a_dry_run_says_what_is_to_come(fresh):
         "two: 2 cells (depth 1 × width 4 × init_scale 2.0 × n_train 8, 16), "
         "2 disjoint draws × 2 seeds = 8 networks; about "
     )
-    assert "of CPU time (train_networks" in line and "for 12 steps" in line
+    assert re.search(r"of CPU time \(.*train_networks \d+ s for 12 steps", line)
+    n = len(MICRO["experiments"])
+    assert re.search(rf"^all {n} experiments: about \d+ (s|min) of CPU time$", said, re.M)
     assert "disk: probe kernels" in line and line.endswith("MiB")
     assert [path.name for path in (fresh.folder / "results").iterdir()] == ["snakemake_records"]
 

@@ -42,6 +42,8 @@ rule judge_claims:
         ),
     log:
         "logs/{experiment}/judge_claims.log",
+    benchmark:
+        "results/{experiment}/costs/judge_claims/all.tsv"
     conda:
         CONDA
     threads: 1
@@ -73,6 +75,8 @@ rule plot_claims:
         png="results/{experiment}/figures/claims.png",
     log:
         "logs/{experiment}/plot_claims.log",
+    benchmark:
+        "results/{experiment}/costs/plot_claims/all.tsv"
     conda:
         CONDA
     threads: 1
@@ -101,6 +105,8 @@ rule join_claims:
         ),
     log:
         f"logs/studies/{Path(ALL).name}/join_claims.log",
+    benchmark:
+        f"{ALL}/costs/join_claims/all.tsv"
     conda:
         CONDA
     threads: 1
@@ -145,6 +151,8 @@ rule compare_layer_changes:
         png=f"{ALL}/layer_changes.png",
     log:
         f"logs/studies/{Path(ALL).name}/compare_layer_changes.log",
+    benchmark:
+        f"{ALL}/costs/compare_layer_changes/all.tsv"
     conda:
         CONDA
     threads: 1

@@ -134,6 +134,8 @@ rule summarize_cube:
         ),
     log:
         "logs/{experiment}/summarize_cube.log",
+    benchmark:
+        "results/{experiment}/costs/summarize_cube/all.tsv"
     conda:
         CONDA
     threads: 1
@@ -167,6 +169,8 @@ rule tabulate_costs:
         ),
     log:
         f"logs/studies/{Path(ALL).name}/tabulate_costs.log",
+    benchmark:
+        f"{ALL}/costs/tabulate_costs/all.tsv"
     conda:
         CONDA
     threads: 1

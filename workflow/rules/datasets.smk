@@ -35,6 +35,8 @@ rule prepare_dataset:
         dataset="results/{experiment}/dataset.nc",
     log:
         "logs/{experiment}/prepare_dataset.log",
+    benchmark:
+        "results/{experiment}/costs/prepare_dataset/all.tsv"
     conda:
         CONDA
     threads: 1

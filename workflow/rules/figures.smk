@@ -19,6 +19,8 @@ rule plot_figure:
         png="results/{experiment}/figures/{figure}.png",
     log:
         "logs/{experiment}/plot_figure/{figure}.log",
+    benchmark:
+        "results/{experiment}/costs/plot_figure/{figure}.tsv"
     conda:
         CONDA
     threads: 1

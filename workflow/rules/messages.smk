@@ -2,7 +2,7 @@
 from ntk_atlas.study.claim_needs import claim_notices
 from ntk_atlas.study.disk import disk_estimate
 from ntk_atlas.study.prepare_spec import draws_in_words
-from ntk_atlas.study.job_times import time_estimate
+from ntk_atlas.study.job_times import all_seconds, study_estimate, time_estimate
 
 
 def solver_in_words(experiment):
@@ -15,6 +15,11 @@ def solver_in_words(experiment):
 
 def plan_of_the_study():
     """What is about to run, in words, with estimates of time and disk space."""
+    claims = STUDY.claims is not None
+    timed = {
+        name: (experiment, STUDY.jobs, START.costs(name))
+        for name, experiment in EXPERIMENTS.items()
+    }
     for name, experiment in EXPERIMENTS.items():
         grid = experiment.grid
         axes = ("depth", "width", "init_scale", "n_train")
@@ -25,9 +30,12 @@ def plan_of_the_study():
         cells = len(rows(grid)) * len(grid.n_train)
         yield (
             f"{name}: {cells} cells ({values}), {draws_in_words(experiment)} × {grid.seeds} seeds "
-            f"= {cells * grid.draws * grid.seeds} networks; {time_estimate(experiment, STUDY.jobs, START.costs(name))}; "
+            f"= {cells * grid.draws * grid.seeds} networks; {time_estimate(*timed[name], claims=claims)}; "
             f"{disk_estimate(experiment, START.costs(name))}; jobs of {KERNEL_JOB_MB} MiB{solver_in_words(experiment)}"
         )
+    if len(EXPERIMENTS) > 1:
+        seconds = [all_seconds(*each, claims=claims) for each in timed.values()]
+        yield study_estimate(seconds, claims=claims, layers=bool(layer_experiments()))
 
 
 def tell_the_plan():

@@ -1,16 +1,20 @@
-"""Adds up wall seconds and memory of all jobs, by experiment and rule."""
+"""Adds up wall seconds and memory of all jobs up to the cubes, by experiment and rule.
+
+Drawing, judging and tables are done beside this job: which of their records are there yet is left to chance.
+"""
 
 from pathlib import Path
 
 import pandas as pd
 
 from ntk_atlas.job_log import job_log
+from ntk_atlas.study.effects import rules_before
 
 
 def main(folders: dict[str, Path], output: Path) -> None:
-    rows = []
+    rows, counted = [], rules_before("tabulate_costs")
     for experiment, folder in folders.items():
-        for rule in sorted({file.parent for file in folder.glob("*/*.tsv")}):
+        for rule in sorted({file.parent for file in folder.glob("*/*.tsv") if file.parent.name in counted}):
             jobs = pd.concat([pd.read_csv(file, sep="\t", na_values="-") for file in sorted(rule.glob("*.tsv"))])
             rows.append(
                 {

@@ -2,7 +2,7 @@
 
 from ntk_atlas.claims import Claim, Threshold
 from ntk_atlas.claims._thresholds import SETTLED, STILL
-from ntk_atlas.study.claim_needs import DISPERSION, differing_phases
+from ntk_atlas.study.claim_needs import DISPERSION, differing_phases, settled_comparisons
 
 CLAIM = Claim(
     statement=(
@@ -39,6 +39,7 @@ CLAIM = Claim(
         differing_phases("ordered"),
         DISPERSION,
     ),
+    medians=settled_comparisons,
 )
 
 import xarray as xr

@@ -52,6 +52,8 @@ class Claim:
         thresholds: by name, each with its reason; a file of thresholds may have others.
         needs: what a verdict needs of an experiment's settings, in the order in which it is looked for: functions from
             `study.claim_needs.Asked` to what is missing.
+        medians: how many comparisons, of medians among them, Holm's correction will count at most, by
+            `study.claim_needs.Asked`: the plan says where too few replicates could ever reject the claim.
         compared: rows of the table in docs/claims.md: what is compared, and where the claim says that it lies; by
             default the statistic and the thresholds.
         trained: whether its intervals are over trained networks, of which `least_replicates` are needed.
@@ -67,6 +69,7 @@ class Claim:
     source: str
     thresholds: Mapping[str, Threshold] = field(default_factory=dict)
     needs: tuple[Callable[[Any], Any], ...] = ()
+    medians: Callable[[Any], int] | None = None
     compared: tuple[tuple[str, str], ...] = ()
     trained: bool = True
     seeds: bool = True

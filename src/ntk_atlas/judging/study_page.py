@@ -23,6 +23,8 @@ from ntk_atlas.judging.networks import final_values
 MARKERS = "<!-- measured: begin -->", "<!-- measured: end -->"
 NEAR = 0.2
 """Half-widths of the interval from which on other rounding is not expected to turn a word into another one."""
+OPEN_AND_NEAR = "open and near"
+"""What documents say in place of a word that is nearer to another one."""
 _MOST_NAMED = 8
 _CELL = ("depth", "width", "init_scale")
 
@@ -60,14 +62,19 @@ def headlines(experiments: Mapping[str, ExperimentSettings], results: Path, tabl
     if not (tables / "claims.csv").is_file():
         return "\n".join(f"* {line}" for name in experiments for line in _in_short(results / name))
     table, lines = read_verdicts(tables / "claims.csv"), []
-    for word in JUDGED:
-        chosen = table[table["verdict"] == word]
-        near = (chosen["nearness"] < NEAR) & (word != "inconclusive")
-        chosen = chosen.assign(experiment=chosen["experiment"] + near.map({True: " (near another word)", False: ""}))
+    near = table["nearness"] < NEAR
+    words = table["verdict"].where(~near, OPEN_AND_NEAR)
+    named = table["experiment"].where(~near | (table["verdict"] == "inconclusive"), table["experiment"] + _just(table))
+    for word in (*JUDGED, OPEN_AND_NEAR):
+        chosen = table.assign(experiment=named)[(words == word) & table["verdict"].isin(JUDGED)]
         found = chosen.groupby("claim", sort=False)["experiment"].agg(list)
         said = "; ".join(f"{claim}: {', '.join(names)}" for claim, names in found.items())
         lines += [f"* **{word}**: {said}"] if said else []
     return "\n".join(lines)
+
+
+def _just(table: pd.DataFrame) -> pd.Series:
+    return " (just " + table["verdict"] + ")"
 
 
 def _in_short(folder: Path) -> Iterator[str]:
@@ -142,12 +149,14 @@ def _verdicts(table: pd.DataFrame) -> Iterator[str]:
     yield "## Verdicts"
     yield (
         "The number that each verdict turns on, its interval for new data of this kind, where the claim says that it "
-        "lies, and how near the verdict is to another word (half-widths of the interval)."
+        "lies, and how near the verdict is to another word (in half-widths of the interval). Nearer than "
+        f"{NEAR}, other rounding or a few more draws may turn it into the other one: it is not stated here, but "
+        f"called {OPEN_AND_NEAR}, with the word that `claims.csv` has."
     )
     rows = [
         (
-            row.claim, row.experiment, f"**{row.verdict}**", _interval(row.value, row.low, row.high), row.threshold,
-            _number(row.nearness), row.n,
+            row.claim, row.experiment, _stated(row.verdict, row.nearness),
+            _interval(row.value, row.low, row.high), row.threshold, _number(row.nearness), row.n,
         )
         for row in judged.itertuples()
     ]  # fmt: skip
@@ -159,6 +168,10 @@ def _verdicts(table: pd.DataFrame) -> Iterator[str]:
         yield "\n".join(lines)
     yield "What each verdict rests on:"
     yield "\n".join(f"* **{row.claim}**, {row.experiment}: {_one_line(row.reason)}" for row in judged.itertuples())
+
+
+def _stated(verdict: str, nearness: float) -> str:
+    return f"**{OPEN_AND_NEAR}** (just {verdict})" if nearness < NEAR else f"**{verdict}**"
 
 
 def _experiment(name: str, experiment: ExperimentSettings, folder: Path) -> Iterator[str]:
@@ -306,7 +319,8 @@ def _per_draw(values: xr.DataArray, place: dict) -> np.ndarray:
 
 
 def _mean(values: xr.DataArray, place: dict) -> float:
-    return float(np.nanmean(_per_draw(values, place)))
+    found = _per_draw(values, place)
+    return float(found[np.isfinite(found)].mean()) if np.isfinite(found).any() else math.nan
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence]) -> str:

@@ -3,6 +3,7 @@
 import logging
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ntk_atlas.arrays import LabelledArrays
@@ -17,6 +18,9 @@ from ntk_atlas.streams import torch_stream
 from ntk_atlas.study.kernel_variants_spec import KernelVariantsSpec
 
 log = logging.getLogger(__name__)
+
+AT_ONCE = 8
+"""Networks in a stack, all of which are held in memory."""
 
 
 def compare_variants(spec: KernelVariantsSpec, dataset: Dataset) -> LabelledArrays:
@@ -48,21 +52,25 @@ def compare_variants(spec: KernelVariantsSpec, dataset: Dataset) -> LabelledArra
 
 def _distances(spec: KernelVariantsSpec, x: Tensor, name: str, depth: int, init_scale: float, width: int) -> np.ndarray:
     network, sigma_w2, kernel = variant_network(name, spec.network, init_scale)
-    seed = spec.variants.seed
-    stack = build_networks(
-        network,
-        depth=depth,
-        width=width,
-        init_scale=sigma_w2,
-        input_shape=tuple(x.shape[1:]),
-        n_outputs=1,
-        generators=[torch_stream("variants", seed, depth, width, i) for i in range(spec.variants.n_networks)],
-        dtype=x.dtype,
-    )
-    if variant_family(name) == "last_layer":
-        for layer in stack.layers[:-1]:
-            layer.requires_grad_(False)
     limit = network_kernels(x, depths=[depth], settings=network, init_scale=sigma_w2, width=width)
     expected = getattr(limit, kernel)[0]
-    measured = empirical_ntk(stack, x)
-    return ((measured - expected).norm(dim=(1, 2)) / expected.norm()).numpy()
+    found, n_networks = [], spec.variants.n_networks
+    for first in range(0, n_networks, AT_ONCE):
+        stack = build_networks(
+            network,
+            depth=depth,
+            width=width,
+            init_scale=sigma_w2,
+            input_shape=tuple(x.shape[1:]),
+            n_outputs=1,
+            generators=[
+                torch_stream("variants", spec.variants.seed, depth, width, i)
+                for i in range(first, min(first + AT_ONCE, n_networks))
+            ],
+            dtype=x.dtype,
+        )
+        if variant_family(name) == "last_layer":
+            for layer in stack.layers[:-1]:
+                layer.requires_grad_(False)
+        found.append((empirical_ntk(stack, x) - expected).norm(dim=(1, 2)) / expected.norm())
+    return torch.cat(found).numpy()

@@ -4,7 +4,8 @@ A need is a function from what is asked (`Asked`) to what is missing, if anythin
 its needs; `judging.evidence.need_settings` raises the first that is not met: no condition stands twice.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -124,8 +125,8 @@ def claim_notices(study: StudySettings, thresholds: Thresholds) -> list[str]:
         thresholds: the claims that it asks for.
 
     Returns:
-        A sentence for each claim that no experiment can judge, with the reasons, too few replicates among them; empty
-        if every claim can be judged somewhere.
+        A sentence for each claim that no experiment can judge, with the reasons, too few replicates among them, and one
+        for each claim that has too few replicates somewhere ever to be rejected.
     """
     experiments, given = study.active(), thresholds.claims.by_name()
     variants = {name: {other: of for other, of in experiments.items() if of.variant_of == name} for name in experiments}
@@ -137,9 +138,13 @@ def claim_notices(study: StudySettings, thresholds: Thresholds) -> list[str]:
         if claim.over_experiments or not experiments:
             continue
         lacking: dict[Unmet, list[str]] = {}
+        asked_of = {
+            name: Asked(name, experiment, settings, variants[name], phases[name], classes[name], run_code=False)
+            for name, experiment in experiments.items()
+        }
+        said += _never_rejected(claim, asked_of.values(), 0.5 * (1.0 - thresholds.confidence))
         for name, experiment in experiments.items():
-            asked = Asked(name, experiment, settings, variants[name], phases[name], classes[name], run_code=False)
-            unmet = unmet_needs(claim, asked)
+            unmet = unmet_needs(claim, asked_of[name])
             fewest = thresholds.least_replicates if claim.trained else 0
             n = replicates(claim, experiment)
             if not unmet and n < fewest:
@@ -152,6 +157,26 @@ def claim_notices(study: StudySettings, thresholds: Thresholds) -> list[str]:
             reasons = "; ".join(f"{unmet.reason} ({_listed(names)})" for unmet, names in (missing or lacking).items())
             said.append(f"{claim.label} will not be judged: {reasons}")
     return said
+
+
+def _never_rejected(claim: Claim, experiments: Iterable[Asked], level: float) -> Iterator[str]:
+    """Where a claim on medians has more comparisons than its replicates can reject one of.
+
+    A median of n replicates has a p value of 2⁻ⁿ or more, and Holm's first step asks for level/(number of comparisons).
+    """
+    if claim.medians is None:
+        return
+    for asked in experiments:
+        if unmet_needs(claim, asked):
+            continue
+        n, family = replicates(claim, asked.settings), claim.medians(asked)
+        if family and family * 0.5**n > level:
+            fewest = math.ceil(math.log2(family / level))
+            yield (
+                f"{claim.label} can be supported and never rejected in {asked.name}: Holm's correction for up to "
+                f"{family} comparisons asks more of a median than {n} replicates can show: raise grid.draws to "
+                f"{fewest}, or lower the number of ordered cells"
+            )
 
 
 def _phases_of(experiment: ExperimentSettings) -> tuple[str, ...] | None:
@@ -210,6 +235,26 @@ def some_phases(*phases: str) -> Need:
 def _missing_phases(asked: Asked, phases: Sequence[str]) -> Unmet | None:
     missing = [phase for phase in phases if asked.phases is not None and phase not in asked.phases]
     return Unmet("not run", f"no init scale is {' or '.join(missing)}: add one to grid.init_scale") if missing else None
+
+
+def settled_comparisons(asked: Asked) -> int:
+    """Comparisons of a claim on all ordered cells that have settled, M L χ₁^L at most `unsettled` at ‖x‖² = n₀.
+
+    One of each cell of untrained networks, two of each cell of trained ones: at the last epoch and at equal loss.
+    """
+    experiment, most = asked.settings, asked.number("unsettled", math.inf)
+    if asked.phases is None:
+        return 0
+    found = 0
+    for scale, phase in zip(experiment.grid.init_scale, asked.phases, strict=True):
+        if phase != "ordered":
+            continue
+        chi_1 = phase_of(experiment.network, scale).chi_1
+        for cells, each in ((experiment.dispersion, 1), (experiment.grid, 2)):
+            if cells is not None:
+                layers = [depth + 1 for depth in cells.depth]
+                found += each * sum(width * n * chi_1**n <= most for width in cells.width for n in layers)
+    return found
 
 
 def settling_phase(asked: Asked) -> Unmet | None:

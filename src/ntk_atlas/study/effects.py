@@ -187,6 +187,12 @@ def rules_after(rules: Iterable[str]) -> frozenset[str]:
     return frozenset(found)
 
 
+def rules_before(rule: str) -> frozenset[str]:
+    """All rules whose results a rule's own are made of, directly or through others."""
+    found = frozenset(MADE_OF[rule])
+    return found.union(*map(rules_before, found))
+
+
 def effect_of(key: str) -> Effect | None:
     """The row of a key; None if there is none."""
     exact = [effect for effect in EFFECTS if key in effect.keys]

@@ -5,7 +5,7 @@ machine; wall time is longer where cores are shared, and a GPU has not been meas
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ntk_atlas.config.jobs import JobSettings
 from ntk_atlas.config.predictors import STAND_IN, predictors_of
@@ -14,12 +14,13 @@ from ntk_atlas.datasets.read import inspect_dataset
 from ntk_atlas.dispersion.inputs import has_exact_law
 from ntk_atlas.study.cells import rows
 from ntk_atlas.study.layer_sizes import LayerSize, layer_sizes
-from ntk_atlas.study.outputs import has_scaling_laws
+from ntk_atlas.study.outputs import figures_of, has_regimes, has_scaling_laws
 from ntk_atlas.study.own_cost import OwnCost
 from ntk_atlas.study.work import FLOPS_PER_SECOND, SECONDS_PER_STEP, Work, checkpoints_of, experiment_work
 from ntk_atlas.training.schedule import epoch_budget, steps_per_epoch
 
 START = {
+    "prepare_dataset": 1.6,
     "train_networks": 2.2,
     "regress_empirical": 1.8,
     "linearize_networks": 1.7,
@@ -29,7 +30,18 @@ START = {
     "predict_output_variance": 1.8,
     "compare_variants": 1.8,
     "assemble_cube": 2.0,
+    "assemble_functions": 1.8,
+    "assemble_dispersion": 0.7,
+    "assemble_output_variance": 1.9,
+    "map_regimes": 1.4,
     "fit_scaling_laws": 0.9,
+    "summarize_cube": 0.6,
+    "plot_figure": 2.0,
+    "judge_claims": 1.2,
+    "plot_claims": 2.0,
+    "join_claims": 0.8,
+    "compare_layer_changes": 2.2,
+    "tabulate_costs": 0.8,
 }
 """Of a job, whatever it does: a process, its imports, its data."""
 LAYER_STEP = {"fully_connected": 3.5e-4, "convolutional": 7e-4}
@@ -54,6 +66,20 @@ EXACT_LAYER = 1.0e-7
 """Of a layer of one sample of the exact law."""
 VARIANT_WEIGHT = 3.2e-8
 """Of a weight of an untrained network that is held against the variants of the NTK."""
+NUMBER_READ = 3e-8
+"""Of a number of the data, read and checked."""
+NETWORK = 9e-4
+"""Of a network in the cube."""
+FUNCTION = 2e-4
+"""Of what a predictor says of the test samples on one draw, joined with the others."""
+REGIME = 5e-3
+"""Of a cell whose regime is told."""
+SUMMED = 5e-5
+"""Of a network in the summary."""
+DRAWN, MOST_DRAWN = 0.04, 50
+"""Of a depth, width and init scale in a figure, which shows no more of them than so many."""
+JUDGED = 5e-4
+"""Of a network that is judged."""
 _MOST_NAMED = 4
 LAW = 0.017
 """Of the law of one curve, its intervals included, for each n_train beyond three."""
@@ -62,7 +88,7 @@ LAW = 0.017
 def job_seconds(
     experiment: ExperimentSettings, jobs: JobSettings | None = None, costs: Sequence[OwnCost] = ()
 ) -> dict[str, float] | None:
-    """CPU seconds by rule.
+    """CPU seconds, by rule, of an experiment's NetCDF files and of all that they are made of.
 
     Args:
         experiment: its settings.
@@ -94,7 +120,15 @@ def job_seconds(
         n_jobs = math.ceil(len(rivals) / jobs.rivals_per_job)
         found["regress_rivals"] = n_jobs * START["regress_rivals"] + _rivals(experiment, len(rivals))
     found |= _untrained(experiment)
-    found["assemble_cube"] = START["assemble_cube"] + 2e-4 * _networks(experiment)
+    size = inspect_dataset(experiment.dataset)
+    found["prepare_dataset"] = START["prepare_dataset"] + NUMBER_READ * size.n_samples * math.prod(size.input_shape)
+    found["assemble_cube"] = START["assemble_cube"] + NETWORK * _networks(experiment)
+    if experiment.regression.keep_predictions:
+        functions = (1 + len(predictors)) * _networks(experiment)
+        found["assemble_functions"] = START["assemble_functions"] + FUNCTION * functions
+    if has_regimes(experiment):
+        cells = len(rows(experiment.grid)) * len(experiment.grid.n_train)
+        found["map_regimes"] = START["map_regimes"] + REGIME * cells
     if has_scaling_laws(experiment):
         cells = len(rows(experiment.grid))
         sizes = sum(n >= experiment.scaling.n_train_min for n in experiment.grid.n_train)
@@ -103,11 +137,63 @@ def job_seconds(
     return found
 
 
+def seconds_after_cubes(experiment: ExperimentSettings, *, claims: bool) -> dict[str, float]:
+    """CPU seconds, by rule, of what reads the files of an experiment: its summary, its figures, and its verdicts.
+
+    Args:
+        experiment: its settings; figures of the user's have been found.
+        claims: whether the study judges claims.
+
+    Returns:
+        Rule → seconds.
+    """
+    n_rows, networks = len(rows(experiment.grid)), _networks(experiment)
+    found = {"summarize_cube": START["summarize_cube"] + SUMMED * networks}
+    data = inspect_dataset(experiment.dataset)
+    shown = figures_of(experiment, has_classes=data.task != "regression", one_feature=data.input_shape == (1,))
+    if shown:
+        found["plot_figure"] = len(shown) * (START["plot_figure"] + DRAWN * min(n_rows, MOST_DRAWN))
+    if claims:
+        found["judge_claims"] = START["judge_claims"] + JUDGED * networks
+        found["plot_claims"] = START["plot_claims"]
+    return found
+
+
+def all_seconds(
+    experiment: ExperimentSettings,
+    jobs: JobSettings | None = None,
+    costs: Sequence[OwnCost] = (),
+    *,
+    claims: bool = False,
+) -> dict[str, float] | None:
+    """`job_seconds` and `seconds_after_cubes` together; None for a network of the user's own that was not measured."""
+    found = job_seconds(experiment, jobs, costs)
+    return None if found is None else found | seconds_after_cubes(experiment, claims=claims)
+
+
+def seconds_of_study(*, claims: bool, layers: bool) -> dict[str, float]:
+    """CPU seconds, by rule, of the tables over all experiments.
+
+    Args:
+        claims: whether the study judges claims.
+        layers: whether it has the figure of what adding a layer does.
+
+    Returns:
+        Rule → seconds.
+    """
+    made = ("tabulate_costs", *(("join_claims",) if claims else ()), *(("compare_layer_changes",) if layers else ()))
+    return {rule: START[rule] for rule in made}
+
+
 def time_estimate(
-    experiment: ExperimentSettings, jobs: JobSettings | None = None, costs: Sequence[OwnCost] = ()
+    experiment: ExperimentSettings,
+    jobs: JobSettings | None = None,
+    costs: Sequence[OwnCost] = (),
+    *,
+    claims: bool = False,
 ) -> str:
-    """The estimate in words; arguments as for `job_seconds`."""
-    seconds, work = job_seconds(experiment, jobs, costs), experiment_work(experiment, costs)
+    """The estimate in words; arguments as for `all_seconds`."""
+    seconds, work = all_seconds(experiment, jobs, costs, claims=claims), experiment_work(experiment, costs)
     if seconds is None or work is None:
         return "time unknown: a network of your own"
     parts = [
@@ -115,6 +201,21 @@ def time_estimate(
         for rule, taken in sorted(seconds.items(), key=lambda part: -part[1])
     ]
     return f"about {_readable(sum(seconds.values()))} of CPU time ({', '.join(parts[:_MOST_NAMED])})"
+
+
+def study_estimate(experiments: Sequence[Mapping[str, float] | None], *, claims: bool, layers: bool) -> str:
+    """The estimate of a study of several experiments in words.
+
+    Args:
+        experiments: of each, seconds by rule (`job_seconds` and `seconds_after_cubes` together); None if not known.
+        claims: see `seconds_of_study`.
+        layers: see `seconds_of_study`.
+    """
+    known = [sum(seconds.values()) for seconds in experiments if seconds is not None]
+    total = sum(known) + sum(seconds_of_study(claims=claims, layers=layers).values())
+    unknown = len(experiments) - len(known)
+    beside = f", and {unknown} of unknown time" if unknown else ""
+    return f"all {len(experiments)} experiments: about {_readable(total)} of CPU time{beside}"
 
 
 def _readable(seconds: float) -> str:
@@ -212,6 +313,7 @@ def _untrained(experiment: ExperimentSettings) -> dict[str, float]:
     if (section := experiment.dispersion) is not None:
         weights = sum(depth * width**2 for depth in section.depth for width in section.width)
         exact = section.n_exact * len(section.width) * sum(section.depth) * has_exact_law(experiment.network)
+        found["assemble_dispersion"] = START["assemble_dispersion"]
         found["sample_initial_kernels"] = len(section.depth) * len(section.width) * START["sample_initial_kernels"] + (
             scales * (section.n_networks * weights * INITIAL_WEIGHT + exact * EXACT_LAYER)
         )
@@ -221,6 +323,7 @@ def _untrained(experiment: ExperimentSettings) -> dict[str, float]:
             8 * scales * section.n_networks * weights * VARIANT_WEIGHT
         )
     if experiment.output_variance is not None:
+        found["assemble_output_variance"] = START["assemble_output_variance"]
         found["predict_output_variance"] = scales * START["predict_output_variance"] + _infinite(
             experiment, ("infinite_ntk", "nngp")
         )
