@@ -9,7 +9,7 @@ import numpy as np
 
 SCHEMA_VERSION = 1
 """Version of the names, dimensions and meanings in the dictionary: every file has it as the attribute `schema_version`.
-How a cube of an older version is read: `cubes.reading`."""
+How a cube of an older version is read: `cubes.opening`."""
 
 ARCHITECTURE = ("depth", "width")
 CELL = (*ARCHITECTURE, "init_scale", "n_train", "draw", "seed")
@@ -46,10 +46,9 @@ class Variable:
 
     def with_ends(self, low: str, high: str, missing: str = "") -> "tuple[Variable, Variable, Variable]":
         """The variable and the ends `*_low` and `*_high` of its interval, with the words for them and for their NaN."""
-        words = {"_low": low, "_high": high}
-        changes = {"missing": missing or self.missing}
-        ends = (replace(self, name=self.name + end, long_name=said, **changes) for end, said in words.items())
-        return self, *ends
+        missing = missing or self.missing
+        lower = replace(self, name=f"{self.name}_low", long_name=low, missing=missing)
+        return self, lower, replace(lower, name=f"{self.name}_high", long_name=high)
 
     def star(self, name: str) -> str | None:
         """What `*` stands for in the name of a variable of a file; None if the name is of another variable."""
