@@ -11,6 +11,7 @@ from job_specs import rules_that_change
 from study_changes import BASE, another, changed_config
 
 from ntk_atlas.config.study import StudySettings
+from ntk_atlas.job_log import log_of
 from ntk_atlas.study.effects import EFFECTS, MADE_OF, effect_of, rules_after, rules_before
 
 
@@ -105,13 +106,20 @@ def test_parts_come_before_what_is_made_of_them():
 
 
 def test_the_table_of_costs_counts_what_it_waits_for(tmp_path):
-    """Records of drawing and judging may be there or not when it is made."""
+    """Records of drawing and judging may be there or not when it is made; CPU times are those of the logs."""
     assert "plot_figure" not in rules_before("tabulate_costs") >= {"train_networks", "prepare_dataset", "map_regimes"}
-    for rule, names in {"train_networks": ("a", "b"), "plot_figure": ("dispersion",), "judge_claims": ("all",)}.items():
-        (tmp_path / "costs" / rule).mkdir(parents=True)
-        for name in names:
-            (tmp_path / "costs" / rule / f"{name}.tsv").write_text("s\tcpu_time\tmax_rss\n2.0\t1.5\t100\n")
+    jobs = {"train_networks/a", "train_networks/b", "assemble_cube/all", "plot_figure/dispersion", "judge_claims/all"}
+    for job in jobs:
+        record = tmp_path / "costs" / f"{job}.tsv"
+        log = log_of(record, tmp_path / "logs" / "one")
+        for file in (record, log):
+            file.parent.mkdir(parents=True, exist_ok=True)
+        record.write_text("s\tcpu_time\tmax_rss\n2.0\t0.1\t100\n")
+        log.write_text(f"10:00:00 INFO root: {job}: done, 1.50 s of CPU time\n")
     script = Path(__file__).parents[2] / "workflow" / "scripts" / "tabulate_costs.py"
-    runpy.run_path(str(script))["main"]({"one": tmp_path / "costs"}, tmp_path / "cost.csv")
+    runpy.run_path(str(script))["main"]({"one": tmp_path / "costs"}, tmp_path / "logs", tmp_path / "cost.csv")
     found = pd.read_csv(tmp_path / "cost.csv")
-    assert found[["rule", "jobs", "CPU seconds, sum"]].values.tolist() == [["train_networks", 2, 3.0]]
+    assert found[["rule", "jobs", "CPU seconds, sum"]].values.tolist() == [
+        ["assemble_cube", 1, 1.5],
+        ["train_networks", 2, 3.0],
+    ]

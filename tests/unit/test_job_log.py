@@ -6,11 +6,11 @@ import textwrap
 
 import pytest
 
-from ntk_atlas.job_log import job_log
+from ntk_atlas.job_log import cpu_seconds, job_log
 
 
 def run(body: str, log) -> subprocess.CompletedProcess:
-    code = "import gc, logging, warnings\nfrom ntk_atlas.job_log import job_log\n"
+    code = "import gc, logging, warnings\nfrom ntk_atlas.job_log import cpu_seconds, job_log\n"
     code += f"with job_log({str(log)!r}, 'train one'):\n" + textwrap.indent(body, "    ")
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
@@ -21,6 +21,17 @@ def test_progress_and_warnings_are_in_the_log(tmp_path):
     assert job.returncode == 0
     for said in ("train one: started", "epoch 3", "slow", "train one: done"):
         assert said in text
+
+
+def test_the_log_has_the_cpu_time_of_the_job_and_of_its_children(tmp_path):
+    """Snakemake's record lacks up to half a minute of it."""
+    burn = "import time\nend = time.process_time() + 0.4\nwhile time.process_time() < end: pass\n"
+    body = burn + f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {burn!r}])\n"
+    run(body, tmp_path / "job.log")
+    assert 0.8 <= cpu_seconds(tmp_path / "job.log") < 8.0
+    run("raise ValueError('no data')\n", tmp_path / "failed.log")
+    assert cpu_seconds(tmp_path / "failed.log") is None
+    assert cpu_seconds(tmp_path / "none.log") is None
 
 
 def test_a_failure_names_the_job_and_leaves_its_traceback_in_the_log(tmp_path):

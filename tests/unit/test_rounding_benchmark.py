@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ntk_atlas.job_log import log_of
 from ntk_atlas.judging import judge_experiment, verdict_table
 from ntk_atlas.study.load import read_study
 from ntk_atlas.study.thresholds import load_thresholds
@@ -46,13 +47,25 @@ def test_words_that_rounding_changed_are_found(load):
     ]  # fmt: skip
 
 
-def test_records_of_jobs_are_added_up_by_rule(load, tmp_path):
-    for rule, rows in (("train_networks", ("10", "2.5")), ("assemble_cube", ("-",))):
-        (tmp_path / rule).mkdir()
-        for i, seconds in enumerate(rows):
-            (tmp_path / rule / f"{i}.tsv").write_text(f"s\tcpu_time\n1.0\t{seconds}\n")
-    seconds, jobs = load("estimates").measured(tmp_path)
-    assert dict(seconds) == {"train_networks": 12.5} and dict(jobs) == {"train_networks": 2}
+def test_cpu_seconds_of_jobs_are_added_up_by_rule(load, tmp_path):
+    costs, logs = tmp_path / "costs", tmp_path / "logs"
+    for rule, jobs in {
+        "train_networks": {"a": 10.0, "b": 2.5},
+        "assemble_cube": {"all": 1.5},
+        "map_regimes": {},
+    }.items():
+        (costs / rule).mkdir(parents=True)
+        for name, seconds in jobs.items():
+            record = costs / rule / f"{name}.tsv"
+            record.write_text("s\tcpu_time\n1.0\t0.1\n")
+            log = log_of(record, logs)
+            log.parent.mkdir(parents=True, exist_ok=True)
+            log.write_text(f"10:00:00 INFO root: {rule} one: done, {seconds:.2f} s of CPU time\n")
+    (costs / "map_regimes" / "all.tsv").write_text("s\tcpu_time\n1.0\t0.1\n")  # killed: its log has no end
+    (logs / "map_regimes.log").write_text("10:00:00 INFO root: map_regimes one: started\n")
+    seconds, jobs = load("estimates").measured(costs, logs)
+    assert dict(seconds) == {"train_networks": 12.5, "assemble_cube": 1.5}
+    assert dict(jobs) == {"train_networks": 2, "assemble_cube": 1}
 
 
 def test_the_study_of_estimates_has_every_kind_of_job(load):

@@ -87,6 +87,15 @@ def test_every_kind_of_job_has_a_time_of_its_own():
         assert seconds >= START[rule]
 
 
+def test_series_in_place_of_closed_forms_take_longer():
+    kernels = {"regression": {"predictors": ["infinite_ntk"]}}
+    relu, sigmoid = (
+        job_seconds(experiment(network={"activation": name}, grid=LARGE, **kernels)) for name in ("relu", "sigmoid")
+    )
+    assert sigmoid["regress_infinite"] > 1.3 * relu["regress_infinite"]
+    assert {rule for rule in relu if relu[rule] != sigmoid[rule]} == {"regress_infinite"}
+
+
 @pytest.mark.parametrize(
     ("rule", "change"),
     [

@@ -7,7 +7,9 @@ machine; wall time is longer where cores are shared, and a GPU has not been meas
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+from ntk_atlas.activations import built_in
 from ntk_atlas.config.jobs import JobSettings
+from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.predictors import STAND_IN, predictors_of
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.datasets.read import inspect_dataset
@@ -56,6 +58,8 @@ KERNEL_FLOPS = 1.5e10
 """Per second, in kernels and in factorizations of double precision."""
 PAIR_LAYER = 2.5e-8
 """Of a pair of samples in a layer of an infinite kernel."""
+INTEGRATED = 1.1e-4
+"""Of a sample in a layer of an infinite kernel whose activation has no closed form: its series."""
 PIXEL_PAIR = 2.5e-8
 """Of a pair of pixels in a layer of a convolutional infinite kernel."""
 RIVAL_PAIR = 3e-8
@@ -232,6 +236,12 @@ def _pair_seconds(experiment: ExperimentSettings) -> Callable[[LayerSize], float
     return lambda layer: PIXEL_PAIR * layer.positions**power
 
 
+def _is_integrated(network: NetworkSettings) -> bool:
+    """Whether infinite kernels have no closed form; of an activation of the user's none is known."""
+    value = built_in(network.activation)
+    return value is None or value.dual() is None
+
+
 def _networks(experiment: ExperimentSettings) -> int:
     grid = experiment.grid
     return len(rows(grid)) * len(grid.n_train) * grid.draws * grid.seeds
@@ -296,6 +306,9 @@ def _infinite(experiment: ExperimentSettings, names: Sequence[str]) -> float:
     for depth in grid.depth if experiment.network.architecture == "convolutional" else [max(grid.depth)]:
         layers = _layers(experiment, depth, min(grid.width))
         per_draw += _pairs(experiment) * sum(map(_pair_seconds(experiment), layers))
+        if _is_integrated(experiment.network):
+            samples = 2 * max(grid.n_train) + _evaluated(experiment)
+            per_draw += samples * INTEGRATED * sum(layer.positions for layer in layers)
     n = max(grid.n_train)
     per_draw += len(names) * len(grid.depth) * _solve_flops(experiment, n) / KERNEL_FLOPS
     return len(grid.init_scale) * grid.draws * per_draw
