@@ -15,11 +15,10 @@ from ntk_atlas.scaling_laws import (
     fit_power_law,
     fit_scaling_law,
     score_t,
-    t_interval,
     zero_floor_t,
 )
 from ntk_atlas.scaling_laws.floor_law import EXPONENT, FLOOR
-from ntk_atlas.scaling_laws.intervals import finite_mean, t_critical
+from ntk_atlas.statistics import finite_mean, t_critical, t_interval
 from ntk_atlas.streams import numpy_stream
 
 SIZES = np.array([64, 128, 256, 512, 1024, 2048, 4096])

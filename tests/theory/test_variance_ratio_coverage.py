@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ntk_atlas.cubes.output_variance_bootstrap import resampling_weights, variance_ratio
+from ntk_atlas.statistics import resampling_weights, variance_ratio
 
 N_STUDIES, N_NETWORKS, D = 300, 50, 8
 

@@ -10,15 +10,8 @@ import pytest
 from ntk_atlas.claims import CLAIMS
 from ntk_atlas.config.claims import claim_head
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
-from ntk_atlas.judging import (
-    Comparison,
-    NotJudgedError,
-    Region,
-    decide,
-    judge_experiment,
-    median_of,
-    need_settings,
-)
+from ntk_atlas.judging import Comparison, NotJudgedError, Region, decide, judge_experiment, need_settings
+from ntk_atlas.statistics import median_of
 from ntk_atlas.study.claim_needs import claim_notices
 from ntk_atlas.study.load import read_study
 from ntk_atlas.study.thresholds import load_thresholds

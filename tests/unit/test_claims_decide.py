@@ -10,19 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
-from ntk_atlas.judging import (
-    Comparison,
-    Estimate,
-    Region,
-    combination,
-    decide,
-    decide_any,
-    from_interval,
-    from_replicates,
-    holm,
-    median_of,
-    slope,
-)
+from ntk_atlas.judging import Comparison, Region, decide, decide_any, holm
+from ntk_atlas.statistics import Estimate, combination, from_interval, from_replicates, median_of, slope
 
 NORMAL = {"n": 100, "confidence": 0.95}
 

@@ -5,7 +5,8 @@ import pytest
 import xarray as xr
 from scipy.stats import binom
 
-from ntk_atlas.judging import Comparison, Region, cell_median, decide, median_of, with_replicates
+from ntk_atlas.judging import Comparison, Region, cell_median, decide, with_replicates
+from ntk_atlas.statistics import median_of
 from ntk_atlas.streams import numpy_stream
 
 

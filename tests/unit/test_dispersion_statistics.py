@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from ntk_atlas.dispersion.statistics import DispersionMoments, is_reliable, relative_error_of_ratio
+from ntk_atlas.statistics import DispersionMoments, is_reliable, relative_error_of_ratio
 
 
 def moments_of(kernels, n_bootstrap=200, seed=0):

@@ -6,7 +6,7 @@ from importlib import import_module
 
 import pytest
 
-ROOMS = ["ntk_atlas", "ntk_atlas.kernels", "ntk_atlas.regression", "ntk_atlas.scaling_laws"]
+ROOMS = ["ntk_atlas", "ntk_atlas.kernels", "ntk_atlas.regression", "ntk_atlas.scaling_laws", "ntk_atlas.statistics"]
 
 
 @pytest.mark.parametrize("room", ROOMS)

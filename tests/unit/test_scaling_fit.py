@@ -118,9 +118,9 @@ def test_band_is_the_interval_of_the_draws_laws():
     for place, n in enumerate(SIZES[2:]):
         laws = offsets + slopes * np.log(n)
         half = stdtrit(len(laws) - 1, 0.975) * laws.std(ddof=1) / np.sqrt(len(laws))
-        ends = (fit.log_law.low[place], fit.log_law.mean[place], fit.log_law.high[place])
+        ends = (fit.log_law.low[place], fit.log_law.value[place], fit.log_law.high[place])
         assert ends == pytest.approx((laws.mean() - half, laws.mean(), laws.mean() + half), abs=1e-10)
-    np.testing.assert_allclose(fit.log_law.mean, fit.log_amplitude - fit.exponent * np.log(SIZES[2:]), atol=1e-10)
+    np.testing.assert_allclose(fit.log_law.value, fit.log_amplitude - fit.exponent * np.log(SIZES[2:]), atol=1e-10)
 
 
 def test_missing_points_are_left_out_and_counted():

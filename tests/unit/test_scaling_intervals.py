@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ntk_atlas.scaling_laws import t_interval
-from ntk_atlas.scaling_laws.intervals import finite_mean, t_critical
+from ntk_atlas.statistics import finite_mean, t_critical, t_interval
 from ntk_atlas.streams import numpy_stream
 
 
@@ -22,7 +21,7 @@ def test_missing_values_are_left_out_problem_by_problem():
     for row in range(2):
         alone = t_interval(values[row][np.isfinite(values[row])], 0.95)
         assert (interval.low[row], interval.high[row]) == pytest.approx((alone.low, alone.high), rel=1e-12)
-    assert interval.mean[2] == 0.5
+    assert interval.value[2] == 0.5
     assert np.isnan(interval.low[2]) and np.isnan(interval.high[2])
 
 

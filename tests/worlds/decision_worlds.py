@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from worlds.world import THRESHOLD, World, decided
 
-from ntk_atlas.judging import Region, from_interval, from_replicates, slope
+from ntk_atlas.judging import Region
+from ntk_atlas.statistics import from_interval, from_replicates, slope
 
 MARGIN = Region(-0.1, 0.1, outside=True)
 """C1's: a change of a tenth of the error."""

@@ -64,7 +64,6 @@ import xarray as xr
 from ntk_atlas.config.claims import ClaimSettings
 from ntk_atlas.judging.decision import Comparison, NotJudgedError, Region
 from ntk_atlas.judging.dispersion import LOG_VARIANCE, inputs_text, log_variance
-from ntk_atlas.judging.estimates import combination
 from ntk_atlas.judging.evidence import (
     Evidence,
     cell_text,
@@ -76,9 +75,9 @@ from ntk_atlas.judging.evidence import (
     unsettled_reason,
 )
 from ntk_atlas.judging.measurement import Measurement, remarks
-from ntk_atlas.judging.medians import ratio_median
 from ntk_atlas.judging.movement import DRIFT, conditions
-from ntk_atlas.judging.networks import at_largest_n, final_values
+from ntk_atlas.judging.networks import at_largest_n, final_values, ratio_median
+from ntk_atlas.statistics.estimates import combination
 
 
 def measure(evidence: Evidence, thresholds: ClaimSettings) -> Measurement:

@@ -67,9 +67,8 @@ from ntk_atlas.judging.evidence import (
     unsettled_reason,
 )
 from ntk_atlas.judging.measurement import Measurement, remarks
-from ntk_atlas.judging.medians import cell_median
 from ntk_atlas.judging.movement import TARGETS
-from ntk_atlas.judging.networks import at_largest_n, diverged_share, replicate_remark, trained
+from ntk_atlas.judging.networks import at_largest_n, cell_median, diverged_share, replicate_remark, trained
 
 
 def measure(evidence: Evidence, thresholds: ClaimSettings) -> Measurement:

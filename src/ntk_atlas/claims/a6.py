@@ -61,10 +61,10 @@ import xarray as xr
 from ntk_atlas.config.claims import ClaimSettings
 from ntk_atlas.cubes.shared_samples import SHARED_TRAIN
 from ntk_atlas.judging.decision import Comparison, NotJudgedError, Region
-from ntk_atlas.judging.estimates import Estimate, combination, from_interval, slope
 from ntk_atlas.judging.evidence import Evidence, cell_text, need
 from ntk_atlas.judging.measurement import Measurement, remarks
 from ntk_atlas.judging.networks import ONE_DRAW, at_largest_n, cell_estimate
+from ntk_atlas.statistics.estimates import Estimate, combination, from_interval, slope
 
 RATIO, OWN, MIDDLE = (
     f"variance_ratio_{pair}" for pair in ("network_infinite_ntk", "network_linearized", "linearized_infinite_ntk")

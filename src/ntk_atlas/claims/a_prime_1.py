@@ -56,7 +56,6 @@ import xarray as xr
 from ntk_atlas.config.claims import ClaimSettings
 from ntk_atlas.judging.decision import Comparison, NotJudgedError, Region
 from ntk_atlas.judging.dispersion import LOG_VARIANCE, inputs_text, log_variance, stored_value
-from ntk_atlas.judging.estimates import Estimate, combination
 from ntk_atlas.judging.evidence import (
     Evidence,
     cell_text,
@@ -65,6 +64,7 @@ from ntk_atlas.judging.evidence import (
     scales_of,
 )
 from ntk_atlas.judging.measurement import Measurement
+from ntk_atlas.statistics.estimates import Estimate, combination
 from ntk_atlas.study.claim_needs import PHASES
 
 

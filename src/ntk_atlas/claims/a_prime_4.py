@@ -53,9 +53,8 @@ from ntk_atlas.judging.evidence import (
     scales_of,
 )
 from ntk_atlas.judging.measurement import Measurement, remarks
-from ntk_atlas.judging.medians import cell_median
 from ntk_atlas.judging.movement import conditions
-from ntk_atlas.judging.networks import at_largest_n, final_values
+from ntk_atlas.judging.networks import at_largest_n, cell_median, final_values
 
 
 def measure(evidence: Evidence, thresholds: ClaimSettings) -> Measurement:

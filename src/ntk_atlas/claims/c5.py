@@ -40,7 +40,6 @@ from ntk_atlas.cubes.dictionary.cube import GAP_TERMS, WHOLE_GAP, pair_name
 from ntk_atlas.cubes.layers import compared_ridge
 from ntk_atlas.cubes.shared_samples import errors_without_folds
 from ntk_atlas.judging.decision import Comparison, Region
-from ntk_atlas.judging.estimates import Estimate
 from ntk_atlas.judging.evidence import (
     Evidence,
     at_widest,
@@ -60,6 +59,7 @@ from ntk_atlas.judging.networks import (
     unfinished_remark,
 )
 from ntk_atlas.judging.width_limit import DISTANCE, squared_share
+from ntk_atlas.statistics.estimates import Estimate
 from ntk_atlas.study.claim_needs import outside_the_theorem
 
 

@@ -79,7 +79,6 @@ from ntk_atlas.cubes.dictionary.cube import WHOLE_GAP
 from ntk_atlas.cubes.layers import compared_ridge
 from ntk_atlas.cubes.shared_samples import FOLD_SHARE, SHARED_TRAIN
 from ntk_atlas.judging.decision import Comparison, NotJudgedError, Region
-from ntk_atlas.judging.estimates import Estimate
 from ntk_atlas.judging.evidence import (
     Evidence,
     cell_text,
@@ -95,6 +94,7 @@ from ntk_atlas.judging.networks import (
     unfinished_remark,
 )
 from ntk_atlas.judging.width_limit import DISTANCE, squared_share, width_exponent, width_law
+from ntk_atlas.statistics.estimates import Estimate
 from ntk_atlas.status import Status
 
 

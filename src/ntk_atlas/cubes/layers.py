@@ -2,7 +2,6 @@
 
 import numpy as np
 import xarray as xr
-from scipy.stats import spearmanr
 
 from ntk_atlas.config.study import ExperimentSettings
 
@@ -47,9 +46,3 @@ def layer_changes(values: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
         "single": ("change", pairs[:, 1] - pairs[:, 0] == 1),
     }
     return (ends[1] - ends[0]).assign_coords(coordinates), ends[0].assign_coords(coordinates)
-
-
-def rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
-    """Spearman's rank correlation over the pairs that are finite; NaN of fewer than three."""
-    there = np.isfinite(x) & np.isfinite(y)
-    return float(spearmanr(x[there], y[there]).statistic) if there.sum() >= 3 else float("nan")

@@ -14,7 +14,7 @@ from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.dictionary.output_variance import CELL, OUTPUT_VARIANCE, RATIOS
 from ntk_atlas.cubes.experiment_files import ExperimentFiles, coordinates, grid_labels
 from ntk_atlas.cubes.netcdf import described, to_xarray
-from ntk_atlas.cubes.output_variance_bootstrap import resampling_weights, variance_ratio
+from ntk_atlas.statistics.bootstrap import resampling_weights, variance_ratio
 from ntk_atlas.streams import numpy_stream
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ def cell_statistics(
                 if below == "linearized":
                     reference = outputs[below][members, epoch].reshape(f.shape)
                 found = variance_ratio(f, reference, weights, confidence=settings.confidence)
-                values[:, epoch] = found.ratio, found.low, found.high
+                values[:, epoch] = found.value, found.low, found.high
         for suffix, value in zip(("", "_low", "_high"), values, strict=True):
             results[f"variance_ratio_{above}_{below}{suffix}"] = value
     return results

@@ -14,18 +14,11 @@ from ntk_atlas.cubes.dictionary.laws import DIFFERENCES, FIELDS, LAW_CELL, LAW_E
 from ntk_atlas.cubes.netcdf import described
 from ntk_atlas.cubes.predictors import predictor_values, stand_ins_of
 from ntk_atlas.cubes.settings import experiment_settings
-from ntk_atlas.cubes.shared_samples import (
-    LEFT_OUT,
-    SHARED_TRAIN,
-    common_variance,
-    draws_overlap,
-    errors_without_folds,
-    fold_shares,
-    for_new_data,
-)
+from ntk_atlas.cubes.shared_samples import LEFT_OUT, SHARED_TRAIN, draws_overlap, errors_without_folds, fold_shares
 from ntk_atlas.scaling_laws.fit import ScalingFit, compare_exponents, fit_scaling_law
-from ntk_atlas.scaling_laws.intervals import finite_mean
 from ntk_atlas.scaling_laws.power_law import fit_power_law, on_common_sizes
+from ntk_atlas.statistics.shared_samples import common_variance, for_new_data
+from ntk_atlas.statistics.student import finite_mean
 
 
 def fit_cube(cube: xr.Dataset, settings: ScalingSettings) -> xr.Dataset:
@@ -73,7 +66,9 @@ def _fit_metric(cube: xr.Dataset, settings: ScalingSettings) -> xr.Dataset:
             for field in FIELDS:
                 arrays[field][(position, *cell)] = _value(fit, field)
             fitted = np.isin(cube["n_train"].values, fit.n_train_fitted)
-            for field, log_error in zip(LAW_ERRORS, (fit.log_law.mean, fit.log_law.low, fit.log_law.high), strict=True):
+            for field, log_error in zip(
+                LAW_ERRORS, (fit.log_law.value, fit.log_law.low, fit.log_law.high), strict=True
+            ):
                 arrays[field][(position, *cell)][fitted] = np.exp(log_error)
             exponent = (fit.exponent, fit.exponent_low, fit.exponent_high)
             ends = _new_data(cube, name, cell, exponent, settings)

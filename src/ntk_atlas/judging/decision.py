@@ -14,8 +14,8 @@ from typing import Literal
 
 import numpy as np
 
-from ntk_atlas.judging.estimates import Estimate
 from ntk_atlas.judging.power import Needed, needed
+from ntk_atlas.statistics.estimates import Estimate
 from ntk_atlas.study.claim_needs import too_few_text
 
 Word = Literal["supported", "not supported", "inconclusive", "not run", "not applicable"]

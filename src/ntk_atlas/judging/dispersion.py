@@ -4,7 +4,6 @@ import numpy as np
 import xarray as xr
 
 from ntk_atlas.judging.decision import Comparison, Region
-from ntk_atlas.judging.estimates import Estimate, from_interval, slope
 from ntk_atlas.judging.evidence import (
     Evidence,
     cell_text,
@@ -12,6 +11,7 @@ from ntk_atlas.judging.evidence import (
     scales_of,
     settled_depths,
 )
+from ntk_atlas.statistics.estimates import Estimate, from_interval, slope
 
 LOG_VARIANCE = "log_ntk_variance"
 

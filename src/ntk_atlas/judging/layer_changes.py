@@ -6,11 +6,11 @@ from dataclasses import dataclass, fields
 import pandas as pd
 import xarray as xr
 
-from ntk_atlas.cubes.layers import compared_ridge, layer_changes, rank_correlation
+from ntk_atlas.cubes.layers import compared_ridge, layer_changes
 from ntk_atlas.cubes.settings import experiment_settings
 from ntk_atlas.cubes.shared_samples import errors_without_folds
-from ntk_atlas.judging.estimates import Estimate
 from ntk_atlas.judging.networks import at_largest_n, cell_estimate, trained
+from ntk_atlas.statistics.estimates import Estimate, rank_correlation
 
 KERNEL = "infinite_ntk"
 COMPARED = (KERNEL, "nngp", "ntk_init", "linearized", "ntk_final")

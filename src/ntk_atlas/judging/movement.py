@@ -11,8 +11,7 @@ from ntk_atlas.judging.evidence import (
     cell_text,
 )
 from ntk_atlas.judging.measurement import remarks
-from ntk_atlas.judging.medians import cell_median
-from ntk_atlas.judging.networks import final_values, replicate_remark, trained
+from ntk_atlas.judging.networks import cell_median, final_values, replicate_remark, trained
 
 DRIFT, EQUAL_LOSS = "kernel_drift", "kernel_drift_at_equal_loss"
 TARGETS = {"unit": "targets of size one", "initial_output": "targets of the size of f₀"}

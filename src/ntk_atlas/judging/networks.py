@@ -4,9 +4,10 @@ import numpy as np
 import xarray as xr
 
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.cubes.shared_samples import LEFT_OUT, SHARED_TRAIN, common_variance, fold_shares
-from ntk_atlas.judging.estimates import Estimate, from_replicates
-from ntk_atlas.scaling_laws.intervals import finite_mean
+from ntk_atlas.cubes.shared_samples import LEFT_OUT, SHARED_TRAIN, fold_shares
+from ntk_atlas.statistics.estimates import SMALLEST, Estimate, MedianEstimate, from_replicates, median_of
+from ntk_atlas.statistics.shared_samples import common_variance
+from ntk_atlas.statistics.student import finite_mean
 from ntk_atlas.status import NOT_TRAINED, Status
 
 ONE_DRAW = "one draw: the interval is over networks only, of one split of the data"
@@ -53,7 +54,7 @@ def cell_estimate(values: xr.DataArray, *, logarithmic: bool = False) -> Estimat
     """
     values = values if LEFT_OUT in values.dims else values.expand_dims(LEFT_OUT)
     array = values.transpose(LEFT_OUT, "draw", "seed").values.astype(np.float64)
-    array = np.log(array.clip(min=1e-8)) if logarithmic else array
+    array = np.log(array.clip(min=SMALLEST)) if logarithmic else array
     if array.shape[1] == 1:
         plain, common = from_replicates(array[0, 0]), 0.0
     else:
@@ -75,7 +76,27 @@ def _noise_of_seeds(values: np.ndarray) -> float:
 
 def ratio_estimate(values: xr.DataArray, reference: xr.DataArray) -> Estimate:
     """Geometric mean of values/reference, paired: the same draw and seed start from the same random numbers."""
-    return cell_estimate(values.clip(min=1e-8) / reference.clip(min=1e-8), logarithmic=True)
+    return cell_estimate(values.clip(min=SMALLEST) / reference.clip(min=SMALLEST), logarithmic=True)
+
+
+def cell_median(values: xr.DataArray, *, logarithmic: bool = False) -> MedianEstimate:
+    """The median over the replicates of a cell (draw, seed): a draw's is that of its seeds.
+
+    With one draw, seeds are the replicates, and the interval is over networks only.
+    """
+    array = values.transpose("draw", "seed").values.astype(np.float64)
+    if len(array) == 1:
+        return median_of(array[0], logarithmic=logarithmic)
+    finite = np.isfinite(array).any(1)
+    medians = np.full(len(array), np.nan)
+    medians[finite] = np.nanmedian(array[finite], axis=1)
+    common = cell_estimate(values, logarithmic=logarithmic).common
+    return median_of(medians, logarithmic=logarithmic, common=common)
+
+
+def ratio_median(values: xr.DataArray, reference: xr.DataArray) -> MedianEstimate:
+    """Median of values/reference, paired: the same draw and seed start from the same random numbers."""
+    return cell_median(values.clip(min=SMALLEST) / reference.clip(min=SMALLEST), logarithmic=True)
 
 
 def replicate_remark(cube: xr.Dataset) -> str:

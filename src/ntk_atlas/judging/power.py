@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from ntk_atlas.judging.estimates import Estimate
+from ntk_atlas.statistics.estimates import Estimate
 
 MOST_REPLICATES, MOST_DATA = 1000, 100.0
 """Beyond these a study is not of the kind that is judged here."""

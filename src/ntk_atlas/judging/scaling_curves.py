@@ -6,9 +6,9 @@ import xarray as xr
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.predictors import predictor_values
 from ntk_atlas.cubes.shared_samples import SHARED_TRAIN, errors_without_folds
-from ntk_atlas.judging.estimates import Estimate
 from ntk_atlas.judging.evidence import Evidence, need
 from ntk_atlas.judging.networks import cell_estimate
+from ntk_atlas.statistics.estimates import Estimate
 from ntk_atlas.status import Status
 
 Cell = dict[str, int]

@@ -21,13 +21,11 @@ from ntk_atlas.config.predictors import predictor_label
 from ntk_atlas.cubes.predictors import stand_ins_of
 from ntk_atlas.cubes.shared_samples import SHARED_TRAIN, draws_overlap, errors_without_folds
 from ntk_atlas.judging.decision import Comparison, Region
-from ntk_atlas.judging.estimates import Estimate
 from ntk_atlas.judging.evidence import Evidence
 from ntk_atlas.judging.measurement import remarks
 from ntk_atlas.judging.networks import cell_estimate
 from ntk_atlas.judging.scaling_curves import Cell, above_target_by_size, curve
 from ntk_atlas.scaling_laws.floor_law import balanced_curves
-from ntk_atlas.scaling_laws.intervals import t_critical
 from ntk_atlas.scaling_laws.paired_laws import (
     LEAST_SIZES,
     FlooredCurve,
@@ -37,6 +35,8 @@ from ntk_atlas.scaling_laws.paired_laws import (
     hold_out_largest,
 )
 from ntk_atlas.scaling_laws.power_law import on_common_sizes, usable
+from ntk_atlas.statistics.estimates import Estimate
+from ntk_atlas.statistics.student import t_critical
 
 _CONFIDENCE = 0.95
 """Coverage at which ends of the interval are found; other levels scale it by Student's quantiles."""

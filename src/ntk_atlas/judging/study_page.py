@@ -16,9 +16,9 @@ from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.netcdf import read_netcdf
 from ntk_atlas.cubes.predictors import predictor_values
 from ntk_atlas.cubes.summary import summary_table
-from ntk_atlas.judging.estimates import from_replicates
 from ntk_atlas.judging.join import JUDGED, read_verdicts
 from ntk_atlas.judging.networks import final_values
+from ntk_atlas.statistics.estimates import from_replicates
 
 MARKERS = "<!-- measured: begin -->", "<!-- measured: end -->"
 NEAR = 0.2

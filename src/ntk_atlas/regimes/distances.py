@@ -12,20 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
-from scipy.special import stdtrit
-from scipy.stats import levene
 
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.dictionary.cube import pair_name
 from ntk_atlas.cubes.layers import compared_ridge
-from ntk_atlas.cubes.shared_samples import (
-    LEFT_OUT,
-    SHARED_TRAIN,
-    common_variance,
-    errors_without_folds,
-    fold_shares,
-    without_folds,
-)
+from ntk_atlas.cubes.shared_samples import LEFT_OUT, SHARED_TRAIN, errors_without_folds, fold_shares, without_folds
+from ntk_atlas.statistics.pooled import pooled_spread
+from ntk_atlas.statistics.shared_samples import common_variance
+from ntk_atlas.statistics.student import finite_mean, t_quantile
 from ntk_atlas.status import NOT_TRAINED, Status
 
 CELL = ("depth", "width", "init_scale", "n_train")
@@ -111,9 +105,9 @@ class LogSpread:
 
     def ends(self, confidence: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Mean and ends of the t interval, `(*cells,)`; ends are infinite where there is no error."""
-        mean = _finite_mean(self.values[0])
+        mean = finite_mean(self.values[0])
         known = np.isfinite(self.error) & (self.freedom > 0.0)
-        quantile = stdtrit(np.where(known, self.freedom, 1.0), 0.5 + 0.5 * confidence)
+        quantile = t_quantile(0.5 + 0.5 * confidence, np.where(known, self.freedom, 1.0))
         half = np.where(known, quantile * self.error, np.inf)
         return mean, np.where(np.isnan(mean), np.nan, mean - half), np.where(np.isnan(mean), np.nan, mean + half)
 
@@ -156,14 +150,14 @@ def log_spread(square: xr.DataArray, scale: xr.DataArray, *, uneven: float) -> L
     top, bottom = (array.transpose(*order).values.astype(np.float64) for array in (square, scale))
     bottom = np.where(np.isfinite(top), bottom, np.nan)
     if over:
-        top, bottom = _finite_mean(top), _finite_mean(bottom)
+        top, bottom = finite_mean(top), finite_mean(bottom)
     else:
         top, bottom = top[..., 0, :], bottom[..., 0, :]
     with np.errstate(divide="ignore", invalid="ignore"):
         values = np.log(np.maximum(top, _SMALLEST * bottom) / bottom)
     cells = values[0].reshape(-1, values.shape[-1])
     n = np.isfinite(cells).sum(-1)
-    variance, freedom = _spread(cells, n, uneven)
+    variance, freedom = pooled_spread(cells, n, uneven)
     common = np.zeros(len(cells))
     if over:
         parts = values.reshape(len(values), *cells.shape)
@@ -175,46 +169,6 @@ def log_spread(square: xr.DataArray, scale: xr.DataArray, *, uneven: float) -> L
     error = np.sqrt(variance / np.maximum(n, 1) + common)
     shape = values.shape[1:-1]
     return LogSpread(values, error.reshape(shape), freedom.reshape(shape))
-
-
-def _spread(cells: np.ndarray, n: np.ndarray, uneven: float) -> tuple[np.ndarray, np.ndarray]:
-    """Variance between replicates and its degrees of freedom, of each cell; NaN and 0 where it has fewer than two."""
-    with np.errstate(invalid="ignore"):
-        residuals = cells - _finite_mean(cells)[:, None]
-    squares = np.where(np.isfinite(residuals), residuals, 0.0) ** 2
-    own = np.where(n > 1, squares.sum(-1) / np.maximum(n - 1, 1), np.nan)
-    freedom = np.maximum(n - 1, 0).astype(float)
-    if (n > 1).sum() < 2 or _uneven(cells[n > 1], uneven):
-        return own, freedom
-    pooled = squares[n > 1].sum() / freedom[n > 1].sum()
-    whole = residuals[n == cells.shape[1]]
-    share = effective_cells(whole) if len(whole) > 1 else 1.0
-    return np.where(n > 1, pooled, np.nan), np.where(n > 1, share * (cells.shape[1] - 1.0), 0.0)
-
-
-def effective_cells(residuals: np.ndarray) -> float:
-    """(tr Σ)²/tr(Σ²) of cells' residuals `(n_cells, n_replicates)`: from 1 (all alike) to n_cells (independent).
-
-    Both traces are estimated without bias for normal residuals (Srivastava, J. Japan Statist. Soc. 35, 2005).
-    """
-    m = residuals.shape[1] - 1.0  # degrees of freedom
-    if m < 2.0:
-        return 1.0
-    gram = residuals.T @ residuals / m
-    trace, square = float(np.trace(gram)), float((gram**2).sum())
-    of_square = m**2 / ((m - 1.0) * (m + 2.0)) * (square - trace**2 / m)
-    squared_trace = m**2 / ((m - 1.0) * (m + 2.0)) * ((m + 1.0) / m * trace**2 - 2.0 * square / m)
-    if of_square <= 0.0 or squared_trace <= 0.0:
-        return float(len(residuals)) if squared_trace > 0.0 else 1.0
-    return float(np.clip(squared_trace / of_square, 1.0, len(residuals)))
-
-
-def _uneven(cells: np.ndarray, level: float) -> bool:
-    if cells.shape[1] < 3:
-        return False
-    groups = [cell[np.isfinite(cell)] for cell in cells]
-    groups = [group for group in groups if len(group) > 2]
-    return len(groups) > 1 and bool(levene(*groups, center="median").pvalue < level)
 
 
 def _shared_train(square: xr.DataArray, dims: list[str]) -> np.ndarray:
@@ -232,9 +186,3 @@ def _trained(cube: xr.Dataset, values: xr.DataArray) -> xr.DataArray:
 
 def _at_ridge(values: xr.DataArray, ridge: str) -> xr.DataArray:
     return values.sel(ridge=ridge, drop=True) if "ridge" in values.dims else values
-
-
-def _finite_mean(values: np.ndarray) -> np.ndarray:
-    finite = np.isfinite(values)
-    count = finite.sum(-1)
-    return np.where(count > 0, np.where(finite, values, 0.0).sum(-1) / np.maximum(count, 1), np.nan)

@@ -17,10 +17,11 @@ from enum import IntEnum
 
 import numpy as np
 import xarray as xr
-from scipy.special import stdtrit
 
 from ntk_atlas.config.regimes import RegimeThresholds
-from ntk_atlas.regimes.distances import CELL, effective_cells, log_spread
+from ntk_atlas.regimes.distances import CELL, log_spread
+from ntk_atlas.statistics.pooled import effective_cells
+from ntk_atlas.statistics.student import t_quantile
 
 LEAST_POINTS = 3
 """Places along the axis that a law needs."""
@@ -131,7 +132,7 @@ def _frontier(
 ) -> tuple[float, ...]:  # fmt: skip
     if line is None:
         return (*[np.nan] * 6, FrontierStatus.TOO_FEW)
-    quantile = float(stdtrit(freedom, 0.5 + 0.5 * confidence))
+    quantile = float(t_quantile(0.5 + 0.5 * confidence, freedom))
     n, sign = len(line.coefficients), 1.0 if falling else -1.0
     a, slope = line.coefficients.mean(0)
     half = quantile * np.sqrt(pooled[1, 1] / n)
@@ -166,5 +167,5 @@ def _rises(line: _Line, sign: float, freedom: float, confidence: float) -> bool:
     """Whether the mean turns back from one place to the next, surely: Student's t of the draws' steps, Bonferroni."""
     steps, n = sign * line.steps, line.steps.shape[1]
     error = steps.std(axis=1, ddof=1) / np.sqrt(n)
-    quantile = float(stdtrit(n - 1.0, 1.0 - (1.0 - confidence) / (2.0 * len(steps))))
+    quantile = float(t_quantile(1.0 - (1.0 - confidence) / (2.0 * len(steps)), n - 1.0))
     return bool((steps.mean(1) - quantile * error > 0.0).any())

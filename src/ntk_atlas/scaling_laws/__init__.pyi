@@ -10,7 +10,6 @@ from ntk_atlas.scaling_laws.floor_law import fit_floor_law as fit_floor_law
 from ntk_atlas.scaling_laws.floor_law import floor_interval as floor_interval
 from ntk_atlas.scaling_laws.floor_law import score_t as score_t
 from ntk_atlas.scaling_laws.floor_law import zero_floor_t as zero_floor_t
-from ntk_atlas.scaling_laws.intervals import t_interval as t_interval
 from ntk_atlas.scaling_laws.paired_laws import compare_paired as compare_paired
 from ntk_atlas.scaling_laws.paired_laws import fit_floored_curve as fit_floored_curve
 from ntk_atlas.scaling_laws.paired_laws import hold_out_largest as hold_out_largest

@@ -7,8 +7,8 @@ import numpy as np
 
 from ntk_atlas.config.scaling import ScalingSettings
 from ntk_atlas.scaling_laws.floor_law import FloorFit, fit_with_floor
-from ntk_atlas.scaling_laws.intervals import Interval, finite_mean, t_interval
 from ntk_atlas.scaling_laws.power_law import MIN_SIZES, check_held_out, fit_power_law, usable
+from ntk_atlas.statistics.student import Interval, finite_mean, t_interval
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,10 +104,10 @@ def fit_scaling_law(n_train: np.ndarray, errors: np.ndarray, *, settings: Scalin
     floor = fit_with_floor(sizes, curves, settings=settings)
     held_out = check_held_out(sizes, curves, confidence=settings.confidence) if sizes.size else None
     return ScalingFit(
-        exponent=float(exponent.mean),
+        exponent=float(exponent.value),
         exponent_low=float(exponent.low),
         exponent_high=float(exponent.high),
-        log_amplitude=float(amplitude.mean),
+        log_amplitude=float(amplitude.value),
         log_amplitude_low=float(amplitude.low),
         log_amplitude_high=float(amplitude.high),
         irreducible_error=floor.irreducible_error,
@@ -232,7 +232,7 @@ def compare_exponents(
     if fit_a.n_train_fitted != fit_b.n_train_fitted:
         remarks.append(f"fitted on different sizes ({_sizes(fit_a.n_train_fitted)} and {_sizes(fit_b.n_train_fitted)})")
     return ExponentDifference(
-        difference=float(interval.mean),
+        difference=float(interval.value),
         low=float(interval.low),
         high=float(interval.high),
         confidence=confidence,

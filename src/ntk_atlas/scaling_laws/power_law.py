@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ntk_atlas.scaling_laws.intervals import finite_mean, t_interval
+from ntk_atlas.statistics.student import finite_mean, t_interval
 
 MIN_SIZES = 3
 """Fewest sizes that a line with a residual needs."""
@@ -121,7 +121,7 @@ def check_held_out(n_train: np.ndarray, errors: np.ndarray, *, confidence: float
     measured = finite_mean(np.where(both, measured, np.nan))
     surprise = t_interval(measured - predicted, confidence)
     centre = finite_mean(predicted)
-    half = surprise.high - surprise.mean
+    half = surprise.high - surprise.value
     with np.errstate(over="ignore"):  # two wild draws may give an interval up to infinity
         predicted, low, high, measured = np.exp([centre, centre - half, centre + half, finite_mean(measured)])
     return HeldOutCheck(predicted=float(predicted), low=float(low), high=float(high), measured=float(measured))

@@ -8,8 +8,8 @@ from ntk_atlas.arrays import LabelledArrays, UnitStore
 from ntk_atlas.dispersion.exact_law import exact_moments
 from ntk_atlas.dispersion.inputs import PARAMETERS
 from ntk_atlas.dispersion.networks import CHUNK, initial_kernels
-from ntk_atlas.dispersion.statistics import DispersionEstimates, DispersionMoments
 from ntk_atlas.dispersion.theory import exponential_ratio, finite_sum, ratio_limit
+from ntk_atlas.statistics.moments import DispersionEstimates, DispersionMoments
 from ntk_atlas.streams import numpy_stream
 from ntk_atlas.study.dispersion_spec import DispersionSpec, architecture_name, scale_name
 

@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 
-from ntk_atlas.scaling_laws.intervals import finite_mean, t_interval
+from ntk_atlas.statistics.student import finite_mean, t_interval
 
 
 def draw_interval(
@@ -34,7 +34,7 @@ def draw_interval(
     by_draw = finite_mean(array.values) if "seed" in array.dims else array.values
     interval = t_interval(by_draw, confidence)
     template = array.isel({dim: 0 for dim in array.dims if dim not in kept}, drop=True)
-    ends = (interval.mean, interval.low, interval.high)
+    ends = (interval.value, interval.low, interval.high)
     mean, low, high = (template.copy(data=np.exp(end) if logarithmic else end) for end in ends)
     return mean, low, high
 

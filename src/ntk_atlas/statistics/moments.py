@@ -9,24 +9,20 @@ from where on, and near its limit intervals are still too short. Var log Θ has 
 these cases) and is what is judged.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+
+from ntk_atlas.statistics.bootstrap import bootstrap_t
+from ntk_atlas.statistics.student import Interval
 
 LARGE_LOG_VARIANCE, MANY_NETWORKS = 1.0, 10_000
 """R is not trusted above this Var log Θ with fewer networks than this."""
 LARGEST_RELATIVE_ERROR = 0.5
 """Nor where R is not even known to this factor."""
 _BLOCK = 500
-
-
-@dataclass(frozen=True)
-class Interval:
-    """An estimate with the ends of its interval, three arrays of one shape."""
-
-    value: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
+_Estimate = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -134,21 +130,15 @@ class DispersionMoments:
         if self.scale is None:
             raise ValueError("there are no networks to estimate anything from")
         n_finite = np.rint(self.sums[0, 0, ..., 0, 0]).astype(np.int64)
-        log_ratio = _interval(*_log_ratio(self.sums), confidence)
-        mean = _interval(*_mean(self.sums), confidence)
-        log_variance = _interval(*_variance(self.log_sums), confidence)
-        ratio = Interval(*(np.exp(np.maximum(end, 0.0)) for end in _parts(log_ratio)))  # R ≥ 1
+        scale = self.scale
+        log_variance = _interval(self.log_sums, _variance, confidence)
         return DispersionEstimates(
-            ratio=ratio,
-            mean=Interval(*(end * self.scale for end in _parts(mean))),
-            log_variance=Interval(*(np.maximum(end, 0.0) for end in _parts(log_variance))),
+            ratio=_interval(self.sums, _log_ratio, confidence).map(lambda end: np.exp(np.maximum(end, 0.0))),  # R ≥ 1
+            mean=_interval(self.sums, _mean, confidence).map(lambda end: end * scale),
+            log_variance=log_variance.map(lambda end: np.maximum(end, 0.0)),
             n_finite=n_finite,
             reliable=is_reliable(log_variance.value, n_finite[..., None]),
         )
-
-
-def _parts(interval: Interval) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return interval.value, interval.low, interval.high
 
 
 def _moments(sums: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -177,10 +167,7 @@ def _variance(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return variance, np.sqrt(np.maximum(fourth - variance**2, 0.0) / number)
 
 
-def _interval(values: np.ndarray, errors: np.ndarray, confidence: float) -> Interval:
-    """Bootstrap-t: resamples say how far estimates lie from the truth in units of their own standard errors."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        t = np.where(errors[1:] > 0.0, (values[1:] - values[0]) / errors[1:], 0.0)
-    t = np.where(np.isfinite(t), t, 0.0)
-    low, high = np.quantile(t, [0.5 - confidence / 2, 0.5 + confidence / 2], axis=0)
-    return Interval(values[0], values[0] - high * errors[0], values[0] - low * errors[0])
+def _interval(sums: np.ndarray, estimate: _Estimate, confidence: float) -> Interval:
+    values, errors = estimate(sums)
+    down, up = bootstrap_t(values, errors, confidence, without_error=0.0)
+    return Interval(values[0], values[0] + down, values[0] + up, np.rint(sums[0, 0]).astype(np.int64))
