@@ -21,8 +21,7 @@ import netCDF4
 import yaml
 from machine import machine
 
-from ntk_atlas.study.cells import Row
-from ntk_atlas.study.jobs import empirical_spec, train_spec
+from ntk_atlas.jobs import job_slice
 from ntk_atlas.study.load import read_study
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -130,12 +129,12 @@ def with_all_rows(folder: Path, n_widths: int) -> None:
     wanted = [f"results/sweep/{target}" for target in targets]
     measured([*snakemake, "--cores", "2", "--quiet", "all", "--", *wanted], folder)
     experiment = read_study([folder / "config" / "config.yaml"]).experiments["sweep"]
-    for kind, spec_of in (("networks", train_spec), ("predictions/empirical", empirical_spec)):
+    for kind, job in (("networks", "train_networks"), ("predictions/empirical", "regress_empirical")):
         for name in others:
             copy = results / kind / f"{name}.nc"
             shutil.copy(results / kind / f"{first}.nc", copy)
             with netCDF4.Dataset(copy, "a") as file:
-                file.spec = spec_of(experiment, Row.parse(name)).canonical_json()
+                file.spec = job_slice(job, experiment, name).canonical_json()
 
 
 def main() -> int:

@@ -11,19 +11,18 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 from folder_lock import FolderLockError, locked
 from orphans import live_snakemake, orphaned_workers
 from planned_jobs import planned_jobs
 from slurm_queue import queued_jobs
-from study_of_call import REPOSITORY, Call, add_options, call_of, config_files, default_config, module_digest
+from study_of_call import REPOSITORY, Call, add_options, call_of, config_files, default_config, job_digest
 
 from ntk_atlas.result_digests import FOLDER, forget_digest
 from ntk_atlas.study.config_files import read_config
 from ntk_atlas.study.config_tree import Node
-from ntk_atlas.study.needed_units import STAGES, Sources, needed_units
+from ntk_atlas.study.needed_units import Sources, needed_units
 from ntk_atlas.study.outputs import study_folder
 from ntk_atlas.study.problems import ConfigError
 
@@ -86,7 +85,6 @@ def orphans(given: Call) -> list[Path]:
 
     The tables of a study are needed as long as results of its experiments are there.
     """
-    sources = {stage: partial(module_digest, module) for stage, module in STAGES.items()}
     found = {
         file
         for file in (*RESULTS.glob("*/**/*"), *RESULTS.glob("*.csv"))
@@ -96,7 +94,7 @@ def orphans(given: Call) -> list[Path]:
         there = {file.parts[1] for file in found}
         try:
             if there & call.study().active().keys():
-                found.difference_update(needed_files(call, sources))
+                found.difference_update(needed_files(call, job_digest))
         except ConfigError as error:
             files = call.files or (default_config(call.folder),)
             named = {name for file in files for name in _experiments(_contents(file))}

@@ -4,7 +4,7 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from study_of_call import asked, module_digest
+from study_of_call import asked, job_digest
 
 from ntk_atlas.study.progress import Progress, progress_of
 
@@ -12,7 +12,7 @@ from ntk_atlas.study.progress import Progress, progress_of
 def main() -> None:
     _, _, study = asked(argparse.ArgumentParser(description=__doc__))
     experiments = study.active()
-    source, total = partial(module_digest, "stages/train_row.py"), Progress()
+    source, total = partial(job_digest, "train_networks"), Progress()
     for name, experiment in experiments.items():
         folder = Path("results", name)
         progress = progress_of(experiment, folder, source)

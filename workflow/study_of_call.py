@@ -17,9 +17,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "src" / "ntk_atlas"
 sys.path.insert(0, str(PACKAGE.parent))  # the package beside this workflow, as its jobs have it
 
-from ntk_atlas.config.base import Settings  # noqa: E402
 from ntk_atlas.config.study import EXPERIMENT_NAME, RESERVED_NAMES, StudySettings  # noqa: E402
-from ntk_atlas.registry import value_files  # noqa: E402
+from ntk_atlas.jobs import JOBS, Slice  # noqa: E402
 from ntk_atlas.source_digest import SourceMemory, source_digest  # noqa: E402
 from ntk_atlas.study.config_tree import Node  # noqa: E402
 from ntk_atlas.study.load import load_study, read_tree  # noqa: E402
@@ -138,14 +137,14 @@ def sources() -> SourceMemory:
     return SourceMemory(Path(".snakemake/ntk-atlas/sources.json"))
 
 
-def module_digest(module: str, settings: Settings) -> str:
-    """Digest of a module of the package beside this workflow for a job of these settings, as rules have it."""
-    return _digest(module, value_files(settings))
+def job_digest(job: str, part: Slice) -> str:
+    """Digest of the code that the units of a job depend on, as its rule has it."""
+    return _digest(JOBS.module_file(job), JOBS.head(job).code(part))
 
 
 @cache
-def _digest(module: str, values: tuple[Path, ...]) -> str:
-    return source_digest(PACKAGE / module, PACKAGE, sources(), values)
+def _digest(file: Path, values: tuple[Path, ...]) -> str:
+    return source_digest(file, PACKAGE, sources(), values)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 from planned_jobs import planned_jobs
 from study_of_call import asked, sources
 
+from ntk_atlas.jobs.parts.changes import param_changes
 from ntk_atlas.source_digest import SourceMemory
-from ntk_atlas.study.changes import param_changes
 
 _MISSING = re.compile(r"(?:Missing|Incomplete) output files: ([^;]*)")
 _UPDATED = re.compile(r"Updated input files: ([^;]*)")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args
 
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
 from ntk_atlas.user_code import load_named
@@ -164,7 +165,8 @@ def value_files(settings: object) -> tuple[Path, ...]:
     """Files of the built-in values that settings name.
 
     Args:
-        settings: a pydantic model whose fields, at any depth, may be marked with `Named`; others name none.
+        settings: a pydantic model whose fields, at any depth, may be marked with `Named`; or a part of one, whose
+            `named_values()` are its values, each with its field.
 
     Returns:
         Files in the order of their paths.
@@ -175,8 +177,10 @@ def value_files(settings: object) -> tuple[Path, ...]:
 def _named(value: object, registries: Sequence[Registry[Any]] = ()) -> Iterator[tuple[Registry[Any], str]]:
     if isinstance(value, BaseModel):
         for name, field in type(value).model_fields.items():
-            marks = [*field.metadata, *_metadata(field.annotation)]
-            yield from _named(getattr(value, name), [mark.registry for mark in marks if isinstance(mark, Named)])
+            yield from _of_field(getattr(value, name), field)
+    elif hasattr(value, "named_values"):
+        for item, field in value.named_values():
+            yield from _of_field(item, field)
     elif isinstance(value, dict):
         for item in value.values():
             yield from _named(item, registries)
@@ -185,6 +189,11 @@ def _named(value: object, registries: Sequence[Registry[Any]] = ()) -> Iterator[
             yield from _named(item, registries)
     elif isinstance(value, str):
         yield from ((registry, value) for registry in registries if value in registry)
+
+
+def _of_field(value: object, field: FieldInfo) -> Iterator[tuple[Registry[Any], str]]:
+    marks = [*field.metadata, *_metadata(field.annotation)]
+    return _named(value, [mark.registry for mark in marks if isinstance(mark, Named)])
 
 
 def _metadata(annotation: object) -> Iterator[object]:

@@ -18,7 +18,7 @@ from ntk_atlas.kernels import dual_of, empirical_ntk, infinite_kernels, probe_ne
 from ntk_atlas.networks.build import build_networks
 from ntk_atlas.phases.phase import phase_of
 from ntk_atlas.registry import value_files
-from ntk_atlas.stages.trial import trial
+from ntk_atlas.study.trial import trial
 
 FILES = {"my_phi.py": "bent", "my_sine.py": "sine"}
 EXPERIMENT = {

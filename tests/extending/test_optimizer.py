@@ -7,7 +7,7 @@ import xarray as xr
 from recipes import run_study, write_recipe
 
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.stages.trial import trial
+from ntk_atlas.study.trial import trial
 
 EXPERIMENT = {
     "dataset": {"source": "digits", "task": "binary", "n_validation": 8, "n_test": 16},

@@ -11,7 +11,7 @@ from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.kernels import empirical_ntk, infinite_kernels
 from ntk_atlas.networks.build import build_networks
-from ntk_atlas.stages.trial import trial
+from ntk_atlas.study.trial import trial
 
 EXPERIMENT = {
     "dataset": {"source": "digits", "task": "binary", "n_validation": 8, "n_test": 16},

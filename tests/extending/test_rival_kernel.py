@@ -12,9 +12,9 @@ from recipes import recipe, run_study, write_recipe
 from sklearn.gaussian_process.kernels import Matern
 
 from ntk_atlas.datasets import read_dataset
+from ntk_atlas.jobs import job_slice
+from ntk_atlas.jobs.regress_rivals import regress_rivals
 from ntk_atlas.kernels import load_user_kernel
-from ntk_atlas.stages.regress_rivals import regress_rivals
-from ntk_atlas.study.jobs import rival_spec
 from ntk_atlas.study.load import load_study
 
 EXPERIMENT = {
@@ -45,7 +45,7 @@ def test_it_is_the_kernel_of_its_formula_and_regressed_with(tmp_path, monkeypatc
     expected = Matern(1.7, nu=3.5)(x.numpy(), x.numpy()[:4])
     np.testing.assert_allclose(kernel(x, x[:4], 1.7), expected, rtol=1e-9)
     settings = load_study({"experiments": {"mine": EXPERIMENT}}).active()["mine"]
-    found = regress_rivals(rival_spec(settings, (NAME,)), read_dataset(settings.dataset))
+    found = regress_rivals(job_slice("regress_rivals", settings, "+".join((NAME,))), read_dataset(settings.dataset))
     assert np.isfinite(found[f"length_scale_{NAME}"]).all()
     # Targets are ±1, which zero predicts with an error of 1.
     assert (found[f"test_mse_{NAME}"] < 1.0).all() and (found[f"test_mse_{NAME}"] < 0.6).any()
@@ -62,14 +62,13 @@ from ntk_atlas.config.predictors import predictor_label, predictors_of
 from ntk_atlas.datasets import read_dataset
 from ntk_atlas.figures.parts.style import predictor_styles
 from ntk_atlas.registry import value_files
-from ntk_atlas.stages.regress_rivals import regress_rivals
-from ntk_atlas.study.jobs import rival_spec
+from ntk_atlas.jobs.regress_rivals import regress_rivals
 from ntk_atlas.study.load import load_study
 from ntk_atlas.study.reference import keys_markdown
 experiment = {EXPERIMENT!r} | {{"regression": {{"predictors": ("rbf", "matern_7_2")}}}}
 settings = load_study({{"experiments": {{"mine": experiment}}}}).active()["mine"]
 assert predictors_of("rival", settings.regression.predictors) == ("matern_7_2", "rbf")
-spec = rival_spec(settings, ("matern_7_2",))
+spec = job_slice("regress_rivals", settings, "+".join(("matern_7_2",)))
 assert [file.name for file in value_files(spec)] == ["matern_7_2.py"]
 assert regress_rivals(spec, read_dataset(settings.dataset))["test_mse_matern_7_2"].size == 4
 assert predictor_label("matern_7_2") == "Matérn 7/2" and "`matern_7_2`" in keys_markdown()

@@ -20,13 +20,13 @@ from ntk_atlas.datasets.draws import make_draw, shared_samples
 from ntk_atlas.datasets.probes import kernel_probes
 from ntk_atlas.datasets.read import read_dataset
 from ntk_atlas.folds import fold_sizes
+from ntk_atlas.jobs import architecture_name, job_slice
+from ntk_atlas.jobs.parts.cells import rows
+from ntk_atlas.jobs.parts.results import RESULTS
+from ntk_atlas.jobs.parts.run import join_row
+from ntk_atlas.jobs.sample_initial_kernels import sample_initial_kernels
+from ntk_atlas.jobs.train_networks import network_row, train_row
 from ntk_atlas.judging import Evidence, judge_experiment
-from ntk_atlas.stages.row_files import network_row, row_file
-from ntk_atlas.stages.sample_initial_kernels import sample_initial_kernels
-from ntk_atlas.stages.train_row import train_row
-from ntk_atlas.study.cells import rows
-from ntk_atlas.study.dispersion_inputs import dispersion_assembly_spec, dispersion_spec
-from ntk_atlas.study.jobs import train_spec
 from ntk_atlas.study.thresholds import load_thresholds
 
 REPOSITORY = Path(__file__).parents[2]
@@ -58,12 +58,12 @@ def run(settings: ExperimentSettings, folder: Path) -> Evidence:
     """Trains and samples as the workflow does, in one process."""
     dataset, files = read_dataset(settings.dataset), {}
     for row in rows(settings.grid):
-        spec, parts = train_spec(settings, row), {}
+        spec, parts = job_slice("train_networks", settings, row.name), {}
         for scale, part in spec.per_init_scale().items():
             store = UnitStore(folder / part.row.name)
             parts[scale] = network_row(part, store, train_row(part, dataset, "data", store, "source"))
         files[row] = folder / f"{row.name}.nc"
-        write_labelled(row_file(spec, parts), files[row])
+        write_labelled(join_row(spec, parts), files[row])
     draws = [make_draw(dataset, settings.dataset, number) for number in range(settings.grid.draws)]
     checkpoints = settings.training.checkpoints
     n_probe = checkpoints.probe_count(settings.grid.n_train)
@@ -85,11 +85,11 @@ def dispersion(settings: ExperimentSettings, folder: Path) -> xr.Dataset:
     files = {}
     for depth in settings.dispersion.depth:
         for width in settings.dispersion.width:
-            spec = dispersion_spec(settings, depth, width)
+            spec = job_slice("sample_initial_kernels", settings, architecture_name(depth, width))
             files[depth, width] = folder / f"dispersion-{depth}-{width}.nc"
             store = UnitStore(folder / f"dispersion-{depth}-{width}")
             write_labelled(sample_initial_kernels(spec, store, "source"), files[depth, width])
-    return assemble_dispersion(dispersion_assembly_spec(settings), files, {})
+    return assemble_dispersion(RESULTS["assemble_dispersion"].slice(settings), files, {})
 
 
 def thresholds(**changes: float) -> Thresholds:

@@ -16,15 +16,14 @@ from ntk_atlas.datasets.draws import make_draw, shared_samples
 from ntk_atlas.datasets.probes import kernel_probes
 from ntk_atlas.datasets.read import read_dataset
 from ntk_atlas.folds import fold_sizes
+from ntk_atlas.jobs import job_slice
+from ntk_atlas.jobs.linearize_networks import linearize_row, linearized_row
+from ntk_atlas.jobs.parts.cells import rows
+from ntk_atlas.jobs.parts.run import join_row
+from ntk_atlas.jobs.regress_empirical import RowStores, empirical_predictions, regress_row
+from ntk_atlas.jobs.regress_infinite import regress_infinite
+from ntk_atlas.jobs.train_networks import network_row, train_row
 from ntk_atlas.judging import Evidence, judge_experiment
-from ntk_atlas.stages.linearize_row import linearize_row
-from ntk_atlas.stages.regress_infinite import regress_infinite
-from ntk_atlas.stages.regress_row import RowStores, empirical_predictions, regress_row
-from ntk_atlas.stages.row_files import linearized_row, network_row, row_file
-from ntk_atlas.stages.train_row import train_row
-from ntk_atlas.study.cells import rows
-from ntk_atlas.study.jobs import empirical_spec, infinite_spec, train_spec
-from ntk_atlas.study.linearized_specs import linearize_spec
 from ntk_atlas.study.thresholds import load_thresholds
 
 DIGITS = {"source": "digits", "task": "binary"}
@@ -59,10 +58,13 @@ def run(settings: ExperimentSettings, folder: Path) -> Evidence:
     dataset = read_dataset(settings.dataset)
     files = {kind: {} for kind in ("networks", "linearized", "empirical")}
     for row in rows(settings.grid):
-        spec = train_spec(settings, row)
+        spec = job_slice("train_networks", settings, row.name)
         stores, store = RowStores.of_row(folder, row.name), UnitStore(folder / "linearized" / row.name)
         trained = train_row(spec, dataset, "data", stores.networks, "source")
-        linear, kernels = linearize_spec(settings, row), empirical_spec(settings, row)
+        linear, kernels = (
+            job_slice("linearize_networks", settings, row.name),
+            job_slice("regress_empirical", settings, row.name),
+        )
         found = {
             "networks": network_row(spec, stores.networks, trained),
             "linearized": linearized_row(
@@ -74,8 +76,8 @@ def run(settings: ExperimentSettings, folder: Path) -> Evidence:
         }
         for kind, arrays in found.items():
             files[kind][row] = folder / kind / f"{row.name}.nc"
-            write_labelled(row_file(spec, {row.init_scale[0]: arrays}), files[kind][row])
-    spec = infinite_spec(settings, 2.0)
+            write_labelled(join_row(spec, {row.init_scale[0]: arrays}), files[kind][row])
+    spec = job_slice("regress_infinite", settings, "2.0")
     write_labelled(regress_infinite(spec, dataset), folder / "infinite.nc")
     draws = [make_draw(dataset, settings.dataset, number) for number in range(settings.grid.draws)]
     checkpoints = settings.training.checkpoints

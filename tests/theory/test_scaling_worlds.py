@@ -14,12 +14,12 @@ from ntk_atlas.datasets.draws import make_draw, shared_samples
 from ntk_atlas.datasets.probes import kernel_probes
 from ntk_atlas.datasets.read import read_dataset
 from ntk_atlas.folds import fold_sizes
+from ntk_atlas.jobs import job_slice
+from ntk_atlas.jobs.parts.cells import rows
+from ntk_atlas.jobs.parts.run import join_row
+from ntk_atlas.jobs.regress_empirical import RowStores, empirical_predictions, regress_row
+from ntk_atlas.jobs.train_networks import network_row, train_row
 from ntk_atlas.judging import Evidence, judge_experiment
-from ntk_atlas.stages.regress_row import RowStores, empirical_predictions, regress_row
-from ntk_atlas.stages.row_files import network_row, row_file
-from ntk_atlas.stages.train_row import train_row
-from ntk_atlas.study.cells import rows
-from ntk_atlas.study.jobs import empirical_spec, train_spec
 from ntk_atlas.study.thresholds import load_thresholds
 
 THRESHOLDS = Path(__file__).parents[2] / "config" / "claims" / "scaling_laws.yaml"
@@ -46,7 +46,11 @@ def experiment(*, dataset, n_train, width, network, training, draws=5) -> Experi
 def run(settings: ExperimentSettings, folder: Path) -> Evidence:
     """Trains and regresses as the workflow does, in one process."""
     dataset, (row,) = read_dataset(settings.dataset), rows(settings.grid)
-    spec, kernels, stores = train_spec(settings, row), empirical_spec(settings, row), RowStores.of_row(folder, row.name)
+    spec, kernels, stores = (
+        job_slice("train_networks", settings, row.name),
+        job_slice("regress_empirical", settings, row.name),
+        RowStores.of_row(folder, row.name),
+    )
     trained = train_row(spec, dataset, "data", stores.networks, "source")
     found = {
         "networks": network_row(spec, stores.networks, trained),
@@ -57,7 +61,7 @@ def run(settings: ExperimentSettings, folder: Path) -> Evidence:
     files = {}
     for kind, arrays in found.items():
         files[kind] = {row: folder / f"{kind}.nc"}
-        write_labelled(row_file(spec, {2.0: arrays}), files[kind][row])
+        write_labelled(join_row(spec, {2.0: arrays}), files[kind][row])
     draws = [make_draw(dataset, settings.dataset, number) for number in range(settings.grid.draws)]
     checkpoints = settings.training.checkpoints
     n_probe = checkpoints.probe_count(settings.grid.n_train)

@@ -11,13 +11,12 @@ from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.dictionary.untrained import KERNEL_VARIANTS
 from ntk_atlas.datasets.dataset import DataError, Dataset
 from ntk_atlas.datasets.read import read_dataset
+from ntk_atlas.jobs import job_slice
+from ntk_atlas.jobs.compare_variants import compare_variants
+from ntk_atlas.jobs.regress_infinite import regress_infinite
+from ntk_atlas.jobs.regress_rivals import regress_rivals
 from ntk_atlas.kernels import UserKernelError
-from ntk_atlas.stages.compare_variants import compare_variants
-from ntk_atlas.stages.regress_infinite import regress_infinite
-from ntk_atlas.stages.regress_rivals import regress_rivals
 from ntk_atlas.status import Status
-from ntk_atlas.study.jobs import infinite_spec, rival_spec
-from ntk_atlas.study.kernel_variants_spec import kernel_variants_spec
 
 RIVALS = ("laplace", "rbf", "polynomial", "linear")
 INFINITE = ("infinite_ntk", "nngp", "ntk_without_bias", "last_layer_without_bias")
@@ -49,8 +48,10 @@ def by_kernel(found: LabelledArrays, names: Sequence[str]) -> dict[str, dict[str
 
 def solved(settings, dataset) -> dict[str, dict[str, np.ndarray]]:
     """Arrays of every kernel; sizes, draws and ridges last."""
-    rivals = regress_rivals(rival_spec(settings, tuple(sorted(RIVALS))), dataset)
-    return by_kernel(regress_infinite(infinite_spec(settings, 2.0), dataset), INFINITE) | by_kernel(rivals, RIVALS)
+    rivals = regress_rivals(job_slice("regress_rivals", settings, "+".join(tuple(sorted(RIVALS)))), dataset)
+    return by_kernel(regress_infinite(job_slice("regress_infinite", settings, "2.0"), dataset), INFINITE) | by_kernel(
+        rivals, RIVALS
+    )
 
 
 def with_targets(dataset: Dataset, y: np.ndarray, x: np.ndarray | None = None) -> Dataset:
@@ -67,7 +68,7 @@ def test_one_feature_is_regressed_with_and_kernels_of_low_rank_say_so():
         assert (found[name]["solve_status"][..., ZERO] != Status.CONVERGED).all(), name
     for name in ("infinite_ntk", "laplace"):
         assert (found[name]["solve_status"] == Status.CONVERGED).all(), name
-    spec = kernel_variants_spec(settings)
+    spec = job_slice("compare_variants", settings)
     found = compare_variants(spec, read_dataset(settings.dataset))
     distance = found["variant_distance"]
     assert {name: array.dims for name, array in found.arrays.items()} == {
@@ -115,7 +116,7 @@ def rivals_of(predictors: list[str], x: np.ndarray) -> tuple[dict[str, dict[str,
     settings = experiment()
     regression = settings.regression.model_copy(update={"predictors": tuple(predictors)})
     settings = settings.model_copy(update={"regression": regression})
-    spec = rival_spec(settings, predictors_of("rival", predictors))
+    spec = job_slice("regress_rivals", settings, "+".join(predictors_of("rival", predictors)))
     y = np.random.default_rng(1).normal(size=(len(x), 1))
     return by_kernel(regress_rivals(spec, with_targets(read_dataset(settings.dataset), y, x)), spec.kernels), x
 
@@ -150,9 +151,9 @@ def test_a_kernel_of_the_users_is_regressed_with_like_the_others(tmp_path):
     settings = experiment()
     regression = settings.regression.model_copy(update={"predictors": (f"{file}:k",)})
     settings = settings.model_copy(update={"regression": regression})
-    before = rival_spec(settings, ("user_my_kernel_k",))
+    before = job_slice("regress_rivals", settings, "+".join(("user_my_kernel_k",)))
     file.write_text("def k(x1, x2): return 2.0 + x1 @ x2.T\n")
-    assert rival_spec(settings, ("user_my_kernel_k",)) != before
+    assert job_slice("regress_rivals", settings, "+".join(("user_my_kernel_k",))) != before
     file.write_text("def k(x1, x2): return x1 @ x2.T + x1[:, :1]\n")
     with pytest.raises(UserKernelError, match=r"my_kernel.py:k' is not symmetric"):
         rivals_of([f"{file}:k"], x)
@@ -166,7 +167,7 @@ def test_an_activation_out_of_range_at_a_depth_is_a_status_of_that_depth(tmp_pat
     grid = settings.grid.model_copy(update={"depth": (1, 12)})
     regression = settings.regression.model_copy(update={"predictors": ("infinite_ntk",)})
     settings = settings.model_copy(update={"network": network, "grid": grid, "regression": regression})
-    infinite = regress_infinite(infinite_spec(settings, 2.0), read_dataset(settings.dataset))
+    infinite = regress_infinite(job_slice("regress_infinite", settings, "2.0"), read_dataset(settings.dataset))
     found = by_kernel(infinite, ["infinite_ntk"])["infinite_ntk"]
     assert (found["solve_status"][0, ..., TUNED] == Status.CONVERGED).all()
     assert (found["solve_status"][1] == Status.SINGULAR).all()

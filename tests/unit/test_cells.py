@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ntk_atlas.config.grid import GridSettings
-from ntk_atlas.study.cells import Row, canonical_text, rows, seed_blocks, units
+from ntk_atlas.jobs.parts.cells import Row, canonical_text, rows, seed_blocks, units
 
 scales = st.floats(min_value=1e-6, max_value=1e6, allow_nan=False, allow_infinity=False)
 

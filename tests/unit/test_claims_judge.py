@@ -11,8 +11,9 @@ from synthetic_claims import BROKEN, HOLDS, SEED, synthetic_evidence
 from ntk_atlas.claims.a5 import crossing_depth
 from ntk_atlas.config.claims import claim_head, thresholds_of
 from ntk_atlas.cubes.netcdf import write_netcdf
+from ntk_atlas.jobs.parts.results import RESULTS
 from ntk_atlas.judging import COLUMNS, Evidence, SeedsError, judge_experiment, measured, read_evidence, verdict_table
-from ntk_atlas.study.thresholds import judge_spec, load_thresholds
+from ntk_atlas.study.thresholds import load_thresholds
 
 THRESHOLDS = load_thresholds(Path(__file__).parents[2] / "config" / "claims" / "finite_width.yaml")
 LAMBDA_NEEDED = ("A1", "A2", "A3", "A'3", "A'4")
@@ -291,7 +292,9 @@ def test_files_give_the_same_verdicts_as_arrays(tmp_path):
         write_netcdf(dataset, tmp_path / f"{name}.nc")
     files = (tmp_path / "dispersion.nc", tmp_path / "ov.nc")
     read = read_evidence("planted", tmp_path / "cube.nc", None, *files)
-    with_settings = read_evidence("planted", tmp_path / "cube.nc", judge_spec(found.settings), *files)
+    with_settings = read_evidence(
+        "planted", tmp_path / "cube.nc", RESULTS["judge_claims"].slice(found.settings), *files
+    )
     expected = verdict_table(judge_experiment(found, THRESHOLDS))
     for other in (read, with_settings):
         pd.testing.assert_frame_equal(verdict_table(judge_experiment(other, THRESHOLDS)), expected)

@@ -15,8 +15,9 @@ from ntk_atlas.datasets.draws import shared_samples, split_indices
 from ntk_atlas.datasets.read import inspect_dataset
 from ntk_atlas.datasets.shares import shares
 from ntk_atlas.datasets.source import DatasetSize
+from ntk_atlas.jobs import job_slice
+from ntk_atlas.jobs.parts.draw_shares import draw_shares, draws_in_words
 from ntk_atlas.study.consistency import consistency_problems
-from ntk_atlas.study.prepare_spec import draw_shares, draws_in_words, prepare_spec
 
 Cifar10Settings = section_of("cifar10")
 DigitsSettings = section_of("digits")
@@ -221,8 +222,8 @@ def test_disjoint_draws_that_do_not_fit_are_one_problem_of_the_config():
 def test_kernels_that_are_compared_on_more_samples_need_them():
     asked = experiment(draws=4)
     more = asked.model_copy(update={"kernel_variants": asked_variants(300)})
-    assert prepare_spec(asked).shares == 4
-    assert prepare_spec(more).shares == 0
+    assert job_slice("prepare_dataset", asked).shares == 4
+    assert job_slice("prepare_dataset", more).shares == 0
 
 
 def asked_variants(n_samples):

@@ -3,7 +3,6 @@
 import os
 import pathlib
 import pickle
-import runpy
 import types
 import zipfile
 from pathlib import Path
@@ -15,8 +14,9 @@ import pytest
 from ntk_atlas.config.dataset import section_of
 from ntk_atlas.datasets import DataError, inspect_dataset, load_dataset, make_draw, notices, read_dataset, save_dataset
 from ntk_atlas.datasets.sources.file import read_array
-from ntk_atlas.study.made_with import load_prepared
-from ntk_atlas.study.specs import PrepareSpec
+from ntk_atlas.jobs import JOBS, Slice
+from ntk_atlas.jobs.parts.made_with import load_prepared
+from ntk_atlas.jobs.parts.run import run_job
 
 CaliforniaSettings = section_of("california")
 FileSettings = section_of("file")
@@ -134,8 +134,8 @@ def test_prepared_data_carry_what_is_said_of_them(tmp_path):
     repeated = X.copy()
     repeated[4] = repeated[2]
     settings = mine(write(tmp_path, X=repeated, y=LABELS))
-    prepare = runpy.run_path(str(REPOSITORY / "workflow" / "scripts" / "prepare_dataset.py"))["main"]
-    prepare(tmp_path / "dataset.nc", PrepareSpec(dataset=settings))
+    part = Slice("prepare_dataset", {"dataset": settings}, found={"shares": 0})
+    run_job(JOBS.head("prepare_dataset"), part, {}, tmp_path / "dataset.nc")
     prepared, _ = load_prepared(tmp_path / "dataset.nc", settings)
     assert prepared.attributes["notices"] == "\n".join(notices(read_dataset(settings), settings)) != ""
 

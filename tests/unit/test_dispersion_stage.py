@@ -12,14 +12,11 @@ from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.dictionary.untrained import DISPERSION
 from ntk_atlas.cubes.dispersion import assemble_dispersion
 from ntk_atlas.cubes.netcdf import read_netcdf, write_netcdf
+from ntk_atlas.jobs import JOBS, architecture_name, job_slice, parse_architecture
+from ntk_atlas.jobs import sample_initial_kernels as stage
+from ntk_atlas.jobs.parts.results import RESULTS
 from ntk_atlas.judging import inputs_text
-from ntk_atlas.stages import sample_initial_kernels as stage
 from ntk_atlas.study.dispersion_checks import dispersion_problems
-from ntk_atlas.study.dispersion_inputs import (
-    dispersion_assembly_spec,
-    dispersion_spec,
-)
-from ntk_atlas.study.dispersion_spec import architectures, parse_architecture
 
 
 def experiment(*, init_scale=(1.0, 3.0), network=None, dataset=None, **dispersion):
@@ -33,7 +30,9 @@ def experiment(*, init_scale=(1.0, 3.0), network=None, dataset=None, **dispersio
 
 
 def sampled(settings, folder, depth=2, width=10, source="source"):
-    return stage.sample_initial_kernels(dispersion_spec(settings, depth, width), UnitStore(folder), source)
+    return stage.sample_initial_kernels(
+        job_slice("sample_initial_kernels", settings, architecture_name(depth, width)), UnitStore(folder), source
+    )
 
 
 @pytest.fixture
@@ -93,13 +92,13 @@ def test_networks_beyond_the_range_of_floats_are_counted_out(tmp_path):
 
 def test_the_file_has_what_its_dictionary_says(tmp_path):
     settings, files = experiment(), {}
-    for name in architectures(settings):
+    for name in JOBS.head("sample_initial_kernels").names(settings):
         depth, width = parse_architecture(name)
         files[depth, width] = tmp_path / f"{name}.nc"
         write_labelled(sampled(settings, tmp_path / name, depth, width), files[depth, width])
     assert len(files) == 4
     missing = files.pop((4, 20))
-    dataset = assemble_dispersion(dispersion_assembly_spec(settings), files, {"git_revision": "abc"})
+    dataset = assemble_dispersion(RESULTS["assemble_dispersion"].slice(settings), files, {"git_revision": "abc"})
     write_netcdf(dataset, tmp_path / "dispersion.nc")
     dataset = read_netcdf(tmp_path / "dispersion.nc")
     assert departures(dataset, DISPERSION) == []
@@ -187,15 +186,15 @@ def test_a_single_feature_has_no_angles(change):
 
 def test_by_default_untrained_networks_have_the_inputs_that_networks_train_on(tmp_path):
     """Digits have 64 features, and each image has ‖x‖² = 64 as it is trained on."""
-    spec = dispersion_spec(experiment(), 2, 10)
-    assert (spec.n_inputs, spec.squared_norm) == (64, 64.0)
-    scaled = dispersion_spec(experiment(n_inputs=8), 2, 10)
-    assert (scaled.n_inputs, scaled.squared_norm) == (8, 8.0)
-    as_set = dispersion_spec(experiment(n_inputs=10, squared_norm=1.0), 2, 10)
-    assert (as_set.n_inputs, as_set.squared_norm) == (10, 1.0)
+    spec = job_slice("sample_initial_kernels", experiment(), architecture_name(2, 10))
+    assert (spec.dispersion.n_inputs, spec.dispersion.squared_norm) == (64, 64.0)
+    scaled = job_slice("sample_initial_kernels", experiment(n_inputs=8), architecture_name(2, 10))
+    assert (scaled.dispersion.n_inputs, scaled.dispersion.squared_norm) == (8, 8.0)
+    as_set = job_slice("sample_initial_kernels", experiment(n_inputs=10, squared_norm=1.0), architecture_name(2, 10))
+    assert (as_set.dispersion.n_inputs, as_set.dispersion.squared_norm) == (10, 1.0)
     settings = experiment(n_networks=100, depth=(2,), width=(10,), squared_norm=32.0)
     write_labelled(sampled(settings, tmp_path / "units"), tmp_path / "cell.nc")
-    joined = assemble_dispersion(dispersion_assembly_spec(settings), {(2, 10): tmp_path / "cell.nc"}, {})
+    joined = assemble_dispersion(RESULTS["assemble_dispersion"].slice(settings), {(2, 10): tmp_path / "cell.nc"}, {})
     assert (joined.attrs["n_inputs"], joined.attrs["squared_norm"], joined.attrs["input_scale"]) == (64, 32.0, 0.5)
     assert inputs_text(joined) == "Var log Θ at inputs of ‖x‖² = 32, n₀ = 64"
 

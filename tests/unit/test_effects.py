@@ -1,18 +1,20 @@
 """The table of `config/README.md`: every key of the schema is in a row, and each row is what the jobs' specs say."""
 
 import copy
+import re
 import runpy
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from config_keys import all_keys, keys_of, sources
+from config_keys import keys_of, sources
 from job_specs import rules_that_change
 from study_changes import BASE, another, changed_config
 
 from ntk_atlas.config.study import StudySettings
 from ntk_atlas.job_log import log_of
-from ntk_atlas.study.effects import EFFECTS, MADE_OF, effect_of, rules_after, rules_before
+from ntk_atlas.jobs.parts.results import all_jobs, rules_after, rules_before, rules_of
+from ntk_atlas.study.effects import all_keys, direct_rules, effects_markdown
 
 
 def changed(base, key, value):
@@ -33,14 +35,42 @@ def files_of_the_user(tmp_path, monkeypatch):
         (tmp_path / name).write_text("")
 
 
+def expected(key):
+    return direct_rules(key) if key == "experiments" else rules_of(key)
+
+
 KEYS = [key for key in all_keys() if not key.startswith("dataset.")]
 
 
-@pytest.mark.parametrize("key", all_keys())
-def test_every_key_is_in_one_row(key):
-    effect = effect_of(key)
-    assert effect is not None, f"{key} is in no row of study/effects.py: say what runs again when it changes"
-    assert sum(key in other.keys for other in EFFECTS) <= 1
+NOTHING_RUNS = {
+    "jobs.memory_limit_mb", "jobs.save_training_seconds", "jobs.allow_huge", "only", "preset", "presets", "experiments",
+}  # fmt: skip
+"""Keys that no job depends on; an experiment is new work, and a preset is what it lays over other keys."""
+
+
+def test_every_key_is_declared_by_a_job():
+    undeclared = {key for key in all_keys() if not rules_of(key)}
+    assert undeclared == NOTHING_RUNS
+
+
+def test_declared_paths_and_noted_keys_are_keys_of_the_config():
+    for name, job in all_jobs().items():
+        for path in (*job.reads, *job.looked_up, *job.per.cut_by):
+            assert any(key == path or key.startswith(f"{path}.") for key in all_keys()), (name, path)
+    for keys in re.findall(r"`([^`]+)`", effects_markdown().split("| --- | --- | --- |")[1]):
+        section = keys.removesuffix("*")
+        known = {*all_keys(), *all_jobs(), "seed", "dtype", "max_seconds", "solver: auto"}
+        assert keys in known or any(key.startswith(section) for key in all_keys()), keys
+
+
+def test_each_key_is_in_one_row_or_its_section_is():
+    rows = effects_markdown().splitlines()[2:]
+    for key in all_keys():
+        section = key.rpartition(".")[0]
+        named = [row for row in rows if f"`{key}`" in row.split("|")[1]]
+        of_section = [row for row in rows if f"`{section}.*`" in row.split("|")[1]]
+        of_section += [row for row in rows if f"`{section.rpartition('.')[0]}.*`" in row.split("|")[1]]
+        assert len(named) == 1 or (not named and len(of_section) == 1), key
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -51,7 +81,7 @@ def test_a_row_is_what_the_specs_say(key):
     before = StudySettings.model_validate(base)
     after = changed(base, key, another(key, value_of(before, key)))
     assert value_of(after, key) != value_of(before, key)
-    assert rules_after(rules_that_change(before, after)) == rules_after(effect_of(key).rules)
+    assert rules_after(rules_that_change(before, after)) == rules_after(expected(key))
 
 
 @pytest.mark.parametrize("source", sources())
@@ -77,7 +107,7 @@ def test_all_keys_of_all_data_read_the_data_again(source):
         after = changed(base, f"dataset.{key}", new)
         assert getattr(after.experiments["one"].dataset, key) != old
         found = rules_after(rules_that_change(before, after))
-        assert found == rules_after(effect_of(f"dataset.{key}").rules), key
+        assert found == rules_after(rules_of(f"dataset.{key}")), key
 
 
 @pytest.mark.parametrize(
@@ -92,17 +122,9 @@ def test_the_data_are_prepared_again_where_draws_get_other_samples(key, kept, lo
         assert ("prepare_dataset" in found) == (value in lost), value
 
 
-def test_rows_name_rules_and_keys_that_exist():
-    for effect in EFFECTS:
-        assert set(effect.rules) <= set(MADE_OF)
-        for key in effect.keys:
-            section = key.removesuffix("*")
-            assert key in all_keys() or any(k.startswith(section) for k in all_keys() if key.endswith(".*")), key
-
-
 def test_parts_come_before_what_is_made_of_them():
-    order = list(MADE_OF)
-    assert all(order.index(part) < order.index(rule) for rule, parts in MADE_OF.items() for part in parts)
+    order = list(all_jobs())
+    assert all(order.index(part) < order.index(rule) for rule, job in all_jobs().items() for part in job.made_of)
 
 
 def test_the_table_of_costs_counts_what_it_waits_for(tmp_path):

@@ -10,7 +10,7 @@ from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.failures import check_failures
 from ntk_atlas.cubes.summary import summary_table
 from ntk_atlas.figures import error_map, kernel_alignment, kernel_drift, kernel_movement, kernel_spectra, trainability
-from ntk_atlas.stages import train_row as stage
+from ntk_atlas.jobs import train_networks as stage
 from ntk_atlas.status import Status
 from ntk_atlas.training.resume import TrainingTimedOutError
 
@@ -64,13 +64,18 @@ def test_timed_out_networks_have_a_status_and_the_others_their_numbers(
 
 
 def test_the_time_limit_is_no_part_of_what_a_unit_is():
-    from ntk_atlas.study.cells import rows
-    from ntk_atlas.study.jobs import train_spec
+    from ntk_atlas.jobs import job_slice
+    from ntk_atlas.jobs.parts.cells import rows
+    from ntk_atlas.jobs.parts.unit_digests import training_digests
 
     settings = experiment()
     limited = settings.model_copy(update={"training": settings.training.model_copy(update={"max_seconds": 3.0})})
-    one, other = (next(iter(train_spec(s, rows(s.grid)[0]).per_init_scale().values())) for s in (settings, limited))
-    assert one != other and one.cell_settings() == other.cell_settings()
+    one, other = (
+        next(iter(job_slice("train_networks", s, rows(s.grid)[0].name).per_init_scale().values()))
+        for s in (settings, limited)
+    )
+    assert one.canonical_json() != other.canonical_json()
+    assert training_digests(one, "data", "source") == training_digests(other, "data", "source")
 
 
 def test_nothing_finished_is_nothing_to_assemble(tmp_path, monkeypatch):

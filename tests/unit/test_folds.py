@@ -17,15 +17,14 @@ from ntk_atlas.datasets.draws import make_draw, shared_samples
 from ntk_atlas.datasets.probes import kernel_probes
 from ntk_atlas.datasets.read import read_dataset
 from ntk_atlas.folds import N_FOLDS, fold_means, fold_sizes, sample_folds
-from ntk_atlas.stages.linearize_row import linearize_row
-from ntk_atlas.stages.regress_infinite import regress_infinite
-from ntk_atlas.stages.regress_rivals import regress_rivals
-from ntk_atlas.stages.regress_row import RowStores, empirical_predictions, regress_row
-from ntk_atlas.stages.row_files import linearized_row, network_row, row_file
-from ntk_atlas.stages.train_row import train_row
-from ntk_atlas.study.cells import rows
-from ntk_atlas.study.jobs import empirical_spec, infinite_spec, rival_spec, train_spec
-from ntk_atlas.study.linearized_specs import linearize_spec
+from ntk_atlas.jobs import job_slice
+from ntk_atlas.jobs.linearize_networks import linearize_row, linearized_row
+from ntk_atlas.jobs.parts.cells import rows
+from ntk_atlas.jobs.parts.run import join_row
+from ntk_atlas.jobs.regress_empirical import RowStores, empirical_predictions, regress_row
+from ntk_atlas.jobs.regress_infinite import regress_infinite
+from ntk_atlas.jobs.regress_rivals import regress_rivals
+from ntk_atlas.jobs.train_networks import network_row, train_row
 
 N_TEST = 70
 PREDICTORS = (
@@ -56,7 +55,11 @@ def made(tmp_path_factory) -> tuple[xr.Dataset, xr.Dataset]:
     settings, folder = experiment(), tmp_path_factory.mktemp("folds")
     dataset, (row,) = read_dataset(settings.dataset), rows(settings.grid)
     stores, store = RowStores.of_row(folder, row.name), UnitStore(folder / "linearized")
-    spec, linear, kernels = train_spec(settings, row), linearize_spec(settings, row), empirical_spec(settings, row)
+    spec, linear, kernels = (
+        job_slice("train_networks", settings, row.name),
+        job_slice("linearize_networks", settings, row.name),
+        job_slice("regress_empirical", settings, row.name),
+    )
     trained = train_row(spec, dataset, "data", stores.networks, "source")
     linearized = linearize_row(linear, dataset, stores.networks, store, "source", trained)
     regressed = regress_row(kernels, dataset, "data", stores, "source", trained)
@@ -67,10 +70,10 @@ def made(tmp_path_factory) -> tuple[xr.Dataset, xr.Dataset]:
     }
     files = {kind: {row: folder / f"{kind}.nc"} for kind in found}
     for kind, arrays in found.items():
-        write_labelled(row_file(spec, {2.0: arrays}), files[kind][row])
-    infinite = infinite_spec(settings, 2.0)
+        write_labelled(join_row(spec, {2.0: arrays}), files[kind][row])
+    infinite = job_slice("regress_infinite", settings, "2.0")
     write_labelled(regress_infinite(infinite, dataset), folder / "infinite.nc")
-    rivals = rival_spec(settings, ("laplace", "rbf"))
+    rivals = job_slice("regress_rivals", settings, "+".join(("laplace", "rbf")))
     write_labelled(regress_rivals(rivals, dataset), folder / "laplace+rbf.nc")
     draws = [make_draw(dataset, settings.dataset, number) for number in range(settings.grid.draws)]
     files = ExperimentFiles(**files, infinite={2.0: folder / "infinite.nc"}, rivals=(folder / "laplace+rbf.nc",))

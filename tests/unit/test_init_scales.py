@@ -19,14 +19,13 @@ from ntk_atlas.datasets.draws import make_draw, shared_samples
 from ntk_atlas.datasets.probes import kernel_probes
 from ntk_atlas.datasets.read import read_dataset
 from ntk_atlas.folds import fold_sizes
-from ntk_atlas.stages.regress_row import RowStores, empirical_predictions, regress_row
-from ntk_atlas.stages.row_files import network_row, row_file, training_digests
-from ntk_atlas.stages.row_networks import row_networks
-from ntk_atlas.stages.train_row import train_row
-from ntk_atlas.study.cells import Row, rows
+from ntk_atlas.jobs import JOBS, job_slice
+from ntk_atlas.jobs.parts.cells import Row, rows
+from ntk_atlas.jobs.parts.row_networks import row_networks
+from ntk_atlas.jobs.parts.run import join_row, recorded_digests
+from ntk_atlas.jobs.regress_empirical import RowStores, empirical_predictions, regress_row
+from ntk_atlas.jobs.train_networks import network_row, train_row
 from ntk_atlas.study.consistency import consistency_problems
-from ntk_atlas.study.jobs import empirical_spec, train_spec
-from ntk_atlas.study.specs import NetworksSpec
 
 TeacherSettings = section_of("teacher")
 
@@ -54,19 +53,23 @@ def run(settings: ExperimentSettings, folder, init_scales_per_job: int) -> tuple
     """What the jobs of networks and kernels do; their files by row."""
     dataset, networks, predictions = read_dataset(settings.dataset), {}, {}
     for row in rows(settings.grid, init_scales_per_job):
-        spec, parts = train_spec(settings, row), {}
+        spec, parts = job_slice("train_networks", settings, row.name), {}
         for scale, part in spec.per_init_scale().items():
             store = RowStores.of_row(folder / "units", part.row.name).networks
             parts[scale] = network_row(part, store, train_row(part, dataset, "data", store, "source"))
         networks[row] = folder / "networks" / f"{row.name}.nc"
-        write_labelled(row_file(spec, parts), networks[row])
-        trained, spec, parts = training_digests(read_labelled(networks[row])), empirical_spec(settings, row), {}
+        write_labelled(join_row(spec, parts), networks[row])
+        trained, spec, parts = (
+            recorded_digests(read_labelled(networks[row])),
+            job_slice("regress_empirical", settings, row.name),
+            {},
+        )
         for scale, part in spec.per_init_scale().items():
             stores = RowStores.of_row(folder / "units", part.row.name)
             digests = regress_row(part, dataset, "data", stores, "source", trained[scale])
             parts[scale] = empirical_predictions(part, stores, digests)
         predictions[row] = folder / "predictions" / f"{row.name}.nc"
-        write_labelled(row_file(spec, parts), predictions[row])
+        write_labelled(join_row(spec, parts), predictions[row])
     return networks, predictions
 
 
@@ -122,7 +125,7 @@ def test_the_file_of_a_row_has_the_init_scales_first(together):
         with netCDF4.Dataset(files[row]) as file:
             assert file["init_scale"][:].tolist() == list(SCALES)
             dims = {name: variable.dimensions for name, variable in file.variables.items()}
-            assert NetworksSpec.model_validate_json(file.spec, extra="ignore").init_scale == SCALES
+            assert JOBS.head("train_networks").parse(file.spec).row.init_scale == SCALES
         assert all(of[0] == "init_scale" for name, of in dims.items() if of != (name,))
 
 
@@ -149,11 +152,9 @@ def test_another_grouping_and_another_init_scale_compute_nothing_that_is_finishe
 
 def test_a_stage_refuses_a_row_of_several_init_scales(tmp_path):
     settings = experiment()
-    spec = train_spec(settings, Row(1, 8, SCALES))
-    with pytest.raises(ValueError, match=r"init_scale-1\.0,2\.0,3\.0 has 3 init scales: take a spec of"):
+    spec = job_slice("train_networks", settings, Row(1, 8, SCALES).name)
+    with pytest.raises(ValueError, match="the slice has 3 init scales: take one of"):
         row_networks(spec, read_dataset(settings.dataset), 0, (0,))
-    with pytest.raises(ValueError, match="3 init scales"):
-        spec.cell_settings()
 
 
 def part(epochs, *, seed=(0, 1)) -> LabelledArrays:
@@ -169,8 +170,8 @@ def part(epochs, *, seed=(0, 1)) -> LabelledArrays:
 
 
 def test_init_scales_with_other_checkpoints_are_joined_by_epoch():
-    spec = train_spec(experiment(), Row(1, 8, (1.0, 2.0)))
-    joined = row_file(spec, {1.0: part([0, 1, 4]), 2.0: part([0, 2])})
+    spec = job_slice("train_networks", experiment(), Row(1, 8, (1.0, 2.0)).name)
+    joined = join_row(spec, {1.0: part([0, 1, 4]), 2.0: part([0, 2])})
     assert joined["epoch"].tolist() == [0, 1, 2, 4]
     np.testing.assert_array_equal(joined["curve"][0], [[0, 1, np.nan, 2], [3, 4, np.nan, 5]])
     np.testing.assert_array_equal(joined["curve"][1], [[0, np.nan, 1, np.nan], [2, np.nan, 3, np.nan]])
@@ -178,11 +179,11 @@ def test_init_scales_with_other_checkpoints_are_joined_by_epoch():
 
 
 def test_parts_that_do_not_belong_together_are_refused():
-    spec = train_spec(experiment(), Row(1, 8, (1.0, 2.0)))
+    spec = job_slice("train_networks", experiment(), Row(1, 8, (1.0, 2.0)).name)
     with pytest.raises(ValueError, match=r"joined of init scales \[2\.0, 1\.0\]: give its own, in order"):
-        row_file(spec, {2.0: part([0]), 1.0: part([0])})
+        join_row(spec, {2.0: part([0]), 1.0: part([0])})
     with pytest.raises(ValueError, match=r"seed 2 is not on the grid: \[0, 1"):
-        row_file(spec, {1.0: part([0]), 2.0: part([0], seed=(0, 2))})
+        join_row(spec, {1.0: part([0]), 2.0: part([0], seed=(0, 2))})
 
 
 def test_names_too_long_for_a_file_are_named_before_anything_runs():

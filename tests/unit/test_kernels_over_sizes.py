@@ -8,10 +8,10 @@ from ntk_atlas.config.grid import GridSettings
 from ntk_atlas.config.predictors import curve_names, predictor_label, stand_ins
 from ntk_atlas.config.regression import RegressionSettings
 from ntk_atlas.datasets.draws import make_draw
+from ntk_atlas.jobs import job_slice
+from ntk_atlas.jobs.parts.row_networks import as_tensor, row_networks
+from ntk_atlas.jobs.regress_empirical import empirical_predictions, regress_row
 from ntk_atlas.kernels import empirical_ntk
-from ntk_atlas.stages.regress_row import empirical_predictions, regress_row
-from ntk_atlas.stages.row_networks import as_tensor, row_networks
-from ntk_atlas.study.jobs import empirical_spec
 from ntk_atlas.study.load import load_study
 
 SIZES = (6, 9, 12)
@@ -25,7 +25,7 @@ def regressed(folder, *, regression=None, **keys):
         **keys,
     )
     joined, stores, digests, dataset, train = trained(settings, folder)
-    spec = empirical_spec(settings, train.row)
+    spec = job_slice("regress_empirical", settings, train.row.name)
     found = empirical_predictions(spec, stores, regress_row(spec, dataset, "data", stores, "source", digests))
     return settings, joined, found, stores, digests, dataset, train
 

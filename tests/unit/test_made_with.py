@@ -16,10 +16,9 @@ from ntk_atlas.cubes.experiment_files import ExperimentFiles
 from ntk_atlas.cubes.settings import experiment_settings
 from ntk_atlas.datasets.read import read_dataset
 from ntk_atlas.datasets.store import dataset_digest, save_dataset
-from ntk_atlas.study.cells import rows
-from ntk_atlas.study.jobs import empirical_spec, rival_spec
-from ntk_atlas.study.made_with import OtherSettingsError, check_row, load_prepared
-from ntk_atlas.study.prepare_spec import prepare_spec
+from ntk_atlas.jobs import job_slice
+from ntk_atlas.jobs.parts.cells import rows
+from ntk_atlas.jobs.parts.made_with import OtherSettingsError, check_row, load_prepared
 
 DigitsSettings = section_of("digits")
 
@@ -57,7 +56,7 @@ def test_a_row_of_another_experiment_does_not_become_part_of_a_cube(files, tmp_p
         cube(OTHERS["here"], networks, files["seeds"][1])
     with pytest.raises(OtherSettingsError, match=r"training\.seed: 0 → 3"):
         attributes = read_labelled(networks[row], ()).attributes
-        check_row(networks[row], attributes, "train_networks", empirical_spec(OTHERS["seeds"], row))
+        check_row(networks[row], attributes, job_slice("regress_empirical", OTHERS["seeds"], row.name))
 
 
 def test_a_row_of_other_data_or_of_an_older_version_is_named(files, tmp_path):
@@ -76,7 +75,7 @@ def test_a_row_of_other_data_or_of_an_older_version_is_named(files, tmp_path):
 
 def test_kernels_of_another_experiment_are_named(tmp_path):
     there = changed(regression={"predictors": ("laplace",)})
-    of_there = LabelledArrays({}, {"spec": rival_spec(there, ("laplace",)).canonical_json()})
+    of_there = LabelledArrays({}, {"spec": job_slice("regress_rivals", there, "+".join(("laplace",))).canonical_json()})
     write_labelled(of_there, tmp_path / "laplace.nc")
     found = ExperimentFiles({}, rivals=[tmp_path / "laplace.nc"])
     assert len(list(found.read("rivals", there, None))) == 1
@@ -88,7 +87,7 @@ def test_kernels_of_another_experiment_are_named(tmp_path):
 def test_data_prepared_with_other_settings_are_named(tmp_path):
     here, path = OTHERS["here"], tmp_path / "dataset.nc"
     dataset = read_dataset(here.dataset)
-    save_dataset(replace(dataset, attributes={"spec": prepare_spec(here).canonical_json()}), path)
+    save_dataset(replace(dataset, attributes={"spec": job_slice("prepare_dataset", here).canonical_json()}), path)
     assert load_prepared(path, here.dataset)[1] == dataset_digest(dataset)
     with pytest.raises(OtherSettingsError, match=r"dataset\.source: teacher → digits"):
         load_prepared(path, DigitsSettings())

@@ -18,6 +18,8 @@ from ntk_atlas.config.training import CheckpointSettings, TrainingSettings
 from ntk_atlas.datasets import inspect_dataset, read_dataset
 from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.draws import make_draw
+from ntk_atlas.jobs import job_slice
+from ntk_atlas.jobs.regress_infinite import regress_infinite
 from ntk_atlas.kernels import (
     KernelInputError,
     infinite_convolutional_kernels,
@@ -30,10 +32,8 @@ from ntk_atlas.kernels import (
 )
 from ntk_atlas.networks.build import build_networks
 from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitecture
-from ntk_atlas.stages.regress_infinite import regress_infinite
 from ntk_atlas.streams import torch_stream
 from ntk_atlas.study.consistency import consistency_problems
-from ntk_atlas.study.jobs import infinite_spec
 from ntk_atlas.study.layer_sizes import layer_sizes
 
 DigitsSettings = section_of("digits")
@@ -137,7 +137,7 @@ def test_infinite_kernels_as_predictors(caplog, parameterization):
         name="images", x=x, y=np.sign(x.mean((1, 2, 3)))[:, None], labels=None, split=None, target_encoding="±1"
     )
     with caplog.at_level(logging.INFO):
-        found = regress_infinite(infinite_spec(chosen, 2.0), data)
+        found = regress_infinite(job_slice("regress_infinite", chosen, "2.0"), data)
     messages = [r.getMessage() for r in caplog.records]
     assert "infinite kernels of convolutional networks: about" in messages[0]
     draw = make_draw(data, chosen.dataset, 1)
@@ -155,7 +155,7 @@ def test_infinite_kernels_as_predictors(caplog, parameterization):
     assert found["test_mse_nngp"].shape == (1, 2, 2, 2)
     for name in ("infinite_ntk", "nngp"):
         assert np.isfinite(found[f"test_mse_{name}"]).all()
-    flat = regress_infinite(infinite_spec(experiment(NetworkSettings(bias_variance=0.1)), 2.0), data)
+    flat = regress_infinite(job_slice("regress_infinite", experiment(NetworkSettings(bias_variance=0.1)), "2.0"), data)
     assert not np.allclose(flat["test_mse_nngp"], found["test_mse_nngp"], rtol=1e-3)
 
 

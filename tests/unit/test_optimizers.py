@@ -6,12 +6,12 @@ import torch
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.config.training import TrainingSettings
+from ntk_atlas.jobs import job_slice
+from ntk_atlas.jobs.parts.cells import Row
 from ntk_atlas.networks.build import build_networks
 from ntk_atlas.optimizers import OPTIMIZERS, optimizer
 from ntk_atlas.registry import value_files
 from ntk_atlas.regression import finite_time_mean
-from ntk_atlas.study.cells import Row
-from ntk_atlas.study.jobs import train_spec
 from ntk_atlas.study.value_checks import value_problems
 from ntk_atlas.training.train import UnitData, train_unit
 
@@ -85,7 +85,10 @@ def test_a_job_depends_on_the_values_that_its_settings_name_and_on_no_other():
         grid={"width": (8,), "depth": (2,), "init_scale": (2.0,), "n_train": (16,), "seeds": 1, "draws": 1},
         training={"optimizer": "adam", "learning_rate": {"absolute": 1e-3}},
     )
-    files = {f"{file.parent.name}/{file.name}" for file in value_files(train_spec(settings, Row(2, 8, (2.0,))))}
+    files = {
+        f"{file.parent.name}/{file.name}"
+        for file in value_files(job_slice("train_networks", settings, Row(2, 8, (2.0,)).name))
+    }
     rooms = {file for file in files if file.startswith(("parameterizations", "optimizers"))}
     assert rooms == {"parameterizations/mup.py", "optimizers/adam.py"}
 

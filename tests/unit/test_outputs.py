@@ -10,11 +10,11 @@ import pytest
 from ntk_atlas.arrays import LabelledArrays, write_labelled
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.figures import FIGURES
-from ntk_atlas.study.cells import Row
+from ntk_atlas.jobs import job_slice
+from ntk_atlas.jobs.parts.cells import Row
+from ntk_atlas.jobs.parts.results import RESULTS
 from ntk_atlas.study.earlier_results import earlier_results, earlier_results_told, final_results, foreign_results
-from ntk_atlas.study.jobs import train_spec
-from ntk_atlas.study.outputs import cube_spec, cubes_of, figure_problems, figures_of, study_folder, tables_of
-from ntk_atlas.study.prepare_spec import prepare_spec
+from ntk_atlas.study.outputs import cubes_of, figure_problems, figures_of, study_folder, tables_of
 
 ASKED_FOR = {
     "dispersion",
@@ -174,7 +174,7 @@ def test_a_figure_of_the_users_is_read_as_far_as_its_head(tmp_path, name, text, 
 def test_a_cube_of_another_study_is_foreign_unless_snakemake_knows_it(tmp_path):
     here = StudySettings(experiments={"one": experiment()})
     path, records = tmp_path / "one" / "cube.nc", tmp_path / "records"
-    cube = LabelledArrays({}, {"config": cube_spec(experiment()).canonical_json()})
+    cube = LabelledArrays({}, {"config": RESULTS["assemble_cube"].slice(experiment()).canonical_json()})
     write_labelled(cube, path)
     assert list(foreign_results(here, tmp_path, records)) == []
     there = StudySettings(experiments={"one": experiment(training={"seed": 5}), "two": experiment()})
@@ -183,8 +183,11 @@ def test_a_cube_of_another_study_is_foreign_unless_snakemake_knows_it(tmp_path):
     assert list(foreign_results(here, tmp_path, records)) == [path]
     write_labelled(cube, path)
     rows = [Row(depth, 8, (1.0,)) for depth in (1, 2, 3)]
-    specs = {tmp_path / "one" / "networks" / f"{row.name}.nc": train_spec(experiment(), row) for row in rows}
-    specs |= {tmp_path / "one" / "dataset.nc": prepare_spec(experiment())}
+    specs = {
+        tmp_path / "one" / "networks" / f"{row.name}.nc": job_slice("train_networks", experiment(), row.name)
+        for row in rows
+    }
+    specs |= {tmp_path / "one" / "dataset.nc": job_slice("prepare_dataset", experiment())}
     for file, spec in specs.items():
         write_labelled(LabelledArrays({}, {"spec": spec.canonical_json()}), file)
     assert list(foreign_results(here, tmp_path, records)) == []

@@ -12,8 +12,8 @@ from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.dispersion import assemble_dispersion
 from ntk_atlas.figures import dispersion
 from ntk_atlas.figures.parts.style import save_figure
-from ntk_atlas.study.dispersion_inputs import dispersion_assembly_spec
-from ntk_atlas.study.dispersion_spec import architectures, parse_architecture
+from ntk_atlas.jobs import JOBS, parse_architecture
+from ntk_atlas.jobs.parts.results import RESULTS
 
 CASES = {
     "relu": experiment(init_scale=(1.0, 2.0, 3.0)),
@@ -29,10 +29,10 @@ def datasets(tmp_path_factory):
     made = {}
     for case, settings in CASES.items():
         folder, files = tmp_path_factory.mktemp("dispersion"), {}
-        for name in architectures(settings):
+        for name in JOBS.head("sample_initial_kernels").names(settings):
             files[parse_architecture(name)] = folder / f"{name}.nc"
             write_labelled(sampled(settings, folder / name, *parse_architecture(name)), folder / f"{name}.nc")
-        made[case] = assemble_dispersion(dispersion_assembly_spec(settings), files, {})
+        made[case] = assemble_dispersion(RESULTS["assemble_dispersion"].slice(settings), files, {})
     return made
 
 

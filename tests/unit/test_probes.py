@@ -14,11 +14,11 @@ from ntk_atlas.datasets import DataError, make_draw, probe_indices, read_dataset
 from ntk_atlas.datasets.draws import shared_samples
 from ntk_atlas.datasets.probes import kernel_probes
 from ntk_atlas.folds import fold_sizes
+from ntk_atlas.jobs import job_slice
+from ntk_atlas.jobs.parts.cells import rows
+from ntk_atlas.jobs.parts.run import join_row
+from ntk_atlas.jobs.train_networks import network_row, train_row
 from ntk_atlas.kernels import relative_drift
-from ntk_atlas.stages.row_files import network_row, row_file
-from ntk_atlas.stages.train_row import train_row
-from ntk_atlas.study.cells import rows
-from ntk_atlas.study.jobs import train_spec
 
 DiabetesSettings = section_of("diabetes")
 DigitsSettings = section_of("digits")
@@ -100,11 +100,11 @@ def experiment(probe: str) -> ExperimentSettings:
 def cube(probe: str, folder) -> xr.Dataset:
     settings = experiment(probe)
     dataset, (row,) = read_dataset(settings.dataset), rows(settings.grid)
-    spec = train_spec(settings, row)
+    spec = job_slice("train_networks", settings, row.name)
     store, parts = UnitStore(folder / "units"), {}
     for scale, part in spec.per_init_scale().items():
         parts[scale] = network_row(part, store, train_row(part, dataset, "data", store, "source"))
-    write_labelled(row_file(spec, parts), folder / "row.nc")
+    write_labelled(join_row(spec, parts), folder / "row.nc")
     draws = [make_draw(dataset, settings.dataset, number) for number in range(settings.grid.draws)]
     probes = [kernel_probes(draw, settings.training.checkpoints.probed_parts, 6) for draw in draws]
     return assemble_cube(
@@ -159,7 +159,7 @@ def test_outputs_are_recorded_on_test_samples_whatever_the_kernel_is_recorded_on
     for probe in ("train", "test"):
         settings = experiment(probe)
         (row,) = rows(settings.grid)
-        spec = train_spec(settings, row).per_init_scale()[2.0]
+        spec = job_slice("train_networks", settings, row.name).per_init_scale()[2.0]
         store = UnitStore(tmp_path / probe)
         joined = network_row(spec, store, train_row(spec, read_dataset(settings.dataset), "data", store, "source"))
         found[probe] = joined["probe_predictions"]

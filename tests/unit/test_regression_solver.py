@@ -6,13 +6,13 @@ import torch
 
 from ntk_atlas.config.regression import RegressionSettings, RivalSettings
 from ntk_atlas.datasets import read_dataset
+from ntk_atlas.jobs import job_slice
+from ntk_atlas.jobs.regress_infinite import regress_infinite
+from ntk_atlas.jobs.regress_rivals import regress_rivals
 from ntk_atlas.kernels import rival
 from ntk_atlas.regression import regress_nested, regress_rival
-from ntk_atlas.stages.regress_infinite import regress_infinite
-from ntk_atlas.stages.regress_rivals import regress_rivals
 from ntk_atlas.status import Status
 from ntk_atlas.streams import torch_stream
-from ntk_atlas.study.jobs import infinite_spec, rival_spec
 from ntk_atlas.study.load import load_study
 from ntk_atlas.study.problems import ConfigError
 
@@ -36,8 +36,8 @@ def regressions(**regression):
     settings = experiment(**regression)
     dataset = read_dataset(settings.dataset)
     found = (
-        regress_infinite(infinite_spec(settings, 2.0), dataset),
-        regress_rivals(rival_spec(settings, RIVALS), dataset),
+        regress_infinite(job_slice("regress_infinite", settings, "2.0"), dataset),
+        regress_rivals(job_slice("regress_rivals", settings, "+".join(RIVALS)), dataset),
     )
     arrays = {
         name: each for part in found for name, each in part.arrays.items() if "ridge" in each.dims and name != "ridge"

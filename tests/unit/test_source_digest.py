@@ -10,12 +10,11 @@ import pytest
 
 import ntk_atlas.source_digest
 from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.jobs import JOBS, job_slice
+from ntk_atlas.jobs.parts.cells import rows
 from ntk_atlas.registry import value_files
 from ntk_atlas.source_digest import SourceMemory, source_digest, source_files
-from ntk_atlas.study.cells import rows
-from ntk_atlas.study.jobs import rival_spec, train_spec
 from ntk_atlas.study.load import load_study
-from ntk_atlas.study.prepare_spec import reader_spec
 
 REPOSITORY = Path(__file__).parents[2]
 PACKAGE = REPOSITORY / "src" / "ntk_atlas"
@@ -147,9 +146,13 @@ def test_a_reader_is_part_of_the_job_that_reads_and_of_no_other():
     grid = {"depth": (1,), "width": (8,), "init_scale": (2.0,), "n_train": (8,), "draws": 1, "seeds": 1}
     config = {"dataset": {"source": "teacher"}, "grid": grid, "regression": {"predictors": ("laplace", "rbf")}}
     experiment = load_study({"experiments": {"one": config}}).active()["one"]
-    script, memory = REPOSITORY / "workflow" / "scripts" / "prepare_dataset.py", SourceMemory()
-    (reader,) = value_files(reader_spec(experiment))
+    script, memory = JOBS.module_file("prepare_dataset"), SourceMemory()
+    (reader,) = JOBS.head("prepare_dataset").code(job_slice("prepare_dataset", experiment))
     assert reader.name == "teacher.py" and reader in source_files(script, PACKAGE, memory, [reader])
-    assert reader not in value_files(train_spec(experiment, rows(experiment.grid)[0]))
-    rivals = [file.name for file in value_files(rival_spec(experiment, ("rbf",))) if file.parent.name == "rivals"]
+    assert reader not in value_files(job_slice("train_networks", experiment, rows(experiment.grid)[0].name))
+    rivals = [
+        file.name
+        for file in value_files(job_slice("regress_rivals", experiment, "+".join(("rbf",))))
+        if file.parent.name == "rivals"
+    ]
     assert rivals == ["rbf.py"]

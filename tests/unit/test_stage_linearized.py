@@ -11,12 +11,10 @@ from ntk_atlas.config.regression import RegressionSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.config.training import CheckpointSettings, LearningRateSettings, TrainingSettings
 from ntk_atlas.datasets.read import read_dataset
-from ntk_atlas.stages.linearize_row import linearize_row
-from ntk_atlas.stages.row_files import linearized_row, network_row
-from ntk_atlas.stages.train_row import train_row
-from ntk_atlas.study.cells import rows
-from ntk_atlas.study.jobs import train_spec
-from ntk_atlas.study.linearized_specs import linearize_spec, linearized_problems
+from ntk_atlas.jobs import JOBS, job_slice
+from ntk_atlas.jobs.linearize_networks import linearize_row, linearized_row
+from ntk_atlas.jobs.parts.cells import rows
+from ntk_atlas.jobs.train_networks import network_row, train_row
 from ntk_atlas.study.value_checks import value_problems
 
 DigitsSettings = section_of("digits")
@@ -46,11 +44,13 @@ def experiment(*, depth=0, dataset=None, network=None, predictors=("linearized",
 def both(settings, folder):
     """The row of networks and that of their linearizations."""
     (row,) = rows(settings.grid)
-    spec, dataset = linearize_spec(settings, row), read_dataset(settings.dataset)
+    spec, dataset = job_slice("linearize_networks", settings, row.name), read_dataset(settings.dataset)
     networks, store = UnitStore(folder / "networks"), UnitStore(folder / "linearized")
-    trained = train_row(train_spec(settings, row), dataset, "data", networks, "source")
+    trained = train_row(job_slice("train_networks", settings, row.name), dataset, "data", networks, "source")
     found = linearize_row(spec, dataset, networks, store, "source", trained)
-    return network_row(train_spec(settings, row), networks, trained), linearized_row(spec, store, found)
+    return network_row(job_slice("train_networks", settings, row.name), networks, trained), linearized_row(
+        spec, store, found
+    )
 
 
 @pytest.mark.parametrize("selection", ["final", "best_validation"])
@@ -100,7 +100,7 @@ def test_without_the_predictor_only_probe_samples_are_computed(tmp_path):
 
 
 def problems_of(settings):
-    return [*linearized_problems(settings), *value_problems(settings, own=False)]
+    return [*JOBS.head("linearize_networks").problems(settings), *value_problems(settings, own=False)]
 
 
 @pytest.mark.parametrize(

@@ -6,23 +6,18 @@ from dictionary_checks import departures
 
 from ntk_atlas.arrays import UnitStore, write_labelled
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.cubes.dictionary.output_variance import OUTPUT_VARIANCE
 from ntk_atlas.cubes.experiment_files import ExperimentFiles
 from ntk_atlas.cubes.output_variance import CellOutputs, assemble_output_variance, cell_statistics
 from ntk_atlas.datasets.read import read_dataset
-from ntk_atlas.stages.linearize_row import linearize_row
-from ntk_atlas.stages.predict_output_variance import predict_output_variance
-from ntk_atlas.stages.row_files import linearized_row, network_row, row_file
-from ntk_atlas.stages.train_row import train_row
-from ntk_atlas.study.cells import rows
-from ntk_atlas.study.jobs import train_spec
-from ntk_atlas.study.linearized_specs import linearize_spec
-from ntk_atlas.study.output_variance_specs import (
-    learning_rate_problems,
-    output_variance_problems,
-    variance_theory_spec,
-)
+from ntk_atlas.jobs import JOBS, job_slice
+from ntk_atlas.jobs.linearize_networks import linearize_row, linearized_row
+from ntk_atlas.jobs.parts.cells import rows
+from ntk_atlas.jobs.parts.run import join_row
+from ntk_atlas.jobs.predict_output_variance import predict_output_variance
+from ntk_atlas.jobs.train_networks import network_row, train_row
+from ntk_atlas.study.consistency import consistency_problems
 from ntk_atlas.study.value_checks import value_problems
 
 
@@ -53,8 +48,8 @@ def assembled(settings, folder):
     dataset, files = read_dataset(settings.dataset), {"networks": {}, "linearized": {}, "theory": {}}
     for row in rows(settings.grid, 2):
         parts = {"networks": {}, "linearized": {}}
-        linear_specs = linearize_spec(settings, row).per_init_scale()
-        for scale, spec in train_spec(settings, row).per_init_scale().items():
+        linear_specs = job_slice("linearize_networks", settings, row.name).per_init_scale()
+        for scale, spec in job_slice("train_networks", settings, row.name).per_init_scale().items():
             stores = {stage: UnitStore(folder / "units" / stage / spec.row.name) for stage in parts}
             trained = train_row(spec, dataset, "data", stores["networks"], "source")
             parts["networks"][scale] = network_row(spec, stores["networks"], trained)
@@ -62,9 +57,9 @@ def assembled(settings, folder):
             parts["linearized"][scale] = linearized_row(linear_specs[scale], stores["linearized"], found)
         for stage, arrays in parts.items():
             files[stage][row] = folder / stage / f"{row.name}.nc"
-            write_labelled(row_file(train_spec(settings, row), arrays), files[stage][row])
+            write_labelled(join_row(job_slice("train_networks", settings, row.name), arrays), files[stage][row])
     for scale in settings.grid.init_scale:
-        spec = variance_theory_spec(settings, scale)
+        spec = job_slice("predict_output_variance", settings, str(scale))
         files["theory"][scale] = folder / f"theory-{scale}.nc"
         write_labelled(predict_output_variance(spec, dataset), files["theory"][scale])
     return assemble_output_variance(settings, ExperimentFiles(**files), provenance={})
@@ -195,18 +190,21 @@ def test_settings_that_have_no_comparison_are_refused(changes, key, text):
         settings = experiment().model_copy(update={"network": NetworkSettings(**changes["network"])})
     else:
         settings = experiment(**changes)
-    found = [*output_variance_problems(settings), *value_problems(settings, own=False)]
+    found = [*JOBS.head("predict_output_variance").problems(settings), *value_problems(settings, own=False)]
     problems = [message for where, message in found if where == key]
     assert len(problems) == 1 and text in problems[0]
     without = settings.model_copy(update={"output_variance": None})
-    assert not list(output_variance_problems(without))
+    assert not list(JOBS.head("predict_output_variance").problems(without))
 
 
 def test_good_settings_have_no_problem_and_a_factory_no_infinite_rate():
     good = experiment()
-    assert not list(output_variance_problems(good)) and not list(learning_rate_problems(good))
+    assert not list(JOBS.head("predict_output_variance").problems(good))
     absolute = experiment(training={"learning_rate": {"absolute": 0.1}})
-    assert not list(output_variance_problems(absolute))
+    assert not list(JOBS.head("predict_output_variance").problems(absolute))
     own = good.model_copy(update={"network": NetworkSettings(factory="n.py:build")})
-    ((key, message),) = learning_rate_problems(own)
-    assert key == "training.learning_rate.of" and "needs a built-in network" in message
+    found = {
+        problem.key[-2:]: problem.message for problem in consistency_problems(StudySettings(experiments={"one": own}))
+    }
+    message = found["learning_rate", "of"]
+    assert "needs a built-in network" in message

@@ -11,11 +11,11 @@ from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.config.training import CheckpointSettings, LearningRateSettings, TrainingSettings
 from ntk_atlas.datasets.draws import make_draw
 from ntk_atlas.datasets.read import read_dataset
-from ntk_atlas.stages.regress_row import RowStores, empirical_predictions, regress_row
-from ntk_atlas.stages.row_files import network_row, row_file, training_digests
-from ntk_atlas.stages.train_row import train_row
-from ntk_atlas.study.cells import rows
-from ntk_atlas.study.jobs import empirical_spec, train_spec
+from ntk_atlas.jobs import job_slice
+from ntk_atlas.jobs.parts.cells import rows
+from ntk_atlas.jobs.parts.run import join_row, recorded_digests
+from ntk_atlas.jobs.regress_empirical import RowStores, empirical_predictions, regress_row
+from ntk_atlas.jobs.train_networks import network_row, train_row
 
 DigitsSettings = section_of("digits")
 TeacherSettings = section_of("teacher")
@@ -47,7 +47,7 @@ def experiment(*, network=None, regression=None, seeds=2, n_train=(6, 12), **tra
 
 def trained(settings, folder):
     (row,) = rows(settings.grid)
-    spec, dataset = train_spec(settings, row), read_dataset(settings.dataset)
+    spec, dataset = job_slice("train_networks", settings, row.name), read_dataset(settings.dataset)
     stores = RowStores.of_row(folder, row.name)
     digests = train_row(spec, dataset, "data", stores.networks, "source")
     return network_row(spec, stores.networks, digests), stores, digests, dataset, spec
@@ -55,7 +55,7 @@ def trained(settings, folder):
 
 def regressed(settings, folder):
     joined, stores, digests, dataset, train = trained(settings, folder)
-    spec = empirical_spec(settings, train.row)
+    spec = job_slice("regress_empirical", settings, train.row.name)
     results = empirical_predictions(spec, stores, regress_row(spec, dataset, "data", stores, "source", digests))
     return at_12(joined, "test_mse"), {name: results[name][1, 0] for name in results.arrays if "test_mse" in name}
 
@@ -74,7 +74,7 @@ def test_a_row_is_trained_once_and_later_only_what_is_new(tmp_path):
     assert sorted(f.name for f in set(after) - set(files)) == ["seeds-0-1.npz", *["seeds-2.npz"] * 3]
     assert digests == {unit: more_digests[unit] for unit in digests}
     assert np.array_equal(more["test_mse"][[0, 2]][:, :, :2], joined["test_mse"])
-    assert training_digests(row_file(spec, {2.0: more})) == {2.0: more_digests}
+    assert recorded_digests(join_row(spec, {2.0: more})) == {2.0: more_digests}
 
 
 def test_what_kills_left_is_removed_when_the_jobs_of_a_row_start_and_nothing_else(tmp_path):

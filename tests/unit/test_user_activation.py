@@ -6,15 +6,14 @@ import torch
 from ntk_atlas.activations import ActivationError, activation
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
+from ntk_atlas.jobs import job_slice
+from ntk_atlas.jobs.parts.cells import Row
 from ntk_atlas.kernels import empirical_ntk, infinite_kernels
 from ntk_atlas.networks.build import build_networks
 from ntk_atlas.phases.phase import phase_of
 from ntk_atlas.streams import torch_stream
-from ntk_atlas.study.cells import Row
 from ntk_atlas.study.consistency import consistency_problems
-from ntk_atlas.study.jobs import infinite_spec, train_spec
 from ntk_atlas.study.load import load_study
-from ntk_atlas.study.output_variance_specs import variance_theory_spec
 from ntk_atlas.study.problems import ConfigError
 
 PHI = """
@@ -240,9 +239,9 @@ def test_an_unknown_name_is_refused_with_the_names_there_are():
 
 def specs(settings):
     return (
-        train_spec(settings, Row(1, 8, (1.0,))).canonical_json(),
-        infinite_spec(settings, 1.0).canonical_json(),
-        variance_theory_spec(settings, 1.0).canonical_json(),
+        job_slice("train_networks", settings, Row(1, 8, (1.0,)).name).canonical_json(),
+        job_slice("regress_infinite", settings, "1.0").canonical_json(),
+        job_slice("predict_output_variance", settings, "1.0").canonical_json(),
     )
 
 

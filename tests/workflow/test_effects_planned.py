@@ -14,7 +14,9 @@ from study_changes import BASE, PREDICTORS, changed_config
 
 from ntk_atlas.datasets.official_files import FetchedSource
 from ntk_atlas.datasets.sources import SOURCES
-from ntk_atlas.study.effects import EFFECTS, MADE_OF, effect_of, rules_after
+from ntk_atlas.jobs import JOBS
+from ntk_atlas.jobs.parts.results import all_jobs, rules_after, rules_of
+from ntk_atlas.study.effects import all_keys, direct_rules, note_of
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
@@ -125,17 +127,17 @@ EDITS = {
         "src/ntk_atlas/datasets/read.py", joined(3, prepare_dataset=1, compare_variants=1, **NETWORKS, **KERNELS),
     ),
     "train_networks": ("src/ntk_atlas/training/train.py", joined(3, **NETWORKS)),
-    "linearize_networks": ("src/ntk_atlas/stages/linearize_row.py", joined(3, linearize_networks=8)),
+    "linearize_networks": ("src/ntk_atlas/jobs/linearize_networks.py", joined(3, linearize_networks=8)),
     "regress_empirical": (
-        "src/ntk_atlas/stages/regress_row.py", without_variance(joined(2, regress_empirical=8)),
+        "src/ntk_atlas/jobs/regress_empirical.py", without_variance(joined(2, regress_empirical=8)),
     ),
     "regress_infinite": (
-        "src/ntk_atlas/stages/regress_infinite.py", without_variance(joined(2, regress_infinite=2)),
+        "src/ntk_atlas/jobs/regress_infinite.py", without_variance(joined(2, regress_infinite=2)),
     ),
-    "regress_rivals": ("src/ntk_atlas/stages/regress_rivals.py", without_variance(joined(2, regress_rivals=2))),
-    "compare_variants": ("src/ntk_atlas/stages/compare_variants.py", {"compare_variants": 1, **WITHOUT_CUBE}),
+    "regress_rivals": ("src/ntk_atlas/jobs/regress_rivals.py", without_variance(joined(2, regress_rivals=2))),
+    "compare_variants": ("src/ntk_atlas/jobs/compare_variants.py", {"compare_variants": 1, **WITHOUT_CUBE}),
     "predict_output_variance": (
-        "src/ntk_atlas/stages/predict_output_variance.py",
+        "src/ntk_atlas/jobs/predict_output_variance.py",
         {"predict_output_variance": 2, "assemble_output_variance": 1, "plot_figure": 1, **WITHOUT_CUBE},
     ),
     "sample_initial_kernels": (
@@ -190,10 +192,15 @@ def everything(tmp_path_factory):
 def test_the_study_has_every_rule_and_each_row_a_key(everything):
     ran = {path.parent.name for path in everything.folder.glob("logs/*/*/*")}
     ran |= {path.stem for path in everything.folder.glob("logs/**/*.log")}
-    assert set(MADE_OF) <= ran
-    sizes = effect_of("dataset.side")  # of images and teachers; these data are digits
-    assert {effect_of(key) for key in CHANGES} == set(EFFECTS) - {sizes}
+    assert set(all_jobs()) <= ran
+    sizes = row_of("dataset.side")  # of images and teachers; these data are digits
+    assert {row_of(key) for key in CHANGES} == {row_of(key) for key in all_keys()} - {sizes}
     assert everything.plan() == {}
+
+
+def row_of(key):
+    """The row of a key in the table of the config's page."""
+    return direct_rules(key), note_of(key)
 
 
 @pytest.mark.parametrize("key", CHANGES)
@@ -204,7 +211,8 @@ def test_a_change_plans_the_jobs_of_its_row(everything, key):
     everything.config = STUDY
     assert planned == {rule: n for rule, n in jobs.items() if n}
     unchanged = {rule for rule, n in jobs.items() if rule in (*NETWORKS, "plot_figure") and not n}
-    assert set(planned) - {"all"} == rules_after(effect_of(key).rules) - unchanged
+    declared = rules_of(key) or direct_rules(key)
+    assert set(planned) - {"all"} == rules_after(declared) - unchanged
 
 
 def test_comments_in_the_file_of_thresholds_run_nothing(everything):
@@ -224,12 +232,13 @@ def rules_with_a_script():
     """The rules of the workflow that run code of ours, by what stands in its files."""
     files = [REPOSITORY / "Snakefile", *(REPOSITORY / "workflow" / "rules").glob("*.smk")]
     rules = [re.split(r"^ *rule (\w+):$", file.read_text(), flags=re.M)[1:] for file in files]
-    return {name for found in rules for name, body in zip(found[::2], found[1::2], strict=True) if "script:" in body}
+    written = {name for of in rules for name, body in zip(of[::2], of[1::2], strict=True) if "script:" in body}
+    return written | set(JOBS.names())
 
 
 def test_the_code_of_every_rule_is_edited():
     assert rules_with_a_script() == set(EDITS)  # beside those that fetch, which a loop makes
-    assert set(MADE_OF) == set(EDITS)
+    assert set(all_jobs()) == set(EDITS)
 
 
 def planned_after_an_edit(project, file, targets=()):

@@ -1,13 +1,12 @@
 # Claims are judged from the experiment's NetCDF files and a file of thresholds; included where the study names one.
 from ntk_atlas.config.claims import CLAIMS, claim_head
-from ntk_atlas.study.thresholds import judge_spec
 
 GIVEN_CLAIMS = [
     claim_head(key).name for key in load_thresholds(Path(STUDY.claims)).claims.by_name()
 ]
 
 
-def claims_source(script, build=None):
+def claims_source(script, rule=None):
     """As `source`, with the files of the claims that are judged: built-in ones, and the user's."""
     files = [
         Path(name.rpartition(":")[0]) if is_own(name) else CLAIMS.module_file(name)
@@ -15,7 +14,7 @@ def claims_source(script, build=None):
     ]
 
     def of(wildcards):
-        values = value_files(build(EXPERIMENTS[wildcards.experiment])) if build else ()
+        values = value_files(job_slice(rule, wildcards)) if rule else ()
         file = WORKFLOW / "workflow" / "scripts" / script
         return digest_of(file, (*values, *files))
 
@@ -52,8 +51,8 @@ rule judge_claims:
         runtime=growing(10),
     params:
         thresholds=thresholds_digest(),
-        spec=spec(judge_spec),
-        source=claims_source("judge_claims.py", judge_spec),
+        spec=spec("judge_claims"),
+        source=claims_source("judge_claims.py", "judge_claims"),
         own=own_code(GIVEN_CLAIMS),
     message:
         "{wildcards.experiment}: judging the claims"
@@ -84,7 +83,7 @@ rule plot_claims:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        spec=STUDY.figures.canonical_json(),
+        spec=spec("plot_claims"),
         source=source("plot_claims.py"),
     message:
         "{wildcards.experiment}: drawing the claims"

@@ -8,7 +8,7 @@ localrules:
 
 rule assemble_cube:
     input:
-        unpack(cube_inputs),
+        unpack(inputs_of(RULES["assemble_cube"])),
     output:
         cube="results/{experiment}/cube.nc",
     log:
@@ -22,9 +22,9 @@ rule assemble_cube:
         mem_mb=growing(2000),
         runtime=growing(60),
     params:
-        spec=spec(cube_spec),
+        spec=spec("assemble_cube"),
         thresholds=thresholds_digest(),
-        source=source("assemble_cube.py", cube_spec),
+        source=source("assemble_cube.py", "assemble_cube"),
     message:
         "{wildcards.experiment}: assembling the cube"
     script:
@@ -33,7 +33,7 @@ rule assemble_cube:
 
 rule assemble_functions:
     input:
-        unpack(cube_inputs),
+        unpack(inputs_of(RULES["assemble_cube"])),
     output:
         functions="results/{experiment}/functions.nc",
     log:
@@ -47,12 +47,60 @@ rule assemble_functions:
         mem_mb=growing(2000),
         runtime=growing(60),
     params:
-        spec=spec(cube_spec),
-        source=source("assemble_functions.py", cube_spec),
+        spec=spec("assemble_functions"),
+        source=source("assemble_functions.py", "assemble_functions"),
     message:
         "{wildcards.experiment}: assembling the predictions"
     script:
         "../scripts/assemble_functions.py"
+
+
+rule assemble_dispersion:
+    input:
+        unpack(inputs_of(RULES["assemble_dispersion"])),
+    output:
+        dispersion="results/{experiment}/dispersion.nc",
+    log:
+        "logs/{experiment}/assemble_dispersion.log",
+    benchmark:
+        "results/{experiment}/costs/assemble_dispersion/all.tsv"
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(30),
+    params:
+        spec=spec("assemble_dispersion"),
+        source=source("assemble_dispersion.py", "assemble_dispersion"),
+    message:
+        "{wildcards.experiment}: assembling the dispersion at initialization"
+    script:
+        "../scripts/assemble_dispersion.py"
+
+
+rule assemble_output_variance:
+    input:
+        unpack(inputs_of(RULES["assemble_output_variance"])),
+    output:
+        variance="results/{experiment}/output_variance.nc",
+    log:
+        "logs/{experiment}/assemble_output_variance.log",
+    benchmark:
+        "results/{experiment}/costs/assemble_output_variance/all.tsv"
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(60),
+    params:
+        spec=spec("assemble_output_variance"),
+        source=source("assemble_output_variance.py", "assemble_output_variance"),
+    message:
+        "{wildcards.experiment}: assembling the output variance"
+    script:
+        "../scripts/assemble_output_variance.py"
 
 
 rule map_regimes:
@@ -111,9 +159,7 @@ rule fit_scaling_laws:
         mem_mb=growing(1000),
         runtime=growing(60),
     params:
-        spec=lambda wildcards: EXPERIMENTS[
-            wildcards.experiment
-        ].scaling.canonical_json(),
+        spec=spec("fit_scaling_laws"),
         source=source("fit_scaling_laws.py"),
     message:
         "{wildcards.experiment}: fitting scaling laws"
@@ -143,9 +189,7 @@ rule summarize_cube:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        spec=lambda wildcards: EXPERIMENTS[
-            wildcards.experiment
-        ].training.canonical_json(),
+        spec=spec("summarize_cube"),
         source=source("summarize_cube.py"),
     message:
         "{wildcards.experiment}: what became of the networks"

@@ -26,27 +26,3 @@ for source_name, official in OFFICIAL.items():
             f"fetching {official.title} into {CACHE}/{official.source}, once"
         script:
             "../scripts/fetch_data.py"
-
-
-rule prepare_dataset:
-    input:
-        files=data_files,
-    output:
-        dataset="results/{experiment}/dataset.nc",
-    log:
-        "logs/{experiment}/prepare_dataset.log",
-    benchmark:
-        "results/{experiment}/costs/prepare_dataset/all.tsv"
-    conda:
-        CONDA
-    threads: 1
-    resources:
-        mem_mb=growing(2000),
-        runtime=growing(30),
-    params:
-        spec=spec(prepare_spec),
-        source=source("prepare_dataset.py", reader_spec),
-    message:
-        "{wildcards.experiment}: reading and checking the data"
-    script:
-        "../scripts/prepare_dataset.py"

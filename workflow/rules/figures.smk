@@ -28,7 +28,7 @@ rule plot_figure:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        spec=STUDY.figures.canonical_json(),
+        spec=spec("plot_figure"),
         figure=figure_of,
         caption=lambda wildcards: FIGURES.head(figure_of(wildcards)).caption,
         source=figure_source,

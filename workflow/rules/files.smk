@@ -3,23 +3,15 @@ from ntk_atlas.datasets.dataset import DataError
 from ntk_atlas.datasets.fetching import check_can_be_fetched, kept_package
 from ntk_atlas.datasets.official_files import CACHE, FetchedSource
 from ntk_atlas.datasets.sources import SOURCES as DATA_SOURCES, source_of
-from ntk_atlas.study.prepare_spec import ReaderSpec, reader_spec
-from ntk_atlas.study.cells import canonical_text, rows
-from ntk_atlas.study.dispersion_inputs import (
-    dispersion_assembly_spec,
-    dispersion_spec,
-)
-from ntk_atlas.study.dispersion_spec import architectures
+from ntk_atlas.jobs.parts.cells import canonical_text, rows
+from ntk_atlas.jobs.parts.draw_shares import draws_in_words
 from ntk_atlas.study.earlier_results import earlier_results_told, final_results
-from ntk_atlas.study.jobs import predictors
 from ntk_atlas.config.figures import FIGURES
 from ntk_atlas.registry import is_own
-from ntk_atlas.study.user_files import code_file_digest
+from ntk_atlas.jobs.parts.user_files import code_file_digest
 from ntk_atlas.study.outputs import (
-    cube_spec,
     cubes_of,
     file_name,
-    has_scaling_laws,
     study_folder,
 )
 
@@ -50,39 +42,37 @@ wildcard_constraints:
     figure="|".join(dict.fromkeys(map(file_name, all_figures()))),
 
 
-def row_names(name):
-    """Names of all rows of an experiment."""
-    grid = EXPERIMENTS[name].grid
-    return [row.name for row in rows(grid, STUDY.jobs.init_scales_per_job)]
+def files_of(rule, name):
+    """The results of a rule in an experiment: one of a job, or one for each of its parts."""
+    job = RULES[rule]
+    files = [job.file_of(part) for part in job.names(EXPERIMENTS[name], STUDY.jobs)]
+    return [f"results/{name}/{file}" for file in files]
 
 
-def cube_inputs(wildcards):
-    """Files of the cube by what they are; the script finds each one's place by its name."""
-    name = wildcards.experiment
-    experiment, folder = EXPERIMENTS[name], f"results/{name}"
-    empirical = predictors(experiment, "empirical")
-    linearized = predictors(experiment, "linearized")
-    infinite = predictors(experiment, "infinite")
-    scales = experiment.grid.init_scale if infinite else ()
-    predictions = f"{folder}/predictions"
-    return {
-        "dataset": f"{folder}/dataset.nc",
-        "networks": [f"{folder}/networks/{row}.nc" for row in row_names(name)],
-        "empirical": [
-            f"{predictions}/empirical/{row}.nc" for row in row_names(name) if empirical
-        ],
-        "linearized": [
-            f"{folder}/linearized/{row}.nc" for row in row_names(name) if linearized
-        ],
-        "infinite": [
-            f"{predictions}/infinite/init_scale-{canonical_text(scale)}.nc"
-            for scale in scales
-        ],
-        "rivals": [
-            f"{predictions}/rivals/{kernels}.nc"
-            for kernels in rival_groups(experiment, STUDY.jobs.rivals_per_job)
-        ],
-    }
+def inputs_of(job):
+    """A function that gives the files that a job is made of by what they are, as its head says.
+
+    Of a rule that has the same parts, the same part; of one that has other parts, all of them.
+    """
+
+    def of(wildcards):
+        experiment, found = EXPERIMENTS[wildcards.experiment], {}
+        for name in job.made_of:
+            part = RULES[name]
+            if not part.wanted(experiment) or not job.takes(experiment, name):
+                continue
+            key = part.kind or part.folder
+            if part.per.wildcard and part.per is job.per:
+                file = part.file_of(wildcards[part.per.wildcard])
+                found[key] = f"results/{wildcards.experiment}/{file}"
+            else:
+                files = files_of(name, wildcards.experiment)
+                found[key] = files if part.per.wildcard else files[0]
+        if job.kind == "dataset":
+            found["files"] = data_files(wildcards)
+        return found
+
+    return of
 
 
 def claim_files(wildcards):
@@ -119,33 +109,6 @@ def variant_cubes(name):
     return [f"results/{variant}/cube.nc" for variant in variants_of(name)]
 
 
-def output_variance_inputs(wildcards):
-    """Files of the output variance by what they are; the script finds each one's place by its name."""
-    name = wildcards.experiment
-    folder = f"results/{name}"
-    return {
-        "dataset": f"{folder}/dataset.nc",
-        "networks": [f"{folder}/networks/{row}.nc" for row in row_names(name)],
-        "linearized": [f"{folder}/linearized/{row}.nc" for row in row_names(name)],
-        "theory": [
-            f"{folder}/predictions/output_variance/init_scale-{canonical_text(scale)}.nc"
-            for scale in EXPERIMENTS[name].grid.init_scale
-        ],
-    }
-
-
-def initial_kernels_spec(experiment, depth_and_width):
-    """Spec of the untrained networks of one depth and width."""
-    return dispersion_spec(experiment, *depth_and_width)
-
-
-def dispersion_files(wildcards):
-    """The files of untrained networks that the dispersion is joined from."""
-    folder = f"results/{wildcards.experiment}/dispersion"
-    names = architectures(EXPERIMENTS[wildcards.experiment])
-    return [f"{folder}/{name}.nc" for name in names]
-
-
 def figure_files(wildcards):
     """The files that a figure is drawn from, in the order in which it takes them."""
     head = FIGURES.head(figure_of(wildcards))
@@ -176,7 +139,7 @@ OFFICIAL = {
 
 def fetch_source(name):
     """Digest of the code that fetches a source."""
-    values = value_files(ReaderSpec(source=name))
+    values = (DATA_SOURCES.module_file(name),) if name in DATA_SOURCES else ()
     return digest_of(WORKFLOW / "workflow" / "scripts" / "fetch_data.py", values)
 
 
@@ -202,7 +165,7 @@ def figure_source(wildcards):
     """Digest of a figure's file, of all that it imports of the package, and of the values that its experiment names."""
     name = figure_of(wildcards)
     file = Path(name.rpartition(":")[0]) if is_own(name) else FIGURES.module_file(name)
-    return digest_of(file, value_files(cube_spec(EXPERIMENTS[wildcards.experiment])))
+    return digest_of(file, value_files(job_slice("assemble_cube", wildcards)))
 
 
 def experiment_targets(name):

@@ -21,17 +21,9 @@ os.environ.update(NTK_ATLAS=str(WORKFLOW))
 
 from ntk_atlas.registry import value_files
 from ntk_atlas.source_digest import SourceMemory, source_digest
-from ntk_atlas.study.cells import Row
-from ntk_atlas.study.dispersion_spec import parse_architecture
-from ntk_atlas.study.jobs import (
-    empirical_spec,
-    infinite_spec,
-    rival_groups,
-    rival_spec,
-    train_spec,
-)
+from ntk_atlas.jobs import ARCHITECTURE, JOBS, ROW
+from ntk_atlas.jobs.parts.results import all_jobs
 from ntk_atlas.study.load import load_study, read_study
-from ntk_atlas.study.prepare_spec import prepare_spec
 from ntk_atlas.study.problems import ConfigError
 from ntk_atlas.study.start_checks import StartChecks
 from ntk_atlas.study.thresholds import load_regime_thresholds, load_thresholds
@@ -52,30 +44,42 @@ def digest_of(file, values=()):
     return digest
 
 
-def source(script, build=None, *names):
+# What each rule reads of the config and is made of (`ntk_atlas.jobs`).
+RULES = all_jobs()
+
+
+def source(script, rule=None):
     """Digest of a rule's script and the package modules that it imports.
 
-    With the arguments of the rule's `spec`, the digest is a job's: the modules of the values (activation, optimizer,
+    With the name of a rule, the digest is a job's: the rule's file, and the modules of the values (activation, optimizer,
     ...) that the job's settings name are part of it.
     """
-    return module_source(WORKFLOW / "workflow" / "scripts" / script, build, *names)
-
-
-def module_source(module, build=None, *names):
-    """Digest of a package module, as `source`: what finished units depend on."""
-    file = PACKAGE / module
-    if build is None:
+    file = WORKFLOW / "workflow" / "scripts" / script
+    if rule is None:
         return digest_of(file)
+    own = (JOBS.module_file(rule),) if rule in JOBS else ()
     return lambda wildcards: digest_of(
-        file, value_files(built(build, names, wildcards))
+        file, (*own, *RULES[rule].code(job_slice(rule, wildcards)))
     )
+
+
+def job_source(name):
+    """Digest of the file of a job, and of all that it imports and its settings name: what finished units depend on."""
+    return lambda wildcards: digest_of(
+        JOBS.module_file(name), RULES[name].code(job_slice(name, wildcards))
+    )
+
+
+def module_source(module):
+    """Digest of a package module."""
+    return digest_of(PACKAGE / module)
 
 
 # Data and code of the user's own are tried where a run is planned, not in its jobs, nor where nothing will run.
 STARTS = workflow.is_main_process and not {"--unlock", "--report"} & set(sys.argv)
 START = StartChecks(
     memory=SOURCES.path.with_name("start.json"),
-    source=module_source("stages/trial.py") if STARTS else "",
+    source=module_source("study/trial.py") if STARTS else "",
     say=logger.info,
 )
 START_CHECKS = START if STARTS else None
@@ -116,26 +120,32 @@ KERNEL_JOB_MB = STUDY.jobs.kernel_job_mb
 
 wildcard_constraints:
     experiment="|".join(EXPERIMENTS),
+    architecture=r"depth-\d+_width-\d+",
     row=r"depth-\d+_width-\d+_init_scale-[^/]+",
     init_scale=r"[0-9.e+-]+",
     kernels=r"[a-z][a-z0-9_+]*",
 
 
-def built(build, names, wildcards):
-    """What `build(experiment, ...)` gives for the wildcards called `names`."""
-    parse = {
-        "row": Row.parse,
-        "init_scale": float,
-        "kernels": lambda names: tuple(names.split("+")),
-        "architecture": parse_architecture,
-    }
-    values = [parse[name](wildcards[name]) for name in names]
-    return build(EXPERIMENTS[wildcards.experiment], *values)
+def job_slice(rule, wildcards):
+    """What a job depends on in the config."""
+    job = RULES[rule]
+    name = wildcards[job.per.wildcard] if job.per.wildcard else ""
+    return job.slice(EXPERIMENTS[wildcards.experiment], name, STUDY)
 
 
-def spec(build, *names):
-    """A params function: the canonical JSON of `build(experiment, ...)` for the wildcards called `names`."""
-    return lambda wildcards: built(build, names, wildcards).canonical_json()
+def spec(rule):
+    """A params function: the canonical JSON of what a job of the rule depends on in the config."""
+    return lambda wildcards: job_slice(rule, wildcards).canonical_json()
+
+
+def job_message(job):
+    """What a run says of a job, its wildcards as Snakemake has them."""
+    wildcard = job.per.wildcard
+    return (
+        job.message.replace(f"{{{wildcard}}}", f"{{wildcards.{wildcard}}}")
+        if wildcard
+        else job.message
+    )
 
 
 def growing(amount):

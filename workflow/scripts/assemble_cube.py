@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.assemble import assemble_cube
 from ntk_atlas.cubes.experiment_files import ExperimentFiles
 from ntk_atlas.cubes.netcdf import write_netcdf
@@ -12,13 +11,15 @@ from ntk_atlas.datasets.draws import make_draw, shared_samples
 from ntk_atlas.datasets.probes import kernel_probes
 from ntk_atlas.folds import fold_sizes
 from ntk_atlas.job_log import job_log
+from ntk_atlas.jobs import Slice
+from ntk_atlas.jobs.parts.made_with import load_prepared
+from ntk_atlas.jobs.parts.results import RESULTS
 from ntk_atlas.provenance import provenance_attributes
-from ntk_atlas.study.made_with import load_prepared
 from ntk_atlas.study.notices import notice_attributes
 
 
 def main(
-    data: Path, files: ExperimentFiles, output: Path, experiment: ExperimentSettings, thresholds: str, repository: Path
+    data: Path, files: ExperimentFiles, output: Path, experiment: Slice, thresholds: str, repository: Path
 ) -> None:
     dataset, data_digest = load_prepared(data, experiment.dataset)
     draws = [make_draw(dataset, experiment.dataset, number) for number in range(experiment.grid.draws)]
@@ -53,7 +54,7 @@ if "snakemake" in globals():
             Path(snakemake.input.dataset),
             ExperimentFiles.named(dict(snakemake.input.items())),
             Path(snakemake.output.cube),
-            ExperimentSettings.model_validate_json(snakemake.params.spec),
+            RESULTS[snakemake.rule].parse(snakemake.params.spec),
             snakemake.params.thresholds,
             Path(snakemake.scriptdir),
         )

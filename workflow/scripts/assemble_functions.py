@@ -2,17 +2,18 @@
 
 from pathlib import Path
 
-from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.experiment_files import ExperimentFiles
 from ntk_atlas.cubes.functions import assemble_functions
 from ntk_atlas.cubes.netcdf import write_netcdf
 from ntk_atlas.datasets.draws import make_draw
 from ntk_atlas.job_log import job_log
+from ntk_atlas.jobs import Slice
+from ntk_atlas.jobs.parts.made_with import load_prepared
+from ntk_atlas.jobs.parts.results import RESULTS
 from ntk_atlas.provenance import provenance_attributes
-from ntk_atlas.study.made_with import load_prepared
 
 
-def main(data: Path, files: ExperimentFiles, output: Path, experiment: ExperimentSettings, repository: Path) -> None:
+def main(data: Path, files: ExperimentFiles, output: Path, experiment: Slice, repository: Path) -> None:
     dataset, data_digest = load_prepared(data, experiment.dataset)
     functions = assemble_functions(
         experiment,
@@ -31,6 +32,6 @@ if "snakemake" in globals():
             Path(snakemake.input.dataset),
             ExperimentFiles.named(dict(snakemake.input.items())),
             Path(snakemake.output.functions),
-            ExperimentSettings.model_validate_json(snakemake.params.spec),
+            RESULTS[snakemake.rule].parse(snakemake.params.spec),
             Path(snakemake.scriptdir),
         )

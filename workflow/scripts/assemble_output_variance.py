@@ -2,16 +2,17 @@
 
 from pathlib import Path
 
-from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.experiment_files import ExperimentFiles
 from ntk_atlas.cubes.netcdf import write_netcdf
 from ntk_atlas.cubes.output_variance import assemble_output_variance
 from ntk_atlas.job_log import job_log
+from ntk_atlas.jobs import Slice
+from ntk_atlas.jobs.parts.made_with import load_prepared
+from ntk_atlas.jobs.parts.results import RESULTS
 from ntk_atlas.provenance import provenance_attributes
-from ntk_atlas.study.made_with import load_prepared
 
 
-def main(data: Path, files: ExperimentFiles, output: Path, experiment: ExperimentSettings, repository: Path) -> None:
+def main(data: Path, files: ExperimentFiles, output: Path, experiment: Slice, repository: Path) -> None:
     _, data_digest = load_prepared(data, experiment.dataset)
     provenance = provenance_attributes(repository) | {"data_digest": data_digest}
     write_netcdf(assemble_output_variance(experiment, files, provenance=provenance), output)
@@ -28,6 +29,6 @@ if "snakemake" in globals():
             Path(snakemake.input.dataset),
             ExperimentFiles.named(dict(snakemake.input.items())),
             Path(snakemake.output.variance),
-            ExperimentSettings.model_validate_json(snakemake.params.spec),
+            RESULTS[snakemake.rule].parse(snakemake.params.spec),
             Path(snakemake.scriptdir),
         )

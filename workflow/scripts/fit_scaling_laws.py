@@ -6,6 +6,7 @@ from ntk_atlas.config.scaling import ScalingSettings
 from ntk_atlas.cubes.netcdf import read_netcdf, write_netcdf
 from ntk_atlas.cubes.scaling import difference_table, fit_cube, law_table
 from ntk_atlas.job_log import job_log
+from ntk_atlas.jobs.parts.results import RESULTS
 
 
 def main(cube: Path, laws: Path, table: Path, differences: Path, settings: ScalingSettings) -> None:
@@ -24,5 +25,5 @@ if "snakemake" in globals():
             Path(snakemake.output.laws),
             Path(snakemake.output.table),
             Path(snakemake.output.differences),
-            ScalingSettings.model_validate_json(snakemake.params.spec),
+            RESULTS[snakemake.rule].parse(snakemake.params.spec).scaling,
         )

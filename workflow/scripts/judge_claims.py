@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.job_log import job_log
+from ntk_atlas.jobs import Slice
+from ntk_atlas.jobs.parts.results import RESULTS
 from ntk_atlas.judging.evidence import read_evidence
 from ntk_atlas.judging.verdicts import judge_experiment, verdict_table
 from ntk_atlas.study.thresholds import load_thresholds
@@ -15,7 +16,7 @@ def main(
     variants: dict[str, Path],
     thresholds: Path,
     table: Path,
-    settings: ExperimentSettings,
+    settings: Slice,
 ) -> None:
     evidence = read_evidence(name, settings=settings, variants=variants, **files)
     verdicts = judge_experiment(evidence, load_thresholds(thresholds))
@@ -32,5 +33,5 @@ if "snakemake" in globals():
             {Path(file).parent.name: Path(file) for file in ([variants] if isinstance(variants, str) else variants)},
             Path(snakemake.input.thresholds),
             Path(snakemake.output.table),
-            ExperimentSettings.model_validate_json(snakemake.params.spec),
+            RESULTS[snakemake.rule].parse(snakemake.params.spec),
         )

@@ -7,6 +7,7 @@ from ntk_atlas.figures import FIGURES, FigureSettings
 from ntk_atlas.figures.parts.panels import notices_of
 from ntk_atlas.figures.parts.style import save_figure
 from ntk_atlas.job_log import job_log
+from ntk_atlas.jobs.parts.results import RESULTS
 
 
 def main(name: str, files: list[Path], svg: Path, png: Path, settings: FigureSettings) -> None:
@@ -23,5 +24,5 @@ if "snakemake" in globals():
             [Path(file) for file in snakemake.input],
             Path(snakemake.output.svg),
             Path(snakemake.output.png),
-            FigureSettings.model_validate_json(snakemake.params.spec),
+            RESULTS[snakemake.rule].parse(snakemake.params.spec).figures,
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from ntk_atlas.job_log import cpu_seconds, job_log, log_of
-from ntk_atlas.study.effects import rules_before
+from ntk_atlas.jobs.parts.results import rules_before
 
 
 def main(folders: dict[str, Path], logs: Path, output: Path) -> None:

@@ -10,8 +10,8 @@ from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.dictionary.untrained import DISPERSION
 from ntk_atlas.cubes.experiment_files import coordinates
 from ntk_atlas.cubes.netcdf import described, to_xarray
-from ntk_atlas.study.dispersion_spec import sampled_spec
-from ntk_atlas.study.made_with import check_made_with
+from ntk_atlas.jobs import architecture_name, job_slice
+from ntk_atlas.jobs.parts.made_with import check_made_with
 
 
 def assemble_dispersion(
@@ -32,8 +32,8 @@ def assemble_dispersion(
     cells = []
     for (cell_depth, cell_width), file in files.items():
         cell = read_labelled(file)
-        spec = sampled_spec(experiment, cell_depth, cell_width)
-        check_made_with(file, cell.attributes, "sample_initial_kernels", spec)
+        part = job_slice("sample_initial_kernels", experiment, architecture_name(cell_depth, cell_width))
+        check_made_with(file, cell.attributes, part)
         cells.append(cell.at(depth=cell_depth, width=cell_width))
     joined = to_xarray(join(cells, grid)).assign_coords(coordinates(experiment, DISPERSION.coordinates, **grid))
     n_all, n_scales = len(settings.depth) * len(settings.width), len(experiment.grid.init_scale)

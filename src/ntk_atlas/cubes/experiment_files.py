@@ -12,19 +12,13 @@ from ntk_atlas.config.grid import GridSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.dictionary.variable import ARCHITECTURE
 from ntk_atlas.folds import N_FOLDS
+from ntk_atlas.jobs import INIT_SCALE, JOBS, ROW, Job
+from ntk_atlas.jobs.parts.cells import Row, canonical_text
+from ntk_atlas.jobs.parts.made_with import check_made_with, check_row
 from ntk_atlas.phases.phase import phase_of
-from ntk_atlas.study.cells import Row
-from ntk_atlas.study.jobs import infinite_spec, rival_spec
-from ntk_atlas.study.made_with import ROWS, check_made_with, check_row
-from ntk_atlas.study.output_variance_specs import variance_theory_spec
 
 _SCALE = "init_scale-"
 """Before the init scale in the name of a file of one init scale."""
-_SCALES = {
-    "infinite": ("regress_infinite", infinite_spec),
-    "theory": ("predict_output_variance", variance_theory_spec),
-}
-"""Kinds of files that there are of each init scale: the rule that makes them, and the spec that they carry."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +45,13 @@ class ExperimentFiles:
     def named(cls, files: Mapping[str, Sequence[str | Path]]) -> Self:
         """The files by what they are: the names of the attributes; kinds that are not there have none."""
         paths = {kind: [Path(file) for file in files.get(kind, ())] for kind in cls.__dataclass_fields__}
-        rows = {
-            kind: {Row.parse(file.stem): file for file in paths[kind]}
-            for kind in ("networks", "linearized", "empirical")
+        per = {kind: job.per for kind, job in _jobs().items() if kind in paths}
+        rows = {kind: {Row.parse(file.stem): file for file in paths[kind]} for kind in paths if per[kind] is ROW}
+        scales = {
+            kind: {float(file.stem.removeprefix(_SCALE)): file for file in paths[kind]}
+            for kind in paths
+            if per[kind] is INIT_SCALE
         }
-        scales = {kind: {float(file.stem.removeprefix(_SCALE)): file for file in paths[kind]} for kind in _SCALES}
         return cls(**rows, **scales, rivals=paths["rivals"])
 
     def read(
@@ -77,22 +73,24 @@ class ExperimentFiles:
         Raises:
             OtherSettingsError: naming the first file that is not of this experiment.
         """
-        files = getattr(self, kind)
+        files, job = getattr(self, kind), _jobs()[kind]
         for key in files:
             path = key if kind == "rivals" else files[key]
             contents = read_labelled(path, drop=drop)
-            if kind in ROWS:
-                rule, spec_of = ROWS[kind]
-                check_row(path, contents.attributes, rule, spec_of(experiment, key), data_digest)
+            if isinstance(key, Row):
+                check_row(path, contents.attributes, job.slice(experiment, key.name), data_digest)
                 yield contents.at(depth=key.depth, width=key.width)
-            elif kind in _SCALES:
-                rule, spec_of = _SCALES[kind]
-                check_made_with(path, contents.attributes, rule, spec_of(experiment, key), data_digest)
+            elif isinstance(key, float):
+                check_made_with(path, contents.attributes, job.slice(experiment, canonical_text(key)), data_digest)
                 yield contents.at(init_scale=key)
             else:
-                spec = rival_spec(experiment, tuple(path.stem.split("+")))
-                check_made_with(path, contents.attributes, "regress_rivals", spec, data_digest)
+                check_made_with(path, contents.attributes, job.slice(experiment, path.stem), data_digest)
                 yield contents
+
+
+def _jobs() -> dict[str, Job]:
+    """The jobs by what their results are called."""
+    return {job.kind: job for job in map(JOBS.head, JOBS.names())}
 
 
 def grid_labels(grid: GridSettings) -> Grid:

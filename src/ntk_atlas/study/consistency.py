@@ -10,6 +10,10 @@ from ntk_atlas.datasets.dataset import DataError
 from ntk_atlas.datasets.read import inspect_dataset
 from ntk_atlas.datasets.shares import shares
 from ntk_atlas.datasets.source import DatasetSize
+from ntk_atlas.jobs import JOBS
+from ntk_atlas.jobs.parts.cells import rows
+from ntk_atlas.jobs.parts.draw_shares import training_samples
+from ntk_atlas.jobs.parts.user_files import user_code_problems
 from ntk_atlas.kernels.infinite.variants import variant_family
 from ntk_atlas.networks.convolutional_architecture import (
     ConvolutionalArchitecture,
@@ -17,17 +21,11 @@ from ntk_atlas.networks.convolutional_architecture import (
     checked_fan_ins,
     image_shape,
 )
-from ntk_atlas.study.cells import rows
 from ntk_atlas.study.checkpoint_checks import kernels_over_sizes_problems
 from ntk_atlas.study.dispersion_checks import dispersion_problems
-from ntk_atlas.study.kernel_variants_spec import kernel_variants_problems
-from ntk_atlas.study.linearized_specs import linearized_problems
-from ntk_atlas.study.output_variance_specs import learning_rate_problems, output_variance_problems
 from ntk_atlas.study.outputs import figure_problems
-from ntk_atlas.study.prepare_spec import training_samples
 from ntk_atlas.study.problems import ConfigError, Problem, did_you_mean
 from ntk_atlas.study.thresholds import load_regime_thresholds, load_thresholds, seed_conflict
-from ntk_atlas.study.user_files import user_code_problems
 from ntk_atlas.study.value_checks import value_problems
 from ntk_atlas.training.schedule import scheduled_epochs
 
@@ -96,10 +94,9 @@ def _experiment(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
     yield from _checkpoints(experiment)
     yield from _factory(experiment)
     yield from _last_layer(experiment)
-    yield from learning_rate_problems(experiment)
-    yield from output_variance_problems(experiment)
-    yield from linearized_problems(experiment)
-    yield from kernel_variants_problems(experiment)
+    yield from _learning_rate(experiment)
+    for name in JOBS.names():
+        yield from JOBS.head(name).problems(experiment)
     yield from value_problems(experiment, own=False)
     if experiment.dispersion is not None:
         yield from dispersion_problems(experiment)
@@ -193,13 +190,24 @@ def _checkpoints(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
 
 
 def _factory(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
-    yield from user_code_problems(experiment.network, experiment.regression.predictors, experiment.training)
+    yield from user_code_problems(experiment.network, experiment.regression.predictors, experiment.training.optimizer)
     yield from (("show", problem) for problem in figure_problems(experiment))
     if experiment.network.factory is not None and experiment.training.target_scale == "initial_output":
         yield (
             "training.target_scale",
             "initial_output needs the infinite-width output variance, which is not known for a network of "
             "your own: use unit",
+        )
+
+
+def _learning_rate(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
+    """What a learning rate of the infinite NTK needs."""
+    rate = experiment.training.learning_rate
+    if rate.of == "infinite_ntk" and rate.relative is not None and experiment.network.factory is not None:
+        yield (
+            "training.learning_rate.of",
+            "infinite_ntk needs a built-in network: the infinite-width NTK of a network of your own is not known; use "
+            "of: network",
         )
 
 

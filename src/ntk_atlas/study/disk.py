@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.datasets.read import inspect_dataset
-from ntk_atlas.study.cells import rows
+from ntk_atlas.jobs.parts.cells import rows
 from ntk_atlas.study.layer_sizes import layer_sizes
 from ntk_atlas.study.own_cost import OwnCost, cost_at
 from ntk_atlas.training.schedule import epoch_budget, scheduled_epochs

@@ -8,8 +8,8 @@ from ntk_atlas.config.dispersion import DispersionSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.dispersion.inputs import InitialKernelLaw
 from ntk_atlas.dispersion.theory import finite_sum
+from ntk_atlas.jobs import JOBS
 from ntk_atlas.statistics.moments import LARGEST_RELATIVE_ERROR, relative_error_of_ratio
-from ntk_atlas.study.dispersion_inputs import dispersion_inputs
 
 _MOST_NAMED = 3
 _HOPELESS = 1e50  # so that its powers are numbers
@@ -48,7 +48,7 @@ def dispersion_problems(experiment: ExperimentSettings) -> list[tuple[str, str]]
                 "as the mean over the data), or set dataset.normalization",
             )
         ]
-    n_inputs, squared_norm = dispersion_inputs(experiment)
+    n_inputs, squared_norm = JOBS.head("sample_initial_kernels").narrowed(experiment).values()
     law = partial(InitialKernelLaw, network, n_inputs=n_inputs, squared_norm=squared_norm)
     return [*_plane(settings, n_inputs), *_resolution(settings, law, experiment.grid.init_scale)]
 

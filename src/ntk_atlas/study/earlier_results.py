@@ -5,28 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ntk_atlas.arrays import read_labelled
-from ntk_atlas.config.base import Settings
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.datasets.read import inspect_dataset
-from ntk_atlas.study.cells import Row
-from ntk_atlas.study.dispersion_inputs import dispersion_assembly_spec
-from ntk_atlas.study.jobs import infinite_spec, rival_spec
-from ntk_atlas.study.made_with import ROWS
-from ntk_atlas.study.output_variance_specs import output_variance_spec, variance_theory_spec
-from ntk_atlas.study.outputs import cube_spec, cubes_of, figures_of, file_name, tables_of
-from ntk_atlas.study.prepare_spec import prepare_spec
+from ntk_atlas.jobs import JOBS, Job
+from ntk_atlas.jobs.parts.results import made_in_the_end
+from ntk_atlas.study.outputs import cubes_of, figures_of, file_name, tables_of
 
-_CONFIGS = {
-    "cube": cube_spec,
-    "functions": cube_spec,
-    "output_variance": output_variance_spec,
-    "dispersion": dispersion_assembly_spec,
-}
-"""Files that carry the settings they were made with as `config`, and which settings these are."""
-_OF_ROWS = {"networks": "networks", "linearized": "linearized", "predictions/empirical": "empirical"}
-_OF_SCALES = {"predictions/infinite": infinite_spec, "predictions/output_variance": variance_theory_spec}
-"""Folders of files that carry the spec of their job as `spec`: their kind in `ROWS`, or what makes that spec; a file
-is named by its row, or by `init_scale-…`."""
+_WITH_CONFIG = ("assemble_cube", "assemble_functions", "assemble_output_variance", "assemble_dispersion")
+"""Rules whose files carry the settings they were made with as `config`."""
 _KINDS = ("*.nc", "*.csv", "figures/*.svg", "figures/*.png")
 
 
@@ -111,36 +97,39 @@ def foreign_results(study: StudySettings, results: Path, records: Path) -> Itera
             if (records / record).is_file():
                 continue
             wanted = _made_with(experiment, place)
-            if wanted is not None and read_labelled(path, ()).attributes.get(wanted[0]) != wanted[1].canonical_json():
+            if wanted is not None and read_labelled(path, ()).attributes.get(wanted[0]) != wanted[1]:
                 yield path
 
 
-def _made_with(experiment: ExperimentSettings, place: Path) -> tuple[str, Settings] | None:
+def _made_with(experiment: ExperimentSettings, place: Path) -> tuple[str, str] | None:
     """The attribute in which a file says what it was made with, and what that must be; None if nothing needs the file.
 
     Args:
         experiment: the settings of the experiment.
         place: the file, relative to the experiment's folder.
     """
-    folder, name, grid = place.parent.as_posix(), place.stem, experiment.grid
-    if folder == ".":
-        if name in set(cubes_of(experiment)) & _CONFIGS.keys():
-            return "config", _CONFIGS[name](experiment)
-        return ("spec", prepare_spec(experiment)) if name == "dataset" else None
-    try:
-        if folder in _OF_ROWS:
-            row = Row.parse(name)
-            here = row.depth in grid.depth and row.width in grid.width and set(row.init_scale) <= set(grid.init_scale)
-            return ("spec", ROWS[_OF_ROWS[folder]][1](experiment, row)) if here else None
-        if folder in _OF_SCALES:
-            scale = float(name.removeprefix("init_scale-"))
-            return ("spec", _OF_SCALES[folder](experiment, scale)) if scale in grid.init_scale else None
-    except ValueError:  # no name of ours
-        return None
-    kernels = tuple(name.split("+"))
-    if folder == "predictions/rivals" and set(kernels) <= set(experiment.regression.predictors):
-        return "spec", rival_spec(experiment, kernels)
+    file = place.as_posix()
+    cubes = {job.file: job for name, job in made_in_the_end().items() if name in _WITH_CONFIG}
+    if file in cubes:
+        wanted = cubes[file].wanted(experiment)
+        return ("config", cubes[file].slice(experiment).canonical_json()) if wanted else None
+    for job in map(JOBS.head, JOBS.names()):
+        if (name := job.name_of(file)) is not None and job.wanted(experiment):
+            try:
+                return ("spec", job.slice(experiment, name).canonical_json()) if _is_of(experiment, job, name) else None
+            except (ValueError, KeyError):  # no name of ours
+                return None
     return None
+
+
+def _is_of(experiment: ExperimentSettings, job: Job, name: str) -> bool:
+    """Whether the job of a name is one of the experiment's, however its work is cut into jobs."""
+    for path, values in job.per.narrowed(experiment, name).items():
+        section, _, key = path.rpartition(".")
+        here = getattr(getattr(experiment, section), key)
+        if not set(values) <= set(here):  # type: ignore[call-overload]
+            return False
+    return True
 
 
 def earlier_results_told(study: StudySettings, results: Path) -> str:

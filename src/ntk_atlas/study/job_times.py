@@ -14,9 +14,10 @@ from ntk_atlas.config.predictors import STAND_IN, predictors_of
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.datasets.read import inspect_dataset
 from ntk_atlas.dispersion.inputs import has_exact_law
-from ntk_atlas.study.cells import rows
+from ntk_atlas.jobs.parts.cells import rows
+from ntk_atlas.jobs.parts.results import has_regimes, has_scaling_laws
 from ntk_atlas.study.layer_sizes import LayerSize, layer_sizes
-from ntk_atlas.study.outputs import figures_of, has_regimes, has_scaling_laws
+from ntk_atlas.study.outputs import figures_of
 from ntk_atlas.study.own_cost import OwnCost
 from ntk_atlas.study.work import FLOPS_PER_SECOND, SECONDS_PER_STEP, Work, checkpoints_of, experiment_work
 from ntk_atlas.training.schedule import epoch_budget, steps_per_epoch

@@ -1,33 +1,24 @@
 """Which finished units the settings of an experiment still find; all others will never be read again."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ntk_atlas.arrays import finished_seeds, read_labelled, seeds_of
-from ntk_atlas.config.base import Settings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.dispersion.networks import CHUNK
-from ntk_atlas.study.cells import rows
-from ntk_atlas.study.dispersion_inputs import dispersion_spec
-from ntk_atlas.study.dispersion_spec import architectures, parse_architecture, scale_name
-from ntk_atlas.study.jobs import empirical_spec, predictors, train_spec
-from ntk_atlas.study.linearized_specs import linearize_spec
+from ntk_atlas.jobs import JOBS, Slice
+from ntk_atlas.jobs.parts.cells import rows
+from ntk_atlas.jobs.parts.unit_digests import (
+    initial_kernel_digests,
+    linearized_digests,
+    regression_digests,
+    scale_name,
+    training_digests,
+)
 
-STAGES = {
-    "networks": "stages/train_row.py",
-    "linearized": "stages/linearize_row.py",
-    "initial_ntk": "stages/regress_row.py",
-    "trained_ntk": "stages/regress_row.py",
-    "pretrained_ntk": "stages/regress_row.py",
-    "epoch_ntk": "stages/regress_row.py",
-    "initial_kernels": "dispersion/networks.py",
-}
-"""Stages that keep units, and the module on whose code each stage's units depend."""
-
-
-Sources = Mapping[str, Callable[[Settings], str]]
-"""Of each of `STAGES` the digest of its code, as a function of a job's spec."""
+Sources = Callable[[str, Slice], str]
+"""The digest of the code that a job's units depend on: of the job of a name, with a slice."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +54,7 @@ def needed_units(experiment: ExperimentSettings, folder: Path, sources: Sources)
     Args:
         experiment: its settings.
         folder: of its results.
-        sources: of the code.
+        sources: digests of code.
 
     Returns:
         The units; None as long as no data are prepared, when it cannot be known.
@@ -72,31 +63,37 @@ def needed_units(experiment: ExperimentSettings, folder: Path, sources: Sources)
         return None
     data = str(read_labelled(folder / "dataset.nc", ()).attributes["digest"])
     seeds = dict.fromkeys(_of_rows(experiment, data, sources), experiment.grid.seeds)
-    for name in architectures(experiment):
-        spec = dispersion_spec(experiment, *parse_architecture(name))
-        for scale, digest in spec.unit_digests(sources["initial_kernels"](spec)).items():
-            seeds[Path("units", "initial_kernels", name, scale_name(scale), digest)] = -(-spec.n_networks // CHUNK)
+    job = JOBS.head("sample_initial_kernels")
+    for name in job.names(experiment):
+        part = job.slice(experiment, name)
+        for scale, digest in initial_kernel_digests(part, sources(job.name, part)).items():
+            seeds[Path("units", "initial_kernels", name, scale_name(scale), digest)] = -(
+                -part.dispersion.n_networks // CHUNK
+            )
     return NeededUnits(folder, seeds)
 
 
 def _of_rows(experiment: ExperimentSettings, data: str, sources: Sources) -> Iterator[Path]:
-    linearized = bool(predictors(experiment, "linearized")) or experiment.output_variance is not None
+    train, linearize, regress = (
+        JOBS.head(name) for name in ("train_networks", "linearize_networks", "regress_empirical")
+    )
     for row in rows(experiment.grid):
 
         def folder(stage: str, unit: str, digest: str, row: str = row.name) -> Path:
             return Path("units", stage, row, unit, digest)
 
-        spec = train_spec(experiment, row)
-        trained = spec.unit_digests(data, sources["networks"](spec))
+        part = train.slice(experiment, row.name)
+        trained = training_digests(part, data, sources(train.name, part))
         for unit, digest in trained.items():
             yield folder("networks", unit.name, digest)
-        if linearized:
-            spec = linearize_spec(experiment, row)
-            digests = spec.linearized_digests(trained, sources["linearized"](spec))
-            for unit, digest in digests.items():
+        if linearize.wanted(experiment):
+            part = linearize.slice(experiment, row.name)
+            for unit, digest in linearized_digests(part, trained, sources(linearize.name, part)).items():
                 yield folder("linearized", unit.name, digest)
-        spec = empirical_spec(experiment, row)
-        regressed = spec.unit_digests(data, sources["initial_ntk"](spec), trained)
+        if not regress.wanted(experiment):
+            continue
+        part = regress.slice(experiment, row.name)
+        regressed = regression_digests(part, data, sources(regress.name, part), trained)
         for draw, digest in regressed.initial.items():
             yield folder("initial_ntk", f"draw-{draw}", digest)
         for stage in ("trained", "pretrained", "epochs"):

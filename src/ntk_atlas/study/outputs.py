@@ -6,26 +6,10 @@ from pathlib import Path
 
 from ntk_atlas.config.figures import FIGURES, FigureError, Shown
 from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.jobs.parts.results import has_scaling_laws, made_in_the_end
 from ntk_atlas.registry import is_own
 
-_MIN_SIZES = 3
 _SCALING = ("scaling_laws", "exponent_differences")
-
-
-def has_scaling_laws(experiment: ExperimentSettings) -> bool:
-    """Whether there are enough training sizes in the fit range for a law."""
-    return sum(n >= experiment.scaling.n_train_min for n in experiment.grid.n_train) >= _MIN_SIZES
-
-
-def has_regimes(experiment: ExperimentSettings) -> bool:
-    """Whether networks are compared, as functions, with a predictor of NTK theory.
-
-    Networks with their initial output are compared with their linearization alone: kernels predict what is added to it.
-    """
-    kernels = {"ntk_init", "infinite_ntk"} if experiment.training.initial_output == "subtract" else set()
-    return experiment.regression.keep_predictions and bool(
-        {"linearized", *kernels} & set(experiment.regression.predictors)
-    )
 
 
 def figures_of(experiment: ExperimentSettings, *, has_classes: bool, one_feature: bool = False) -> tuple[str, ...]:
@@ -79,22 +63,7 @@ def tables_of(experiment: ExperimentSettings) -> tuple[str, ...]:
 
 def cubes_of(experiment: ExperimentSettings) -> tuple[str, ...]:
     """Names of its NetCDF files, the cube first."""
-    return (
-        "cube",
-        *(("scaling_laws",) if has_scaling_laws(experiment) else ()),
-        *(("functions",) if experiment.regression.keep_predictions else ()),
-        *(("regimes",) if has_regimes(experiment) else ()),
-        *(("dispersion",) if experiment.dispersion is not None else ()),
-        *(("output_variance",) if experiment.output_variance is not None else ()),
-        *(("kernel_variants",) if experiment.kernel_variants is not None else ()),
-    )
-
-
-def cube_spec(experiment: ExperimentSettings) -> ExperimentSettings:
-    """Spec of `assemble_cube`: the settings without what other files are made of."""
-    return experiment.model_copy(
-        update={"show": None, "dispersion": None, "output_variance": None, "kernel_variants": None}
-    )
+    return tuple(job.folder for job in made_in_the_end().values() if job.wanted(experiment))
 
 
 def study_folder(files: Sequence[Path]) -> str:

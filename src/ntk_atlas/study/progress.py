@@ -8,10 +8,10 @@ from pathlib import Path
 from ntk_atlas.arrays import UnitStore, read_labelled
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.config.training import TrainingSettings
+from ntk_atlas.jobs import JOBS, Slice
+from ntk_atlas.jobs.parts.cells import rows
+from ntk_atlas.jobs.parts.unit_digests import training_digests
 from ntk_atlas.status import Status
-from ntk_atlas.study.cells import rows
-from ntk_atlas.study.jobs import train_spec
-from ntk_atlas.study.specs import TrainSpec
 
 _JUDGED = ("status", "train_mse", "train_error")
 
@@ -54,7 +54,7 @@ class Progress:
         )
 
 
-def progress_of(experiment: ExperimentSettings, folder: Path, source: Callable[[TrainSpec], str]) -> Progress:
+def progress_of(experiment: ExperimentSettings, folder: Path, source: Callable[[Slice], str]) -> Progress:
     """Counts the networks of an experiment; only those of its present settings, data and code are there.
 
     Args:
@@ -68,32 +68,32 @@ def progress_of(experiment: ExperimentSettings, folder: Path, source: Callable[[
     dataset, total = folder / "dataset.nc", Progress()
     digest = str(read_labelled(dataset, ()).attributes["digest"]) if dataset.is_file() else None
     for row in rows(experiment.grid):
-        spec = train_spec(experiment, row)
+        spec = JOBS.head("train_networks").slice(experiment, row.name)
         total += (
             _missing(spec) if digest is None else _of_row(spec, folder / "units" / "networks", digest, source(spec))
         )
     return total
 
 
-def _missing(spec: TrainSpec) -> Progress:
-    cells = len(spec.n_train)
-    return Progress(cells, 0, Counter({Status.MISSING: cells * spec.draws * spec.seeds}))
+def _missing(spec: Slice) -> Progress:
+    cells = len(spec.grid.n_train)
+    return Progress(cells, 0, Counter({Status.MISSING: cells * spec.grid.draws * spec.grid.seeds}))
 
 
-def _of_row(spec: TrainSpec, units: Path, dataset_digest: str, source: str) -> Progress:
+def _of_row(spec: Slice, units: Path, dataset_digest: str, source: str) -> Progress:
     store, under_way = UnitStore(units / spec.row.name), 0
     networks, unfinished = Counter(), set()
-    for unit, digest in spec.unit_digests(dataset_digest, source).items():
-        flags = dict.fromkeys(range(spec.seeds), Status.MISSING)
+    for unit, digest in training_digests(spec, dataset_digest, source).items():
+        flags = dict.fromkeys(range(spec.grid.seeds), Status.MISSING)
         flags |= dict.fromkeys(store.timed_out(unit.name, digest), Status.TIMED_OUT)
         for seeds in store.finished(unit.name, digest):
             flags |= _statuses(store, unit.name, digest, seeds, spec.training)
-        here = Counter(flags[seed] for seed in range(spec.seeds))
+        here = Counter(flags[seed] for seed in range(spec.grid.seeds))
         networks += here
         if here[Status.MISSING]:
             unfinished.add(unit.n_train)
             under_way += sum(flags.get(seed) == Status.MISSING for seed in store.under_way(unit.name, digest))
-    return Progress(len(spec.n_train), len(spec.n_train) - len(unfinished), networks, under_way)
+    return Progress(len(spec.grid.n_train), len(spec.grid.n_train) - len(unfinished), networks, under_way)
 
 
 def _statuses(

@@ -23,6 +23,7 @@ from ntk_atlas.arrays import whole_file
 from ntk_atlas.config.predictors import predictors_of, user_kernels
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.datasets.sources import SOURCES
+from ntk_atlas.jobs.parts.user_files import code_file_digest, user_code, user_file_digest
 from ntk_atlas.provenance import file_digest
 from ntk_atlas.registry import is_own, value_files
 from ntk_atlas.study.disk import probe_kernel_bytes, weight_bytes
@@ -30,7 +31,6 @@ from ntk_atlas.study.job_times import job_seconds
 from ntk_atlas.study.own_cost import OwnCost
 from ntk_atlas.study.problems import Problem
 from ntk_atlas.study.size_questions import MOST_DISK, MOST_HOURS
-from ntk_atlas.study.user_files import code_file_digest, user_code, user_file_digest
 from ntk_atlas.user_imports import PACKAGE
 
 SECONDS = 90.0
@@ -188,7 +188,7 @@ def trial_digest(experiment: ExperimentSettings, source: str) -> str:
         [grid.depth, grid.width, grid.init_scale, max(grid.n_train), grid.draws],
         [experiment.training.dtype, experiment.training.seed],
         experiment.training.optimizer,
-        user_file_digest(experiment.network, experiment.training),
+        user_file_digest(experiment.network, experiment.training.optimizer),
         [
             [spec, code_file_digest(Path(spec.rpartition(":")[0]))]
             for spec in (*user_kernels(experiment.regression.predictors).values(), dataset.source)
@@ -217,7 +217,7 @@ def _own(experiment: ExperimentSettings) -> str:
 
 def _own_names(experiment: ExperimentSettings) -> list[str]:
     """What the user has brought: a network or an activation, kernels, a file of data or a folder of them."""
-    code = user_code(experiment.network, experiment.training).values()
+    code = user_code(experiment.network, experiment.training.optimizer).values()
     path = getattr(experiment.dataset, "path", None)
     kernels = user_kernels(experiment.regression.predictors).values()
     source = [experiment.dataset.source] if is_own(experiment.dataset.source) else []
@@ -230,7 +230,7 @@ def _trials(todo: Mapping[str, ExperimentSettings], found: dict[str, _Result], s
     settings = {name: experiment.model_dump(mode="json") for name, experiment in todo.items()}
     path = os.pathsep.join([str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": path}
-    command = [sys.executable, "-P", "-m", "ntk_atlas.stages.trial", str(writing)]
+    command = [sys.executable, "-P", "-m", "ntk_atlas.study.trial", str(writing)]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, pass_fds=(writing,),
         env=environment,

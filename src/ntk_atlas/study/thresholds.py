@@ -97,24 +97,3 @@ def seed_conflict(experiment: ExperimentSettings, thresholds: Thresholds) -> tup
                 "cannot be judged by it: take another seed"
             )
     return None
-
-
-def judge_spec(experiment: ExperimentSettings) -> ExperimentSettings:
-    """Spec of `judge_claims`: the settings that verdicts depend on beside the labelled arrays; others at defaults."""
-    return ExperimentSettings(
-        **{
-            name: getattr(experiment, name)
-            for name in (
-                "dataset",
-                "grid",
-                "network",
-                "training",
-                "dispersion",
-                "output_variance",
-                "kernel_variants",
-                "regression",
-                "scaling",
-                "variant_of",
-            )
-        }
-    )

@@ -1,0 +1,305 @@
+"""The settings that one job reads, under the names that they have in the config, and no other.
+
+A job declares paths of the config (`training.dtype`, or a section, `network`). Its slice has their values, each
+perhaps narrowed to the job (the depth of its row, the predictors that it makes). A slice is read like the settings of
+an experiment, and reading a path that is not declared raises: what a job depends on is what it says it depends on.
+"""
+
+import inspect
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from types import MethodType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Self, Union, get_args, get_origin
+
+from pydantic import BaseModel, TypeAdapter
+from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
+
+from ntk_atlas.arrays import unit_digest
+from ntk_atlas.config.base import Settings, canonical_json
+from ntk_atlas.config.predictors import user_kernels
+from ntk_atlas.config.study import ExperimentSettings, StudySettings
+from ntk_atlas.jobs.parts.cells import Row
+from ntk_atlas.jobs.parts.user_files import code_file_digest, user_code
+
+if TYPE_CHECKING:
+    from ntk_atlas.config.dispersion import DispersionSettings
+    from ntk_atlas.config.figures import FigureSettings
+    from ntk_atlas.config.grid import GridSettings
+    from ntk_atlas.config.kernel_variants import KernelVariantsSettings
+    from ntk_atlas.config.network import NetworkSettings
+    from ntk_atlas.config.regression import RegressionSettings
+    from ntk_atlas.config.training import TrainingSettings
+    from ntk_atlas.datasets import DatasetBase
+
+CONTENTS, FOUND = "contents", "found"
+"""Parts of a slice that are no settings: digests of files that settings name, and numbers looked up in the data."""
+
+
+class _Dropped:
+    """Stands for a setting that a job declares, and does not depend on as it is configured."""
+
+
+DROPPED = _Dropped()
+
+
+class UndeclaredSettingError(LookupError):
+    """A job reads a setting that it does not declare, so that it would not run again when the setting changes."""
+
+
+class Slice:
+    """What one job depends on.
+
+    Attributes:
+        job: the name of its rule.
+        values: the settings by their paths in the config.
+        contents: digests of the user's files by the path that names them.
+        found: what was looked up when the run was planned, JSON values by name.
+    """
+
+    if TYPE_CHECKING:  # read like the settings of an experiment
+        variant_of: str | None
+        dataset: DatasetBase
+        grid: GridSettings
+        network: NetworkSettings
+        training: TrainingSettings
+        regression: RegressionSettings
+        dispersion: DispersionSettings
+        kernel_variants: KernelVariantsSettings
+        figures: FigureSettings
+
+    def __init__(
+        self,
+        job: str,
+        values: Mapping[str, object],
+        contents: Mapping[str, str] | None = None,
+        found: Mapping[str, Any] | None = None,
+    ):
+        self.job, self.values = job, dict(values)
+        self.contents, self.found = dict(contents or {}), dict(found or {})
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self.at(name)
+
+    def at(self, path: str) -> Any:
+        """The value at a path: a setting, a whole section, or a section of which some settings are declared.
+
+        Raises:
+            UndeclaredSettingError: if the job declares nothing there.
+        """
+        if path in self.values:
+            return self.values[path]
+        if any(each.startswith(f"{path}.") for each in self.values):
+            return _Section(self, path)
+        raise UndeclaredSettingError(
+            f"{self.job} reads {path}, which is not among the `reads` of jobs/{self.job}.py, or is left out of its "
+            "slice there: add it, so that the job runs again when it changes"
+        )
+
+    @property
+    def row(self) -> Row:
+        """The row of the grid, of a job that has one."""
+        (depth,), (width,) = self.grid.depth, self.grid.width
+        return Row(depth, width, self.grid.init_scale)
+
+    @property
+    def only_init_scale(self) -> float:
+        """The init scale of a slice that has one.
+
+        Raises:
+            ValueError: if it has several.
+        """
+        scales = self.grid.init_scale
+        if len(scales) != 1:
+            raise ValueError(f"the slice has {len(scales)} init scales: take one of `per_init_scale`")
+        return scales[0]
+
+    def per_init_scale(self) -> dict[float, Self]:
+        """The same slice at each init scale alone: what networks are built, trained and filed by."""
+        return {scale: self.narrowed({"grid.init_scale": (scale,)}) for scale in self.grid.init_scale}
+
+    def narrowed(self, values: Mapping[str, object]) -> Self:
+        """The slice with other values at some paths, those inside a declared section too; `DROPPED` leaves one out."""
+        found = dict(self.values)
+        for path, value in values.items():
+            section = next((each for each in found if path.startswith(f"{each}.")), None)
+            if section is not None:
+                found[section] = _updated(found[section], path.removeprefix(f"{section}.").split("."), value)
+            elif value is DROPPED:
+                found.pop(path, None)
+            else:
+                found[path] = value
+        return type(self)(self.job, found, self.contents, self.found)
+
+    def settings(self, without: Collection[str] = ()) -> dict[str, Any]:
+        """The slice as JSON values, nested as in a config; paths in `without` are left out."""
+        nested: dict[str, Any] = {}
+        for path, value in self.values.items():
+            plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else to_jsonable_python(value)
+            _put(nested, path.split("."), plain)
+        for path in without:
+            _remove(nested, path.split("."))
+        nested |= {CONTENTS: self.contents} if self.contents else {}
+        return nested | ({FOUND: self.found} if self.found else {})
+
+    def canonical_json(self) -> str:
+        """The slice as JSON text that depends on nothing but its values."""
+        return canonical_json(self.settings())
+
+    def digest(self, kind: str, *parts: object, without: Collection[str] = ()) -> str:
+        """Digest of a unit of this job: over the slice without some paths, and what else its numbers depend on."""
+        return unit_digest(kind, self.settings(without), *parts)
+
+    def named_values(self) -> Iterator[tuple[object, FieldInfo]]:
+        """Each value with its field, which says whether it names a value of a room (`registry.value_files`)."""
+        for path, value in self.values.items():
+            yield value, _field(path)
+
+    @classmethod
+    def parse(cls, job: str, reads: Sequence[str], text: str) -> Self:
+        """The slice that `canonical_json` gives as this text.
+
+        Args:
+            job: the name of the rule.
+            reads: what it declares.
+            text: JSON.
+
+        Returns:
+            The slice, each value validated as the config's is.
+        """
+        nested = json.loads(text)
+        values = {
+            path: _adapter(path).validate_python(value)
+            for path in reads
+            if (value := _get(nested, path.split("."))) is not DROPPED
+        }
+        return cls(job, values, nested.get(CONTENTS), nested.get(FOUND))
+
+
+class _Section:
+    """A section of which a job declares some settings; its methods and properties see those alone."""
+
+    def __init__(self, owner: Slice, path: str):
+        self._owner, self._path, self._kind = owner, path, _section(_field(path))
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self._kind.model_fields:
+            return self._owner.at(f"{self._path}.{name}")
+        if name.startswith(("__", "model_")):
+            raise AttributeError(name)
+        member = inspect.getattr_static(self._kind, name)
+        if isinstance(member, property):
+            assert member.fget is not None
+            return member.fget(self)
+        return MethodType(member, self) if callable(member) else member
+
+
+def slice_of(
+    job: str,
+    reads: Sequence[str],
+    experiment: ExperimentSettings,
+    *,
+    narrowed: Mapping[str, object],
+    found: Mapping[str, Any],
+    study: StudySettings | None = None,
+    users_code: bool = True,
+) -> Slice:
+    """The slice of a config that a job declares.
+
+    Args:
+        job: the name of its rule.
+        reads: paths of an experiment, or of the study.
+        experiment: settings.
+        narrowed: values that some paths have for this job.
+        found: what was looked up.
+        study: settings that experiments share; not needed for jobs that read nothing of them.
+        users_code: whether the job runs code of the user's that its settings name, whose digests it then has.
+
+    Returns:
+        The slice.
+    """
+    values = {path: _value(experiment, study, path) for path in reads}
+    part = Slice(job, values, None, found).narrowed(narrowed)
+    return Slice(job, part.values, _contents(part) if users_code else None, found)
+
+
+def declares(reads: Sequence[str], key: str) -> bool:
+    """Whether one of the paths is a key of the config, a section that holds it, or a part of it."""
+    return any(key == path or key.startswith(f"{path}.") or path.startswith(f"{key}.") for path in reads)
+
+
+def _contents(part: Slice) -> dict[str, str]:
+    """Digests of the user's code that the settings name."""
+    network, training = part.values.get("network"), part.values.get("training")
+    named = user_code(
+        network,  # type: ignore[arg-type]
+        part.values.get("training.optimizer") if training is None else training.optimizer,  # type: ignore[arg-type, attr-defined]
+    )
+    kernels = user_kernels(part.values.get("regression.predictors", ()))  # type: ignore[arg-type]
+    named |= {f"regression.predictors.{name}": kernel for name, kernel in kernels.items()}
+    return {path: code_file_digest(Path(name.rpartition(":")[0])) for path, name in named.items()}
+
+
+def _value(experiment: ExperimentSettings, study: StudySettings | None, path: str) -> object:
+    first, *rest = path.split(".")
+    found: object = getattr(experiment if first in ExperimentSettings.model_fields else study, first)
+    for name in rest:
+        found = getattr(found, name)
+    return found
+
+
+@cache
+def _field(path: str) -> FieldInfo:
+    first, *rest = path.split(".")
+    root = ExperimentSettings if first in ExperimentSettings.model_fields else StudySettings
+    field = root.model_fields[first]
+    for name in rest:
+        field = _section(field).model_fields[name]
+    return field
+
+
+def _section(field: FieldInfo) -> type[Settings]:
+    """The section that a field holds, optional or not."""
+    annotation = field.annotation
+    options = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    (found,) = (each for each in options if isinstance(each, type) and issubclass(each, Settings))
+    return found
+
+
+@cache
+def _adapter(path: str) -> TypeAdapter[Any]:
+    field = _field(path)
+    return TypeAdapter(Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation)
+
+
+def _updated(section: Any, path: Sequence[str], value: object) -> Any:
+    first, *rest = path
+    return section.model_copy(update={first: _updated(getattr(section, first), rest, value) if rest else value})
+
+
+def _put(nested: dict[str, Any], path: Sequence[str], value: object) -> None:
+    for name in path[:-1]:
+        nested = nested.setdefault(name, {})
+    nested[path[-1]] = value
+
+
+def _get(nested: Any, path: Sequence[str]) -> Any:
+    for name in path:
+        if not isinstance(nested, dict) or name not in nested:
+            return DROPPED
+        nested = nested[name]
+    return nested
+
+
+def _remove(nested: dict[str, Any], path: Sequence[str]) -> None:
+    for name in path[:-1]:
+        nested = nested.get(name, {})
+    nested.pop(path[-1], None)
+
+
+Narrowing = Callable[..., Mapping[str, object]]
+"""From an experiment, and where a job lies on the grid, the values that some paths have for the job."""

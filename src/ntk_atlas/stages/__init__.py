@@ -1,1 +1,0 @@
-"""The heavy stages of the workflow, as functions of a spec, data and a store of finished units."""

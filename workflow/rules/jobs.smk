@@ -1,0 +1,51 @@
+# The jobs of `ntk_atlas.jobs`, a rule each: which files a job is made of, what it depends on and what it asks for follow
+# from the head of its file. Finished units lie in a store beside the declared results, which Snakemake does not touch.
+
+
+def job_memory(job):
+    """MiB that a job asks for, more when it is tried again."""
+    return growing(KERNEL_JOB_MB if job.memory_mb is None else job.memory_mb)
+
+
+def job_threads(job):
+    """Threads of a job: kernels and solves run on one, training on `training.threads`."""
+    if job.kind != "networks":
+        return 1
+    return lambda wildcards: EXPERIMENTS[wildcards.experiment].training.threads
+
+
+def job_place(job):
+    """The name of a job's log and cost, which say its part of the grid."""
+    return f"/{job.per.file}" if job.per.file else ""
+
+
+for job in (JOBS.head(name) for name in JOBS.names()):
+
+    rule:
+        name:
+            job.name
+        input:
+            unpack(inputs_of(job)),
+        output:
+            f"results/{{experiment}}/{job.file}",
+        log:
+            f"logs/{{experiment}}/{job.name}{job_place(job)}.log",
+        benchmark:
+            f"results/{{experiment}}/costs/{job.name}{job_place(job) or '/all'}.tsv"
+        conda:
+            CONDA
+        threads: job_threads(job)
+        resources:
+            mem_mb=job_memory(job),
+            kernels_mb=STUDY.jobs.kernels_mb,
+            save_seconds=STUDY.jobs.save_training_seconds,
+            runtime=growing(job.minutes),
+        params:
+            spec=spec(job.name),
+            source=source("run_job.py", job.name),
+            unit_source=job_source(job.name),
+            units="results/{experiment}/units",
+        message:
+            f"{{wildcards.experiment}}: {job_message(job)}"
+        script:
+            "../scripts/run_job.py"
