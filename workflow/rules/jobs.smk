@@ -2,11 +2,6 @@
 # from the head of its file. Finished units lie in a store beside the declared results, which Snakemake does not touch.
 
 
-def job_memory(job):
-    """MiB that a job asks for, more when it is tried again."""
-    return growing(KERNEL_JOB_MB if job.memory_mb is None else job.memory_mb)
-
-
 def job_threads(job):
     """Threads of a job: kernels and solves run on one, training on `training.threads`."""
     if job.kind != "networks":
@@ -36,7 +31,7 @@ for job in (JOBS.head(name) for name in JOBS.names()):
             CONDA
         threads: job_threads(job)
         resources:
-            mem_mb=job_memory(job),
+            mem_mb=growing(job.memory_mb or KERNEL_JOB_MB),
             kernels_mb=STUDY.jobs.kernels_mb,
             save_seconds=STUDY.jobs.save_training_seconds,
             runtime=growing(job.minutes),
