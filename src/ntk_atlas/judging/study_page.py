@@ -135,7 +135,8 @@ def study_page(
 def _costs(table: Path, machine: str, wall: str) -> str:
     costs = pd.read_csv(table)
     took = f"The run took {wall}. " if wall else ""
-    cpu = f", {_minutes(costs['CPU seconds, sum'].sum())} of CPU time" if "CPU seconds, sum" in costs else ""
+    taken = costs["CPU seconds, sum"]
+    cpu = f", {_minutes(taken.sum())} of CPU time" if taken.notna().all() else ""
     return (
         f"Measured on {machine}. {took}Its {costs['jobs'].sum():.0f} jobs took "
         f"{_minutes(costs['wall seconds, sum'].sum())} in all{cpu}; the longest "
