@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 
-from ntk_atlas.cubes.dictionary.variable import SCHEMA_VERSION, File
+from ntk_atlas.cubes import SCHEMA_VERSION, File
 
 TYPES = {"text": ("O", "U", "T"), "float32 or float64": ("float32", "float64")}
 

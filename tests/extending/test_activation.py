@@ -13,7 +13,7 @@ import ntk_atlas.activations
 from ntk_atlas.activations import ACTIVATIONS, ActivationError, activation
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.cubes.settings import experiment_settings
+from ntk_atlas.cubes import experiment_settings
 from ntk_atlas.kernels import dual_of, empirical_ntk, infinite_kernels, probe_network
 from ntk_atlas.networks.build import build_networks
 from ntk_atlas.phases.phase import phase_of

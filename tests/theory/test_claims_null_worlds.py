@@ -13,9 +13,7 @@ import xarray as xr
 from ntk_atlas.arrays import UnitStore, write_labelled
 from ntk_atlas.config.claims import Thresholds, thresholds_of
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.cubes.assemble import assemble_cube
-from ntk_atlas.cubes.dispersion import assemble_dispersion
-from ntk_atlas.cubes.experiment_files import ExperimentFiles
+from ntk_atlas.cubes import ExperimentFiles, assemble_cube, assemble_dispersion
 from ntk_atlas.datasets.draws import make_draw, shared_samples
 from ntk_atlas.datasets.probes import kernel_probes
 from ntk_atlas.datasets.read import read_dataset

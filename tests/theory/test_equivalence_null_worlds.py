@@ -8,10 +8,7 @@ import pytest
 from ntk_atlas.arrays import UnitStore, write_labelled
 from ntk_atlas.config.claims import Thresholds, thresholds_of
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.cubes.assemble import assemble_cube
-from ntk_atlas.cubes.dictionary.cube import GAP_TERMS, WHOLE_GAP, pair_name
-from ntk_atlas.cubes.experiment_files import ExperimentFiles
-from ntk_atlas.cubes.functions import assemble_functions
+from ntk_atlas.cubes import GAP_TERMS, WHOLE_GAP, ExperimentFiles, assemble_cube, assemble_functions, pair_name
 from ntk_atlas.datasets.draws import make_draw, shared_samples
 from ntk_atlas.datasets.probes import kernel_probes
 from ntk_atlas.datasets.read import read_dataset

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from ntk_atlas.cubes.shared_samples import LEFT_OUT, errors_without_folds
+from ntk_atlas.cubes import LEFT_OUT, errors_without_folds
 from ntk_atlas.judging import cell_estimate, ratio_estimate
 from ntk_atlas.scaling_laws import fit_power_law
 

@@ -8,8 +8,7 @@ import pytest
 from ntk_atlas.arrays import write_labelled
 from ntk_atlas.config.claims import thresholds_of
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.cubes.assemble import assemble_cube
-from ntk_atlas.cubes.experiment_files import ExperimentFiles
+from ntk_atlas.cubes import ExperimentFiles, assemble_cube
 from ntk_atlas.datasets.draws import make_draw, shared_samples
 from ntk_atlas.datasets.probes import kernel_probes
 from ntk_atlas.datasets.read import read_dataset

@@ -8,7 +8,7 @@ import pytest
 from ntk_atlas.arrays.labelled import LabelledArrays
 from ntk_atlas.config.predictors import predictors_of
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.cubes.dictionary.untrained import KERNEL_VARIANTS
+from ntk_atlas.cubes import KERNEL_VARIANTS
 from ntk_atlas.datasets.dataset import DataError, Dataset
 from ntk_atlas.datasets.read import read_dataset
 from ntk_atlas.jobs import job_slice

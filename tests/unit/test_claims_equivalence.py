@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.cubes.functions import with_distances
+from ntk_atlas.cubes import with_distances
 from ntk_atlas.folds import N_FOLDS
 from ntk_atlas.judging import Evidence, judge_experiment
 from ntk_atlas.status import Status

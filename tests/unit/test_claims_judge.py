@@ -10,7 +10,7 @@ from synthetic_claims import BROKEN, HOLDS, SEED, synthetic_evidence
 
 from ntk_atlas.claims.a5 import crossing_depth
 from ntk_atlas.config.claims import claim_head, thresholds_of
-from ntk_atlas.cubes.netcdf import write_netcdf
+from ntk_atlas.cubes import write_netcdf
 from ntk_atlas.jobs.parts.results import RESULTS
 from ntk_atlas.judging import COLUMNS, Evidence, SeedsError, judge_experiment, measured, read_evidence, verdict_table
 from ntk_atlas.study.thresholds import load_thresholds

@@ -11,7 +11,7 @@ from synthetic_scaling import EPOCHS, FEATURES, LAZY, evidence, settings
 
 from ntk_atlas.claims.b6 import first_below, last_slopes, last_turn
 from ntk_atlas.config.claims import claim_head
-from ntk_atlas.cubes.movement import velocities
+from ntk_atlas.cubes import velocities
 from ntk_atlas.judging import judge_experiment, measured
 from ntk_atlas.study.load import load_study
 from ntk_atlas.study.problems import ConfigError

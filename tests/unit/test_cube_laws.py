@@ -7,7 +7,7 @@ from synthetic_cube import synthetic_cube
 
 from ntk_atlas.config.scaling import ScalingSettings
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.cubes.scaling import difference_table, fit_cube, law_table, laws_of
+from ntk_atlas.cubes import difference_table, fit_cube, law_table, laws_of
 from ntk_atlas.scaling_laws import fit_scaling_law
 
 SETTINGS = ScalingSettings(n_train_min=100)

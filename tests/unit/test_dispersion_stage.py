@@ -9,9 +9,7 @@ from ntk_atlas.config.dispersion import DispersionSettings
 from ntk_atlas.config.grid import GridSettings
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.cubes.dictionary.untrained import DISPERSION
-from ntk_atlas.cubes.dispersion import assemble_dispersion
-from ntk_atlas.cubes.netcdf import read_netcdf, write_netcdf
+from ntk_atlas.cubes import DISPERSION, assemble_dispersion, read_netcdf, write_netcdf
 from ntk_atlas.jobs import JOBS, architecture_name, job_slice, parse_architecture
 from ntk_atlas.jobs import sample_initial_kernels as stage
 from ntk_atlas.jobs.parts.results import RESULTS

@@ -7,8 +7,7 @@ import xarray as xr
 from test_init_scales import cube, experiment, run
 
 from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.cubes.failures import check_failures
-from ntk_atlas.cubes.summary import summary_table
+from ntk_atlas.cubes import check_failures, summary_table
 from ntk_atlas.figures import error_map, kernel_alignment, kernel_drift, kernel_movement, kernel_spectra, trainability
 from ntk_atlas.jobs import train_networks as stage
 from ntk_atlas.status import Status

@@ -8,11 +8,16 @@ from dictionary_checks import departures
 from ntk_atlas.arrays import UnitStore, write_labelled
 from ntk_atlas.config.predictors import AROUND
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.cubes.assemble import assemble_cube
-from ntk_atlas.cubes.dictionary.cube import CUBE, FUNCTIONS, PAIRS, pair_name
-from ntk_atlas.cubes.experiment_files import ExperimentFiles
-from ntk_atlas.cubes.functions import assemble_functions
-from ntk_atlas.cubes.predictors import predictor_values
+from ntk_atlas.cubes import (
+    CUBE,
+    FUNCTIONS,
+    PAIRS,
+    ExperimentFiles,
+    assemble_cube,
+    assemble_functions,
+    pair_name,
+    predictor_values,
+)
 from ntk_atlas.datasets.draws import make_draw, shared_samples
 from ntk_atlas.datasets.probes import kernel_probes
 from ntk_atlas.datasets.read import read_dataset

@@ -13,8 +13,7 @@ from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.regression import RegressionSettings
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.config.training import CheckpointSettings, LearningRateSettings, TrainingSettings
-from ntk_atlas.cubes.assemble import assemble_cube
-from ntk_atlas.cubes.experiment_files import ExperimentFiles
+from ntk_atlas.cubes import ExperimentFiles, assemble_cube
 from ntk_atlas.datasets.draws import make_draw, shared_samples
 from ntk_atlas.datasets.probes import kernel_probes
 from ntk_atlas.datasets.read import read_dataset

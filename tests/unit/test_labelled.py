@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 from ntk_atlas.arrays import LabelledArray, LabelledArrays, read_labelled, write_labelled
-from ntk_atlas.cubes.netcdf import read_netcdf, write_netcdf
+from ntk_atlas.cubes import read_netcdf, write_netcdf
 
 
 @pytest.fixture

@@ -6,7 +6,15 @@ from importlib import import_module
 
 import pytest
 
-ROOMS = ["ntk_atlas", "ntk_atlas.kernels", "ntk_atlas.regression", "ntk_atlas.scaling_laws", "ntk_atlas.statistics"]
+ROOMS = [
+    "ntk_atlas",
+    "ntk_atlas.cubes",
+    "ntk_atlas.regimes",
+    "ntk_atlas.kernels",
+    "ntk_atlas.regression",
+    "ntk_atlas.scaling_laws",
+    "ntk_atlas.statistics",
+]
 
 
 @pytest.mark.parametrize("room", ROOMS)

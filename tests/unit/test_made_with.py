@@ -12,8 +12,7 @@ from test_init_scales import cube, experiment, run
 from ntk_atlas.arrays import LabelledArrays, read_labelled, write_labelled
 from ntk_atlas.config.dataset import section_of
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.cubes.experiment_files import ExperimentFiles
-from ntk_atlas.cubes.settings import experiment_settings
+from ntk_atlas.cubes import ExperimentFiles, experiment_settings
 from ntk_atlas.datasets.read import read_dataset
 from ntk_atlas.datasets.store import dataset_digest, save_dataset
 from ntk_atlas.jobs import job_slice

@@ -7,10 +7,7 @@ from dictionary_checks import departures
 from synthetic_cube import synthetic_cube
 
 from ntk_atlas import open_cube
-from ntk_atlas.cubes.dictionary.cube import CUBE, FUNCTIONS
-from ntk_atlas.cubes.dictionary.variable import SCHEMA_VERSION
-from ntk_atlas.cubes.netcdf import described, write_netcdf
-from ntk_atlas.cubes.opening import CubeError
+from ntk_atlas.cubes import CUBE, FUNCTIONS, SCHEMA_VERSION, CubeError, described, write_netcdf
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from test_dispersion_stage import experiment, sampled
 
 from ntk_atlas.arrays import write_labelled
 from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.cubes.dispersion import assemble_dispersion
+from ntk_atlas.cubes import assemble_dispersion
 from ntk_atlas.figures import dispersion
 from ntk_atlas.figures.parts.style import save_figure
 from ntk_atlas.jobs import JOBS, parse_architecture

@@ -13,9 +13,7 @@ from synthetic_cube import synthetic_cube as make_cube
 
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.cubes.assemble import gap_terms
-from ntk_atlas.cubes.dictionary.cube import GAP_TERMS, pair_name
-from ntk_atlas.cubes.functions import with_distances
+from ntk_atlas.cubes import GAP_TERMS, gap_terms, pair_name, with_distances
 from ntk_atlas.figures import function_fits, gap_waterfall, layer_errors, nngp_against_ntk, width_limit
 from ntk_atlas.figures.parts import layer_changes
 from ntk_atlas.judging import layer_change_table

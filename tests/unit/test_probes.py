@@ -8,8 +8,7 @@ from ntk_atlas.arrays import UnitStore, write_labelled
 from ntk_atlas.config.dataset import section_of
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.config.training import CheckpointSettings
-from ntk_atlas.cubes.assemble import assemble_cube
-from ntk_atlas.cubes.experiment_files import ExperimentFiles
+from ntk_atlas.cubes import ExperimentFiles, assemble_cube
 from ntk_atlas.datasets import DataError, make_draw, probe_indices, read_dataset
 from ntk_atlas.datasets.draws import shared_samples
 from ntk_atlas.datasets.probes import kernel_probes

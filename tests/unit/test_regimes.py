@@ -13,12 +13,20 @@ from ntk_atlas.config.regimes import RegimeThresholds
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.figures.regime_map import LOOKS, draw
 from ntk_atlas.folds import N_FOLDS
-from ntk_atlas.regimes.dictionary import REGIMES
-from ntk_atlas.regimes.distances import ratio_interval, squared_distances
-from ntk_atlas.regimes.frontier import FrontierStatus, frontier
-from ntk_atlas.regimes.regime import Regime, decide, regimes
-from ntk_atlas.regimes.regime_map import regime_map, said_of
-from ntk_atlas.regimes.sentences import counts, sentences
+from ntk_atlas.regimes import (
+    REGIMES,
+    FrontierStatus,
+    Regime,
+    counts,
+    decide,
+    frontier,
+    ratio_interval,
+    regime_map,
+    regimes,
+    said_of,
+    sentences,
+    squared_distances,
+)
 from ntk_atlas.statistics import effective_cells
 from ntk_atlas.study.problems import ConfigError
 from ntk_atlas.study.thresholds import load_regime_thresholds

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ntk_atlas.cubes.netcdf import write_netcdf
+from ntk_atlas.cubes import write_netcdf
 from ntk_atlas.judging import judge_experiment, verdict_table
 from ntk_atlas.judging.study_page import (
     MARKERS,

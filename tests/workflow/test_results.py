@@ -11,8 +11,7 @@ import xarray as xr
 from dictionary_checks import departures
 
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.cubes import predictor_values
-from ntk_atlas.cubes.dictionary.cube import CUBE
+from ntk_atlas.cubes import CUBE, predictor_values
 from ntk_atlas.datasets.draws import make_draw
 from ntk_atlas.datasets.store import load_dataset
 from ntk_atlas.kernels import empirical_ntk

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from ntk_atlas.cubes.netcdf import read_netcdf, write_netcdf
-from ntk_atlas.cubes.settings import experiment_settings
+from ntk_atlas.cubes.reading import experiment_settings
 from ntk_atlas.job_log import job_log
-from ntk_atlas.regimes.regime_map import regime_map
+from ntk_atlas.regimes.map_file import regime_map
 from ntk_atlas.study.thresholds import load_regime_thresholds
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ntk_atlas.cubes.netcdf import read_netcdf
-from ntk_atlas.cubes.summary import summary_table
+from ntk_atlas.cubes.outcomes import summary_table
 from ntk_atlas.job_log import job_log
 
 if "snakemake" in globals():

@@ -59,7 +59,7 @@ import numpy as np
 import xarray as xr
 
 from ntk_atlas.config.claims import ClaimSettings
-from ntk_atlas.cubes.shared_samples import SHARED_TRAIN
+from ntk_atlas.cubes.reading import SHARED_TRAIN
 from ntk_atlas.judging.decision import Comparison, NotJudgedError, Region
 from ntk_atlas.judging.evidence import Evidence, cell_text, need
 from ntk_atlas.judging.measurement import Measurement, remarks

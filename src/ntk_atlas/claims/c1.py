@@ -40,7 +40,7 @@ import xarray as xr
 
 from ntk_atlas.config.claims import ClaimSettings
 from ntk_atlas.config.predictors import predictor_label
-from ntk_atlas.cubes.layers import compared_ridge
+from ntk_atlas.cubes.reading import compared_ridge
 from ntk_atlas.judging.decision import Comparison, Region
 from ntk_atlas.judging.evidence import Evidence, places, widest
 from ntk_atlas.judging.layer_changes import COMPARED, KERNEL, relative_changes, seeded, signs_of

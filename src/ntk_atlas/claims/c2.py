@@ -37,7 +37,7 @@ CLAIM = Claim(
 from collections.abc import Sequence
 
 from ntk_atlas.config.claims import ClaimSettings
-from ntk_atlas.cubes.shared_samples import errors_without_folds
+from ntk_atlas.cubes.reading import errors_without_folds
 from ntk_atlas.judging.decision import Comparison, Region
 from ntk_atlas.judging.evidence import Evidence, cell, places, widest
 from ntk_atlas.judging.layer_changes import KERNEL, seeded

@@ -41,7 +41,7 @@ import xarray as xr
 
 from ntk_atlas.config.claims import ClaimSettings
 from ntk_atlas.config.predictors import known_predictors, predictor_label
-from ntk_atlas.cubes.shared_samples import errors_without_folds
+from ntk_atlas.cubes.reading import errors_without_folds
 from ntk_atlas.judging.decision import Comparison, Region
 from ntk_atlas.judging.evidence import Evidence, cell, widest
 from ntk_atlas.judging.layer_changes import KERNEL, seeded

@@ -37,8 +37,7 @@ import numpy as np
 from ntk_atlas.config.claims import ClaimSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.dictionary.cube import GAP_TERMS, WHOLE_GAP, pair_name
-from ntk_atlas.cubes.layers import compared_ridge
-from ntk_atlas.cubes.shared_samples import errors_without_folds
+from ntk_atlas.cubes.reading import compared_ridge, errors_without_folds
 from ntk_atlas.judging.decision import Comparison, Region
 from ntk_atlas.judging.evidence import (
     Evidence,

@@ -76,8 +76,7 @@ import xarray as xr
 from ntk_atlas.config.claims import ClaimSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.dictionary.cube import WHOLE_GAP
-from ntk_atlas.cubes.layers import compared_ridge
-from ntk_atlas.cubes.shared_samples import FOLD_SHARE, SHARED_TRAIN
+from ntk_atlas.cubes.reading import FOLD_SHARE, SHARED_TRAIN, compared_ridge
 from ntk_atlas.judging.decision import Comparison, NotJudgedError, Region
 from ntk_atlas.judging.evidence import (
     Evidence,

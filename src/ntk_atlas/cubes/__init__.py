@@ -1,11 +1,5 @@
-"""Labelled arrays in and out of NetCDF: rows of networks, predictions, and the cube that joins them."""
+"""NetCDF files that are results: the dictionary of their variables, how they are joined, how a cube is read."""
 
-from typing import Any
+from ntk_atlas.lazy_names import lazy_names
 
-
-def __getattr__(name: str) -> Any:
-    if name == "predictor_values":
-        from ntk_atlas.cubes.predictors import predictor_values
-
-        return predictor_values
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

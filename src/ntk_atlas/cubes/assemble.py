@@ -10,7 +10,6 @@ import xarray as xr
 from ntk_atlas.arrays import LabelledArrays, join
 from ntk_atlas.config.predictors import AROUND, curve_names, predictor_names, stand_ins
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.config.training import TrainingSettings
 from ntk_atlas.cubes.dictionary.cube import (
     CUBE,
     NO_CLASS,
@@ -20,10 +19,9 @@ from ntk_atlas.cubes.dictionary.cube import (
 )
 from ntk_atlas.cubes.dictionary.variable import CELL
 from ntk_atlas.cubes.experiment_files import ExperimentFiles, coordinates, grid_labels
-from ntk_atlas.cubes.failures import check_failures
-from ntk_atlas.cubes.kernel_measures import row_measures
-from ntk_atlas.cubes.movement import kernel_movement, movement_at_equal_loss
+from ntk_atlas.cubes.kernel_measures import kernel_movement, movement_at_equal_loss, row_measures
 from ntk_atlas.cubes.netcdf import described, from_xarray, to_xarray
+from ntk_atlas.cubes.outcomes import check_failures, judged_status
 from ntk_atlas.status import Status
 
 log = logging.getLogger(__name__)
@@ -86,7 +84,7 @@ def assemble_cube(
     found = [str(name).removeprefix("test_mse_") for name in cube.data_vars]
     named = curve_names(experiment.regression.predictors, found)
     cube = cube.assign_coords(predictor=["network", *[name for name in named if name in found]])
-    cube["status"] = _status(cube, experiment.training)
+    cube["status"] = judged_status(cube, experiment.training)
     check_failures(cube["status"].values, experiment.max_failed_share)
     cube["zero_train_mse"] = ("n_train", "draw"), np.asarray(zero_train_mse, dtype=np.float64)
     cube["test_fold_size"] = ("draw", "test_fold"), np.asarray(test_fold_size)
@@ -148,19 +146,6 @@ def gap_terms(cube: xr.Dataset) -> xr.Dataset:
             order = [dim for dim in (*CELL, "ridge") if dim in difference.dims]
             terms[f"gap_{pair_name(*pair)}"] = difference.transpose(*order)
     return xr.Dataset(terms)
-
-
-def _status(cube: xr.Dataset, training: TrainingSettings) -> xr.DataArray:
-    """Converged or not is judged here, so that another `target_mse` does not train anything again."""
-    status = cube["status"].copy()
-    finished = status.isin([int(Status.CONVERGED), int(Status.BUDGET_SPENT)])
-    if training.loss == "cross_entropy":
-        error = cube["train_error"]
-        last = error.notnull().cumsum("epoch").argmax("epoch")  # units may differ in their last epoch
-        reached = error.isel(epoch=last) == 0.0
-    else:
-        reached = cube["final_train_mse"] <= training.target_mse
-    return status.where(~finished, xr.where(reached, int(Status.CONVERGED), int(Status.BUDGET_SPENT))).astype(np.int8)
 
 
 def _described(cube: xr.Dataset, experiment: ExperimentSettings, provenance: Mapping[str, str]) -> xr.Dataset:

@@ -12,12 +12,19 @@ from ntk_atlas.config.training import TrainingSettings
 from ntk_atlas.cubes.dictionary.cube import NO_CLASS
 from ntk_atlas.cubes.dictionary.laws import DIFFERENCES, FIELDS, LAW_CELL, LAW_ERRORS, LAWS, METRICS, NEW_DATA
 from ntk_atlas.cubes.netcdf import described
-from ntk_atlas.cubes.predictors import predictor_values, stand_ins_of
-from ntk_atlas.cubes.settings import experiment_settings
-from ntk_atlas.cubes.shared_samples import LEFT_OUT, SHARED_TRAIN, draws_overlap, errors_without_folds, fold_shares
+from ntk_atlas.cubes.reading import (
+    LEFT_OUT,
+    SHARED_TRAIN,
+    draws_overlap,
+    errors_without_folds,
+    experiment_settings,
+    fold_shares,
+    predictor_values,
+    stand_ins_of,
+)
 from ntk_atlas.scaling_laws.fit import ScalingFit, compare_exponents, fit_scaling_law
 from ntk_atlas.scaling_laws.power_law import fit_power_law, on_common_sizes
-from ntk_atlas.statistics.shared_samples import common_variance, for_new_data
+from ntk_atlas.statistics.draws import common_variance, for_new_data
 from ntk_atlas.statistics.student import finite_mean
 
 

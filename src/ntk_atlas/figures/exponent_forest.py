@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.predictors import predictor_label
-from ntk_atlas.cubes.predictors import stand_ins_of
+from ntk_atlas.cubes.reading import stand_ins_of
 from ntk_atlas.figures.parts.panels import METRIC_LABELS, finish
 from ntk_atlas.figures.parts.style import FAINT, PredictorStyle, predictor_styles, themed
 

@@ -26,7 +26,7 @@ from scipy.ndimage import distance_transform_edt
 
 from ntk_atlas.activations import Activation, activation
 from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.cubes.settings import experiment_settings
+from ntk_atlas.cubes.reading import experiment_settings
 from ntk_atlas.figures.parts.panels import finish, letter_scale, log_ticks, outside_legend, panel_grid
 from ntk_atlas.figures.parts.style import INK, color_map, themed
 from ntk_atlas.phases.critical import CriticalPoint, critical_points

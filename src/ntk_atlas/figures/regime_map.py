@@ -26,8 +26,8 @@ from ntk_atlas.config.regimes import RegimeThresholds
 from ntk_atlas.figures.parts.panels import finish, outside_legend, panel_grid, readable_subset, scale_label
 from ntk_atlas.figures.parts.style import INK, QUIET, themed
 from ntk_atlas.regimes.distances import PREDICTOR_OF
+from ntk_atlas.regimes.map_file import frontier_of, is_given, said_of
 from ntk_atlas.regimes.regime import Regime
-from ntk_atlas.regimes.regime_map import frontier_of, is_given, said_of
 
 LOOKS = {
     Regime.INFINITE_NTK: ("#0a4f86", "∞"),

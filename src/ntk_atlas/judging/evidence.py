@@ -13,7 +13,7 @@ from ntk_atlas.config.output_variance import OutputVarianceSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.dictionary.cube import NO_CLASS
 from ntk_atlas.cubes.netcdf import read_netcdf
-from ntk_atlas.cubes.settings import experiment_settings
+from ntk_atlas.cubes.reading import experiment_settings
 from ntk_atlas.judging.decision import NotJudgedError
 from ntk_atlas.judging.networks import at_largest_n
 from ntk_atlas.study.claim_needs import Asked, has_classes, no_deep_networks, unmet_needs

@@ -3,12 +3,11 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ntk_atlas.cubes.layers import compared_ridge, layer_changes
-from ntk_atlas.cubes.settings import experiment_settings
-from ntk_atlas.cubes.shared_samples import errors_without_folds
+from ntk_atlas.cubes.reading import compared_ridge, errors_without_folds, experiment_settings
 from ntk_atlas.judging.networks import at_largest_n, cell_estimate, trained
 from ntk_atlas.statistics.estimates import Estimate, rank_correlation
 
@@ -69,6 +68,39 @@ class LayerChange:
     n: int
 
 
+def depth_pairs(n_depths: int) -> list[tuple[int, int]]:
+    """Places of two depths between which errors change: every single step, then from the shallowest to each deeper one.
+
+    Args:
+        n_depths: depths of the grid.
+
+    Returns:
+        Pairs (before, after), each once: the first single step is the first cumulative change too.
+    """
+    single = [(place, place + 1) for place in range(n_depths - 1)]
+    return single + [(0, place) for place in range(2, n_depths)]
+
+
+def layer_changes(values: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+    """Changes of an error between two depths, err(after) − err(before), and err(before).
+
+    Args:
+        values: errors over `depth`, two or more, and whatever else.
+
+    Returns:
+        The two over `change` in place of `depth`, with coordinates `before` and `after` (hidden layers) and `single`
+        (whether they are neighbours on the grid), in the order of `depth_pairs`.
+    """
+    depths, pairs = values["depth"].values, np.array(depth_pairs(values.sizes["depth"]))
+    ends = [values.isel(depth=xr.DataArray(places, dims="change")).drop_vars("depth") for places in pairs.T]
+    coordinates = {
+        "before": ("change", depths[pairs[:, 0]]),
+        "after": ("change", depths[pairs[:, 1]]),
+        "single": ("change", pairs[:, 1] - pairs[:, 0] == 1),
+    }
+    return (ends[1] - ends[0]).assign_coords(coordinates), ends[0].assign_coords(coordinates)
+
+
 def relative_changes(cube: xr.Dataset, predictor: str, *, ridge: str) -> tuple[xr.DataArray, xr.DataArray]:
     """Δ_network/err_NTK(L) and Δ_predictor/err_NTK(L) between two depths, draw by draw.
 
@@ -78,7 +110,7 @@ def relative_changes(cube: xr.Dataset, predictor: str, *, ridge: str) -> tuple[x
         ridge: of the kernels.
 
     Returns:
-        The two, over (left_out, change, init_scale, draw, seed), changes as in `cubes.layers.depth_pairs`; networks
+        The two, over (left_out, change, init_scale, draw, seed), changes as in `depth_pairs`; networks
         that were not trained to the end are NaN.
     """
     network, other, kernel = (errors_without_folds(cube, name, ridge=ridge) for name in ("network", predictor, KERNEL))

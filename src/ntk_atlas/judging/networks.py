@@ -4,9 +4,9 @@ import numpy as np
 import xarray as xr
 
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.cubes.shared_samples import LEFT_OUT, SHARED_TRAIN, fold_shares
+from ntk_atlas.cubes.reading import LEFT_OUT, SHARED_TRAIN, fold_shares
+from ntk_atlas.statistics.draws import common_variance
 from ntk_atlas.statistics.estimates import SMALLEST, Estimate, MedianEstimate, from_replicates, median_of
-from ntk_atlas.statistics.shared_samples import common_variance
 from ntk_atlas.statistics.student import finite_mean
 from ntk_atlas.status import NOT_TRAINED, Status
 

@@ -4,8 +4,7 @@ import numpy as np
 import xarray as xr
 
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.cubes.predictors import predictor_values
-from ntk_atlas.cubes.shared_samples import SHARED_TRAIN, errors_without_folds
+from ntk_atlas.cubes.reading import SHARED_TRAIN, errors_without_folds, predictor_values
 from ntk_atlas.judging.evidence import Evidence, need
 from ntk_atlas.judging.networks import cell_estimate
 from ntk_atlas.statistics.estimates import Estimate

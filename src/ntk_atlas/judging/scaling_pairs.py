@@ -18,8 +18,7 @@ import xarray as xr
 
 from ntk_atlas.config.claims import ClaimSettings
 from ntk_atlas.config.predictors import predictor_label
-from ntk_atlas.cubes.predictors import stand_ins_of
-from ntk_atlas.cubes.shared_samples import SHARED_TRAIN, draws_overlap, errors_without_folds
+from ntk_atlas.cubes.reading import SHARED_TRAIN, draws_overlap, errors_without_folds, stand_ins_of
 from ntk_atlas.judging.decision import Comparison, Region
 from ntk_atlas.judging.evidence import Evidence
 from ntk_atlas.judging.measurement import remarks

@@ -14,8 +14,8 @@ import xarray as xr
 from ntk_atlas.config.predictors import predictor_label
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.netcdf import read_netcdf
-from ntk_atlas.cubes.predictors import predictor_values
-from ntk_atlas.cubes.summary import summary_table
+from ntk_atlas.cubes.outcomes import summary_table
+from ntk_atlas.cubes.reading import predictor_values
 from ntk_atlas.judging.join import JUDGED, read_verdicts
 from ntk_atlas.judging.networks import final_values
 from ntk_atlas.statistics.estimates import from_replicates

@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 
 from ntk_atlas.cubes.dictionary.cube import WHOLE_GAP, pair_name
-from ntk_atlas.cubes.shared_samples import errors_without_folds, without_folds
+from ntk_atlas.cubes.reading import errors_without_folds, without_folds
 from ntk_atlas.judging.layer_changes import KERNEL
 from ntk_atlas.judging.networks import (
     trained,

@@ -15,10 +15,15 @@ import xarray as xr
 
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.dictionary.cube import pair_name
-from ntk_atlas.cubes.layers import compared_ridge
-from ntk_atlas.cubes.shared_samples import LEFT_OUT, SHARED_TRAIN, errors_without_folds, fold_shares, without_folds
-from ntk_atlas.statistics.pooled import pooled_spread
-from ntk_atlas.statistics.shared_samples import common_variance
+from ntk_atlas.cubes.reading import (
+    LEFT_OUT,
+    SHARED_TRAIN,
+    compared_ridge,
+    errors_without_folds,
+    fold_shares,
+    without_folds,
+)
+from ntk_atlas.statistics.draws import common_variance, pooled_spread
 from ntk_atlas.statistics.student import finite_mean, t_quantile
 from ntk_atlas.status import NOT_TRAINED, Status
 

@@ -2,6 +2,10 @@ from ntk_atlas.statistics.bootstrap import MIN_NETWORKS as MIN_NETWORKS
 from ntk_atlas.statistics.bootstrap import bootstrap_t as bootstrap_t
 from ntk_atlas.statistics.bootstrap import resampling_weights as resampling_weights
 from ntk_atlas.statistics.bootstrap import variance_ratio as variance_ratio
+from ntk_atlas.statistics.draws import common_variance as common_variance
+from ntk_atlas.statistics.draws import effective_cells as effective_cells
+from ntk_atlas.statistics.draws import for_new_data as for_new_data
+from ntk_atlas.statistics.draws import pooled_spread as pooled_spread
 from ntk_atlas.statistics.estimates import Estimate as Estimate
 from ntk_atlas.statistics.estimates import MedianEstimate as MedianEstimate
 from ntk_atlas.statistics.estimates import combination as combination
@@ -13,10 +17,6 @@ from ntk_atlas.statistics.estimates import slope as slope
 from ntk_atlas.statistics.moments import DispersionMoments as DispersionMoments
 from ntk_atlas.statistics.moments import is_reliable as is_reliable
 from ntk_atlas.statistics.moments import relative_error_of_ratio as relative_error_of_ratio
-from ntk_atlas.statistics.pooled import effective_cells as effective_cells
-from ntk_atlas.statistics.pooled import pooled_spread as pooled_spread
-from ntk_atlas.statistics.shared_samples import common_variance as common_variance
-from ntk_atlas.statistics.shared_samples import for_new_data as for_new_data
 from ntk_atlas.statistics.student import Interval as Interval
 from ntk_atlas.statistics.student import finite_mean as finite_mean
 from ntk_atlas.statistics.student import t_critical as t_critical

@@ -9,7 +9,7 @@ from ntk_atlas.cubes.dictionary.laws import LAWS
 from ntk_atlas.cubes.dictionary.output_variance import OUTPUT_VARIANCE
 from ntk_atlas.cubes.dictionary.untrained import DISPERSION, KERNEL_VARIANTS
 from ntk_atlas.cubes.dictionary.variable import COORDINATES, SCHEMA_VERSION, Variable
-from ntk_atlas.regimes.dictionary import REGIMES
+from ntk_atlas.regimes.map_file import REGIMES
 from ntk_atlas.study.effects import effects_markdown
 from ntk_atlas.study.reference import json_schema, keys_markdown
 

@@ -9,7 +9,7 @@ import numpy as np
 
 SCHEMA_VERSION = 1
 """Version of the names, dimensions and meanings in the dictionary: every file has it as the attribute `schema_version`.
-How a cube of an older version is read: `cubes.opening`."""
+How a cube of an older version is read: `cubes.reading`."""
 
 ARCHITECTURE = ("depth", "width")
 CELL = (*ARCHITECTURE, "init_scale", "n_train", "draw", "seed")

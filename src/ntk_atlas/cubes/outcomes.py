@@ -1,9 +1,46 @@
-"""What became of the networks of a cube, phase by phase."""
+"""What became of the networks of a cube: failed networks are data, up to a share of them."""
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ntk_atlas.config.training import TrainingSettings
 from ntk_atlas.status import Status
+
+FAILURES = (Status.DIVERGED, Status.TIMED_OUT, Status.MISSING)
+
+
+def judged_status(cube: xr.Dataset, training: TrainingSettings) -> xr.DataArray:
+    """Status of all networks, `target_mse` reached or not: judged here, so that another one trains nothing again."""
+    status = cube["status"].copy()
+    finished = status.isin([int(Status.CONVERGED), int(Status.BUDGET_SPENT)])
+    if training.loss == "cross_entropy":
+        error = cube["train_error"]
+        last = error.notnull().cumsum("epoch").argmax("epoch")  # units may differ in their last epoch
+        reached = error.isel(epoch=last) == 0.0
+    else:
+        reached = cube["final_train_mse"] <= training.target_mse
+    return status.where(~finished, xr.where(reached, int(Status.CONVERGED), int(Status.BUDGET_SPENT))).astype(np.int8)
+
+
+def check_failures(status: np.ndarray, allowed: float) -> None:
+    """Stops an assembly of which too much failed.
+
+    Args:
+        status: of all networks.
+        allowed: share of networks that may be diverged, timed out or missing.
+
+    Raises:
+        ValueError: if more are.
+    """
+    counts = {flag: int((status == int(flag)).sum()) for flag in FAILURES}
+    failed = sum(counts.values())
+    if failed > allowed * status.size:
+        listed = ", ".join(f"{count} {flag.meaning}" for flag, count in counts.items() if count)
+        raise ValueError(
+            f"{failed} of {status.size} networks failed ({listed}), more than the {allowed:g} of them that "
+            "max_failed_share allows: mend what made them fail, or raise max_failed_share of this experiment"
+        )
 
 
 def summary_table(cube: xr.Dataset) -> pd.DataFrame:

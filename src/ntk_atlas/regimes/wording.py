@@ -7,7 +7,7 @@ import xarray as xr
 
 from ntk_atlas.config.regimes import RegimeThresholds
 from ntk_atlas.regimes.distances import ERROR_RATIO
-from ntk_atlas.regimes.frontier import FrontierStatus
+from ntk_atlas.regimes.frontiers import FrontierStatus
 from ntk_atlas.regimes.regime import Regime
 
 MOST = 7
@@ -24,7 +24,7 @@ def sentences(found: xr.Dataset, frontiers: xr.Dataset, thresholds: RegimeThresh
 
     Args:
         found: from `regimes.regime.regimes`.
-        frontiers: from `regimes.frontier.frontier` in the width, against the infinite NTK, or against each network's
+        frontiers: from `regimes.frontiers.frontier` in the width, against the infinite NTK, or against each network's
             own where there is no infinite one; empty where there is neither.
         thresholds: of the regimes.
         n_draws: draws behind each interval.

@@ -20,7 +20,7 @@ import xarray as xr
 
 from ntk_atlas.config.regimes import RegimeThresholds
 from ntk_atlas.regimes.distances import CELL, log_spread
-from ntk_atlas.statistics.pooled import effective_cells
+from ntk_atlas.statistics.draws import effective_cells
 from ntk_atlas.statistics.student import t_quantile
 
 LEAST_POINTS = 3

@@ -1,0 +1,12 @@
+from ntk_atlas.regimes.distances import ratio_interval as ratio_interval
+from ntk_atlas.regimes.distances import squared_distances as squared_distances
+from ntk_atlas.regimes.frontiers import FrontierStatus as FrontierStatus
+from ntk_atlas.regimes.frontiers import frontier as frontier
+from ntk_atlas.regimes.map_file import REGIMES as REGIMES
+from ntk_atlas.regimes.map_file import regime_map as regime_map
+from ntk_atlas.regimes.map_file import said_of as said_of
+from ntk_atlas.regimes.regime import Regime as Regime
+from ntk_atlas.regimes.regime import decide as decide
+from ntk_atlas.regimes.regime import regimes as regimes
+from ntk_atlas.regimes.wording import counts as counts
+from ntk_atlas.regimes.wording import sentences as sentences
