@@ -26,9 +26,9 @@ def empirical_dense(*, output_reduction: str, n: int, **sizes: int) -> Case:
 def dense_network(*, n_inputs: int, width: int, depth: int, n_outputs: int):
     """Returns the network of `problems.dense_weights`, a stack of one."""
     from ntk_atlas.config.network import NetworkSettings
-    from ntk_atlas.networks.fully_connected import fully_connected
+    from ntk_atlas.families import build_networks
 
-    network = fully_connected(
+    network = build_networks(
         NetworkSettings(activation="relu"),
         depth=depth,
         width=width,

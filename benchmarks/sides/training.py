@@ -20,9 +20,9 @@ def data(n: int, n_inputs: int, n_outputs: int, dtype: str) -> tuple[torch.Tenso
 def networks(*, n_inputs: int, width: int, depth: int, n_outputs: int, n_seeds: int, dtype: str):
     """Returns untrained networks, stacked."""
     from ntk_atlas.config.network import NetworkSettings
-    from ntk_atlas.networks.fully_connected import fully_connected
+    from ntk_atlas.families import build_networks
 
-    return fully_connected(
+    return build_networks(
         NetworkSettings(activation="relu"),
         depth=depth,
         width=width,

@@ -160,10 +160,12 @@ def _write(path: Path, content: object) -> None:
 
 
 def _parse(content: bytes, lazy: bool) -> ParsedFile:
-    """Parses a file; of a package's `__init__` (`lazy`), imports inside functions run only when a name is asked for."""
+    """Parses a file; of a package's `__init__` (`lazy`), imports inside functions run only when a name is asked for.
+
+    Imports for type checkers alone are none.
+    """
     tree = ast.parse(content)
-    nodes = list(ast.walk(tree))
-    statements = tree.body if lazy else nodes
+    statements = tree.body if lazy else list(_run(tree))
     names = dict.fromkeys(name for node in statements for name in _imported(node) if name.split(".")[0] == PACKAGE)
     return ParsedFile(code_digest(tree), tuple(names))
 
@@ -175,6 +177,17 @@ def code_digest(tree: ast.Module) -> str:
         if isinstance(body, list):
             body[:] = [statement for statement in body if not _is_docstring(statement)]
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+
+
+def _run(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but those below `if TYPE_CHECKING`."""
+    yield tree
+    if isinstance(tree, ast.If) and isinstance(tree.test, ast.Name) and tree.test.id == "TYPE_CHECKING":
+        parts: Iterable[ast.AST] = tree.orelse
+    else:
+        parts = ast.iter_child_nodes(tree)
+    for part in parts:
+        yield from _run(part)
 
 
 def _imported(node: ast.AST) -> Iterator[str]:

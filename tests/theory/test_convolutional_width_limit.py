@@ -3,11 +3,9 @@
 import pytest
 import torch
 
-from ntk_atlas.config.convolutional import ConvolutionalSettings
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.kernels import empirical_ntk, infinite_convolutional_kernels
-from ntk_atlas.networks.convolutional import convolutional
-from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitecture
+from ntk_atlas.families import build_networks
+from ntk_atlas.kernels import empirical_ntk
 from ntk_atlas.streams import torch_stream
 
 MEMBERS = {8: 160, 32: 96, 128: 24}
@@ -26,7 +24,7 @@ def images(n=5):
 def settings_of(readout, parameterization, activation="relu"):
     return NetworkSettings(
         architecture="convolutional",
-        convolutional=ConvolutionalSettings(**LAYOUTS[readout]),
+        convolutional=LAYOUTS[readout],
         parameterization=parameterization,
         activation=activation,
         bias_variance=0.1,
@@ -35,7 +33,7 @@ def settings_of(readout, parameterization, activation="relu"):
 
 
 def networks(settings, *, width, seeds, n_outputs=1):
-    return convolutional(
+    return build_networks(
         settings,
         depth=2,
         width=width,
@@ -48,10 +46,7 @@ def networks(settings, *, width, seeds, n_outputs=1):
 
 
 def limit(settings, width):
-    architecture = ConvolutionalArchitecture.of_depth(settings.convolutional, 2)
-    return infinite_convolutional_kernels(
-        images(), architecture=architecture, settings=settings, init_scale=1.6, width=width
-    )
+    return settings.family.infinite_kernels(images(), depths=[2], settings=settings, init_scale=1.6, width=width)
 
 
 @pytest.mark.parametrize("parameterization", ["standard", "ntk"])

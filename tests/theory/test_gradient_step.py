@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.families import build_networks
 from ntk_atlas.kernels import empirical_ntk
-from ntk_atlas.networks.fully_connected import fully_connected
 from ntk_atlas.streams import torch_stream
 
 
@@ -15,7 +15,7 @@ from ntk_atlas.streams import torch_stream
 def test_change_of_the_outputs_is_the_kernels(activation, parameterization, trainable_biases):
     """Loss 1/(2n) Σ‖f − y‖² and the full kernel, on the training set and on new samples, gap ∝ η."""
     n, eta0 = 7, 1e-3
-    network = fully_connected(
+    network = build_networks(
         NetworkSettings(
             activation=activation,
             parameterization=parameterization,
@@ -57,7 +57,7 @@ def test_change_of_the_outputs_is_the_kernels(activation, parameterization, trai
 def test_linear_model_is_exact(activation):
     """At depth 0 the kernel is all there is: any step size."""
     n, eta = 5, 0.7
-    network = fully_connected(
+    network = build_networks(
         NetworkSettings(activation=activation),
         depth=0,
         width=1,

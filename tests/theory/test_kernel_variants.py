@@ -4,15 +4,14 @@ import pytest
 import torch
 
 from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.families import build_networks
 from ntk_atlas.kernels import (
     VARIANTS,
     depends_on_the_width,
     empirical_ntk,
-    network_kernels,
     variant_family,
     variant_network,
 )
-from ntk_atlas.networks.build import build_networks
 from ntk_atlas.streams import torch_stream
 
 SIGMA_W2 = 1.6
@@ -22,7 +21,8 @@ INPUTS = torch.randn(5, 4, dtype=torch.float64, generator=torch_stream("variants
 
 def limit(name, depth, width):
     settings, init_scale, kernel = variant_network(name, OWN, SIGMA_W2)
-    kernels = network_kernels(INPUTS, depths=[depth], settings=settings, init_scale=init_scale, width=width)
+    choice = {"settings": settings, "init_scale": init_scale, "width": width}
+    kernels = settings.family.infinite_kernels(INPUTS, depths=[depth], **choice)
     return getattr(kernels, kernel)[0]
 
 
@@ -69,7 +69,8 @@ def test_the_experiments_own_kernels_are_no_variants():
     assert variant_network("infinite_ntk", OWN, 2.0) == (OWN, 2.0, "ntk")
     assert variant_network("nngp", OWN, 2.0) == (OWN, 2.0, "nngp")
     torch.testing.assert_close(
-        limit("ntk_with_bias", 2, None), network_kernels(INPUTS, depths=[2], settings=OWN, init_scale=SIGMA_W2).ntk[0]
+        limit("ntk_with_bias", 2, None),
+        OWN.family.infinite_kernels(INPUTS, depths=[2], settings=OWN, init_scale=SIGMA_W2).ntk[0],
     )
     widths = {name for name in (*VARIANTS, "infinite_ntk") if depends_on_the_width(name, OWN)}
     assert widths == {"standard_with_bias", "standard_without_bias"}

@@ -6,8 +6,8 @@ import torch
 
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.training import CheckpointSettings, LearningRateSettings, TrainingSettings
+from ntk_atlas.families import build_networks
 from ntk_atlas.kernels import infinite_kernels, infinite_lambda_max, largest_eigenvalue
-from ntk_atlas.networks.build import build_networks
 from ntk_atlas.regression import finite_time_variance
 from ntk_atlas.statistics import resampling_weights, variance_ratio
 from ntk_atlas.streams import torch_stream

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.families import build_networks
 from ntk_atlas.kernels import empirical_ntk, infinite_kernels, output_variance
-from ntk_atlas.networks.fully_connected import fully_connected
 from ntk_atlas.streams import torch_stream
 
 WIDTHS = (16, 64, 256)
@@ -21,7 +21,7 @@ def inputs(n=6, d=5):
 def blocks(settings, *, width, depth, init_scale, n_outputs=1):
     """`N_MEMBERS` networks, a few at a time."""
     for start in range(0, N_MEMBERS, N_BLOCK):
-        yield fully_connected(
+        yield build_networks(
             settings,
             depth=depth,
             width=width,
@@ -77,7 +77,7 @@ def test_output_variance_over_initializations(activation):
     for depth in (1, 2):
         outputs = []
         for block in range(8):
-            network = fully_connected(
+            network = build_networks(
                 settings,
                 depth=depth,
                 width=256,

@@ -7,15 +7,15 @@ import torch
 from torch import nn
 
 from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.families import build_networks
 from ntk_atlas.kernels import probe_network, verified_structure
 from ntk_atlas.kernels.empirical.capture import capture_factors
 from ntk_atlas.kernels.empirical.gram import Piece
-from ntk_atlas.networks.fully_connected import fully_connected
 from ntk_atlas.streams import torch_stream
 
 
 def stack(members, **settings):
-    return fully_connected(
+    return build_networks(
         NetworkSettings(activation="tanh", output_scale=3.0, bias_variance=0.1, **settings),
         depth=3,
         width=6,

@@ -27,8 +27,8 @@ from ntk_atlas.datasets import normalization as normalization_module
 from ntk_atlas.datasets.draws import split_indices
 from ntk_atlas.datasets.images import ImageSource, area_average, overlap_lengths
 from ntk_atlas.datasets.official_files import OfficialFile
+from ntk_atlas.families import build_networks
 from ntk_atlas.kernels import infinite_kernels
-from ntk_atlas.networks.build import build_networks
 
 CaliforniaSettings = section_of("california")
 Cifar10Settings = section_of("cifar10")

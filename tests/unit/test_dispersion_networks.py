@@ -11,8 +11,7 @@ from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.dispersion.inputs import InitialKernelLaw
 from ntk_atlas.dispersion.networks import CHUNK, initial_kernels, stack_size
 from ntk_atlas.kernels import empirical_ntk
-from ntk_atlas.networks.fully_connected import StackedFullyConnected
-from ntk_atlas.networks.stacked import ActivationLayer, LayerScaling, StackedLinear
+from ntk_atlas.networks import ActivationLayer, LayerScaling, StackedLayers, StackedLinear
 from ntk_atlas.streams import torch_stream
 
 SEED = 3
@@ -44,7 +43,7 @@ def drawn_again(law, init_scale, count=4, chunk=0):
         layers[-1].bias.requires_grad_(network.trainable_biases)
     inputs = torch.zeros(len(law.correlations), law.n_inputs, dtype=torch.float64)
     inputs[:, :2] = torch.from_numpy(law.inputs)
-    return StackedFullyConnected(layers, ActivationLayer(activation(network.activation)), network.output_scale), inputs
+    return StackedLayers(layers, ActivationLayer(activation(network.activation)), network.output_scale), inputs
 
 
 CASES = [
@@ -145,7 +144,7 @@ def test_a_stack_is_bounded_whatever_the_width():
     [
         ({"correlations": (0.5, 1.0)}, "must start with 1"),
         ({"factory": "net.py:build"}, "network of your own"),
-        ({"architecture": "convolutional"}, "not stacks of fully"),
+        ({"architecture": "convolutional"}, "these are convolutional networks"),
     ],
 )
 def test_laws_that_cannot_be_sampled(change, message):

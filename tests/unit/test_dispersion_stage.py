@@ -168,7 +168,7 @@ def test_a_network_of_the_users_own_has_no_dispersion():
 def test_a_convolutional_network_is_not_sampled_as_if_it_were_fully_connected():
     ((key, message),) = problems(network={"architecture": "convolutional"})
     assert key == "dispersion"
-    assert "not for convolutional ones: remove this section" in message
+    assert "and these are convolutional networks: remove this section" in message
 
 
 LINE = {"source": "teacher", "teacher": "smooth", "dimension": 1, "normalization": "standardize"}

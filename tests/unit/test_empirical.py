@@ -12,9 +12,9 @@ from torch import nn
 from torch.func import functional_call, jacrev, vmap
 
 from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.families import build_networks
 from ntk_atlas.kernels import OUTPUT_REDUCTIONS, MemoryLimitError, empirical_ntk, empirical_ntk_with_record
 from ntk_atlas.kernels.empirical.capture import capture_factors
-from ntk_atlas.networks.fully_connected import fully_connected
 from ntk_atlas.streams import torch_stream
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-12}
@@ -22,7 +22,7 @@ N_INPUTS = 4
 
 
 def stack(members=2, *, depth=2, width=6, n_outputs=3, init_scale=1.8, name="net", **chosen):
-    return fully_connected(
+    return build_networks(
         NetworkSettings(**({"bias_variance": 0.3} | chosen)),
         depth=depth,
         width=width,
@@ -322,7 +322,7 @@ def test_frozen_parameters_do_not_count(convolution):
 
 
 def test_stack_of_user_modules_goes_member_by_member(convolution):
-    from ntk_atlas.networks.user import StackedModules
+    from ntk_atlas.networks import StackedModules
 
     other = seeded(ResidualConvolution().double())
     network = StackedModules([convolution, other], (2, 5, 5), 2, output_scale=0.7)

@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.training import LearningRateSettings, TrainingSettings
+from ntk_atlas.families import build_networks
 from ntk_atlas.kernels import (
     OUTPUT_REDUCTIONS,
     EmpiricalNTKOperator,
@@ -22,8 +23,7 @@ from ntk_atlas.kernels import (
     RandomNetworkError,
     empirical_ntk,
 )
-from ntk_atlas.networks.fully_connected import fully_connected
-from ntk_atlas.networks.user import StackedModules
+from ntk_atlas.networks import StackedModules
 from ntk_atlas.streams import torch_stream
 from ntk_atlas.training.callbacks import EmpiricalNTKCheckpoint
 from ntk_atlas.training.linearized import train_linearized
@@ -741,7 +741,7 @@ def test_linearized_training_takes_tokens_as_tokens():
 
 def test_overflow_in_a_stack_is_said_and_spares_the_other_members(caplog):
     settings = NetworkSettings(activation="tanh")
-    stack = fully_connected(
+    stack = build_networks(
         settings, depth=1, width=5, init_scale=2.0, input_shape=(4,), n_outputs=2,
         generators=[torch_stream("overflow", i) for i in range(3)], dtype=torch.float32,
     )  # fmt: skip

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ntk_atlas.activations import ACTIVATIONS, ActivationError
 from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.families import build_networks
 from ntk_atlas.kernels import (
     KernelInputError,
     empirical_ntk,
@@ -19,7 +20,6 @@ from ntk_atlas.kernels import (
     infinite_ntk,
     output_variance,
 )
-from ntk_atlas.networks.fully_connected import fully_connected
 from ntk_atlas.streams import torch_stream
 
 REFERENCE = np.load(Path(__file__).parents[1] / "data" / "neural_tangents_reference.npz")
@@ -60,7 +60,7 @@ def test_neural_tangents_agrees(index, case, against):
 
 @pytest.mark.parametrize(("index", "case"), CASES[: len(REFERENCE["empirical_full"])])
 def test_neural_tangents_agrees_on_an_empirical_kernel(index, case):
-    network = fully_connected(
+    network = build_networks(
         case_settings(case),
         depth=2,
         width=7,

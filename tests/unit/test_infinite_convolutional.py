@@ -26,7 +26,7 @@ from ntk_atlas.kernels import (
 )
 from ntk_atlas.kernels.infinite import convolutional
 from ntk_atlas.kernels.infinite.convolutional import ConvolutionalTiles, PreparedImages
-from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitecture
+from ntk_atlas.networks import ConvolutionalArchitecture
 from ntk_atlas.streams import torch_stream
 
 REFERENCE = np.load(Path(__file__).parents[1] / "data" / "neural_tangents_reference.npz")

@@ -20,7 +20,7 @@ import torch
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.kernels.infinite.kernels import infinite_kernels
 from ntk_atlas.kernels.infinite.convolutional import infinite_convolutional_kernels
-from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitecture
+from ntk_atlas.networks import ConvolutionalArchitecture
 
 def resident(key):
     lines = Path("/proc/self/status").read_text().splitlines()

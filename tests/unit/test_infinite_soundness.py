@@ -20,7 +20,7 @@ from ntk_atlas.kernels import (
     infinite_ntk,
     output_variance,
 )
-from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitecture
+from ntk_atlas.networks import ConvolutionalArchitecture
 from ntk_atlas.streams import torch_stream
 
 X = torch.randn(5, 8, generator=torch_stream("soundness"), dtype=torch.float64)

@@ -8,10 +8,10 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.families import build_networks
 from ntk_atlas.kernels import probe_network
 from ntk_atlas.kernels.empirical.capture import capture_factors
 from ntk_atlas.kernels.empirical.gram import Piece
-from ntk_atlas.networks.fully_connected import fully_connected
 from ntk_atlas.streams import torch_stream
 
 
@@ -50,7 +50,7 @@ def test_only_layers_that_own_their_parameters_and_are_called_once():
 
 @pytest.mark.parametrize("parameterization", ["standard", "ntk"])
 def test_factors_of_a_stack_multiply_to_the_gradients(parameterization):
-    network = fully_connected(
+    network = build_networks(
         NetworkSettings(parameterization=parameterization, bias_variance=0.2, activation="tanh"),
         depth=2,
         width=4,

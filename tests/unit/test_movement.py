@@ -8,7 +8,7 @@ import xarray as xr
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.training import TrainingSettings
 from ntk_atlas.cubes import kernel_measures, kernel_movement, movement_at_equal_loss, row_measures, velocities
-from ntk_atlas.networks.build import build_networks
+from ntk_atlas.families import build_networks
 from ntk_atlas.streams import numpy_stream, torch_stream
 from ntk_atlas.training.train import train_unit
 from ntk_atlas.training.unit import UnitData

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ntk_atlas.config.convolutional import ConvolutionalSettings
 from ntk_atlas.config.dataset import section_of
 from ntk_atlas.config.grid import GridSettings
 from ntk_atlas.config.network import NetworkSettings
@@ -18,6 +17,9 @@ from ntk_atlas.config.training import CheckpointSettings, TrainingSettings
 from ntk_atlas.datasets import inspect_dataset, read_dataset
 from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.draws import make_draw
+from ntk_atlas.families import build_networks
+from ntk_atlas.families.convolutional import ConvolutionalSettings
+from ntk_atlas.families.fully_connected import fully_connected
 from ntk_atlas.jobs import job_slice
 from ntk_atlas.jobs.regress_infinite import regress_infinite
 from ntk_atlas.kernels import (
@@ -25,16 +27,11 @@ from ntk_atlas.kernels import (
     infinite_convolutional_kernels,
     infinite_kernels,
     infinite_lambda_max,
-    network_kernel_cost,
-    network_kernels,
-    network_output_variance,
     output_variance,
 )
-from ntk_atlas.networks.build import build_networks
-from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitecture
+from ntk_atlas.networks import ConvolutionalArchitecture
 from ntk_atlas.streams import torch_stream
 from ntk_atlas.study.consistency import consistency_problems
-from ntk_atlas.study.layer_sizes import layer_sizes
 
 DigitsSettings = section_of("digits")
 TeacherSettings = section_of("teacher")
@@ -57,7 +54,7 @@ def images(n=6, shape=(2, 6, 5)):
 @pytest.mark.parametrize("readout", ["flatten", "global_average"])
 def test_convolutional_kernels_of_several_depths(readout):
     x, network = images(), settings(readout)
-    both = network_kernels(x[:4], x[4:], depths=[1, 3], settings=network, **CHOICE)
+    both = network.family.infinite_kernels(x[:4], x[4:], depths=[1, 3], settings=network, **CHOICE)
     for position, depth in enumerate((1, 3)):
         architecture = ConvolutionalArchitecture.of_depth(network.convolutional, depth)
         alone = infinite_convolutional_kernels(x[:4], x[4:], architecture=architecture, settings=network, **CHOICE)
@@ -69,32 +66,35 @@ def test_convolutional_kernels_of_several_depths(readout):
 @pytest.mark.parametrize("readout", ["flatten", "global_average"])
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 def test_output_variance_is_the_diagonal_of_the_nngp(monkeypatch, readout, activation):
-    monkeypatch.setattr("ntk_atlas.kernels.infinite.network_kernels._IMAGES_AT_A_TIME", 4)
+    monkeypatch.setattr("ntk_atlas.kernels.infinite.convolutional._IMAGES_AT_A_TIME", 4)
     x, network = images(), settings(readout, activation=activation)
-    expected = network_kernels(x, depths=[3], settings=network, **CHOICE).nngp[0].diagonal()
-    found = network_output_variance(x, depth=3, settings=network, init_scale=1.8)
+    expected = network.family.infinite_kernels(x, depths=[3], settings=network, **CHOICE).nngp[0].diagonal()
+    found = network.family.output_variance(x, depth=3, settings=network, init_scale=1.8)
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
 
 
 def test_fully_connected_networks_see_flat_inputs():
     x, network = images(), NetworkSettings(bias_variance=0.2)
-    found = network_kernels(x, depths=[0, 2], settings=network, **CHOICE)
+    found = network.family.infinite_kernels(x, depths=[0, 2], settings=network, **CHOICE)
     expected = infinite_kernels(x.flatten(1), depths=[0, 2], settings=network, **CHOICE)
     assert torch.equal(found.ntk, expected.ntk)
-    variance = network_output_variance(x, depth=2, settings=network, init_scale=1.8)
+    variance = network.family.output_variance(x, depth=2, settings=network, init_scale=1.8)
     assert torch.equal(variance, output_variance(x.flatten(1), depth=2, settings=network, init_scale=1.8))
 
 
 def test_largest_eigenvalue_is_that_of_the_architecture():
     x, network = images(), settings()
-    kernel = network_kernels(x, depths=[2], settings=network, **CHOICE).ntk[0]
+    kernel = network.family.infinite_kernels(x, depths=[2], settings=network, **CHOICE).ntk[0]
     found = infinite_lambda_max(x, depth=2, settings=network, **CHOICE)
     assert found == pytest.approx(float(torch.linalg.eigvalsh(kernel)[-1]), rel=1e-12)
 
 
 def test_cost_grows_with_pairs_of_images():
-    choice = {"image_shape": (1, 8, 8), "depths": (2,), "settings": settings()}
-    assert 5 < network_kernel_cost(640, 640, **choice) / network_kernel_cost(160, 160, **choice) < 50
+    network = settings()
+    choice = {"input_shape": (1, 8, 8), "depths": (2,), "settings": network}
+    many, few = (network.family.infinite_cost(n, n, **choice) for n in (640, 160))
+    assert 5 < many / few < 50
+    assert fully_connected.infinite_cost(640, 640, **choice) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -106,9 +106,10 @@ def test_cost_grows_with_pairs_of_images():
     ],
 )
 def test_inputs_that_do_not_fit(x, depth, message):
+    network = settings()
     for call in (
-        lambda: network_kernels(x, depths=[depth], settings=settings(), **CHOICE),
-        lambda: network_output_variance(x, depth=depth, settings=settings(), init_scale=1.0),
+        lambda: network.family.infinite_kernels(x, depths=[depth], settings=network, **CHOICE),
+        lambda: network.family.output_variance(x, depth=depth, settings=network, init_scale=1.0),
     ):
         with pytest.raises(KernelInputError, match=message):
             call()
@@ -205,7 +206,7 @@ def test_layer_sizes_count_parameters_and_operations(depth, network):
         network, depth=depth, width=5, init_scale=1.0, input_shape=(2, 6, 4), n_outputs=3,
         generators=[torch_stream("w")],
     )  # fmt: skip
-    sizes = layer_sizes(network, (2, 6, 4), depth, 5, 3)
+    sizes = network.family.layers(network, (2, 6, 4), depth, 5, 3)
     assert sum(layer.parameters for layer in sizes) == built.weights().shape[1]
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         built.member(0)(torch.zeros(7, 2, 6, 4))

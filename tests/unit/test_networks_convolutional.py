@@ -5,13 +5,13 @@ from pydantic import ValidationError
 from torch import nn
 
 from ntk_atlas.activations import ACTIVATIONS, activation
-from ntk_atlas.config.convolutional import ConvolutionalSettings
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.training import TrainingSettings
+from ntk_atlas.families import build_networks
+from ntk_atlas.families.convolutional import ConvolutionalSettings
 from ntk_atlas.kernels import empirical_ntk, empirical_ntk_with_record
+from ntk_atlas.networks import ConvolutionalArchitecture, NetworkShapeError
 from ntk_atlas.networks import convolutional as module
-from ntk_atlas.networks.build import build_networks
-from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitecture, NetworkShapeError
 from ntk_atlas.streams import torch_stream
 from ntk_atlas.training.train import train_unit
 from ntk_atlas.training.unit import UnitData

@@ -2,8 +2,7 @@ import pytest
 import torch
 
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.networks.build import build_networks
-from ntk_atlas.networks.fully_connected import fully_connected
+from ntk_atlas.families import build_networks
 from ntk_atlas.streams import torch_stream
 
 ACTIVATIONS = ["relu", "leaky_relu", "erf", "tanh", "sigmoid", "gelu", "silu"]
@@ -81,7 +80,7 @@ def test_fixed_biases_stay_out_of_training():
 
 
 def test_frozen_parameters_stay_frozen_in_selected_members():
-    stack = fully_connected(
+    stack = build_networks(
         NetworkSettings(trainable_biases=False),
         depth=1,
         width=4,

@@ -6,9 +6,9 @@ import torch
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.config.training import TrainingSettings
+from ntk_atlas.families import build_networks
 from ntk_atlas.jobs import job_slice
 from ntk_atlas.jobs.parts.cells import Row
-from ntk_atlas.networks.build import build_networks
 from ntk_atlas.optimizers import OPTIMIZERS, optimizer
 from ntk_atlas.registry import value_files
 from ntk_atlas.regression import finite_time_mean

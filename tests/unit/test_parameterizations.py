@@ -8,9 +8,9 @@ from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.config.training import TrainingSettings
+from ntk_atlas.families import build_networks
 from ntk_atlas.figures.parts.coordinate_check import plot_coordinate_check
 from ntk_atlas.kernels import KernelInputError, empirical_ntk, infinite_kernels
-from ntk_atlas.networks.build import build_networks
 from ntk_atlas.parameterizations import PARAMETERIZATIONS, layer_parameters, parameterization
 from ntk_atlas.parameterizations.mup import MaximalUpdate
 from ntk_atlas.study.value_checks import value_problems

@@ -15,11 +15,11 @@ from torch.nn.modules.module import register_module_forward_hook
 from torch.utils.checkpoint import checkpoint
 
 from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.families import build_networks
 from ntk_atlas.kernels import empirical_ntk
 from ntk_atlas.kernels.empirical import evaluation as module
 from ntk_atlas.kernels.empirical.evaluation import replicas, twins
-from ntk_atlas.networks.fully_connected import fully_connected
-from ntk_atlas.networks.user import StackedModules
+from ntk_atlas.networks import StackedModules
 from ntk_atlas.streams import torch_stream
 
 
@@ -240,7 +240,7 @@ def test_networks_of_the_catalogue_have_replicas_with_the_same_kernel(name):
 def test_known_modules_need_no_copies():
     plain = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2)).eval()
     settings = NetworkSettings()
-    stack = fully_connected(
+    stack = build_networks(
         settings, depth=2, width=4, init_scale=2.0, input_shape=(3,), n_outputs=1, generators=[torch_stream("a")]
     )
     for network in (plain, stack, stack.member(0)):

@@ -7,14 +7,14 @@ import torch
 from torch import nn
 
 from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.families import build_networks
 from ntk_atlas.kernels import empirical_ntk, largest_eigenvalue
-from ntk_atlas.networks.fully_connected import fully_connected
-from ntk_atlas.networks.user import StackedModules
+from ntk_atlas.networks import StackedModules
 from ntk_atlas.streams import torch_stream
 
 
 def stack(members=3, *, depth=2, width=12, n_outputs=3, init_scale=2.0, dtype=torch.float64, **chosen):
-    return fully_connected(
+    return build_networks(
         NetworkSettings(**chosen),
         depth=depth,
         width=width,
@@ -55,7 +55,7 @@ def test_agrees_with_dense_eigenvalues(activation, depth, n):
 @pytest.mark.parametrize("start", range(5))
 def test_flat_spectrum_is_still_accurate(start):
     """Nearly orthogonal inputs of a linear model: no dominant eigenvalue for Lanczos to find."""
-    network = fully_connected(
+    network = build_networks(
         NetworkSettings(trainable_biases=False),
         depth=0,
         width=1,

@@ -180,7 +180,7 @@ def test_nothing_is_left_where_all_networks_diverged():
         ({"training": {"stop_loss": 0.1}}, "training.stop_loss", "a network that stopped has left it"),
         ({"training": {"loss": "cross_entropy"}}, "training.loss", "use mse"),
         ({"grid": {"seeds": 3}}, "grid.seeds", "a variance over 3 networks says nothing: give at least 8"),
-        ({"network": {"factory": "n.py:build"}}, "output_variance", "needs a built-in network"),
+        ({"network": {"factory": "n.py:build"}}, "output_variance", "of a network of your own is not known"),
     ],
 )  # fmt: skip
 def test_settings_that_have_no_comparison_are_refused(changes, key, text):
@@ -205,4 +205,4 @@ def test_good_settings_have_no_problem_and_a_factory_no_infinite_rate():
         problem.key[-2:]: problem.message for problem in consistency_problems(StudySettings(experiments={"one": own}))
     }
     message = found["learning_rate", "of"]
-    assert "needs a built-in network" in message
+    assert "of a network of your own is not known" in message

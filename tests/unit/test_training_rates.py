@@ -9,8 +9,8 @@ from torch import nn
 
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.training import CheckpointSettings, LearningRateSettings, TrainingSettings
-from ntk_atlas.networks.build import build_networks
-from ntk_atlas.networks.user import StackedModules
+from ntk_atlas.families import build_networks
+from ntk_atlas.networks import StackedModules
 from ntk_atlas.status import Status
 from ntk_atlas.streams import torch_stream
 from ntk_atlas.training.learning_rates import common_learning_rate, learning_rates

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.training import CheckpointSettings, LearningRateSettings, TrainingSettings
+from ntk_atlas.families import build_networks
 from ntk_atlas.kernels import empirical_ntk
-from ntk_atlas.networks.build import build_networks
 from ntk_atlas.status import Status
 from ntk_atlas.streams import torch_stream
 from ntk_atlas.training.train import UnitData, train_unit

@@ -6,8 +6,8 @@ from kernel_catalogue import CATALOGUE, samples
 from torch import nn
 
 from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.families import build_networks
 from ntk_atlas.kernels import OUTPUT_REDUCTIONS, EmpiricalNTKOperator, KernelInputError, MemoryLimitError, empirical_ntk
-from ntk_atlas.networks.fully_connected import fully_connected
 from ntk_atlas.streams import torch_stream
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-12}
@@ -45,7 +45,7 @@ def test_passes_do_not_change_the_product(monkeypatch):
 
 
 def test_member_of_a_stack_and_gradients_left_alone():
-    stack = fully_connected(
+    stack = build_networks(
         NetworkSettings(parameterization="ntk", activation="tanh", bias_variance=0.1),
         depth=2, width=5, init_scale=1.5, input_shape=(4,), n_outputs=2,
         generators=[torch_stream("w", i) for i in range(2)], dtype=torch.float64,

@@ -15,7 +15,7 @@ from ntk_atlas.kernels import (
     is_plain_stack,
     probe_network,
 )
-from ntk_atlas.networks.user import StackedModules
+from ntk_atlas.networks import StackedModules
 from ntk_atlas.streams import torch_stream
 
 CLOSE = {"rtol": 1e-9, "atol": 1e-11}

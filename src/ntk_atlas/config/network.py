@@ -1,16 +1,19 @@
-"""Settings of the network: the built-in families, or a factory of the user's own."""
+"""Settings of the network: its family, and what all families share; each family's own section lies with the family."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, create_model, model_validator
 
 from ntk_atlas.activations import ACTIVATIONS
 from ntk_atlas.config.base import Scale, Settings
-from ntk_atlas.config.convolutional import ConvolutionalSettings
+from ntk_atlas.families import FAMILIES, Family
 from ntk_atlas.parameterizations import PARAMETERIZATIONS
 from ntk_atlas.registry import Named
 
-Architecture = Literal["fully_connected", "convolutional"]
+# A job's digest has the family that the job's settings name: of the others nothing is read but summary and section.
+_FAMILIES = "; ".join(f"`{family.name}`: {family.summary}" for family in FAMILIES.values())
+SECTIONS = {family.name: family.section for family in FAMILIES.values() if family.section is not None}
+"""Classes of the families' own sections, `network.<family>`."""
 
 
 class NetworkSettings(Settings):
@@ -19,11 +22,11 @@ class NetworkSettings(Settings):
     factory: str | None = None
     """A network of your own, `my_net.py:build`: a function of (depth, width, init_scale, input_shape,
     n_outputs, generator) that returns a `torch.nn.Module`. The keys below but `output_scale` then do not apply."""
-    architecture: Architecture = "fully_connected"
-    """`fully_connected`: inputs are flattened, `grid.depth` hidden layers of `grid.width` units; `convolutional`:
-    inputs are images (channels, height, width), `grid.depth` convolutions of `grid.width` channels."""
-    convolutional: ConvolutionalSettings = ConvolutionalSettings()
-    """Blocks, pooling and readout of the architecture `convolutional`; no other takes them."""
+    architecture: Annotated[str, Named(FAMILIES)] = Field(
+        default="fully_connected",
+        description=f"The family of the networks. {_FAMILIES}; the others are the files of `families/`; or your own, "
+        "`my_file.py:name`.",
+    )
     activation: Annotated[str, Named(ACTIVATIONS)] = "relu"
     """Activation of the hidden layers: a file of `activations/`; or your own, `my_phi.py:phi`: a function of a tensor,
     entry by entry, written with torch functions, or an `Activation`."""
@@ -41,29 +44,81 @@ class NetworkSettings(Settings):
     """Factor on the initial weights of the output layer alone: below 1 the layers under it have to learn more for the
     same change of the output, which makes features. Infinite kernels are those of 1, so they do not go with others."""
 
-    def fully_connected(self) -> "NetworkSettings":
-        """The fully connected network of the same activation, parameterization and scales."""
-        return self.model_copy(update={"architecture": "fully_connected", "convolutional": ConvolutionalSettings()})
+    @property
+    def family(self) -> Family:
+        """The family that `architecture` names.
+
+        Raises:
+            FamilyError: if a file of the user's does not hold one.
+        """
+        return FAMILIES.get("factory" if self.factory is not None else self.architecture)
+
+    def applies(self, key: str) -> bool:
+        """Whether a key means something to the family."""
+        family = self.family
+        return key in family.keys if family.keys is not None else key == family.name or key not in SECTIONS
+
+    def of_family(self, name: str) -> "NetworkSettings":
+        """The network of another family with the same settings, but for the family's own section."""
+        values = {key: getattr(self, key) for key in type(self).model_fields if key not in SECTIONS}
+        return type(self)(**{**values, "factory": None, "architecture": name})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_its_family(cls, given: Any) -> Any:
+        """Fills in what follows: a factory is a family, and a family with a section has one."""
+        if not isinstance(given, dict):
+            return given
+        name = given.get("architecture", "fully_connected")
+        if given.get("factory") is not None:
+            return {**given, "architecture": "factory"} if name == "fully_connected" else given
+        if isinstance(name, str) and name in SECTIONS and given.get(name) is None:
+            given = {**given, name: {}}
+        return given
 
     @model_validator(mode="after")
-    def _factory_alone(self) -> "NetworkSettings":
+    def _keys_of_its_family(self) -> "NetworkSettings":
         fields = type(self).model_fields
-        own = {"factory", "output_scale"}
-        given = [name for name in fields if name not in own and getattr(self, name) != fields[name].default]
-        if self.factory is not None and given:
+        given = [key for key, field in fields.items() if getattr(self, key) != field.default and not self.applies(key)]
+        if self.factory is None and self.architecture == "factory":
+            raise ValueError("architecture factory is chosen by network.factory: write `factory: my_net.py:build`")
+        if self.factory is not None:
+            given = [key for key in given if (key, self.architecture) != ("architecture", "factory")]
+            if given:
+                one = len(given) == 1
+                raise ValueError(
+                    f"{', '.join(given)} {'does' if one else 'do'} not apply to a network of your own: remove "
+                    f"{'it' if one else 'them'}, or `factory` (an overlay takes it away by `factory: null`)"
+                )
+            if ":" not in self.factory:
+                raise ValueError(f"factory {self.factory!r} has no function: write `my_net.py:build`")
+        elif given:
             raise ValueError(
-                f"{', '.join(given)} {'does' if len(given) == 1 else 'do'} not apply to a network of your own: remove "
-                f"{'it' if len(given) == 1 else 'them'}, or `factory` (an overlay takes it away by `factory: null`)"
+                f"{given[0]} does not apply to the architecture {self.architecture}: remove it, or set architecture "
+                f"to {given[0]}"
             )
-        if self.factory is not None and ":" not in self.factory:
-            raise ValueError(f"factory {self.factory!r} has no function: write `my_net.py:build`")
         return self
 
-    @model_validator(mode="after")
-    def _convolutional_alone(self) -> "NetworkSettings":
-        if self.architecture != "convolutional" and self.convolutional != ConvolutionalSettings():
-            raise ValueError(
-                f"convolutional does not apply to the architecture {self.architecture}: remove it, or set architecture "
-                "to convolutional"
+
+def _absent(value: object) -> bool:
+    return value is None
+
+
+if not TYPE_CHECKING:  # a field per family with a section: a new family's is there without a line here
+    NetworkSettings = create_model(
+        "NetworkSettings",
+        __base__=NetworkSettings,
+        __module__=__name__,
+        __doc__=NetworkSettings.__doc__,
+        **{
+            name: (
+                section | None,
+                Field(
+                    default=None,
+                    exclude_if=_absent,
+                    description=f"The own section of the architecture `{name}`; no other takes it.",
+                ),
             )
-        return self
+            for name, section in SECTIONS.items()
+        },
+    )

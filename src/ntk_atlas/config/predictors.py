@@ -143,10 +143,8 @@ def curve_names(predictors: Iterable[str], there: Collection[str]) -> list[str]:
     return [each for name in chosen for each in (name, name + AROUND) if each == name or each in there]
 
 
-def stand_ins(architecture: str, predictors: Iterable[str]) -> tuple[str, ...]:
-    """The kernels that do not see images as a convolutional network does: beside one they are stand-ins."""
-    if architecture != "convolutional":
-        return ()
+def stand_ins(predictors: Iterable[str]) -> tuple[str, ...]:
+    """The kernels that see rows of numbers, not images: stand-ins beside a network that does."""
     return tuple(n for n in predictor_names(predictors) if n == STAND_IN or predictor_family(n).kind == "rival")
 
 

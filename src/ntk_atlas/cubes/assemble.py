@@ -156,8 +156,12 @@ def _described(cube: xr.Dataset, experiment: ExperimentSettings, provenance: Map
         "n_cells": math.prod(cube.sizes[dim] for dim in ("depth", "width", "init_scale", "n_train")),
         "n_networks": cube["status"].size,
         "n_missing": missing,
-        "stand_ins": " ".join(stand_ins(experiment.network.architecture, experiment.regression.predictors)),
-        "parameterization": "as written" if experiment.network.factory else experiment.network.parameterization,
+        "stand_ins": " ".join(
+            stand_ins(experiment.regression.predictors) if experiment.network.family.sees_images else ()
+        ),
+        "parameterization": experiment.network.parameterization
+        if experiment.network.applies("parameterization")
+        else "as written",
         # Of every empirical kernel here: the defaults of `empirical_ntk` (docs/conventions.md).
         "output_reduction": "mean",
         "kernel_probe": " and ".join(_probed_samples(experiment)),

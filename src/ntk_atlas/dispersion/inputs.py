@@ -15,7 +15,7 @@ PARAMETERS = ("all", "weights")
 
 def has_exact_law(network: NetworkSettings) -> bool:
     """Whether Θ(x, x) has a law that a chain of layers draws exactly: ReLU with biases 0 at initialization."""
-    if network.factory is not None or network.bias_variance != 0.0:
+    if network.family.without_dispersion() or network.bias_variance != 0.0:
         return False
     phi = built_in(network.activation)
     return phi is not None and phi.homogeneous == (0.0, 1.0)
@@ -46,10 +46,8 @@ class InitialKernelLaw:
     correlations: tuple[float, ...] = (1.0,)
 
     def __post_init__(self) -> None:
-        if self.network.factory is not None:
-            raise ValueError("a network of your own has no layers whose weights could be drawn here")
-        if self.network.architecture != "fully_connected":
-            raise ValueError(f"{self.network.architecture} networks are not stacks of fully connected layers")
+        if reason := self.network.family.without_dispersion():
+            raise ValueError(reason)
         if self.correlations[0] != 1.0:
             raise ValueError(f"correlations {self.correlations} must start with 1, the diagonal")
 

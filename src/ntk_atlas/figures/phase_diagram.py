@@ -8,7 +8,7 @@ FIGURE = AtlasFigure(
         "with the critical line χ₁ = 1 between the ordered phase, where gradients vanish with depth, and the chaotic "
         "one, where they explode. Marked points are this experiment's networks."
     ),
-    possible=lambda shown: shown.settings.network.factory is None,
+    possible=lambda shown: not shown.settings.network.family.without_phases(),
 )
 
 import math

@@ -8,7 +8,7 @@ FIGURE = AtlasFigure(
         "infinite network, and the condition number of the infinite NTK beside it. Networks that diverged are hatched "
         "and never count as untrainable."
     ),
-    possible=lambda shown: shown.settings.network.factory is None,
+    possible=lambda shown: not shown.settings.network.family.without_phases(),
     by_default=lambda shown: shown.several("depth") and shown.several("init_scale"),
 )
 

@@ -11,8 +11,8 @@ def _problems(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
     if experiment.kernel_variants is None:
         return
     network = experiment.network
-    if network.factory is not None or network.architecture != "fully_connected":
-        yield "kernel_variants", "the variants are of built-in fully connected networks: remove kernel_variants"
+    if reason := network.family.without_variants():
+        yield "kernel_variants", f"{reason}: remove kernel_variants"
     elif network.bias_variance == 0.0:
         yield (
             "network.bias_variance",
@@ -40,12 +40,11 @@ from ntk_atlas.arrays import LabelledArrays
 from ntk_atlas.cubes.dictionary.untrained import KERNEL_VARIANTS
 from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.draws import make_draw
+from ntk_atlas.families import build_networks
 from ntk_atlas.jobs import Given, Slice
 from ntk_atlas.jobs.parts.row_networks import as_tensor
 from ntk_atlas.kernels.empirical.ntk import empirical_ntk
-from ntk_atlas.kernels.infinite.network_kernels import network_kernels
 from ntk_atlas.kernels.infinite.variants import VARIANTS, variant_family, variant_network
-from ntk_atlas.networks.build import build_networks
 from ntk_atlas.streams import torch_stream
 
 log = logging.getLogger(__name__)
@@ -89,7 +88,8 @@ def compare_variants(spec: Slice, dataset: Dataset) -> LabelledArrays:
 
 def _distances(spec: Slice, x: Tensor, name: str, depth: int, init_scale: float, width: int) -> np.ndarray:
     network, sigma_w2, kernel = variant_network(name, spec.network, init_scale)
-    limit = network_kernels(x, depths=[depth], settings=network, init_scale=sigma_w2, width=width)
+    choice = {"settings": network, "init_scale": sigma_w2, "width": width}
+    limit = network.family.infinite_kernels(x, depths=[depth], **choice)
     expected = getattr(limit, kernel)[0]
     found, n_networks = [], spec.kernel_variants.n_networks
     for first in range(0, n_networks, AT_ONCE):

@@ -18,8 +18,8 @@ def _problems(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
     if experiment.output_variance is None:
         return
     training, rate = experiment.training, experiment.training.learning_rate
-    if experiment.network.factory is not None:
-        yield "output_variance", "theory at infinite width needs a built-in network: remove output_variance"
+    if reason := experiment.network.family.without_infinite_kernel():
+        yield "output_variance", f"there is no theory at infinite width: {reason}; remove output_variance"
     if training.initial_output == "subtract":
         yield (
             "training.initial_output",
@@ -85,7 +85,6 @@ from ntk_atlas.datasets.draws import Draw, make_draw
 from ntk_atlas.datasets.probes import output_probes
 from ntk_atlas.jobs import Given, Slice
 from ntk_atlas.jobs.parts.row_networks import as_tensor
-from ntk_atlas.kernels.infinite.network_kernels import network_kernels, network_output_variance
 from ntk_atlas.regression.finite_time import finite_time_mean, finite_time_variance
 from ntk_atlas.training.closed_form import dynamics_of
 from ntk_atlas.training.learning_rates import common_learning_rate
@@ -148,16 +147,15 @@ def _theory(spec: Slice, draw: Draw, width: int | None, epochs: Sequence[int]) -
     x_train, y_train = draw.training_set(largest)
     x_probe = output_probes(draw, n_probe)
     both = torch.cat([as_tensor(x_train), as_tensor(x_probe)])
-    kernels = network_kernels(
-        both, depths=spec.grid.depth, settings=spec.network, init_scale=spec.only_init_scale, width=width
-    )
+    family, choice = spec.network.family, {"settings": spec.network, "init_scale": spec.only_init_scale}
+    kernels = family.infinite_kernels(both, depths=spec.grid.depth, width=width, **choice)
     dynamics = {"dynamics": dynamics_of(training), "momentum": training.momentum}
     for d, depth in enumerate(spec.grid.depth):
         ntk, nngp = kernels.ntk[d], kernels.nngp[d]
         scale = 1.0
         if training.target_scale == "initial_output":
-            choice = {"depth": depth, "settings": spec.network, "init_scale": spec.only_init_scale}
-            scale = float(network_output_variance(as_tensor(draw.x_pool), **choice).mean()) ** 0.5
+            variances = family.output_variance(as_tensor(draw.x_pool), depth=depth, **choice)
+            scale = float(variances.mean()) ** 0.5
         for n in spec.grid.n_train:
             gram, rows, rate = ntk[:n, :n], ntk[largest:, :n], np.nan
             variance = np.full((len(epochs), n_probe), np.nan)

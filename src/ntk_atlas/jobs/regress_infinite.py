@@ -51,7 +51,6 @@ from ntk_atlas.jobs import Given, Slice
 from ntk_atlas.jobs.parts.regression_arrays import regression_arrays, regression_targets
 from ntk_atlas.jobs.parts.row_networks import as_tensor
 from ntk_atlas.kernels.infinite.kernels import InfiniteKernels
-from ntk_atlas.kernels.infinite.network_kernels import network_kernel_cost, network_kernels
 from ntk_atlas.kernels.infinite.variants import variant_network
 from ntk_atlas.regression.regress import NestedRegression, regress_nested
 
@@ -79,8 +78,7 @@ def regress_infinite(spec: Slice, dataset: Dataset) -> LabelledArrays:
     pieces = []
     for number in range(grid.draws):
         draw = make_draw(dataset, spec.dataset, number)
-        own = [name for name in names if name != STAND_IN]
-        if number == 0 and own and spec.network.architecture == "convolutional":
+        if number == 0 and set(names) != {STAND_IN}:
             _tell_cost(spec, draw, repeats=grid.draws * len(widths))
         for width in widths:
             log.info("infinite kernels at init_scale %s, draw %d, width %s", spec.only_init_scale, number, width)
@@ -121,9 +119,9 @@ def _regress(spec: Slice, draw: Draw, width: int | None, wanted: list[str]) -> d
 
 
 def _kernels(x1: torch.Tensor, x2: torch.Tensor | None = None, *, depths: Sequence[int], **choice) -> InfiniteKernels:
-    """`network_kernels`, NaN at depths at which the activation leaves the range of numbers: they are SINGULAR then."""
+    """The network's kernels, NaN at depths at which the activation leaves the range of numbers: SINGULAR then."""
     try:
-        return network_kernels(x1, x2, depths=depths, **choice)
+        return choice["settings"].family.infinite_kernels(x1, x2, depths=depths, **choice)
     except ActivationOverflowError as error:
         if len(depths) > 1:
             found = [_kernels(x1, x2, depths=[depth], **choice) for depth in depths]
@@ -138,11 +136,12 @@ def _kernels(x1: torch.Tensor, x2: torch.Tensor | None = None, *, depths: Sequen
 
 
 def _tell_cost(spec: Slice, draw: Draw, repeats: int) -> None:
-    seconds = network_kernel_cost(
-        max(spec.grid.n_train), len(draw.x_validation) + len(draw.x_test), image_shape=draw.x_test.shape[1:],
+    seconds = spec.network.family.infinite_cost(
+        max(spec.grid.n_train), len(draw.x_validation) + len(draw.x_test), input_shape=draw.x_test.shape[1:],
         depths=spec.grid.depth, settings=spec.network,
     )  # fmt: skip
-    log.warning(
-        "infinite kernels of convolutional networks: about %.3g minutes in all on %d threads (%d times %.3g s)",
-        repeats * seconds / 60, torch.get_num_threads(), repeats, seconds,
-    )  # fmt: skip
+    if seconds > 0.0:
+        log.warning(
+            "infinite kernels of %s: about %.3g minutes in all on %d threads (%d times %.3g s)",
+            spec.network.family.title, repeats * seconds / 60, torch.get_num_threads(), repeats, seconds,
+        )  # fmt: skip

@@ -134,7 +134,7 @@ def network_row(spec: Slice, store: UnitStore, digests: Mapping[Unit, str]) -> L
 
 def _mode_notice(spec: Slice, dataset: Dataset, draw: Draw, seeds: tuple[int, ...]) -> str | None:
     """What is off in a network of the user's own, in a sentence; None for built-in networks."""
-    if spec.network.factory is None:
+    if not spec.network.family.measured:
         return None
     from ntk_atlas.networks.notices import evaluation_mode_notice
 
@@ -164,7 +164,7 @@ def _shared_lambda_max(spec: Slice, draw: Draw, n_train: int) -> float | None:
     rate = spec.training.learning_rate
     if rate.relative is None or rate.of != "infinite_ntk":
         return None
-    from ntk_atlas.kernels.infinite.network_kernels import infinite_lambda_max
+    from ntk_atlas.kernels.infinite.kernels import infinite_lambda_max
 
     return infinite_lambda_max(
         as_tensor(draw.training_set(n_train)[0]),

@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
-from ntk_atlas.config.convolutional import ConvolutionalReadout, ConvolutionalSettings
+if TYPE_CHECKING:
+    from ntk_atlas.families.convolutional import ConvolutionalSettings
+
+ConvolutionalReadout = Literal["flatten", "global_average"]
 
 
 class NetworkShapeError(ValueError):
@@ -33,7 +36,7 @@ class ConvolutionalArchitecture:
     readout: ConvolutionalReadout = "flatten"
     channels: tuple[int, ...] = (1,)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.blocks or any(len(block) != 2 or int(block[0]) < 1 for block in self.blocks):
             raise ValueError(
                 f"blocks are pairs (number of convolutions ≥ 1, pool after them), at least one; got {self.blocks!r}"
@@ -48,7 +51,7 @@ class ConvolutionalArchitecture:
         object.__setattr__(self, "channels", tuple(map(int, self.channels)))
 
     @classmethod
-    def of_depth(cls, settings: ConvolutionalSettings, depth: int) -> "ConvolutionalArchitecture":
+    def of_depth(cls, settings: "ConvolutionalSettings", depth: int) -> "ConvolutionalArchitecture":
         """The architecture of a number of convolutions, see `ConvolutionalSettings`.
 
         Args:

@@ -44,7 +44,7 @@ def network_notices(
     """Builds a factory's networks at small cells of the grid and says what a user may not expect.
 
     Args:
-        settings: name the factory; built-in networks have no notices.
+        settings: name the factory.
         grid: the values of `depth`, `width` and `init_scale`.
         samples: two or more training inputs, `(n, *input_shape)`.
         n_outputs: outputs.
@@ -55,8 +55,6 @@ def network_notices(
     Raises:
         FactoryError: if the factory cannot be used.
     """
-    if settings.factory is None:
-        return NetworkNotices()
     name = f"network factory {settings.factory!r}"
     smallest = {key: min(grid[key]) for key in GRID_KEYS}
     module = _built(load_factory(settings.factory), smallest, samples, n_outputs, name)

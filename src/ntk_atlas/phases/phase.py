@@ -23,7 +23,7 @@ class Phase:
     """Where an initialization lies.
 
     Attributes:
-        name: `ordered`, `critical`, `chaotic`, or `unknown` for a network of the user's own.
+        name: `ordered`, `critical`, `chaotic`, or `unknown` for a family that does not tell it.
         chi_1: χ₁.
         q_star: q*, 0 or infinity included.
         xi_1: ξ₁ in layers, infinity at critical.
@@ -42,16 +42,17 @@ def phase_of(network: NetworkSettings, init_scale: float) -> Phase:
     """The phase of a network family at σ_w² = `init_scale`.
 
     Args:
-        network: activation and σ_b²; a factory's phase is unknown.
+        network: family, activation and σ_b².
         init_scale: σ_w².
 
     Returns:
-        The phase, see `phase_at`.
+        The phase, see `Family.phase`; `unknown` for a family that does not tell it.
 
     Raises:
         ActivationError: if an activation of the user's own is not usable.
     """
-    return UNKNOWN if network.factory else phase_at(network.activation, init_scale, network.bias_variance)
+    family = network.family
+    return UNKNOWN if family.without_phases() else family.phase(network, init_scale)
 
 
 def phase_at(choice: ActivationChoice, init_scale: float, bias_variance: float = 0.0) -> Phase:

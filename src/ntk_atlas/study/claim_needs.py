@@ -181,7 +181,7 @@ def _never_rejected(claim: Claim, experiments: Iterable[Asked], level: float) ->
 
 def _phases_of(experiment: ExperimentSettings) -> tuple[str, ...] | None:
     network = experiment.network
-    if network.factory is not None or is_own(network.activation):
+    if network.family.without_phases() or is_own(network.activation):
         return None
     return tuple(phase_of(network, scale).name for scale in experiment.grid.init_scale)
 
@@ -205,8 +205,8 @@ def differing_phases(*phases: str) -> Need:
 
     def need(asked: Asked) -> Unmet | None:
         network = asked.settings.network
-        if network.factory is not None:
-            return Unmet("not applicable", "the phases of a network of your own are not known")
+        if reason := network.family.without_phases():
+            return Unmet("not applicable", reason)
         if not asked.codeless(network.parameterization) and not trains_biases(network):
             return Unmet(
                 "not applicable",
@@ -225,8 +225,8 @@ def some_phases(*phases: str) -> Need:
     """Phases on the grid, whether or not the kernel at initialization tells them apart."""
 
     def need(asked: Asked) -> Unmet | None:
-        if asked.settings.network.factory is not None:
-            return Unmet("not applicable", "the phases of a network of your own are not known")
+        if reason := asked.settings.network.family.without_phases():
+            return Unmet("not applicable", reason)
         return _missing_phases(asked, phases)
 
     return need
@@ -258,8 +258,8 @@ def settled_comparisons(asked: Asked) -> int:
 
 
 def settling_phase(asked: Asked) -> Unmet | None:
-    """A phase in which training shows: critical or chaotic; a network of the user's own has no phases to ask for."""
-    if asked.settings.network.factory is not None or asked.phases is None:
+    """A phase in which training shows: critical or chaotic; a family that does not tell its phases is not asked."""
+    if asked.settings.network.family.without_phases() or asked.phases is None:
         return None
     if {"critical", "chaotic"} & set(asked.phases):
         return None

@@ -4,23 +4,19 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
+from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.predictors import STAND_IN, predictors_of
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.datasets.dataset import DataError
 from ntk_atlas.datasets.read import inspect_dataset
 from ntk_atlas.datasets.shares import shares
 from ntk_atlas.datasets.source import DatasetSize
+from ntk_atlas.families import Family
 from ntk_atlas.jobs import JOBS
 from ntk_atlas.jobs.parts.cells import rows
 from ntk_atlas.jobs.parts.draw_shares import training_samples
 from ntk_atlas.jobs.parts.user_files import user_code_problems
-from ntk_atlas.kernels.infinite.variants import variant_family
-from ntk_atlas.networks.convolutional_architecture import (
-    ConvolutionalArchitecture,
-    NetworkShapeError,
-    checked_fan_ins,
-    image_shape,
-)
+from ntk_atlas.kernels.infinite.variants import variant_family, variant_network
 from ntk_atlas.study.checkpoint_checks import kernels_over_sizes_problems
 from ntk_atlas.study.dispersion_checks import dispersion_problems
 from ntk_atlas.study.outputs import figure_problems
@@ -106,7 +102,8 @@ def _experiment(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
         yield "dataset", str(error)
     else:
         yield from _data(experiment, size)
-        yield from _images(experiment, size)
+        network, grid = experiment.network, experiment.grid
+        yield from network.family.problems(network, size.input_shape, grid.depth, min(grid.width))
 
 
 def _kernels(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
@@ -121,23 +118,29 @@ def _kernels(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
     if rivals and max(experiment.grid.n_train) < 2:
         yield "grid.n_train", f"{', '.join(rivals)} need distances between samples: give an n_train of 2 or more"
     infinite = predictors_of("infinite", predictors)
-    if infinite and network.factory is not None:
-        yield (
-            "regression.predictors",
-            f"{', '.join(infinite)}: the infinite-width limit of a network of your own is not known; remove them",
-        )
+    reason = network.family.without_infinite_kernel()
+    none = [
+        n for n in infinite if not network.applies("activation") or _family_of(n, network).without_infinite_kernel()
+    ]
+    if none:
+        yield "regression.predictors", f"{', '.join(none)}: {reason}; remove them"
     biased = [name for name in infinite if name.endswith("_with_bias") and variant_family(name) != "standard"]
-    if biased and network.factory is None and network.bias_variance == 0.0:
+    if biased and network.applies("bias_variance") and network.bias_variance == 0.0:
         yield (
             "regression.predictors",
             f"{', '.join(biased)}: with network.bias_variance 0 they are the same kernels as without bias; set it "
             "above 0, or remove them",
         )
-    if STAND_IN in infinite and network.factory is None and network.architecture != "convolutional":
+    if STAND_IN in infinite and _family_of(STAND_IN, network) is network.family:
         yield (
             "regression.predictors",
             f"{STAND_IN} is the NTK of fully connected networks, which these are: take infinite_ntk",
         )
+
+
+def _family_of(predictor: str, network: NetworkSettings) -> Family:
+    """The family of the networks whose kernel of infinite width a predictor is."""
+    return variant_network(predictor, network, 1.0)[0].family
 
 
 def _solver(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
@@ -192,23 +195,17 @@ def _checkpoints(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
 def _factory(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
     yield from user_code_problems(experiment.network, experiment.regression.predictors, experiment.training.optimizer)
     yield from (("show", problem) for problem in figure_problems(experiment))
-    if experiment.network.factory is not None and experiment.training.target_scale == "initial_output":
-        yield (
-            "training.target_scale",
-            "initial_output needs the infinite-width output variance, which is not known for a network of "
-            "your own: use unit",
-        )
+    reason = experiment.network.family.without_infinite_kernel()
+    if reason and experiment.training.target_scale == "initial_output":
+        yield "training.target_scale", f"initial_output needs the infinite-width output variance: {reason}; use unit"
 
 
 def _learning_rate(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
     """What a learning rate of the infinite NTK needs."""
     rate = experiment.training.learning_rate
-    if rate.of == "infinite_ntk" and rate.relative is not None and experiment.network.factory is not None:
-        yield (
-            "training.learning_rate.of",
-            "infinite_ntk needs a built-in network: the infinite-width NTK of a network of your own is not known; use "
-            "of: network",
-        )
+    reason = experiment.network.family.without_infinite_kernel()
+    if reason and rate.of == "infinite_ntk" and rate.relative is not None:
+        yield "training.learning_rate.of", f"there is no infinite_ntk: {reason}; use of: network"
 
 
 def _last_layer(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
@@ -226,25 +223,6 @@ def _last_layer(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
     for section in ("dispersion", "output_variance"):
         if getattr(experiment, section) is not None:
             yield section, f"what it compares with {reason}: remove it"
-
-
-def _images(experiment: ExperimentSettings, size: DatasetSize) -> Iterator[tuple[str, str]]:
-    network, grid = experiment.network, experiment.grid
-    if network.architecture != "convolutional":
-        return
-    try:
-        shape = image_shape(size.input_shape)
-    except NetworkShapeError as error:
-        yield "network.architecture", str(error)
-        return
-    try:
-        for depth in grid.depth:
-            key = "grid.depth"
-            architecture = ConvolutionalArchitecture.of_depth(network.convolutional, depth)
-            key = "network.convolutional.blocks"
-            checked_fan_ins(architecture, shape, min(grid.width))
-    except ValueError as error:
-        yield key, str(error)
 
 
 def _data(experiment: ExperimentSettings, size: DatasetSize) -> Iterator[tuple[str, str]]:

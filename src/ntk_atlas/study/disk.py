@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.datasets.read import inspect_dataset
 from ntk_atlas.jobs.parts.cells import rows
-from ntk_atlas.study.layer_sizes import layer_sizes
 from ntk_atlas.study.own_cost import OwnCost, cost_at
 from ntk_atlas.training.schedule import epoch_budget, scheduled_epochs
 
@@ -25,7 +24,7 @@ def probe_kernel_bytes(experiment: ExperimentSettings) -> int:
 
 def weight_bytes(experiment: ExperimentSettings, costs: Sequence[OwnCost] = ()) -> int | None:
     """Bytes of all weights kept; None for a network of the user's own that was not measured (`costs`)."""
-    own = experiment.network.factory is not None
+    own = experiment.network.family.measured
     if own and not costs:
         return None
     training, grid = experiment.training, experiment.grid
@@ -35,7 +34,8 @@ def weight_bytes(experiment: ExperimentSettings, costs: Sequence[OwnCost] = ()) 
         if own:
             parameters = cost_at(costs, row.depth, row.width).parameters
         else:
-            layers = layer_sizes(experiment.network, size.input_shape, row.depth, row.width, size.n_outputs or 10)
+            network, n_outputs = experiment.network, size.n_outputs or 10
+            layers = network.family.layers(network, size.input_shape, row.depth, row.width, n_outputs)
             parameters = sum(layer.parameters for layer in layers)
         for n_train in grid.n_train:
             epochs = scheduled_epochs(training.checkpoints, epoch_budget(training, n_train))

@@ -24,22 +24,8 @@ def dispersion_problems(experiment: ExperimentSettings) -> list[tuple[str, str]]
     settings, network = experiment.dispersion, experiment.network
     if settings is None:
         return []
-    if network.factory is not None:
-        return [
-            (
-                "dispersion",
-                "thousands of networks of your own cannot be drawn as stacks of Gaussian layers: remove this section, "
-                "or use a built-in network",
-            )
-        ]
-    if network.architecture != "fully_connected":
-        return [
-            (
-                "dispersion",
-                "the law of the kernel at initialization is sampled for fully connected networks, not for "
-                f"{network.architecture} ones: remove this section, or set network.architecture to fully_connected",
-            )
-        ]
+    if reason := network.family.without_dispersion():
+        return [("dispersion", f"{reason}: remove this section, or use fully connected networks")]
     if settings.squared_norm is None and experiment.dataset.normalization == "none":
         return [
             (

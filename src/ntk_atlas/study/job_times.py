@@ -5,7 +5,7 @@ machine; wall time is longer where cores are shared, and a GPU has not been meas
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from ntk_atlas.activations import built_in
 from ntk_atlas.config.jobs import JobSettings
@@ -14,9 +14,10 @@ from ntk_atlas.config.predictors import STAND_IN, predictors_of
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.datasets.read import inspect_dataset
 from ntk_atlas.dispersion.inputs import has_exact_law
+from ntk_atlas.families import LayerSize
+from ntk_atlas.families.fully_connected import fully_connected
 from ntk_atlas.jobs.parts.cells import rows
 from ntk_atlas.jobs.parts.results import has_regimes, has_scaling_laws
-from ntk_atlas.study.layer_sizes import LayerSize, layer_sizes
 from ntk_atlas.study.outputs import figures_of
 from ntk_atlas.study.own_cost import OwnCost
 from ntk_atlas.study.work import FLOPS_PER_SECOND, SECONDS_PER_STEP, Work, checkpoints_of, experiment_work
@@ -47,8 +48,6 @@ START = {
     "tabulate_costs": 0.8,
 }
 """Of a job, whatever it does: a process, its imports, its data."""
-LAYER_STEP = {"fully_connected": 3.5e-4, "convolutional": 7e-4}
-"""Of a layer in an optimizer step of a stack, whatever its arithmetic."""
 TRAINING_FLOPS = 1e11
 """Per second, in the products of a training."""
 ACTIVATION = 1.0e-8
@@ -58,11 +57,9 @@ PROBE_LAYER = 2.5e-3
 KERNEL_FLOPS = 1.5e10
 """Per second, in kernels and in factorizations of double precision."""
 PAIR_LAYER = 2.5e-8
-"""Of a pair of samples in a layer of an infinite kernel."""
+"""Of a pair of samples, or of two of their pixels, in a layer of an infinite kernel."""
 INTEGRATED = 1.1e-4
 """Of a sample in a layer of an infinite kernel whose activation has no closed form: its series."""
-PIXEL_PAIR = 2.5e-8
-"""Of a pair of pixels in a layer of a convolutional infinite kernel."""
 RIVAL_PAIR = 3e-8
 """Of a pair of samples in a rival at one length scale."""
 INITIAL_WEIGHT = 2.5e-9
@@ -228,15 +225,6 @@ def _readable(seconds: float) -> str:
     return f"{hours:.1f} h" if hours >= 1.0 else f"{60 * hours:.0f} min" if hours >= 1 / 60 else f"{seconds:.0f} s"
 
 
-def _pair_seconds(experiment: ExperimentSettings) -> Callable[[LayerSize], float]:
-    """Of a pair of samples in a layer of an infinite kernel: pooling asks for all pairs of pixels."""
-    network = experiment.network
-    if network.architecture != "convolutional":
-        return lambda layer: PAIR_LAYER
-    power = 2 if network.convolutional.readout == "global_average" else 1
-    return lambda layer: PIXEL_PAIR * layer.positions**power
-
-
 def _is_integrated(network: NetworkSettings) -> bool:
     """Whether infinite kernels have no closed form; of an activation of the user's none is known."""
     value = built_in(network.activation)
@@ -250,13 +238,14 @@ def _networks(experiment: ExperimentSettings) -> int:
 
 def _layers(experiment: ExperimentSettings, depth: int, width: int) -> tuple[LayerSize, ...]:
     size = inspect_dataset(experiment.dataset)
-    return layer_sizes(experiment.network, size.input_shape, depth, width, size.n_outputs or 10)
+    network = experiment.network
+    return network.family.layers(network, size.input_shape, depth, width, size.n_outputs or 10)
 
 
 def _training(experiment: ExperimentSettings, work: Work) -> float:
     """Steps, their arithmetic, and kernels along the way."""
     grid, training, network = experiment.grid, experiment.training, experiment.network
-    if network.factory is not None:
+    if network.family.measured:
         return work.training_flops / FLOPS_PER_SECOND + work.steps * SECONDS_PER_STEP
     seconds = work.training_flops / TRAINING_FLOPS
     relative = training.learning_rate.relative
@@ -268,7 +257,7 @@ def _training(experiment: ExperimentSettings, work: Work) -> float:
         for n in grid.n_train:
             epochs = epoch_budget(training, n)
             steps, runs = epochs * steps_per_epoch(training, n), grid.draws * grid.seeds * n_rates
-            seconds += blocks * steps * len(layers) * LAYER_STEP[network.architecture]
+            seconds += blocks * steps * len(layers) * network.family.layer_step
             seconds += runs * epochs * n * units * ACTIVATION
             seconds += blocks * checkpoints_of(experiment, n) * len(layers) * PROBE_LAYER
     return seconds
@@ -300,14 +289,15 @@ def _pairs(experiment: ExperimentSettings) -> float:
 
 
 def _infinite(experiment: ExperimentSettings, names: Sequence[str]) -> float:
-    """Kernels of all depths in one sweep, one a depth for convolutional networks, and their solves."""
+    """Kernels of all depths, and their solves."""
     if set(names) == {STAND_IN}:
-        experiment = experiment.model_copy(update={"network": experiment.network.fully_connected()})
-    grid, per_draw = experiment.grid, 0.0
-    for depth in grid.depth if experiment.network.architecture == "convolutional" else [max(grid.depth)]:
+        experiment = experiment.model_copy(update={"network": fully_connected.of(experiment.network)})
+    grid, network, per_draw = experiment.grid, experiment.network, 0.0
+    for depth in network.family.kernel_sweeps(grid.depth):
         layers = _layers(experiment, depth, min(grid.width))
-        per_draw += _pairs(experiment) * sum(map(_pair_seconds(experiment), layers))
-        if _is_integrated(experiment.network):
+        pairs = (network.family.kernel_pairs(network, layer) for layer in layers)
+        per_draw += _pairs(experiment) * sum(PAIR_LAYER * of_layer for of_layer in pairs)
+        if _is_integrated(network):
             samples = 2 * max(grid.n_train) + _evaluated(experiment)
             per_draw += samples * INTEGRATED * sum(layer.positions for layer in layers)
     n = max(grid.n_train)

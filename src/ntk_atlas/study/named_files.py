@@ -9,7 +9,7 @@ from pathlib import Path
 from ntk_atlas.study.config_tree import Key, Node
 from ntk_atlas.study.problems import Problem
 
-_VALUES = ("factory", "activation", "parameterization", "optimizer", "source")
+_VALUES = ("factory", "architecture", "activation", "parameterization", "optimizer", "source")
 """Keys whose text may name something in a file, `my_file.py:name`."""
 _KEYS = ("path", "claims", "regimes", *_VALUES)
 """Keys whose text names a file."""

@@ -22,14 +22,15 @@ def notice_attributes(experiment: ExperimentSettings, draw: Draw) -> dict[str, s
         `notices`, one sentence per line; `same_networks`, JSON: key of the grid → groups of its values at which a
         factory gives one and the same networks, which are no comparison. Both are empty for built-in networks.
     """
-    if experiment.network.factory is None:
+    family = experiment.network.family
+    if not family.measured:
         return {"notices": "", "same_networks": "{}"}
     import torch
 
-    from ntk_atlas.networks.notices import GRID_KEYS, network_notices
+    from ntk_atlas.networks.notices import GRID_KEYS
 
     n = min(_SAMPLES, len(draw.indices.pool))
     x = torch.as_tensor(draw.training_set(n)[0], dtype=getattr(torch, experiment.training.dtype))
     grid = {key: getattr(experiment.grid, key) for key in GRID_KEYS}
-    found = network_notices(experiment.network, grid, x, draw.y_pool.shape[1])
+    found = family.notices(experiment.network, grid, x, draw.y_pool.shape[1])
     return {"notices": "\n".join(found.sentences), "same_networks": json.dumps(found.same_networks)}

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from ntk_atlas.config.network import SECTIONS
+from ntk_atlas.families import FAMILIES
 from ntk_atlas.study.config_tree import Key, Node
 from ntk_atlas.study.problems import ConfigError, Problem, did_you_mean
 
@@ -65,9 +67,10 @@ def _without_the_other_kind(below: Mapping[str, Node], above: Mapping[str, Node]
     if section == ("dataset",) and differs("source"):
         kept = {}
     elif section == ("network",) and gives("factory") and _is_absent(below, "factory"):
-        kept = {name: node for name, node in below.items() if name == "output_scale"}
+        keys = FAMILIES.get("factory").keys or ()
+        kept = {name: node for name, node in below.items() if name in keys}
     elif section == ("network",) and differs("architecture"):
-        kept.pop("convolutional", None)
+        kept = {name: node for name, node in below.items() if name not in SECTIONS}
     elif section == ("training", "learning_rate"):
         for given, other in (("absolute", ("relative", "of")), ("relative", ("absolute",))):
             if gives(given) and not any(map(gives, other)):

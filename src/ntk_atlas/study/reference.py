@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ntk_atlas.config.dataset import section_of
+from ntk_atlas.config.network import SECTIONS
 from ntk_atlas.config.study import StudySettings
 from ntk_atlas.datasets.sources import SOURCES
 
@@ -26,7 +27,8 @@ def keys_markdown() -> str:
     for name in (*named, "kernel_variants"):
         sections.append((f"`experiments.<name>.{name}`", definitions[f"{_camel(name)}Settings"]))
     training = "`experiments.<name>.training"
-    sections.append(("`experiments.<name>.network.convolutional`", definitions["ConvolutionalSettings"]))
+    for family, own in SECTIONS.items():
+        sections.append((f"`experiments.<name>.network.{family}`", definitions[own.__name__]))
     sections.append((f"{training}.learning_rate`", definitions["LearningRateSettings"]))
     sections.append((f"{training}.checkpoints`", definitions["CheckpointSettings"]))
     sections += [("`figures`", definitions["FigureSettings"]), ("`jobs`", definitions["JobSettings"])]

@@ -10,7 +10,6 @@ from ntk_atlas.datasets.read import inspect_dataset
 from ntk_atlas.networks.convolutional_architecture import NetworkShapeError
 from ntk_atlas.study.disk import BYTES, probe_kernel_bytes, weight_bytes
 from ntk_atlas.study.job_times import job_seconds
-from ntk_atlas.study.layer_sizes import layer_sizes
 from ntk_atlas.study.problems import Problem
 from ntk_atlas.study.work import FLOPS_PER_SECOND, SECONDS_PER_STEP, experiment_work
 from ntk_atlas.training.schedule import epoch_budget, scheduled_epochs, steps_per_epoch
@@ -112,12 +111,13 @@ def _memory(experiment: ExperimentSettings) -> Iterator[tuple[float, str]]:
 
 def _parameters(experiment: ExperimentSettings) -> int:
     """Of the largest network; 0 for a network of the user's own, whose size is not known beforehand."""
-    if experiment.network.factory is not None:
+    network = experiment.network
+    if network.family.measured:
         return 0
     size, grid = inspect_dataset(experiment.dataset), experiment.grid
     depths = {min(grid.depth), max(grid.depth)}
     outputs = size.n_outputs or 10
-    sizes = (layer_sizes(experiment.network, size.input_shape, d, max(grid.width), outputs) for d in depths)
+    sizes = (network.family.layers(network, size.input_shape, d, max(grid.width), outputs) for d in depths)
     return max(sum(layer.parameters for layer in layers) for layers in sizes)
 
 

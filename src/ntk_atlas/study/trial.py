@@ -26,6 +26,8 @@ from ntk_atlas.datasets.draw_checks import check_draws, notices
 from ntk_atlas.datasets.draws import make_draw
 from ntk_atlas.datasets.read import inspect_dataset, read_dataset
 from ntk_atlas.datasets.sources import source_of
+from ntk_atlas.families import FamilyError, build_networks
+from ntk_atlas.families.fully_connected import fully_connected
 from ntk_atlas.jobs import job_slice
 from ntk_atlas.jobs.parts.cells import Row
 from ntk_atlas.jobs.parts.draw_shares import draw_shares
@@ -34,8 +36,7 @@ from ntk_atlas.jobs.parts.user_files import user_code
 from ntk_atlas.kernels import empirical_ntk, infinite_kernels
 from ntk_atlas.kernels.user_kernel import UserKernelError, check_user_kernel, load_user_kernel
 from ntk_atlas.memory import is_out_of_memory
-from ntk_atlas.networks.build import build_networks
-from ntk_atlas.networks.notices import GRID_KEYS, network_notices
+from ntk_atlas.networks.notices import GRID_KEYS
 from ntk_atlas.networks.stacked import StackedNetwork
 from ntk_atlas.networks.user import FactoryError, load_factory
 from ntk_atlas.numerics import kept_settings, precise_math
@@ -135,7 +136,14 @@ def _guarded(key: str, part: Iterator[Finding], hint: str = "") -> Iterator[Find
         for finding in part:
             step = finding.text if finding.kind == "begins" else step
             yield finding
-    except (FactoryError, ActivationError, UserKernelError, ParameterizationError, OptimizerError) as error:
+    except (
+        FactoryError,
+        FamilyError,
+        ActivationError,
+        UserKernelError,
+        ParameterizationError,
+        OptimizerError,
+    ) as error:
         looked_up = hint and any(word in str(error) for word in _OF_A_LOOK_UP)
         yield Finding("problem", f"{error}{hint if looked_up else ''}", key)
     except (Exception, KeyboardInterrupt, SystemExit) as error:
@@ -209,7 +217,7 @@ def _networks(
     if factory:
         yield Finding("begins", f"{name}: comparing its networks at different cells")
         try:
-            found = network_notices(experiment.network, values, x[:SAMPLES], n_outputs).sentences
+            found = experiment.network.family.notices(experiment.network, values, x[:SAMPLES], n_outputs).sentences
         except Exception as error:
             if not _is_out_of_memory(error):
                 raise
@@ -229,7 +237,7 @@ def _infinite(experiment: ExperimentSettings, x: Tensor) -> None:
         kernels = infinite_kernels(
             x.to(torch.float64).flatten(1),
             depths=[max(grid.depth)],
-            settings=experiment.network.fully_connected(),
+            settings=fully_connected.of(experiment.network),
             init_scale=scale,
             width=max(grid.width),
         )

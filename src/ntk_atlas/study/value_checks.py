@@ -21,7 +21,7 @@ def value_problems(experiment: ExperimentSettings, *, own: bool) -> Iterator[tup
         experiment: the settings.
         own: ask values of the user's, else those that are built in.
     """
-    if experiment.network.factory is None and is_own(experiment.network.parameterization) == own:
+    if is_own(experiment.network.parameterization) == own:
         yield from _without_limit(experiment)
     if is_own(experiment.training.optimizer) == own and experiment.training.learning_rate.relative is not None:
         if reason := optimizer(experiment.training.optimizer).without_relative_rate():

@@ -11,7 +11,6 @@ from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.datasets.read import inspect_dataset
 from ntk_atlas.datasets.source import DatasetSize
 from ntk_atlas.jobs.parts.cells import Row, rows
-from ntk_atlas.study.layer_sizes import layer_sizes
 from ntk_atlas.study.own_cost import OwnCost, cost_at
 from ntk_atlas.training.schedule import epoch_budget, scheduled_epochs, steps_per_epoch
 
@@ -53,7 +52,7 @@ def experiment_work(experiment: ExperimentSettings, costs: Sequence[OwnCost] = (
     Returns:
         The work; None for a network of the user's own that was not measured.
     """
-    own = experiment.network.factory is not None
+    own = experiment.network.family.measured
     if own and not costs:
         return None
     grid, training = experiment.grid, experiment.training
@@ -83,7 +82,8 @@ class _Network:
 
 
 def _counted(experiment: ExperimentSettings, row: Row, size: DatasetSize) -> _Network:
-    layers = layer_sizes(experiment.network, size.input_shape, row.depth, row.width, size.n_outputs or 10)
+    network, n_outputs = experiment.network, size.n_outputs or 10
+    layers = network.family.layers(network, size.input_shape, row.depth, row.width, n_outputs)
     # A layer seen once a sample goes by its inputs and signals, a convolution by its gradients.
     numbers = sum(layer.fan_in + layer.fan_out if layer.positions == 1 else layer.parameters for layer in layers)
     return _Network(6.0 * sum(layer.multiply_adds for layer in layers), 0.0, 2.0 * numbers)

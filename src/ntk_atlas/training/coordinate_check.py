@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.training import TrainingSettings
-from ntk_atlas.networks.fully_connected import StackedFullyConnected, fully_connected
+from ntk_atlas.families.fully_connected import fully_connected
+from ntk_atlas.networks.stacked import StackedLayers
 from ntk_atlas.streams import torch_stream
 from ntk_atlas.training.train import train_unit
 from ntk_atlas.training.unit import UnitData
@@ -68,8 +69,9 @@ def coordinate_check(
     data = UnitData(x_train=x, y_train=y, x_validation=x[:1], y_validation=y[:1], x_test=x[:1], y_test=y[:1], x_probe=x)
     sizes, changes = [], []
     for width in widths:
-        stack = fully_connected(
-            network, depth=depth, width=width, init_scale=init_scale, input_shape=x.shape[1:], n_outputs=y.shape[1],
+        stack = fully_connected.build(
+            network, depth=depth, width=width, init_scale=init_scale, input_shape=tuple(x.shape[1:]),
+            n_outputs=y.shape[1],
             generators=[torch_stream("coordinate check", width, seed) for seed in range(seeds)],
             dtype=getattr(torch, training.dtype),
         )  # fmt: skip
@@ -83,7 +85,7 @@ def coordinate_check(
 
 
 @torch.no_grad()
-def _layers(stack: StackedFullyConnected, x: Tensor) -> list[Tensor]:
+def _layers(stack: StackedLayers, x: Tensor) -> list[Tensor]:
     """Activations of the hidden layers, and the outputs, `(S, n, units)` each."""
     x = x.to(stack.layers[0].weight)
     layers = [x]

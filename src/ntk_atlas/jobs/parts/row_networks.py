@@ -10,8 +10,8 @@ from torch import Tensor
 from ntk_atlas.datasets import DatasetBase
 from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.draws import Draw, make_draw, split_indices
+from ntk_atlas.families import build_networks
 from ntk_atlas.jobs.parts.slice import Slice
-from ntk_atlas.networks.build import build_networks
 from ntk_atlas.networks.module_checks import FactoryError
 from ntk_atlas.networks.stacked import StackedNetwork
 from ntk_atlas.streams import torch_stream
@@ -36,7 +36,7 @@ def row_networks(spec: Slice, dataset: Dataset, draw: int, seeds: Sequence[int])
         FactoryError: if a user's networks cannot be used on these data.
     """
     samples = None
-    if spec.network.factory is not None:
+    if spec.network.family.measured:
         samples = tried_samples(spec.dataset, dataset, draw)
         _check_whole_numbers(samples, spec)
     return build_networks(
@@ -110,8 +110,6 @@ def target_scale(spec: Slice, kind: str, draw: Draw) -> float:
     """
     if kind == "unit":
         return 1.0
-    from ntk_atlas.kernels.infinite.network_kernels import network_output_variance
-
-    x = as_tensor(draw.x_pool)
-    variance = network_output_variance(x, depth=spec.row.depth, settings=spec.network, init_scale=spec.only_init_scale)
+    x, choice = as_tensor(draw.x_pool), {"settings": spec.network, "init_scale": spec.only_init_scale}
+    variance = spec.network.family.output_variance(x, depth=spec.row.depth, **choice)
     return math.sqrt(float(variance.mean()))

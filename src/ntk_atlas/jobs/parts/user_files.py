@@ -17,13 +17,12 @@ from ntk_atlas.user_imports import followed
 def user_code(network: NetworkSettings | None, optimizer: str | None = None) -> dict[str, str]:
     """What the user has brought for networks and their training: `my_file.py:name` by key; empty if all is built in."""
     named = {}
-    if network is not None and network.factory is not None:
-        named["network.factory"] = network.factory
-    elif network is not None:
-        named = {f"network.{key}": getattr(network, key) for key in ("activation", "parameterization")}
+    if network is not None:
+        keys = ("factory", "architecture", "activation", "parameterization")
+        named = {f"network.{key}": getattr(network, key) for key in keys}
     if optimizer is not None:
         named["training.optimizer"] = optimizer
-    return {key: name for key, name in named.items() if is_own(name)}
+    return {key: name for key, name in named.items() if name is not None and is_own(name)}
 
 
 def user_file_digest(network: NetworkSettings | None, optimizer: str | None = None) -> str:

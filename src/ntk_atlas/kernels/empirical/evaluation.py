@@ -20,6 +20,7 @@ from torch.nn.modules import module as torch_module
 
 from ntk_atlas.kernels.errors import KernelInputError, MixedSamplesError, RandomNetworkError
 from ntk_atlas.networks.running import EMBEDDINGS, eagerly, in_evaluation_mode
+from ntk_atlas.networks.stacked import keeps_nothing
 from ntk_atlas.numerics import plain_attention, precise_math
 from ntk_atlas.streams import kept_streams
 
@@ -30,13 +31,6 @@ _CONTAINERS = (list, set, deque, dict, OrderedDict, defaultdict)
 _Container = list[object] | set[object] | deque[object] | dict[object, object]
 log = logging.getLogger(__name__)
 
-# Modules of these packages keep nothing; whoever derives from them is elsewhere.
-_KNOWN = (
-    "torch.nn.modules.",
-    "ntk_atlas.networks.convolutional",
-    "ntk_atlas.networks.fully_connected",
-    "ntk_atlas.networks.stacked",
-)
 # A network that holds a data set is not copied. Bytes are those of all copies: they are in no memory plan.
 _MOST_OBJECTS = 100_000
 _MOST_BYTES = 16 * 2**20
@@ -197,7 +191,7 @@ def replicas(network: nn.Module, count: int) -> list[nn.Module]:
     """
     if count <= 1 or _has_hooks(network) or any(vars(p) for p in network.parameters()):
         return [network]
-    if all(type(m).__module__.startswith(_KNOWN) and "forward" not in vars(m) for m in network.modules()):
+    if all(_keeps_nothing(m) and "forward" not in vars(m) for m in network.modules()):
         return [network] * count
     copies = [network]
     try:
@@ -215,6 +209,11 @@ def replicas(network: nn.Module, count: int) -> list[nn.Module]:
 def twins(network: nn.Module, replica: nn.Module) -> dict[nn.Module, nn.Module]:
     """Which module of a replica stands for which of the network's."""
     return dict(zip(network.modules(), replica.modules(), strict=True))
+
+
+def _keeps_nothing(module: nn.Module) -> bool:
+    # Modules of torch keep nothing; whoever derives from them is elsewhere.
+    return type(module).__module__.startswith("torch.nn.modules.") or keeps_nothing(module)
 
 
 def _has_hooks(network: nn.Module) -> bool:

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ntk_atlas.kernels.empirical.structure import BatchNorm, DividedModule, Layer, LayerModule
-from ntk_atlas.networks.stacked_convolution import StackedConv2d
+from ntk_atlas.networks.stacked import StackedConv2d
 
 
 def layer_gradients(layer: Layer, x: Tensor, signals: Tensor, channels: tuple[int, int] | None = None) -> Tensor:

@@ -34,8 +34,7 @@ from ntk_atlas.kernels.empirical.structure import NetworkStructure, probe_networ
 from ntk_atlas.kernels.empirical.verification import verified_structure, without_layers
 from ntk_atlas.kernels.errors import MemoryLimitError, StructureChangedError
 from ntk_atlas.memory import freed_memory, is_out_of_memory, release_freed_memory
-from ntk_atlas.networks.stacked import StackedLinear, StackedNetwork
-from ntk_atlas.networks.stacked_convolution import StackedConv2d
+from ntk_atlas.networks.stacked import StackedConv2d, StackedLinear, StackedNetwork
 from ntk_atlas.tensors import Given
 
 log = logging.getLogger(__name__)

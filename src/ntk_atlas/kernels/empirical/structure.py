@@ -26,8 +26,7 @@ from ntk_atlas.kernels.empirical.network_checks import (
     trainable_parameters,
 )
 from ntk_atlas.kernels.errors import KernelInputError, StructureChangedError
-from ntk_atlas.networks.stacked import StackedLinear, StackedNetwork, acts_on_entries
-from ntk_atlas.networks.stacked_convolution import StackedConv2d
+from ntk_atlas.networks.stacked import StackedConv2d, StackedLinear, StackedNetwork, acts_on_entries
 
 DividedModule = nn.Linear | nn.Conv1d | nn.Conv2d | StackedConv2d
 """Modules for which gradients of some output channels can be had without those of the others."""

@@ -26,14 +26,13 @@ from ntk_atlas.kernels.empirical.network_checks import (
 )
 from ntk_atlas.kernels.empirical.structure import Layer, NetworkStructure
 from ntk_atlas.kernels.errors import StructureChangedError
-from ntk_atlas.networks.fully_connected import SingleMember, StackedFullyConnected
 from ntk_atlas.networks.running import without_symmetry
-from ntk_atlas.networks.stacked import StackedLinear, StackedNetwork, acts_on_entries
+from ntk_atlas.networks.stacked import SingleMember, StackedLayers, StackedLinear, StackedNetwork, acts_on_entries
 
 log = logging.getLogger(__name__)
 
 _DIRECTIONS = 2
-_CHAINS = {nn.Sequential, StackedFullyConnected, SingleMember, nn.ModuleList}
+_CHAINS = {nn.Sequential, StackedLayers, SingleMember, nn.ModuleList}
 _LINKS = {nn.Linear, StackedLinear, nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.SiLU, nn.Identity}
 _OF_IMAGES = {nn.Conv2d, nn.AvgPool2d, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.Flatten}
 
@@ -180,6 +179,7 @@ def is_plain_stack(network: nn.Module, structure: NetworkStructure) -> bool:
     return all(
         (type(m) in _CHAINS | _LINKS | _OF_IMAGES or acts_on_entries(m))
         and "forward" not in vars(m)
+        and getattr(m, "through", None) is None
         and not getattr(m, "inplace", False)
         and not (m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks)
         for m in network.modules()

@@ -46,6 +46,8 @@ from ntk_atlas.tensors import Given
 
 log = logging.getLogger(__name__)
 
+_IMAGES_AT_A_TIME = 64
+"""In variances."""
 _PAIRS_OF_A_TILE = 2**17
 _MOST_COLUMNS = 64
 _ARRAYS_ALIVE = 10
@@ -453,6 +455,38 @@ def infinite_convolutional_kernels(
     overflows = _warn(recursion, images, x1, x2)
     warn_of_kernels(kernels, [architecture.depth], overflow_is_said=overflows)
     return kernels
+
+
+def convolutional_output_variance(
+    x: Given, *, architecture: ConvolutionalArchitecture, settings: NetworkSettings, init_scale: float
+) -> Tensor:
+    """Variance of each output at initialization and infinite width, the NNGP of images with themselves.
+
+    Args:
+        x: images `(n, channels, height, width)`.
+        architecture: see `infinite_convolutional_kernels`.
+        settings: see there.
+        init_scale: σ_w².
+
+    Returns:
+        α² K(x, x), `(n,)`, float64.
+
+    Raises:
+        KernelInputError: see there.
+    """
+    check_infinite_limit(settings, 1)
+    x, scale = checked_inputs(x, "x", torch.float64, sample_dim=3), checked_scale(init_scale)
+    recursion = ConvolutionalRecursion(architecture, settings, scale, 1, image_shape(x.shape[1:]))
+    dual = dual_of(settings.activation)
+    parts = [
+        recursion.run(SamePairs(block.permute(1, 2, 3, 0), dual, scale))[0] for block in x.split(_IMAGES_AT_A_TIME)
+    ]
+    variance = settings.output_scale**2 * torch.cat(parts)
+    if not bool(torch.isfinite(variance).all()):
+        log.warning(
+            "output variances at depth %d, init_scale %g, overflow torch.float64", architecture.depth, init_scale
+        )
+    return variance
 
 
 def _warn(recursion: ConvolutionalRecursion, images: PreparedImages, x1: Tensor, x2: Tensor | None) -> bool:

@@ -16,6 +16,7 @@ from typing import Literal
 
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.predictors import STAND_IN
+from ntk_atlas.families.fully_connected import fully_connected
 from ntk_atlas.parameterizations import parameterization
 from ntk_atlas.parameterizations.ntk import ntk
 from ntk_atlas.parameterizations.standard import standard
@@ -47,7 +48,7 @@ def variant_network(
         Settings, σ_w², and which of their kernels it is.
     """
     if name == STAND_IN:
-        return network.fully_connected(), init_scale, "ntk"
+        return fully_connected.of(network), init_scale, "ntk"
     if name not in VARIANTS:
         return network, init_scale, "nngp" if name == "nngp" else "ntk"
     family = variant_family(name)
