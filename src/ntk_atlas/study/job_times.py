@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from ntk_atlas.activations import built_in
 from ntk_atlas.config.jobs import JobSettings
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.config.predictors import STAND_IN, predictors_of
+from ntk_atlas.config.predictors import EPOCHS, PRETRAINED, STAND_IN, predictors_of
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.datasets.read import inspect_dataset
 from ntk_atlas.dispersion.inputs import has_exact_law
@@ -24,24 +24,24 @@ from ntk_atlas.study.work import FLOPS_PER_SECOND, SECONDS_PER_STEP, Work, check
 from ntk_atlas.training.schedule import epoch_budget, steps_per_epoch
 
 START = {
-    "prepare_dataset": 1.6,
+    "prepare_dataset": 2.2,
     "train_networks": 2.2,
     "regress_empirical": 1.8,
-    "linearize_networks": 1.7,
-    "regress_infinite": 1.8,
+    "linearize_networks": 1.8,
+    "regress_infinite": 1.9,
     "regress_rivals": 1.8,
     "sample_initial_kernels": 1.4,
     "predict_output_variance": 1.8,
     "compare_variants": 1.8,
-    "assemble_cube": 2.0,
+    "assemble_cube": 2.3,
     "assemble_functions": 1.8,
     "assemble_dispersion": 0.7,
     "assemble_output_variance": 1.9,
-    "map_regimes": 1.4,
+    "map_regimes": 1.5,
     "fit_scaling_laws": 0.9,
-    "summarize_cube": 0.6,
+    "summarize_cube": 0.55,
     "plot_figure": 2.0,
-    "judge_claims": 1.2,
+    "judge_claims": 1.5,
     "plot_claims": 2.0,
     "join_claims": 0.8,
     "compare_layer_changes": 2.2,
@@ -58,21 +58,24 @@ KERNEL_FLOPS = 1.5e10
 """Per second, in kernels and in factorizations of double precision."""
 PAIR_LAYER = 2.5e-8
 """Of a pair of samples, or of two of their pixels, in a layer of an infinite kernel."""
-INTEGRATED = 1.1e-4
-"""Of a sample in a layer of an infinite kernel whose activation has no closed form: its series."""
+INTEGRATED, STEEP = 1e-4, 6e-6
+"""Of a sample in a layer of an infinite kernel whose activation has no closed form: its series, and what a unit of σ_w²
+adds."""
+SOLVE = 0.01
+"""Of a regression, whatever its size: checks, spectra, and the choice of its ridge."""
 RIVAL_PAIR = 3e-8
 """Of a pair of samples in a rival at one length scale."""
 INITIAL_WEIGHT = 2.5e-9
 """Of a weight of an untrained network whose kernel is sampled."""
 EXACT_LAYER = 1.0e-7
 """Of a layer of one sample of the exact law."""
-VARIANT_WEIGHT = 3.2e-8
+VARIANT_WEIGHT = 2.6e-8
 """Of a weight of an untrained network that is held against the variants of the NTK."""
 NUMBER_READ = 3e-8
 """Of a number of the data, read and checked."""
 NETWORK = 9e-4
 """Of a network in the cube."""
-FUNCTION = 2e-4
+FUNCTION = 1e-4
 """Of what a predictor says of the test samples on one draw, joined with the others."""
 REGIME = 5e-3
 """Of a cell whose regime is told."""
@@ -80,7 +83,7 @@ SUMMED = 5e-5
 """Of a network in the summary."""
 DRAWN, MOST_DRAWN = 0.04, 50
 """Of a depth, width and init scale in a figure, which shows no more of them than so many."""
-JUDGED = 5e-4
+JUDGED = 3e-4
 """Of a network that is judged."""
 _MOST_NAMED = 4
 LAW = 0.017
@@ -109,7 +112,7 @@ def job_seconds(
     predictors = experiment.regression.predictors
     if predictors_of("empirical", predictors):
         rate = KERNEL_FLOPS * (2.0 if experiment.regression.kernel_dtype == "float32" else 1.0)
-        seconds = work.empirical_flops / rate
+        seconds = work.empirical_flops / rate + SOLVE * _empirical_regressions(experiment)
         found["regress_empirical"] = n_rows * START["regress_empirical"] + seconds
     if "linearized" in predictors or experiment.output_variance is not None:
         found["linearize_networks"] = n_rows * START["linearize_networks"] + _linearized(experiment)
@@ -263,6 +266,17 @@ def _training(experiment: ExperimentSettings, work: Work) -> float:
     return seconds
 
 
+def _empirical_regressions(experiment: ExperimentSettings) -> int:
+    """With the kernels of all networks: before training one serves all n_train, after it each has its own."""
+    grid, regression = experiment.grid, experiment.regression
+    each = {EPOCHS: sum(checkpoints_of(experiment, n) for n in regression.epoch_sizes(grid.n_train)), "ntk_init": 1}
+    found = sum(
+        1 if name.startswith(PRETRAINED) else each.get(name, len(grid.n_train))
+        for name in predictors_of("empirical", regression.predictors)
+    )
+    return found * len(rows(grid)) * grid.draws * grid.seeds
+
+
 def _evaluated(experiment: ExperimentSettings) -> int:
     return experiment.dataset.n_validation + experiment.dataset.n_test
 
@@ -299,15 +313,16 @@ def _infinite(experiment: ExperimentSettings, names: Sequence[str]) -> float:
         per_draw += _pairs(experiment) * sum(PAIR_LAYER * of_layer for of_layer in pairs)
         if _is_integrated(network):
             samples = 2 * max(grid.n_train) + _evaluated(experiment)
-            per_draw += samples * INTEGRATED * sum(layer.positions for layer in layers)
+            steep = INTEGRATED + STEEP * sum(grid.init_scale) / len(grid.init_scale)
+            per_draw += samples * steep * sum(layer.positions for layer in layers)
     n = max(grid.n_train)
-    per_draw += len(names) * len(grid.depth) * _solve_flops(experiment, n) / KERNEL_FLOPS
+    per_draw += len(names) * len(grid.depth) * (SOLVE + _solve_flops(experiment, n) / KERNEL_FLOPS)
     return len(grid.init_scale) * grid.draws * per_draw
 
 
 def _rivals(experiment: ExperimentSettings, n_rivals: int) -> float:
     n, regression = max(experiment.grid.n_train), experiment.regression
-    one = _solve_flops(experiment, n) / KERNEL_FLOPS + _pairs(experiment) * RIVAL_PAIR
+    one = SOLVE + _solve_flops(experiment, n) / KERNEL_FLOPS + _pairs(experiment) * RIVAL_PAIR
     return experiment.grid.draws * n_rivals * len(regression.length_scales) * one
 
 
