@@ -16,8 +16,8 @@ import torch
 from machine import machine
 
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.dispersion.inputs import InitialKernelLaw
 from ntk_atlas.dispersion.networks import CHUNK, initial_kernels
+from ntk_atlas.dispersion.theory import InitialKernelLaw
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes import experiment_settings
 from ntk_atlas.families import build_networks
 from ntk_atlas.kernels import dual_of, empirical_ntk, infinite_kernels, probe_network
-from ntk_atlas.phases.phase import phase_of
+from ntk_atlas.phases import phase_of
 from ntk_atlas.registry import value_files
 from ntk_atlas.study.trial import trial
 

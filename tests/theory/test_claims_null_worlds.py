@@ -14,9 +14,7 @@ from ntk_atlas.arrays import UnitStore, write_labelled
 from ntk_atlas.config.claims import Thresholds, thresholds_of
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes import ExperimentFiles, assemble_cube, assemble_dispersion
-from ntk_atlas.datasets.draws import make_draw, shared_samples
-from ntk_atlas.datasets.probes import kernel_probes
-from ntk_atlas.datasets.read import read_dataset
+from ntk_atlas.datasets import kernel_probes, make_draw, read_dataset, shared_samples
 from ntk_atlas.folds import fold_sizes
 from ntk_atlas.jobs import architecture_name, job_slice
 from ntk_atlas.jobs.parts.cells import rows

@@ -5,10 +5,7 @@ import pytest
 import torch
 
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.dispersion.exact_law import exact_moments
-from ntk_atlas.dispersion.inputs import InitialKernelLaw
-from ntk_atlas.dispersion.networks import CHUNK, initial_kernels
-from ntk_atlas.dispersion.theory import finite_sum
+from ntk_atlas.dispersion import CHUNK, InitialKernelLaw, exact_moments, finite_sum, initial_kernels
 from ntk_atlas.kernels import infinite_ntk
 from ntk_atlas.streams import numpy_stream
 

@@ -15,7 +15,7 @@ from ntk_atlas.families import build_networks
 from ntk_atlas.kernels import empirical_ntk, infinite_kernels, infinite_lambda_max
 from ntk_atlas.regression import finite_time_mean
 from ntk_atlas.streams import torch_stream
-from ntk_atlas.training.train import UnitData, train_unit
+from ntk_atlas.training import UnitData, train_unit
 
 EPOCHS = (0, 10, 40, 160)
 N_TRAIN, N_NETWORKS = 12, 12

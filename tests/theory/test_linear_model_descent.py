@@ -9,7 +9,7 @@ from ntk_atlas.config.training import CheckpointSettings, LearningRateSettings, 
 from ntk_atlas.families import build_networks
 from ntk_atlas.status import Status
 from ntk_atlas.streams import torch_stream
-from ntk_atlas.training.train import UnitData, train_unit
+from ntk_atlas.training import UnitData, train_unit
 
 N_TRAIN, N_TEST, DIMENSION = 12, 5, 4
 FLOAT = {"dtype": torch.float64}

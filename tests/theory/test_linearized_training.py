@@ -8,8 +8,7 @@ from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.training import CheckpointSettings, LearningRateSettings, TrainingSettings
 from ntk_atlas.families import build_networks
 from ntk_atlas.streams import torch_stream
-from ntk_atlas.training.linearized import train_linearized
-from ntk_atlas.training.train import UnitData, train_unit
+from ntk_atlas.training import UnitData, train_linearized, train_unit
 
 EPOCHS = (0, 1, 2, 5, 20, 60)
 N_TRAIN = 12

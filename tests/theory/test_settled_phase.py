@@ -6,9 +6,7 @@ import xarray as xr
 from synthetic_claims import SEED
 
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.dispersion.exact_law import exact_moments
-from ntk_atlas.dispersion.inputs import InitialKernelLaw
-from ntk_atlas.dispersion.networks import initial_kernels
+from ntk_atlas.dispersion import InitialKernelLaw, exact_moments, initial_kernels
 from ntk_atlas.judging import settled_depths
 from ntk_atlas.streams import numpy_stream
 

@@ -11,9 +11,7 @@ from ntk_atlas.kernels import infinite_kernels, infinite_lambda_max, largest_eig
 from ntk_atlas.regression import finite_time_variance
 from ntk_atlas.statistics import resampling_weights, variance_ratio
 from ntk_atlas.streams import torch_stream
-from ntk_atlas.training.closed_form import dynamics_of
-from ntk_atlas.training.linearized import train_linearized
-from ntk_atlas.training.train import UnitData, train_unit
+from ntk_atlas.training import UnitData, dynamics_of, train_linearized, train_unit
 
 EPOCHS = (0, 1, 3, 10, 40)
 N_TRAIN, N_NETWORKS = 12, 80

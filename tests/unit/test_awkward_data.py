@@ -9,8 +9,7 @@ from ntk_atlas.arrays.labelled import LabelledArrays
 from ntk_atlas.config.predictors import predictors_of
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes import KERNEL_VARIANTS
-from ntk_atlas.datasets.dataset import DataError, Dataset
-from ntk_atlas.datasets.read import read_dataset
+from ntk_atlas.datasets import DataError, Dataset, read_dataset
 from ntk_atlas.jobs import job_slice
 from ntk_atlas.jobs.compare_variants import compare_variants
 from ntk_atlas.jobs.regress_infinite import regress_infinite

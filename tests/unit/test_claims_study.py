@@ -12,7 +12,7 @@ from synthetic_claims import BROKEN, HOLDS, synthetic_evidence
 from ntk_atlas.claims import CLAIMS
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.study import StudySettings
-from ntk_atlas.figures.parts.claims import plot_claims
+from ntk_atlas.figures.parts import plot_claims
 from ntk_atlas.judging import join_verdicts, judge_experiment, read_verdicts, verdict_table
 from ntk_atlas.study.consistency import consistency_problems
 from ntk_atlas.study.problems import ConfigError

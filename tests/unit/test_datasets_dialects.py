@@ -8,8 +8,7 @@ import pandas as pd
 import pytest
 
 from ntk_atlas.config.dataset import section_of
-from ntk_atlas.datasets import DataError, inspect_dataset, notices, read_dataset, text_tables
-from ntk_atlas.datasets.tables import read_table
+from ntk_atlas.datasets import DataError, inspect_dataset, notices, read_dataset, read_table, text_tables
 
 FileSettings = section_of("file")
 

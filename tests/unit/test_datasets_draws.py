@@ -11,9 +11,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from ntk_atlas.config.dataset import section_of
-from ntk_atlas.datasets import DataError, Dataset, check_draws, make_draw, notices, read_dataset
-from ntk_atlas.datasets.draws import split_indices
-from ntk_atlas.datasets.normalization import fit_normalizer
+from ntk_atlas.datasets import (
+    DataError,
+    Dataset,
+    check_draws,
+    fit_normalizer,
+    make_draw,
+    notices,
+    read_dataset,
+    split_indices,
+)
 
 DiabetesSettings = section_of("diabetes")
 DigitsSettings = section_of("digits")

@@ -17,16 +17,18 @@ from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.datasets import (
     SOURCES,
     DataError,
+    ImageSource,
+    OfficialFile,
+    area_average,
     dataset_digest,
     inspect_dataset,
     load_dataset,
     make_draw,
+    overlap_lengths,
     save_dataset,
+    split_indices,
 )
 from ntk_atlas.datasets import normalization as normalization_module
-from ntk_atlas.datasets.draws import split_indices
-from ntk_atlas.datasets.images import ImageSource, area_average, overlap_lengths
-from ntk_atlas.datasets.official_files import OfficialFile
 from ntk_atlas.families import build_networks
 from ntk_atlas.kernels import infinite_kernels
 

@@ -14,12 +14,15 @@ from PIL import Image
 from test_datasets_images import small_cifar, small_mnist
 
 from ntk_atlas.config.dataset import section_of
-from ntk_atlas.datasets import SOURCES, DataError, inspect_dataset, read_dataset
-from ntk_atlas.datasets.fetching import (
+from ntk_atlas.datasets import (
+    SOURCES,
+    DataError,
     check_can_be_fetched,
     fetched_package,
+    inspect_dataset,
     kept_package,
     official_contents,
+    read_dataset,
 )
 
 Cifar10Settings = section_of("cifar10")

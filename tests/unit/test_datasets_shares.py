@@ -10,11 +10,19 @@ from hypothesis import strategies as st
 
 from ntk_atlas.config.dataset import section_of
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
-from ntk_atlas.datasets import DataError, Dataset, dataset_digest, load_dataset, make_draw, save_dataset
-from ntk_atlas.datasets.draws import shared_samples, split_indices
-from ntk_atlas.datasets.read import inspect_dataset
+from ntk_atlas.datasets import (
+    DataError,
+    Dataset,
+    DatasetSize,
+    dataset_digest,
+    inspect_dataset,
+    load_dataset,
+    make_draw,
+    save_dataset,
+    shared_samples,
+    split_indices,
+)
 from ntk_atlas.datasets.shares import shares
-from ntk_atlas.datasets.source import DatasetSize
 from ntk_atlas.jobs import job_slice
 from ntk_atlas.jobs.parts.draw_shares import draw_shares, draws_in_words
 from ntk_atlas.study.consistency import consistency_problems

@@ -9,9 +9,8 @@ import pytest
 from sklearn import datasets as sklearn_datasets
 
 from ntk_atlas.config.dataset import section_of
-from ntk_atlas.datasets import DataError, inspect_dataset, read_dataset
+from ntk_atlas.datasets import DataError, encode_targets, inspect_dataset, read_dataset
 from ntk_atlas.datasets.sources.teacher import single_index, two_layer
-from ntk_atlas.datasets.targets import encode_targets
 
 DiabetesSettings = section_of("diabetes")
 DigitsSettings = section_of("digits")

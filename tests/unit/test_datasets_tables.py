@@ -9,10 +9,18 @@ import pandas as pd
 import pytest
 
 from ntk_atlas.config.dataset import section_of
-from ntk_atlas.datasets import SOURCES, DataError, fetching, inspect_dataset, read_dataset
-from ntk_atlas.datasets.draws import make_draw
-from ntk_atlas.datasets.fetching import check_can_be_fetched, fetched_package, official_contents
-from ntk_atlas.datasets.official_files import OfficialFile
+from ntk_atlas.datasets import (
+    SOURCES,
+    DataError,
+    OfficialFile,
+    check_can_be_fetched,
+    fetched_package,
+    fetching,
+    inspect_dataset,
+    make_draw,
+    official_contents,
+    read_dataset,
+)
 
 CaliforniaSettings = section_of("california")
 FileSettings = section_of("file")

@@ -501,7 +501,7 @@ def test_headers_that_claim_more_than_there_is_are_refused(tmp_path, read):
 def test_arrays_larger_than_memory_are_refused_before_they_are_read(tmp_path, monkeypatch):
     path = write(tmp_path, X=X, y=LABELS)
     small = types.SimpleNamespace(total=900, available=800)
-    monkeypatch.setattr("ntk_atlas.datasets.checks.psutil.virtual_memory", lambda: small)
+    monkeypatch.setattr("ntk_atlas.datasets.dataset.psutil.virtual_memory", lambda: small)
     with pytest.raises(DataError, match=r"'X' of .*mine.npz \(dataset.x\) would take 0.0 GiB, and this machine has"):
         inspect_dataset(mine(path))
     small.total = 1000

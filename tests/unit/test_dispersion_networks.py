@@ -8,8 +8,7 @@ import torch
 
 from ntk_atlas.activations import Activation, activation
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.dispersion.inputs import InitialKernelLaw
-from ntk_atlas.dispersion.networks import CHUNK, initial_kernels, stack_size
+from ntk_atlas.dispersion import CHUNK, InitialKernelLaw, initial_kernels, stack_size
 from ntk_atlas.kernels import empirical_ntk
 from ntk_atlas.networks import ActivationLayer, LayerScaling, StackedLayers, StackedLinear
 from ntk_atlas.streams import torch_stream

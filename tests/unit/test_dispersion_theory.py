@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.dispersion.exact_law import exact_draws, exact_moments
-from ntk_atlas.dispersion.inputs import InitialKernelLaw
-from ntk_atlas.dispersion.theory import (
+from ntk_atlas.dispersion import (
+    InitialKernelLaw,
     critical_ratio_limit,
+    exact_draws,
+    exact_moments,
     exponential_ratio,
     finite_sum,
     ordered_ratio_limit,

@@ -11,7 +11,7 @@ from ntk_atlas.cubes import check_failures, summary_table
 from ntk_atlas.figures import error_map, kernel_alignment, kernel_drift, kernel_movement, kernel_spectra, trainability
 from ntk_atlas.jobs import train_networks as stage
 from ntk_atlas.status import Status
-from ntk_atlas.training.resume import TrainingTimedOutError
+from ntk_atlas.training import TrainingTimedOutError
 
 FIGURES = (error_map, kernel_alignment, kernel_drift, kernel_movement, kernel_spectra, trainability)
 

@@ -18,9 +18,7 @@ from ntk_atlas.cubes import (
     pair_name,
     predictor_values,
 )
-from ntk_atlas.datasets.draws import make_draw, shared_samples
-from ntk_atlas.datasets.probes import kernel_probes
-from ntk_atlas.datasets.read import read_dataset
+from ntk_atlas.datasets import kernel_probes, make_draw, read_dataset, shared_samples
 from ntk_atlas.folds import N_FOLDS, fold_means, fold_sizes, sample_folds
 from ntk_atlas.jobs import job_slice
 from ntk_atlas.jobs.linearize_networks import linearize_row, linearized_row

@@ -25,8 +25,7 @@ from ntk_atlas.kernels import (
 )
 from ntk_atlas.networks import StackedModules
 from ntk_atlas.streams import torch_stream
-from ntk_atlas.training.callbacks import EmpiricalNTKCheckpoint
-from ntk_atlas.training.linearized import train_linearized
+from ntk_atlas.training import EmpiricalNTKCheckpoint, train_linearized
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from ntk_atlas.activations import ActivationError
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.dispersion.theory import critical_ratio_limit, exponential_ratio, finite_sum_ratio, weights_ratio_limit
+from ntk_atlas.dispersion import critical_ratio_limit, exponential_ratio, finite_sum_ratio, weights_ratio_limit
 from ntk_atlas.kernels import (
     KernelInputError,
     dual_of,

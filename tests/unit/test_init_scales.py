@@ -14,9 +14,7 @@ from ntk_atlas.config.regression import RegressionSettings
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.config.training import CheckpointSettings, LearningRateSettings, TrainingSettings
 from ntk_atlas.cubes import ExperimentFiles, assemble_cube
-from ntk_atlas.datasets.draws import make_draw, shared_samples
-from ntk_atlas.datasets.probes import kernel_probes
-from ntk_atlas.datasets.read import read_dataset
+from ntk_atlas.datasets import kernel_probes, make_draw, read_dataset, shared_samples
 from ntk_atlas.folds import fold_sizes
 from ntk_atlas.jobs import JOBS, job_slice
 from ntk_atlas.jobs.parts.cells import Row, rows

@@ -7,7 +7,7 @@ from test_stages import HUGE, experiment, trained
 from ntk_atlas.config.grid import GridSettings
 from ntk_atlas.config.predictors import curve_names, predictor_label, stand_ins
 from ntk_atlas.config.regression import RegressionSettings
-from ntk_atlas.datasets.draws import make_draw
+from ntk_atlas.datasets import make_draw
 from ntk_atlas.jobs import job_slice
 from ntk_atlas.jobs.parts.row_networks import as_tensor, row_networks
 from ntk_atlas.jobs.regress_empirical import empirical_predictions, regress_row

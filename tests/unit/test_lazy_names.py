@@ -6,15 +6,8 @@ from importlib import import_module
 
 import pytest
 
-ROOMS = [
-    "ntk_atlas",
-    "ntk_atlas.cubes",
-    "ntk_atlas.regimes",
-    "ntk_atlas.kernels",
-    "ntk_atlas.regression",
-    "ntk_atlas.scaling_laws",
-    "ntk_atlas.statistics",
-]
+ROOMS = "cubes datasets dispersion kernels phases regimes regression scaling_laws statistics training"
+ROOMS = ["ntk_atlas", *(f"ntk_atlas.{room}" for room in ROOMS.split())]
 
 
 @pytest.mark.parametrize("room", ROOMS)

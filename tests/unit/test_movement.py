@@ -10,8 +10,7 @@ from ntk_atlas.config.training import TrainingSettings
 from ntk_atlas.cubes import kernel_measures, kernel_movement, movement_at_equal_loss, row_measures, velocities
 from ntk_atlas.families import build_networks
 from ntk_atlas.streams import numpy_stream, torch_stream
-from ntk_atlas.training.train import train_unit
-from ntk_atlas.training.unit import UnitData
+from ntk_atlas.training import UnitData, train_unit
 
 EPOCHS = (0, 1, 3, 10, 40)
 LABELS = np.array([[0, 0, 0, 1, 1, 2], [0, 1, 1, 1, 2, 2]])

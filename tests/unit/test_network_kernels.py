@@ -14,9 +14,7 @@ from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.regression import RegressionSettings
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.config.training import CheckpointSettings, TrainingSettings
-from ntk_atlas.datasets import inspect_dataset, read_dataset
-from ntk_atlas.datasets.dataset import Dataset
-from ntk_atlas.datasets.draws import make_draw
+from ntk_atlas.datasets import Dataset, inspect_dataset, make_draw, read_dataset
 from ntk_atlas.families import build_networks
 from ntk_atlas.families.convolutional import ConvolutionalSettings
 from ntk_atlas.families.fully_connected import fully_connected

@@ -13,8 +13,7 @@ from ntk_atlas.kernels import empirical_ntk, empirical_ntk_with_record
 from ntk_atlas.networks import ConvolutionalArchitecture, NetworkShapeError
 from ntk_atlas.networks import convolutional as module
 from ntk_atlas.streams import torch_stream
-from ntk_atlas.training.train import train_unit
-from ntk_atlas.training.unit import UnitData
+from ntk_atlas.training import UnitData, train_unit
 
 GAP = {"channels": (1, 2), "readout": "global_average"}
 FLAT = {"blocks": 2, "readout": "flatten"}

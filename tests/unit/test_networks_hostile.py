@@ -13,8 +13,7 @@ from ntk_atlas.families import build_networks
 from ntk_atlas.kernels import largest_eigenvalue
 from ntk_atlas.status import Status
 from ntk_atlas.streams import global_streams, torch_stream
-from ntk_atlas.training.resume import Resume, TrainingTimedOutError
-from ntk_atlas.training.train import UnitData, train_unit
+from ntk_atlas.training import Resume, TrainingTimedOutError, UnitData, train_unit
 
 SEEDS, STEPS, RATE = (0, 1, 2), 5, 0.1
 CLOSE = {"rtol": 1e-9, "atol": 1e-11}

@@ -13,7 +13,7 @@ from ntk_atlas.optimizers import OPTIMIZERS, optimizer
 from ntk_atlas.registry import value_files
 from ntk_atlas.regression import finite_time_mean
 from ntk_atlas.study.value_checks import value_problems
-from ntk_atlas.training.train import UnitData, train_unit
+from ntk_atlas.training import UnitData, train_unit
 
 N, BETA = 12, 0.6
 

@@ -11,9 +11,18 @@ from ntk_atlas.activations import ACTIVATIONS, ActivationError
 from ntk_atlas.activations import activation as activation_of
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.kernels import dual_of
-from ntk_atlas.phases.fixed_point import NoFixedPointError, finite_fixed_point, fixed_point
-from ntk_atlas.phases.moments import derivative_moment, moments, value_moment
-from ntk_atlas.phases.phase import CRITICAL_TOLERANCE, depth_scale, phase_at, phase_of
+from ntk_atlas.phases import (
+    CRITICAL_TOLERANCE,
+    NoFixedPointError,
+    depth_scale,
+    derivative_moment,
+    finite_fixed_point,
+    fixed_point,
+    moments,
+    phase_at,
+    phase_of,
+    value_moment,
+)
 
 
 def iterated(activation, init_scale, bias_variance, n_layers=3000):

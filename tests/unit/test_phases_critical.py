@@ -8,9 +8,14 @@ import torch
 from torch import nn
 
 from ntk_atlas.activations import activation as activation_of
-from ntk_atlas.phases.critical import NoCriticalPointError, critical_init_scale, critical_line, critical_points
-from ntk_atlas.phases.phase import phase_at
-from ntk_atlas.phases.plane import chi_1_plane
+from ntk_atlas.phases import (
+    NoCriticalPointError,
+    chi_1_plane,
+    critical_init_scale,
+    critical_line,
+    critical_points,
+    phase_at,
+)
 
 TABULATED = [
     ("relu", 0.0, 2.0, 4), ("relu", 0.7, 2.0, 4), ("leaky_relu", 0.0, 2.0 / (1.0 + 0.01**2), 12),

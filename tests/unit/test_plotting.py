@@ -26,9 +26,7 @@ from ntk_atlas.figures import (
     nngp_against_ntk,
     scaling_exponents,
 )
-from ntk_atlas.figures.parts import averages, panels
-from ntk_atlas.figures.parts.panels import notices_of
-from ntk_atlas.figures.parts.style import predictor_styles, save_figure, theme
+from ntk_atlas.figures.parts import curves, notices_of, panels, predictor_styles, save_figure, theme
 
 MODULES = (learning_curves, kernel_drift, error_map, kernel_alignment, kernel_spectra, scaling_exponents)
 STYLE = FigureSettings()
@@ -357,7 +355,7 @@ def test_interval_is_over_draws_of_the_mean_of_seeds():
     values[0, 1, 2], values[1, 1] = np.nan, np.nan
     array = xr.DataArray(values, dims=("width", "draw", "seed"))
     for logarithmic in (False, True):
-        mean, low, high = averages.draw_interval(array, logarithmic=logarithmic, confidence=0.9)
+        mean, low, high = curves.draw_interval(array, logarithmic=logarithmic, confidence=0.9)
         numbers = np.log(values) if logarithmic else values
         for i in range(3):
             by_draw = [np.nanmean(numbers[i, d]) for d in range(4) if np.isfinite(values[i, d]).any()]
@@ -365,13 +363,13 @@ def test_interval_is_over_draws_of_the_mean_of_seeds():
             expected = np.array([np.mean(by_draw), *ends])
             expected = np.exp(expected) if logarithmic else expected
             np.testing.assert_allclose([mean[i], low[i], high[i]], expected, rtol=1e-10)
-    single = averages.draw_interval(array.isel(draw=[0]), logarithmic=True)
+    single = curves.draw_interval(array.isel(draw=[0]), logarithmic=True)
     assert np.isfinite(single[0]).all() and np.isnan(single[1]).all() and np.isnan(single[2]).all()
 
 
 def test_zero_errors_have_no_logarithm_and_are_left_out():
     array = xr.DataArray([[0.0, 4.0], [1.0, 4.0], [0.0, 0.0]], dims=("n_train", "draw"))
-    mean, _, _ = averages.draw_interval(array, logarithmic=True)
+    mean, _, _ = curves.draw_interval(array, logarithmic=True)
     np.testing.assert_allclose(mean, [4.0, 2.0, np.nan])
 
 

@@ -11,7 +11,7 @@ from ntk_atlas.arrays import write_labelled
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes import assemble_dispersion
 from ntk_atlas.figures import dispersion
-from ntk_atlas.figures.parts.style import save_figure
+from ntk_atlas.figures.parts import save_figure
 from ntk_atlas.jobs import JOBS, parse_architecture
 from ntk_atlas.jobs.parts.results import RESULTS
 

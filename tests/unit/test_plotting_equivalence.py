@@ -15,7 +15,7 @@ from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes import GAP_TERMS, gap_terms, pair_name, with_distances
 from ntk_atlas.figures import function_fits, gap_waterfall, layer_errors, nngp_against_ntk, width_limit
-from ntk_atlas.figures.parts import layer_changes
+from ntk_atlas.figures.parts import verdicts
 from ntk_atlas.judging import layer_change_table
 
 STYLE = FigureSettings()
@@ -227,8 +227,8 @@ def test_steps_of_planted_worlds_are_found_and_drawn(cube):
     np.testing.assert_allclose(ntk.loc["against", "difference"], [-1.0, -2.0], rtol=5e-3)
     assert list(ntk["signs"]) == ["agree"] * 4 + ["differ"] * 2
     assert ntk["rank_correlation"].iloc[0] == pytest.approx(spearmanr(ntk["network"], ntk["kernel"]).statistic)
-    assert layer_changes.count_steps(ntk, 0.1) == (2, 4, 0)
-    figure = layer_changes.plot_layer_changes(table, STYLE, margin=0.1)
+    assert verdicts.count_steps(ntk, 0.1) == (2, 4, 0)
+    figure = verdicts.plot_layer_changes(table, STYLE, margin=0.1)
     titles = [ax.get_title(loc="left") for ax in figure.axes]
     assert titles[0] == "infinite NTK" and len(titles) == 5
     points = drawn(figure.axes[0])

@@ -17,8 +17,7 @@ from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.figures import class_blocks, kernel_heat_maps, kernel_movement, trainability
 from ntk_atlas.figures.error_map import short_number
-from ntk_atlas.figures.parts.averages import replicate_interval
-from ntk_atlas.figures.parts.panels import decimals
+from ntk_atlas.figures.parts import decimals, replicate_interval
 
 STYLE = FigureSettings()
 MODULES = (kernel_movement, kernel_heat_maps, class_blocks, trainability)

@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.figures import output_variance
-from ntk_atlas.figures.parts.style import save_figure
+from ntk_atlas.figures.parts import save_figure
 
 CELL = ("depth", "width", "init_scale", "n_train", "draw")
 

@@ -9,10 +9,9 @@ from synthetic_cube import synthetic_cube
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.figures import phase_diagram
+from ntk_atlas.figures.parts import save_figure
 from ntk_atlas.figures.parts.panels import MAX_WIDTH
-from ntk_atlas.figures.parts.style import save_figure
-from ntk_atlas.phases.critical import critical_init_scale
-from ntk_atlas.phases.phase import phase_at
+from ntk_atlas.phases import critical_init_scale, phase_at
 
 
 def cube_of(activation, init_scale, bias_variance=0.0):

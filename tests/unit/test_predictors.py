@@ -13,7 +13,7 @@ from ntk_atlas.config.predictors import (
     predictor_label,
     predictors_of,
 )
-from ntk_atlas.figures.parts.style import predictor_styles
+from ntk_atlas.figures.parts import predictor_styles
 
 KINDS = {family.kind for family in PREDICTORS}
 NAMES = [name for kind in sorted(KINDS) for name in known_predictors(kind)] + ["ntk_epoch_7", "ntk_pretrained_64"]

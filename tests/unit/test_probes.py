@@ -9,9 +9,7 @@ from ntk_atlas.config.dataset import section_of
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.config.training import CheckpointSettings
 from ntk_atlas.cubes import ExperimentFiles, assemble_cube
-from ntk_atlas.datasets import DataError, make_draw, probe_indices, read_dataset
-from ntk_atlas.datasets.draws import shared_samples
-from ntk_atlas.datasets.probes import kernel_probes
+from ntk_atlas.datasets import DataError, kernel_probes, make_draw, probe_indices, read_dataset, shared_samples
 from ntk_atlas.folds import fold_sizes
 from ntk_atlas.jobs import job_slice
 from ntk_atlas.jobs.parts.cells import rows

@@ -82,7 +82,7 @@ def test_comments_docstrings_and_formatting_do_not_count(copied):
         ("scaling_laws/power_law.py", "assemble_cube.py", "fit_scaling_laws.py"),
         ("kernels/pairwise_distances.py", "train_networks.py", "regress_rivals.py"),
         ("regression/nested.py", "train_networks.py", "regress_empirical.py"),
-        ("training/losses.py", "regress_rivals.py", "train_networks.py"),
+        ("training/members.py", "regress_rivals.py", "train_networks.py"),
     ],
 )
 def test_an_edit_reaches_the_scripts_that_import_it_only(copied, module, same, other):

@@ -8,7 +8,7 @@ from ntk_atlas.arrays import UnitStore, write_labelled
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.cubes import OUTPUT_VARIANCE, CellOutputs, ExperimentFiles, assemble_output_variance, cell_statistics
-from ntk_atlas.datasets.read import read_dataset
+from ntk_atlas.datasets import read_dataset
 from ntk_atlas.jobs import JOBS, job_slice
 from ntk_atlas.jobs.linearize_networks import linearize_row, linearized_row
 from ntk_atlas.jobs.parts.cells import rows

@@ -9,8 +9,7 @@ from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.regression import RegressionSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.config.training import CheckpointSettings, LearningRateSettings, TrainingSettings
-from ntk_atlas.datasets.draws import make_draw
-from ntk_atlas.datasets.read import read_dataset
+from ntk_atlas.datasets import make_draw, read_dataset
 from ntk_atlas.jobs import job_slice
 from ntk_atlas.jobs.parts.cells import rows
 from ntk_atlas.jobs.parts.run import join_row, recorded_digests
@@ -114,7 +113,7 @@ def test_around_the_network_an_infinite_ridge_leaves_the_networks_prediction(tmp
 def test_around_zero_an_infinite_ridge_predicts_zero(tmp_path):
     settings = experiment()
     _, kernels = regressed(settings, tmp_path)
-    from ntk_atlas.datasets.draws import make_draw
+    from ntk_atlas.datasets import make_draw
 
     draw = make_draw(read_dataset(settings.dataset), settings.dataset, 0)
     np.testing.assert_allclose(kernels["test_mse_ntk_final"][:, 1], np.mean(draw.y_test**2), rtol=1e-6)

@@ -2,7 +2,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ntk_atlas.training.batches import MemberBatches
+from ntk_atlas.training import MemberBatches
 
 few = settings(max_examples=25, deadline=None, derandomize=True)
 

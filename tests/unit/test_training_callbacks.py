@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from ntk_atlas.kernels import empirical_ntk
-from ntk_atlas.training.callbacks import EmpiricalNTKCheckpoint, ProgressLog
+from ntk_atlas.training import EmpiricalNTKCheckpoint, ProgressLog
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 

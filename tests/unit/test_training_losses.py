@@ -2,12 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ntk_atlas.training.losses import (
-    classification_error,
-    cross_entropy_loss,
-    mean_squared_error,
-    squared_loss,
-)
+from ntk_atlas.training import classification_error, cross_entropy_loss, mean_squared_error, squared_loss
 
 FLOAT = {"dtype": torch.float64}
 

@@ -1,4 +1,4 @@
-from ntk_atlas.training.members import Members
+from ntk_atlas.training import Members
 
 NAN, INF = float("nan"), float("inf")
 

@@ -13,9 +13,7 @@ from ntk_atlas.families import build_networks
 from ntk_atlas.networks import StackedModules
 from ntk_atlas.status import Status
 from ntk_atlas.streams import torch_stream
-from ntk_atlas.training.learning_rates import common_learning_rate, learning_rates
-from ntk_atlas.training.rate_choice import kept_runs
-from ntk_atlas.training.train import UnitData, train_unit
+from ntk_atlas.training import UnitData, common_learning_rate, kept_runs, learning_rates, train_unit
 
 NOT_OF_MEMBERS = ("epochs", "weight_epochs", "seconds", "target_scale", "n_rates_diverged")
 

@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 from test_training_unit import assert_same, build, train, training
 
-from ntk_atlas.training.resume import Resume, TrainingState, TrainingTimedOutError
+from ntk_atlas.training import Resume, TrainingState, TrainingTimedOutError
 
 VARIANTS = {
     "full batch": {"optimizer": "momentum"},

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ntk_atlas.config.training import CheckpointSettings, TrainingSettings
-from ntk_atlas.training.schedule import epoch_budget, scheduled_epochs
+from ntk_atlas.training import epoch_budget, scheduled_epochs
 
 few = settings(max_examples=40, deadline=None, derandomize=True)
 schedules = st.one_of(

@@ -9,7 +9,7 @@ from test_training_unit import build, train, training, unit_data
 
 from ntk_atlas.config.training import TrainingSettings
 from ntk_atlas.streams import torch_stream
-from ntk_atlas.training.schedule import rate_factor
+from ntk_atlas.training import rate_factor
 
 
 def test_the_cosine_starts_at_one_halves_in_the_middle_and_ends_near_zero():

@@ -15,7 +15,7 @@ from ntk_atlas.families import build_networks
 from ntk_atlas.kernels import empirical_ntk
 from ntk_atlas.status import Status
 from ntk_atlas.streams import torch_stream
-from ntk_atlas.training.train import UnitData, train_unit
+from ntk_atlas.training import UnitData, train_unit
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-10}
 ERRORS = ("train_loss", "train_mse", "validation_mse", "test_mse", "train_error", "test_error")

@@ -9,7 +9,7 @@ from ntk_atlas.families import build_networks
 from ntk_atlas.kernels import empirical_ntk
 from ntk_atlas.status import Status
 from ntk_atlas.streams import torch_stream
-from ntk_atlas.training.train import UnitData, train_unit
+from ntk_atlas.training import UnitData, train_unit
 
 FACTORY = """
 import torch

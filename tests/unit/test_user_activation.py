@@ -10,7 +10,7 @@ from ntk_atlas.families import build_networks
 from ntk_atlas.jobs import job_slice
 from ntk_atlas.jobs.parts.cells import Row
 from ntk_atlas.kernels import empirical_ntk, infinite_kernels
-from ntk_atlas.phases.phase import phase_of
+from ntk_atlas.phases import phase_of
 from ntk_atlas.streams import torch_stream
 from ntk_atlas.study.consistency import consistency_problems
 from ntk_atlas.study.load import load_study

@@ -158,7 +158,7 @@ def test_a_training_killed_in_the_middle_goes_on_from_its_state(fresh):
     fresh.config = one_long_training()
     # However slow the disk is: each epoch writes a state.
     share = "max(self.resume.every, cost / self.resume.share)"
-    fresh.edit("src/ntk_atlas/training/resume.py", share, "self.resume.every")
+    fresh.edit("src/ntk_atlas/training/callbacks.py", share, "self.resume.every")
     fresh.snakemake("--cores", "2", "--quiet", "all")
     undisturbed = Project(fresh.folder.with_name("undisturbed"))
     undisturbed.folder.mkdir()

@@ -12,8 +12,7 @@ import yaml
 from conftest import REPOSITORY, copy_repository
 from study_changes import BASE, PREDICTORS, changed_config
 
-from ntk_atlas.datasets.official_files import FetchedSource
-from ntk_atlas.datasets.sources import SOURCES
+from ntk_atlas.datasets import SOURCES, FetchedSource
 from ntk_atlas.jobs import JOBS
 from ntk_atlas.jobs.parts.results import all_jobs, rules_after, rules_of
 from ntk_atlas.study.effects import all_keys, direct_rules, note_of
@@ -163,9 +162,9 @@ EDITS = {
     "judge_claims": (
         "src/ntk_atlas/judging/verdicts.py", {"judge_claims": 1, "plot_claims": 1, "join_claims": 1, "all": 1},
     ),
-    "plot_claims": ("src/ntk_atlas/figures/parts/claims.py", {"plot_claims": 1, "all": 1}),
+    "plot_claims": ("src/ntk_atlas/figures/parts/verdicts.py", {"plot_claims": 1, "all": 1}),
     "join_claims": ("workflow/scripts/join_claims.py", {"join_claims": 1, "all": 1}),
-    "compare_layer_changes": ("src/ntk_atlas/figures/parts/layer_changes.py", {"compare_layer_changes": 1, "all": 1}),
+    "compare_layer_changes": ("src/ntk_atlas/figures/parts/verdicts.py", {"compare_layer_changes": 1, "all": 1}),
     "tabulate_costs": ("workflow/scripts/tabulate_costs.py", {"tabulate_costs": 1, "all": 1}),
 }  # fmt: skip
 """Rule → a file that its script needs (or the script) and those before it do not, and the jobs that its edit plans."""

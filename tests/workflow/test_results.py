@@ -12,8 +12,7 @@ from dictionary_checks import departures
 
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes import CUBE, predictor_values
-from ntk_atlas.datasets.draws import make_draw
-from ntk_atlas.datasets.store import load_dataset
+from ntk_atlas.datasets import load_dataset, make_draw
 from ntk_atlas.kernels import empirical_ntk
 from ntk_atlas.status import Status
 

@@ -7,8 +7,7 @@ import numpy as np
 from ntk_atlas.cubes.assemble import assemble_cube
 from ntk_atlas.cubes.experiment_files import ExperimentFiles
 from ntk_atlas.cubes.netcdf import write_netcdf
-from ntk_atlas.datasets.draws import make_draw, shared_samples
-from ntk_atlas.datasets.probes import kernel_probes
+from ntk_atlas.datasets.draws import kernel_probes, make_draw, shared_samples
 from ntk_atlas.folds import fold_sizes
 from ntk_atlas.job_log import job_log
 from ntk_atlas.jobs import Slice

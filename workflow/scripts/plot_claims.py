@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from ntk_atlas.figures.parts.claims import plot_claims
 from ntk_atlas.figures.parts.style import save_figure
+from ntk_atlas.figures.parts.verdicts import plot_claims
 from ntk_atlas.job_log import job_log
 from ntk_atlas.jobs.parts.results import RESULTS
 from ntk_atlas.judging.join import read_verdicts

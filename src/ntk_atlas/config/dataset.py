@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic_core import CoreSchema, PydanticKnownError, core_schema
 
-from ntk_atlas.datasets.source import DatasetBase
+from ntk_atlas.datasets.dataset import DatasetBase
 from ntk_atlas.datasets.sources import SOURCES
 from ntk_atlas.registry import is_own
 

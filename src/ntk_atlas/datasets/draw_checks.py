@@ -5,10 +5,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ntk_atlas.datasets.dataset import DataError, Dataset
+from ntk_atlas.datasets.dataset import DataError, Dataset, DatasetBase
 from ntk_atlas.datasets.draws import Draw, make_draw
 from ntk_atlas.datasets.normalization import BLOCK
-from ntk_atlas.datasets.source import DatasetBase
 from ntk_atlas.datasets.sources import source_of
 
 SAMPLES_OF_A_NOTICE = 2000

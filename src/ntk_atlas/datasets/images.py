@@ -14,11 +14,18 @@ import numpy as np
 from pydantic import AfterValidator, Field, PositiveInt
 
 from ntk_atlas.config.base import UserPath
-from ntk_atlas.datasets.checks import check_held_out_sizes, check_positive_classes
-from ntk_atlas.datasets.dataset import POOL, TEST, DataError, Dataset
+from ntk_atlas.datasets.dataset import (
+    POOL,
+    TEST,
+    DataError,
+    Dataset,
+    DatasetBase,
+    DatasetSize,
+    check_held_out_sizes,
+    check_positive_classes,
+)
+from ntk_atlas.datasets.normalization import Targets, encode_targets
 from ntk_atlas.datasets.official_files import FetchedSource, OfficialFile, OfficialFiles
-from ntk_atlas.datasets.source import DatasetBase, DatasetSize
-from ntk_atlas.datasets.targets import Targets, encode_targets
 
 IDX_IMAGES, IDX_LABELS = 0x0803, 0x0801
 """Magic numbers of IDX files: unsigned bytes, three dimensions and one."""

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ntk_atlas.datasets.dataset import DataError
-from ntk_atlas.datasets.source import DatasetBase, DatasetSource
+from ntk_atlas.datasets.dataset import DataError, DatasetBase, DatasetSource
 
 CACHE = "resources"
 """Folder of what was fetched, relative to the working directory; experiments share it."""

@@ -1,8 +1,6 @@
 """Reads the data that the config names, and says before how large they are."""
 
-from ntk_atlas.datasets.checks import check_split_sizes
-from ntk_atlas.datasets.dataset import DataError, Dataset
-from ntk_atlas.datasets.source import DatasetBase, DatasetSize
+from ntk_atlas.datasets.dataset import DataError, Dataset, DatasetBase, DatasetSize, check_split_sizes
 from ntk_atlas.datasets.sources import source_of
 
 

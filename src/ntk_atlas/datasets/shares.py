@@ -11,8 +11,7 @@ of draws itself, and share d begins at d/S.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ntk_atlas.datasets.dataset import DataError
-from ntk_atlas.datasets.source import DatasetBase, DatasetSize
+from ntk_atlas.datasets.dataset import DataError, DatasetBase, DatasetSize
 from ntk_atlas.datasets.sources import source_of
 
 _LEAST_SHARES = 8

@@ -1,29 +1,176 @@
 """A table of a user's own: its columns, and what they have to be as inputs, targets and split.
 
-Everything that is wrong with the columns in use is said in one message, with column, line and cell.
+A cell of a text table is a number, missing, or neither, whatever way its program writes numbers. Parquet tables are
+read by fastparquet, and nothing in them is unpickled. Everything that is wrong with the columns in use is said in one
+message, with column, line and cell.
 """
 
 import difflib
+import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from unicodedata import normalize
 
 import numpy as np
 
-from ntk_atlas.datasets.cells import EXACT, Column
-from ntk_atlas.datasets.dataset import DataError
+from ntk_atlas.datasets.dataset import DataError, check_memory
 from ntk_atlas.datasets.file_headers import PARQUET_SUFFIXES, table_suffix
 
 if TYPE_CHECKING:
     from ntk_atlas.datasets.sources.file import FileSettings
 
+Kind = Literal["number", "text", "date", "mixed"]
+DecimalMark = Literal["point", "comma"]
+
+MISSING = frozenset(
+    "|?|-|--|.|na|n/a|#n/a|nan|+nan|-nan|<na>|null|none|nil|nat|#null!|#div/0!|#value!|#ref!|#num!|#name?".split("|")
+)
+"""What programs write where there is no value, in lower case."""
+BOOLEANS = {"true": 1.0, "false": 0.0}
+EXACT = 2**53
+"""Float64 holds every integer up to here, and not every one beyond."""
+
+_GROUPS = re.compile(r"([+-]?\d{1,3}(?:[ '’\u00a0\u2009\u202f]\d{3})+)([.,]\d+)?")
+_DECIMAL_COMMA = re.compile(r"[+-]?(?:\d+|[1-9]\d{0,2}(?:\.\d{3})+)?,\d+(?:[eE][+-]?\d+)?")
+_THOUSANDS_COMMA = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?(?:[eE][+-]?\d+)?")
+_FORTRAN = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)[dD][+-]?\d+")
+_DATE = re.compile(
+    r"(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](?:\d{2}|\d{4}))(?:[T ].*)?"
+    r"|\d{1,2}:\d{2}(?::\d{2}.*)?"
+)
 ENCODE = (
     "write a column of two values as 0 and 1 (np.unique(column, return_inverse=True)[1] or pandas.factorize), one of "
     "several values as a column of 0 and 1 for each (pandas.get_dummies), or remove it"
 )
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """One column of a table.
+
+    Attributes:
+        kind: `number` (also true and false, as 1 and 0), `text`, `date`, or `mixed` (some cells are numbers).
+        values: of numbers, float64 with NaN where a value is missing, or Python integers if some lie beyond 2⁵³; else
+            the cells.
+        missing: which samples have no value.
+        odd: of a mixed column, which cells are no numbers.
+        words: the cells as they are written, where a message may have to show one; None if all are plain numbers.
+    """
+
+    kind: Kind
+    values: np.ndarray
+    missing: np.ndarray
+    odd: np.ndarray | None = None
+    words: Sequence[str] | None = None
+
+
+def plain_numbers(cells: Sequence[str]) -> np.ndarray | None:
+    """Returns the cells as float64 if all are finite numbers in Python's own spelling, None otherwise."""
+    try:
+        values = np.array(list(map(float, cells)))
+    except ValueError:
+        return None
+    return values if np.isfinite(values).all() and "_" not in "".join(cells) else None
+
+
+def column_of(cells: Sequence[str], decimal: DecimalMark) -> Column:
+    """What the cells of one column are; blanks around cells are gone already.
+
+    Args:
+        cells: one a sample.
+        decimal: what the table's numbers are written with.
+
+    Returns:
+        The column.
+    """
+    values = plain_numbers(cells)
+    if values is not None:
+        return number_column(values, cells)
+    found = {cell: _meaning(cell, decimal) for cell in set(cells)}
+    kinds = np.array([found[cell][0] for cell in cells])
+    missing = kinds == "missing"
+    present = set(kinds[~missing].tolist())
+    if present <= {"number"} or present == {"boolean"}:
+        numbers = np.array([found[cell][1] for cell in cells])
+        return number_column(numbers, cells, missing)
+    texts = np.array(cells, dtype=object)
+    odd = ~missing & (kinds != "number")
+    if odd.sum() < (~missing).sum():
+        return Column("mixed", texts, missing, odd, cells)
+    return Column("date" if present == {"date"} else "text", texts, missing, None, cells)
+
+
+def number_column(values: np.ndarray, words: Sequence[str] | None = None, missing: np.ndarray | None = None) -> Column:
+    """Returns a column of numbers; integers that float64 does not hold are kept as Python integers."""
+    missing = np.zeros(len(values), bool) if missing is None else missing
+    if words is not None and not missing.any() and np.abs(values).max(initial=0.0) >= EXACT:
+        try:
+            return Column("number", np.array([int(word) for word in words], dtype=object), missing, None, words)
+        except ValueError:
+            pass  # decimals or exponents among them
+    return Column("number", values, missing, None, words)
+
+
+def decimal_signs(cell: str) -> set[DecimalMark]:
+    """Which decimal signs the commas of a cell allow: both for 1,234, none for what is no number with commas."""
+    cell = cell.replace("−", "-")
+    grouped = _GROUPS.fullmatch(cell)
+    if grouped:
+        return {"comma" if grouped[2][0] == "," else "point"} if grouped[2] else set()
+    signs: set[DecimalMark] = set()
+    if _DECIMAL_COMMA.fullmatch(cell):
+        signs.add("comma")
+    if _THOUSANDS_COMMA.fullmatch(cell):
+        signs.add("point")
+    return signs
+
+
+def is_missing(cell: str) -> bool:
+    """Whether a cell is one of the words that stand for no value."""
+    return cell.lower() in MISSING
+
+
+def number(cell: str, decimal: DecimalMark) -> float | None:
+    """The number that a cell is, None if it is no number.
+
+    Args:
+        cell: without blanks around it.
+        decimal: the decimal sign; with a point, commas separate thousands, with a comma, points do.
+
+    Returns:
+        The nearest float64, infinite for what lies beyond.
+    """
+    cell = cell.replace("−", "-")
+    try:
+        return None if "_" in cell else float(cell)
+    except ValueError:
+        pass
+    if _FORTRAN.fullmatch(cell):
+        return float(cell.lower().replace("d", "e"))
+    if grouped := _GROUPS.fullmatch(cell):
+        return float(re.sub(r"[ '’\u00a0\u2009\u202f]", "", grouped[1]) + (grouped[2] or "").replace(",", "."))
+    if decimal == "comma" and _DECIMAL_COMMA.fullmatch(cell):
+        return float(cell.replace(".", "").replace(",", "."))
+    if decimal == "point" and _THOUSANDS_COMMA.fullmatch(cell):
+        return float(cell.replace(",", ""))
+    return None
+
+
+def _meaning(cell: str, decimal: DecimalMark) -> tuple[str, float]:
+    low = cell.lower()
+    if low in MISSING:
+        return "missing", np.nan
+    if low in BOOLEANS:
+        return "boolean", BOOLEANS[low]
+    value = number(cell, decimal)
+    if value is not None:
+        return "number", value
+    return ("date" if _DATE.fullmatch(cell) else "text"), np.nan
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +223,6 @@ def read_table(path: Path) -> Table:
 def _read_table(path: Path, *_signature: int) -> Table:
     # Imported here: a study without tables must not pay for their readers.
     if table_suffix(path) in PARQUET_SUFFIXES:
-        from ntk_atlas.datasets.parquet import read_parquet_table
-
         return read_parquet_table(path)
     from ntk_atlas.datasets.text_tables import read_text_table
 
@@ -293,3 +438,70 @@ def _missing(table: Table, name: str, column: Column) -> str:
 def _listed(items: Sequence[str]) -> str:
     """All of them: who encodes columns needs every name."""
     return ", ".join(items)
+
+
+def read_parquet_table(path: Path) -> Table:
+    """Reads a Parquet file; columns that pandas keeps as the index are left out.
+
+    Args:
+        path: the file, which is there.
+
+    Returns:
+        Its columns, with rows counted from 0.
+
+    Raises:
+        DataError: when it is damaged, or has no columns or rows.
+        MemoryError: when memory does not hold it.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it asks pandas for an option that newer ones are about to drop
+        import fastparquet
+
+    where = f"{path} (dataset.path)"
+    try:
+        file = fastparquet.ParquetFile(str(path))
+        index = [entry for entry in file.pandas_metadata.get("index_columns", []) if isinstance(entry, str)]
+        names = [name for name in file.columns if name not in index]
+        n_bytes = sum(chunk.meta_data.total_uncompressed_size for group in file.row_groups for chunk in group.columns)
+        check_memory(max(n_bytes, 8 * file.count() * len(names)), where=where)
+        frame = file.to_pandas(columns=names, index=False)
+    except (DataError, MemoryError):
+        raise
+    # fastparquet meets damage with whatever error its parsers hit: struct, thrift, index and assertion errors.
+    except Exception as error:
+        raise DataError(
+            f"{where} cannot be read as a Parquet file ({type(error).__name__}: {error}): it may be damaged or half "
+            "copied; write it again"
+        ) from error
+    if not names or not len(frame):
+        raise DataError(f"{where} has {len(names)} columns and {len(frame)} rows: write at least one sample")
+    remarks = (f"{where}: the index ({', '.join(index)}) is left out",) if index else ()
+    return Table(path, {name: _column(frame[name]) for name in names}, range(len(frame)), "row", remarks)
+
+
+def _column(series) -> Column:
+    missing = series.isna().to_numpy(bool)
+    kind = getattr(series.dtype, "kind", "O")
+    if hasattr(series, "cat"):
+        series = series.astype(series.cat.categories.dtype)
+        kind = getattr(series.dtype, "kind", "O")
+    if kind in "mM":
+        return Column("date", series.astype(str).to_numpy(object), missing)
+    if kind in "biuf":
+        return _numbers(series, missing, kind)
+    values = [v.decode(errors="replace") if isinstance(v, bytes) else v for v in series.to_numpy(object)]
+    present = [value for value, gone in zip(values, missing, strict=True) if not gone]
+    if all(isinstance(value, (bool, int, float, Decimal, np.number)) for value in present):
+        floats = [np.nan if gone else float(value) for value, gone in zip(values, missing, strict=True)]
+        return number_column(np.array(floats), None, missing)
+    words = ["" if gone else str(value).strip() for value, gone in zip(values, missing, strict=True)]
+    empty = np.array([not word for word in words])
+    return Column("text", np.array(words, dtype=object), missing | empty, None, words)
+
+
+def _numbers(series, missing: np.ndarray, kind: str) -> Column:
+    if kind in "iu" and not missing.any():
+        values = series.to_numpy(np.uint64 if kind == "u" else np.int64)
+        if values.size and max(int(values.max()), -int(values.min())) >= EXACT:
+            return Column("number", values.astype(object), missing)
+    return number_column(series.to_numpy(np.float64, na_value=np.nan), None, missing)

@@ -19,9 +19,11 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from ntk_atlas.datasets.cells import (
+from ntk_atlas.datasets.dataset import DataError
+from ntk_atlas.datasets.tables import (
     EXACT,
-    Decimal,
+    DecimalMark,
+    Table,
     column_of,
     decimal_signs,
     is_missing,
@@ -29,8 +31,6 @@ from ntk_atlas.datasets.cells import (
     number_column,
     plain_numbers,
 )
-from ntk_atlas.datasets.dataset import DataError
-from ntk_atlas.datasets.tables import Table
 
 SEPARATORS = (",", ";", "\t", "|")
 LARGE = 2**21
@@ -371,7 +371,7 @@ def _ragged(sample: _Record, names: list[str], names_line: int, separator: str, 
     return f"{said}: write as many cells as names; is the file half copied?"
 
 
-def _decimal(names: list[str], columns: list[tuple[str, ...]], lines: Sequence[int], where: str) -> Decimal:
+def _decimal(names: list[str], columns: list[tuple[str, ...]], lines: Sequence[int], where: str) -> DecimalMark:
     """Whether numbers are written with decimal commas; refuses what may be either.
 
     Raises:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ntk_atlas.activations import Activation, activation
-from ntk_atlas.dispersion.inputs import InitialKernelLaw
+from ntk_atlas.dispersion.theory import InitialKernelLaw
 from ntk_atlas.numerics import in_turn_or_at_once
 from ntk_atlas.streams import torch_stream
 

@@ -17,8 +17,7 @@ from matplotlib.lines import Line2D
 
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.reading import scaling_settings
-from ntk_atlas.figures.parts.averages import at_last_checkpoint, replicate_interval
-from ntk_atlas.figures.parts.epoch_curves import draw_curve, set_epoch_scale
+from ntk_atlas.figures.parts.curves import at_last_checkpoint, draw_curve, replicate_interval, set_epoch_scale
 from ntk_atlas.figures.parts.panels import (
     EPOCH_LABEL,
     LONGER,

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.dictionary.cube import GAP_TERMS, WHOLE_GAP, pair_name
 from ntk_atlas.cubes.reading import compared_ridge, experiment_settings, predictor_values
-from ntk_atlas.figures.parts.averages import draw_interval
+from ntk_atlas.figures.parts.curves import draw_interval
 from ntk_atlas.figures.parts.panels import finish, panel_grid, readable_subset, scale_label
 from ntk_atlas.figures.parts.style import FAINT, INK, predictor_styles, themed
 

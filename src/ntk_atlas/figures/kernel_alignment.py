@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.reading import scaling_settings
-from ntk_atlas.figures.parts.epoch_curves import Measure, plot_epoch_curves
+from ntk_atlas.figures.parts.curves import Measure, plot_epoch_curves
 
 ALIGNMENT = Measure(
     variable="kernel_alignment",

@@ -22,8 +22,7 @@ from matplotlib.lines import Line2D
 
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.reading import predictor_values, scaling_settings
-from ntk_atlas.figures.parts.averages import draw_interval
-from ntk_atlas.figures.parts.epoch_curves import draw_curve, set_epoch_scale
+from ntk_atlas.figures.parts.curves import draw_curve, draw_interval, set_epoch_scale
 from ntk_atlas.figures.parts.panels import (
     EPOCH_LABEL,
     finish,

@@ -29,8 +29,7 @@ from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.reading import experiment_settings
 from ntk_atlas.figures.parts.panels import finish, letter_scale, log_ticks, outside_legend, panel_grid
 from ntk_atlas.figures.parts.style import INK, color_map, themed
-from ntk_atlas.phases.critical import CriticalPoint, critical_points
-from ntk_atlas.phases.plane import chi_1_plane
+from ntk_atlas.phases.critical import CriticalPoint, chi_1_plane, critical_points
 
 LEVELS = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 0.85, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0)
 """Values of χ₁ whose curves are drawn, beside the critical line."""

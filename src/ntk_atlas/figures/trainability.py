@@ -29,7 +29,7 @@ from matplotlib.patheffects import withStroke
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.reading import experiment_settings
 from ntk_atlas.figures.error_map import contrasting_ink, label_init_scales, short_number
-from ntk_atlas.figures.parts.averages import at_last_checkpoint, draw_interval
+from ntk_atlas.figures.parts.curves import at_last_checkpoint, draw_interval
 from ntk_atlas.figures.parts.panels import (
     finish,
     letter_scale,

@@ -23,7 +23,7 @@ from ntk_atlas.config.predictors import predictor_label
 from ntk_atlas.cubes.reading import predictor_values, stand_ins_of
 from ntk_atlas.cubes.scaling import laws_of
 from ntk_atlas.figures.learning_curves import present_predictors
-from ntk_atlas.figures.parts.averages import draw_interval
+from ntk_atlas.figures.parts.curves import draw_interval
 from ntk_atlas.figures.parts.panels import (
     METRIC_LABELS,
     finish,

@@ -24,7 +24,7 @@ from matplotlib.lines import Line2D
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.dictionary.cube import GAP_TERMS, OTHER_PAIRS, WHOLE_GAP, pair_name
 from ntk_atlas.cubes.reading import compared_ridge, experiment_settings
-from ntk_atlas.figures.parts.averages import draw_interval
+from ntk_atlas.figures.parts.curves import draw_interval
 from ntk_atlas.figures.parts.panels import finish, log_ticks, outside_legend, panel_grid, scale_label, value_ticks
 from ntk_atlas.figures.parts.style import FAINT, INK, predictor_styles, themed
 from ntk_atlas.judging.networks import at_largest_n, cell_estimate

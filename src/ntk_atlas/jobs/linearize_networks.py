@@ -44,8 +44,7 @@ import torch
 
 from ntk_atlas.arrays import LabelledArrays, UnitStore, join
 from ntk_atlas.datasets.dataset import Dataset
-from ntk_atlas.datasets.draws import Draw, make_draw
-from ntk_atlas.datasets.probes import output_probes
+from ntk_atlas.datasets.draws import Draw, make_draw, output_probes
 from ntk_atlas.jobs import Given, Slice
 from ntk_atlas.jobs.parts.cells import Unit, seed_blocks
 from ntk_atlas.jobs.parts.row_networks import as_tensor, row_networks, target_scale

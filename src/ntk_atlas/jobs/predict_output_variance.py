@@ -81,14 +81,12 @@ import torch
 from ntk_atlas.arrays import LabelledArrays, join
 from ntk_atlas.config.training import CheckpointSettings, TrainingSettings
 from ntk_atlas.datasets.dataset import Dataset
-from ntk_atlas.datasets.draws import Draw, make_draw
-from ntk_atlas.datasets.probes import output_probes
+from ntk_atlas.datasets.draws import Draw, make_draw, output_probes
 from ntk_atlas.jobs import Given, Slice
 from ntk_atlas.jobs.parts.row_networks import as_tensor
 from ntk_atlas.regression.finite_time import finite_time_mean, finite_time_variance
-from ntk_atlas.training.closed_form import dynamics_of
-from ntk_atlas.training.learning_rates import common_learning_rate
-from ntk_atlas.training.schedule import epoch_budget, scheduled_epochs
+from ntk_atlas.training.rates import common_learning_rate
+from ntk_atlas.training.schedule import dynamics_of, epoch_budget, scheduled_epochs
 
 log = logging.getLogger(__name__)
 

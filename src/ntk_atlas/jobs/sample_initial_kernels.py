@@ -39,10 +39,15 @@ import logging
 import numpy as np
 
 from ntk_atlas.arrays import LabelledArrays, UnitStore
-from ntk_atlas.dispersion.exact_law import exact_moments
-from ntk_atlas.dispersion.inputs import PARAMETERS, InitialKernelLaw
 from ntk_atlas.dispersion.networks import CHUNK, initial_kernels
-from ntk_atlas.dispersion.theory import exponential_ratio, finite_sum, ratio_limit
+from ntk_atlas.dispersion.theory import (
+    PARAMETERS,
+    InitialKernelLaw,
+    exact_moments,
+    exponential_ratio,
+    finite_sum,
+    ratio_limit,
+)
 from ntk_atlas.jobs import Given, Slice, architecture_name
 from ntk_atlas.jobs.parts.unit_digests import initial_kernel_digests, scale_name
 from ntk_atlas.statistics.moments import DispersionEstimates, DispersionMoments

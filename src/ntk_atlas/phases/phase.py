@@ -1,21 +1,190 @@
-r"""Phases of initialization: does a signal's gradient vanish or explode with depth?
+"""Phases of initialization: does a signal's gradient vanish or explode with depth?
 
 At infinite width the pre-activation variance of a layer follows q ← σ_w² E[φ(√q z)²] + σ_b², z ~ N(0, 1), to its
 fixed point q*. There χ₁ = σ_w² E[φ'(√q* z)²] is the factor by which a squared gradient grows from layer to layer:
 ordered χ₁ < 1, critical χ₁ = 1, chaotic χ₁ > 1 (Poole et al. 2016; Schoenholz et al. 2017). Over the depth scale
 ξ₁ = 1/|log χ₁| it changes by a factor e.
+
+A fixed point never swings: E[φ(√q z)²] = ∫ φ(u)² n(u; q) du and ∂ log n/∂ log q = u²/2q − ½ ≥ −½, so that the slope of
+q ← σ_w² E[φ²] + σ_b² at a fixed point is −½ or above. What leads away from a start leads to the next fixed point.
+
+Moments E[φ(√q z)²] and E[φ'(√q z)²] are integrated for any activation at any variance, with their error. Panels double
+in width away from 0, from a quarter of a unit of u = √q z on, so that what φ does near 0 is seen at every variance;
+they are halved where that is not enough, and reach to |z| = 38, where the Gaussian ends in float64.
 """
 
+import logging
 import math
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
-from ntk_atlas.activations import ActivationChoice, activation
+import numpy as np
+
+from ntk_atlas.activations import Activation, ActivationChoice, activation
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.phases.fixed_point import fixed_point
-from ntk_atlas.phases.moments import derivative_moment
+from ntk_atlas.quadrature import integrate
 
+log = logging.getLogger(__name__)
+
+ACCURACY = 1e-6
+"""Relative error of a moment above which a warning is logged."""
+_TOLERANCE = 1e-12
+_END = 38.0
+_NEAR_ZERO, _FAR_OUT = 1e-12, 1e8
+_VANISHED = 1e-12
+_MOST_KEPT = 100_000
+_LARGEST_VARIANCE, _SMALLEST_VARIANCE = 1e8, 1e-12
+_STEP = 1.25
 CRITICAL_TOLERANCE = 2e-3
 """|χ₁ − 1| up to which an initialization counts as critical: tabulated critical points have four digits."""
+
+
+class Moments(NamedTuple):
+    """Two moments at one variance.
+
+    Attributes:
+        value: E[φ(√q z)²]; infinity where it overflows.
+        slope: E[φ'(√q z)²].
+        error: estimate of the larger relative error of the two.
+    """
+
+    value: float
+    slope: float
+    error: float
+
+
+def moments(choice: ActivationChoice, q: float) -> Moments:
+    """E[φ(√q z)²] and E[φ'(√q z)²] at variance q.
+
+    Args:
+        choice: see `activations.ActivationChoice`.
+        q: variance, 0 and infinity included: there, the limits of the second, which is NaN where φ' has none.
+
+    Returns:
+        The moments; exact for homogeneous activations.
+
+    Raises:
+        ActivationError: see `activations.ActivationChoice`.
+    """
+    function = activation(choice)
+    if function.homogeneous is not None:
+        below, above = function.homogeneous
+        factor = 0.5 * (below**2 + above**2)
+        return Moments(factor * q if q > 0 else 0.0, factor, 0.0)
+    return _of(function, q)
+
+
+@lru_cache(maxsize=_MOST_KEPT)
+def _of(function: Activation, q: float) -> Moments:
+    return _at_an_end(function, q) if q == 0 or math.isinf(q) else _integrated(function, q)
+
+
+def value_moment(choice: ActivationChoice, q: float) -> float:
+    """E[φ(√q z)²]."""
+    return moments(choice, q).value
+
+
+def derivative_moment(choice: ActivationChoice, q: float) -> float:
+    """E[φ'(√q z)²]; at q = 0 and q = ∞ its limit."""
+    return moments(choice, q).slope
+
+
+def panel_edges(function: Activation, q: float) -> np.ndarray:
+    """Ascending ends of panels in z that resolve φ(√q z) near 0 and its kinks."""
+    root = math.sqrt(q)
+    first = min(0.5, 0.25 / root)
+    steps = first * 2.0 ** np.arange(math.ceil(math.log2(6.0 / first)))
+    steps = np.concatenate([[0.0], steps[steps < 5.0], [6.0, 8.0, 12.0, 24.0, _END]])
+    kinks = np.array(function.kinks) / root
+    return np.unique(np.concatenate([-steps, steps, kinks[np.abs(kinks) < _END]]))
+
+
+def _integrated(function: Activation, q: float) -> Moments:
+    root = math.sqrt(q)
+
+    def squares(z: np.ndarray) -> np.ndarray:
+        density = np.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
+        with np.errstate(all="ignore"):
+            both = np.stack(function.on_array(root * z)) ** 2 * density
+        return np.where(density > 0.0, both, 0.0)
+
+    (value, slope), errors, _ = integrate(squares, panel_edges(function, q), _TOLERANCE)
+    if not np.isfinite([value, slope]).all():
+        return Moments(math.inf, math.inf, 0.0)
+    error = max(float(left / total) for left, total in zip(errors, (value, slope), strict=True) if total > 0.0 or left)
+    if error > ACCURACY:
+        log.warning("moments of activation %s at variance %.3g are certain to %.0e only", function.name, q, error)
+    return Moments(float(value), float(slope), error)
+
+
+def _at_an_end(function: Activation, q: float) -> Moments:
+    if q == 0:
+        at_zero, _ = function.on_array(np.zeros(1))
+        return Moments(float(at_zero[0] ** 2), function.mean_square_slope(_NEAR_ZERO), 0.0)
+    nearer, farther = function.mean_square_slope(_FAR_OUT / 100.0), function.mean_square_slope(_FAR_OUT)
+    if max(nearer, farther) < _VANISHED:
+        return Moments(math.inf, 0.0, 0.0)
+    if math.isclose(nearer, farther, rel_tol=1e-9):
+        return Moments(math.inf, farther, 0.0)
+    return Moments(math.inf, math.inf if not farther < nearer else math.nan, 0.0)
+
+
+class NoFixedPointError(ValueError):
+    """The variance of pre-activations has no finite fixed point, and what was asked for needs one."""
+
+
+def fixed_point(choice: ActivationChoice, init_scale: float, bias_variance: float) -> float:
+    """The q* ≥ 0 that q ← σ_w² E[φ(√q z)²] + σ_b² reaches from inputs with ‖x‖² = their dimension.
+
+    Where 0 and ∞ are both stable (GELU, SiLU), the start q = σ_w² + σ_b² decides.
+
+    Args:
+        choice: see `activations.ActivationChoice`.
+        init_scale: σ_w².
+        bias_variance: σ_b².
+
+    Returns:
+        q*. Infinity stands for a variance that grows for ever, beyond 1e8 and ten times the start; 0 for one that
+        falls below 1e-12.
+    """
+    function = activation(choice)
+    if function.homogeneous is not None:
+        factor = init_scale * value_moment(function, 1.0)
+        if bias_variance == 0.0:
+            return 0.0 if factor < 1.0 else (1.0 if factor == 1.0 else math.inf)
+        return bias_variance / (1.0 - factor) if factor < 1.0 else math.inf
+    from scipy.optimize import brentq
+
+    def excess(q: float) -> float:
+        return init_scale * value_moment(function, q) + bias_variance - q
+
+    start = init_scale + bias_variance
+    grows = excess(start) > 0.0
+    near = far = start
+    while (excess(far) > 0.0) == grows:
+        near, far = far, (far * _STEP if grows else far / _STEP)
+        if grows and far > max(_LARGEST_VARIANCE, 10.0 * start):
+            return math.inf
+        if far < _SMALLEST_VARIANCE:
+            return 0.0
+    return float(brentq(excess, min(near, far), max(near, far), xtol=1e-13, rtol=1e-13))
+
+
+def finite_fixed_point(choice: ActivationChoice, init_scale: float, bias_variance: float) -> float:
+    """`fixed_point`, where a number is needed.
+
+    Raises:
+        NoFixedPointError: if the variance grows for ever.
+    """
+    function = activation(choice)
+    q_star = fixed_point(function, init_scale, bias_variance)
+    if math.isinf(q_star):
+        raise NoFixedPointError(
+            f"activation {function.name} has no fixed point at σ_w² = {init_scale:g}, σ_b² = {bias_variance:g}: the "
+            "variance of pre-activations grows from layer to layer without end; lower init_scale"
+        )
+    return q_star
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from ntk_atlas.config.predictors import EPOCHS, PRETRAINED, known_predictors, pr
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.config.training import TrainingSettings
 from ntk_atlas.datasets.read import inspect_dataset
-from ntk_atlas.dispersion.inputs import has_exact_law
+from ntk_atlas.dispersion.theory import has_exact_law
 from ntk_atlas.optimizers import optimizer
 from ntk_atlas.parameterizations import Parameter, parameterization
 from ntk_atlas.phases.phase import phase_of

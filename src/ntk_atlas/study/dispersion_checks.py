@@ -6,8 +6,7 @@ from functools import partial
 
 from ntk_atlas.config.dispersion import DispersionSettings
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.dispersion.inputs import InitialKernelLaw
-from ntk_atlas.dispersion.theory import finite_sum
+from ntk_atlas.dispersion.theory import InitialKernelLaw, finite_sum
 from ntk_atlas.jobs import JOBS
 from ntk_atlas.statistics.moments import LARGEST_RELATIVE_ERROR, relative_error_of_ratio
 

@@ -13,7 +13,7 @@ from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.predictors import EPOCHS, PRETRAINED, STAND_IN, predictors_of
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.datasets.read import inspect_dataset
-from ntk_atlas.dispersion.inputs import has_exact_law
+from ntk_atlas.dispersion.theory import has_exact_law
 from ntk_atlas.families import LayerSize
 from ntk_atlas.families.fully_connected import fully_connected
 from ntk_atlas.jobs.parts.cells import rows

@@ -13,8 +13,7 @@ from pydantic.fields import FieldInfo
 from ntk_atlas.config.dataset import section_of
 from ntk_atlas.config.predictors import PREDICTOR_PATTERN, PREDICTORS
 from ntk_atlas.config.study import EXPERIMENT_NAME
-from ntk_atlas.datasets.dataset import DataError
-from ntk_atlas.datasets.source import DatasetBase
+from ntk_atlas.datasets.dataset import DataError, DatasetBase
 from ntk_atlas.datasets.sources import SOURCES
 from ntk_atlas.study.config_tree import Key, Node, Place
 

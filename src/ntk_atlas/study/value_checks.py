@@ -11,7 +11,7 @@ from ntk_atlas.kernels.infinite.variants import variant_network
 from ntk_atlas.optimizers import optimizer
 from ntk_atlas.parameterizations import parameterization
 from ntk_atlas.registry import is_own
-from ntk_atlas.training.closed_form import without_closed_form
+from ntk_atlas.training.schedule import without_closed_form
 
 
 def value_problems(experiment: ExperimentSettings, *, own: bool) -> Iterator[tuple[str, str]]:

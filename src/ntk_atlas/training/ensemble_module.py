@@ -11,17 +11,18 @@ from ntk_atlas.config.training import TrainingSettings
 from ntk_atlas.networks.stacked import StackedNetwork
 from ntk_atlas.optimizers import optimizer
 from ntk_atlas.streams import Label
-from ntk_atlas.training.batches import FullBatches, MemberBatches
-from ntk_atlas.training.history import History
-from ntk_atlas.training.learning_rates import common_learning_rate, learning_rates
 from ntk_atlas.training.lightning_import import pl
-from ntk_atlas.training.losses import (
+from ntk_atlas.training.members import (
+    FullBatches,
+    History,
+    MemberBatches,
+    Members,
     classification_error,
     cross_entropy_loss,
     mean_squared_error,
     squared_loss,
 )
-from ntk_atlas.training.members import Members
+from ntk_atlas.training.rates import common_learning_rate, learning_rates
 from ntk_atlas.training.schedule import rate_factor, steps_per_epoch
 from ntk_atlas.training.unit import UnitData
 

@@ -12,7 +12,7 @@ from ntk_atlas.kernels.empirical.evaluation import evaluation_mode
 from ntk_atlas.kernels.empirical.ntk import empirical_ntk
 from ntk_atlas.networks.stacked import StackedNetwork
 from ntk_atlas.regression.finite_time import finite_time_mean
-from ntk_atlas.training.closed_form import dynamics_of
+from ntk_atlas.training.schedule import dynamics_of
 
 
 @dataclass(frozen=True)

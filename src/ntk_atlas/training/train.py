@@ -18,12 +18,17 @@ from ntk_atlas.numerics import plain_attention, precise_math
 from ntk_atlas.regression.metrics import fold_errors
 from ntk_atlas.status import Status
 from ntk_atlas.streams import Label
-from ntk_atlas.training.callbacks import EmpiricalNTKCheckpoint, ProgressLog
+from ntk_atlas.training.callbacks import (
+    EmpiricalNTKCheckpoint,
+    ProgressLog,
+    Resume,
+    TrainingState,
+    TrainingTimedOutError,
+)
 from ntk_atlas.training.ensemble_module import EnsembleTraining
-from ntk_atlas.training.history import latest_record
 from ntk_atlas.training.lightning_import import LightningEnvironment, pl
-from ntk_atlas.training.rate_choice import best_of_rates, n_rates, repeated
-from ntk_atlas.training.resume import Resume, TrainingState, TrainingTimedOutError
+from ntk_atlas.training.members import latest_record
+from ntk_atlas.training.rates import best_of_rates, n_rates, repeated
 from ntk_atlas.training.schedule import scheduled_epochs, selected_checkpoint
 from ntk_atlas.training.unit import TrainedUnit, UnitData
 
@@ -46,7 +51,7 @@ def train_unit(
     A member's result does not depend on the others, beyond rounding. A member that diverges is a status,
     not an error. With several relative learning rates R runs of each member train side by side, from the same
     weights and in the same batch order, and the one with the lowest final training loss is the member's result
-    (`rate_choice`): memory and time are those of R · S members.
+    (`learning_rates`): memory and time are those of R · S members.
 
     Args:
         network: the untrained members; they are trained in place (one that diverged is NaN).

@@ -1,7 +1,6 @@
 """The sources of data, one file each: the file's name is `dataset.source` in a config."""
 
-from ntk_atlas.datasets.dataset import DataError
-from ntk_atlas.datasets.source import DatasetBase, DatasetSource
+from ntk_atlas.datasets.dataset import DataError, DatasetBase, DatasetSource
 from ntk_atlas.registry import Registry
 
 SOURCES = Registry("ntk_atlas.datasets.sources", DatasetSource, "data set", error=DataError)

@@ -8,10 +8,9 @@ from typing import Literal
 import numpy as np
 
 from ntk_atlas.config.base import UserPath
-from ntk_atlas.datasets.dataset import DataError, Dataset
+from ntk_atlas.datasets.dataset import DataError, Dataset, DatasetBase, DatasetSize, Normalization
+from ntk_atlas.datasets.normalization import standardized
 from ntk_atlas.datasets.official_files import FetchedSource, OfficialFile, OfficialFiles, Package
-from ntk_atlas.datasets.source import DatasetBase, DatasetSize, Normalization
-from ntk_atlas.datasets.targets import standardized
 
 
 class CaliforniaSettings(DatasetBase):

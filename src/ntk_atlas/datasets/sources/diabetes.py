@@ -5,9 +5,8 @@ from typing import Literal
 import numpy as np
 from pydantic import PositiveInt
 
-from ntk_atlas.datasets.dataset import Dataset
-from ntk_atlas.datasets.source import DatasetBase, DatasetSize, DatasetSource, Normalization
-from ntk_atlas.datasets.targets import standardized
+from ntk_atlas.datasets.dataset import Dataset, DatasetBase, DatasetSize, DatasetSource, Normalization
+from ntk_atlas.datasets.normalization import standardized
 
 
 class DiabetesSettings(DatasetBase):

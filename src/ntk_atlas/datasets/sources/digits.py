@@ -5,10 +5,8 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import AfterValidator
 
-from ntk_atlas.datasets.checks import check_positive_classes
-from ntk_atlas.datasets.dataset import Dataset
-from ntk_atlas.datasets.source import DatasetBase, DatasetSize, DatasetSource
-from ntk_atlas.datasets.targets import encode_targets
+from ntk_atlas.datasets.dataset import Dataset, DatasetBase, DatasetSize, DatasetSource, check_positive_classes
+from ntk_atlas.datasets.normalization import encode_targets
 
 PositiveClasses = Annotated[tuple[int, ...], AfterValidator(lambda classes: tuple(sorted(set(classes))))]
 

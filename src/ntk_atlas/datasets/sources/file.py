@@ -12,7 +12,15 @@ import numpy as np
 from pydantic import AfterValidator, StrictInt, StrictStr, model_validator
 
 from ntk_atlas.config.base import UserPath
-from ntk_atlas.datasets.checks import (
+from ntk_atlas.datasets.dataset import (
+    POOL,
+    TEST,
+    DataError,
+    Dataset,
+    DatasetBase,
+    DatasetSize,
+    DatasetSource,
+    Normalization,
     check_finite,
     check_label_shape,
     check_lengths,
@@ -21,7 +29,6 @@ from ntk_atlas.datasets.checks import (
     check_shape,
     check_split_values,
 )
-from ntk_atlas.datasets.dataset import POOL, TEST, DataError, Dataset
 from ntk_atlas.datasets.file_headers import (
     ArrayHeader,
     array_bytes,
@@ -33,9 +40,8 @@ from ntk_atlas.datasets.file_headers import (
     table_suffix,
     unreadable,
 )
-from ntk_atlas.datasets.source import DatasetBase, DatasetSize, DatasetSource, Normalization
+from ntk_atlas.datasets.normalization import encode_targets
 from ntk_atlas.datasets.tables import Table, TableRoles, check_columns, input_values, read_table, table_roles
-from ntk_atlas.datasets.targets import encode_targets
 
 logger = logging.getLogger(__name__)
 

@@ -19,8 +19,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from ntk_atlas.datasets.dataset import Dataset
-from ntk_atlas.datasets.source import DatasetBase, DatasetSize, DatasetSource, Normalization
+from ntk_atlas.datasets.dataset import Dataset, DatasetBase, DatasetSize, DatasetSource, Normalization
 
 _N_WAVES = 256
 """Fourier features of a Gaussian process."""

@@ -2,7 +2,8 @@
 
 import math
 
-from ntk_atlas.kernels.rival_kernel import InnerProductKernel, Look
+from ntk_atlas.kernels.rival_forms import InnerProductKernel
+from ntk_atlas.kernels.rival_kernel import Look
 
 
 def _value(pairs):

@@ -5,7 +5,8 @@ Cho & Saul 2009, eq. 5; up to a factor the NNGP of one ReLU layer.
 
 import math
 
-from ntk_atlas.kernels.rival_kernel import InnerProductKernel, Look
+from ntk_atlas.kernels.rival_forms import InnerProductKernel
+from ntk_atlas.kernels.rival_kernel import Look
 
 
 def _value(pairs):

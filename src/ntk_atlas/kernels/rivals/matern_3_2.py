@@ -2,7 +2,8 @@
 
 import math
 
-from ntk_atlas.kernels.rival_kernel import Look, StationaryKernel
+from ntk_atlas.kernels.rival_forms import StationaryKernel
+from ntk_atlas.kernels.rival_kernel import Look
 
 
 def _value(r):

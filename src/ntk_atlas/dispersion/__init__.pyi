@@ -1,0 +1,13 @@
+from ntk_atlas.dispersion.networks import CHUNK as CHUNK
+from ntk_atlas.dispersion.networks import initial_kernels as initial_kernels
+from ntk_atlas.dispersion.networks import stack_size as stack_size
+from ntk_atlas.dispersion.theory import InitialKernelLaw as InitialKernelLaw
+from ntk_atlas.dispersion.theory import critical_ratio_limit as critical_ratio_limit
+from ntk_atlas.dispersion.theory import exact_draws as exact_draws
+from ntk_atlas.dispersion.theory import exact_moments as exact_moments
+from ntk_atlas.dispersion.theory import exponential_ratio as exponential_ratio
+from ntk_atlas.dispersion.theory import finite_sum as finite_sum
+from ntk_atlas.dispersion.theory import finite_sum_ratio as finite_sum_ratio
+from ntk_atlas.dispersion.theory import ordered_ratio_limit as ordered_ratio_limit
+from ntk_atlas.dispersion.theory import ratio_limit as ratio_limit
+from ntk_atlas.dispersion.theory import weights_ratio_limit as weights_ratio_limit

@@ -1,0 +1,15 @@
+from ntk_atlas.phases.critical import NoCriticalPointError as NoCriticalPointError
+from ntk_atlas.phases.critical import chi_1_plane as chi_1_plane
+from ntk_atlas.phases.critical import critical_init_scale as critical_init_scale
+from ntk_atlas.phases.critical import critical_line as critical_line
+from ntk_atlas.phases.critical import critical_points as critical_points
+from ntk_atlas.phases.phase import CRITICAL_TOLERANCE as CRITICAL_TOLERANCE
+from ntk_atlas.phases.phase import NoFixedPointError as NoFixedPointError
+from ntk_atlas.phases.phase import depth_scale as depth_scale
+from ntk_atlas.phases.phase import derivative_moment as derivative_moment
+from ntk_atlas.phases.phase import finite_fixed_point as finite_fixed_point
+from ntk_atlas.phases.phase import fixed_point as fixed_point
+from ntk_atlas.phases.phase import moments as moments
+from ntk_atlas.phases.phase import phase_at as phase_at
+from ntk_atlas.phases.phase import phase_of as phase_of
+from ntk_atlas.phases.phase import value_moment as value_moment
