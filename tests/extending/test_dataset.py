@@ -43,7 +43,7 @@ def test_it_is_read_and_checked_as_any_other(tmp_path, monkeypatch):
     settings = experiment(turns=2.0)
     data = read_dataset(settings.dataset)
     assert (data.x.shape, data.y.shape, data.class_names) == ((120, 2), (120, 1), (0, 1))
-    digest = job_slice("prepare_dataset", settings).file_digest
+    digest = job_slice("prepare_dataset", settings).found["files"]
     for keys, words in (
         ({"turn": 2.0}, "dataset.turn: unknown key; did you mean `turns`?"),
         ({"turns": "two"}, "dataset.turns: input should be a valid number (it is 'two')"),
@@ -61,7 +61,7 @@ def test_it_is_read_and_checked_as_any_other(tmp_path, monkeypatch):
             experiment(**keys)
         assert words in str(raised.value)
     file.write_text(file.read_text().replace("0.5 * classes", "0.25 * classes"))
-    assert job_slice("prepare_dataset", settings).file_digest != digest
+    assert job_slice("prepare_dataset", settings).found["files"] != digest
     file.write_text(recipe("my_data.py").replace("np.cos(angle), ", "np.cos(angle), angle, "))
     with pytest.raises(DataError, match=r"inputs of shape \(120, 3\) .* where size says \(120, 2\)"):
         read_dataset(settings.dataset)

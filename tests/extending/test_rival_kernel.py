@@ -62,13 +62,14 @@ from ntk_atlas.config.predictors import predictor_label, predictors_of
 from ntk_atlas.datasets import read_dataset
 from ntk_atlas.figures.parts.style import predictor_styles
 from ntk_atlas.registry import value_files
+from ntk_atlas.jobs import job_slice
 from ntk_atlas.jobs.regress_rivals import regress_rivals
 from ntk_atlas.study.load import load_study
 from ntk_atlas.study.reference import keys_markdown
 experiment = {EXPERIMENT!r} | {{"regression": {{"predictors": ("rbf", "matern_7_2")}}}}
 settings = load_study({{"experiments": {{"mine": experiment}}}}).active()["mine"]
 assert predictors_of("rival", settings.regression.predictors) == ("matern_7_2", "rbf")
-spec = job_slice("regress_rivals", settings, "+".join(("matern_7_2",)))
+spec = job_slice("regress_rivals", settings, "matern_7_2")
 assert [file.name for file in value_files(spec)] == ["matern_7_2.py"]
 assert regress_rivals(spec, read_dataset(settings.dataset))["test_mse_matern_7_2"].size == 4
 assert predictor_label("matern_7_2") == "Matérn 7/2" and "`matern_7_2`" in keys_markdown()

@@ -115,9 +115,12 @@ def rivals_of(predictors: list[str], x: np.ndarray) -> tuple[dict[str, dict[str,
     settings = experiment()
     regression = settings.regression.model_copy(update={"predictors": tuple(predictors)})
     settings = settings.model_copy(update={"regression": regression})
-    spec = job_slice("regress_rivals", settings, "+".join(predictors_of("rival", predictors)))
+    names = predictors_of("rival", predictors)
+    spec = job_slice("regress_rivals", settings, "+".join(names))
     y = np.random.default_rng(1).normal(size=(len(x), 1))
-    return by_kernel(regress_rivals(spec, with_targets(read_dataset(settings.dataset), y, x)), spec.kernels), x
+    return by_kernel(
+        regress_rivals(spec, with_targets(read_dataset(settings.dataset), y, x)), predictors_of("rival", predictors)
+    ), x
 
 
 def test_sparse_features_of_which_most_pairs_are_equal_have_a_unit_of_length():
@@ -150,9 +153,9 @@ def test_a_kernel_of_the_users_is_regressed_with_like_the_others(tmp_path):
     settings = experiment()
     regression = settings.regression.model_copy(update={"predictors": (f"{file}:k",)})
     settings = settings.model_copy(update={"regression": regression})
-    before = job_slice("regress_rivals", settings, "+".join(("user_my_kernel_k",)))
+    before = job_slice("regress_rivals", settings, "user_my_kernel_k").canonical_json()
     file.write_text("def k(x1, x2): return 2.0 + x1 @ x2.T\n")
-    assert job_slice("regress_rivals", settings, "+".join(("user_my_kernel_k",))) != before
+    assert job_slice("regress_rivals", settings, "user_my_kernel_k").canonical_json() != before
     file.write_text("def k(x1, x2): return x1 @ x2.T + x1[:, :1]\n")
     with pytest.raises(UserKernelError, match=r"my_kernel.py:k' is not symmetric"):
         rivals_of([f"{file}:k"], x)

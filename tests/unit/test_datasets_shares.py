@@ -230,8 +230,8 @@ def test_disjoint_draws_that_do_not_fit_are_one_problem_of_the_config():
 def test_kernels_that_are_compared_on_more_samples_need_them():
     asked = experiment(draws=4)
     more = asked.model_copy(update={"kernel_variants": asked_variants(300)})
-    assert job_slice("prepare_dataset", asked).shares == 4
-    assert job_slice("prepare_dataset", more).shares == 0
+    assert job_slice("prepare_dataset", asked).found["shares"] == 4
+    assert job_slice("prepare_dataset", more).found["shares"] == 0
 
 
 def asked_variants(n_samples):

@@ -73,7 +73,7 @@ def test_a_row_of_other_data_or_of_an_older_version_is_named(files, tmp_path):
 
 def test_kernels_of_another_experiment_are_named(tmp_path):
     there = changed(regression={"predictors": ("laplace",)})
-    of_there = LabelledArrays({}, {"spec": job_slice("regress_rivals", there, "+".join(("laplace",))).canonical_json()})
+    of_there = LabelledArrays({}, {"spec": job_slice("regress_rivals", there, "laplace").canonical_json()})
     write_labelled(of_there, tmp_path / "laplace.nc")
     found = ExperimentFiles({}, rivals=[tmp_path / "laplace.nc"])
     assert len(list(found.read("rivals", there, None))) == 1

@@ -18,7 +18,8 @@ from ntk_atlas.study.load import load_study
 
 REPOSITORY = Path(__file__).parents[2]
 PACKAGE = REPOSITORY / "src" / "ntk_atlas"
-SCRIPTS = sorted((REPOSITORY / "workflow" / "scripts").glob("*.py"))
+SCRIPTS = sorted([*(REPOSITORY / "workflow" / "scripts").glob("*.py"), *map(JOBS.module_file, JOBS.names())])
+"""What rules run: scripts, and the files of jobs."""
 
 
 @pytest.fixture
@@ -29,7 +30,15 @@ def copied(tmp_path):
 
 
 def digest(copied, script):
-    return source_digest(copied / "scripts" / script, copied / "ntk_atlas")
+    return source_digest(file_of(copied, script), copied / "ntk_atlas")
+
+
+def file_of(copied, script):
+    """A script, or the file of a job."""
+    (found,) = (
+        file for file in (copied / "scripts" / script, copied / "ntk_atlas" / "jobs" / script) if file.is_file()
+    )
+    return found
 
 
 def edit(file: Path, old: str, new: str) -> None:
@@ -98,7 +107,7 @@ def test_an_edit_of_an_activation_reaches_the_jobs_that_name_it_only(copied):
     """A new file in the room reaches none."""
 
     def digests():
-        script, package = copied / "scripts" / "train_networks.py", copied / "ntk_atlas"
+        script, package = file_of(copied, "train_networks.py"), copied / "ntk_atlas"
         found = {}
         for name in ("relu", "leaky_relu", "erf"):
             files = value_files(NetworkSettings(activation=name))
@@ -116,7 +125,7 @@ def test_an_edit_of_an_activation_reaches_the_jobs_that_name_it_only(copied):
 
 
 def test_what_was_parsed_is_kept_by_content(copied, monkeypatch):
-    script, package, path = copied / "scripts/train_networks.py", copied / "ntk_atlas", copied / "kept" / "sources.json"
+    script, package, path = file_of(copied, "train_networks.py"), copied / "ntk_atlas", copied / "kept" / "sources.json"
     memory = SourceMemory(path)
     first = source_digest(script, package, memory)
     memory.keep()
@@ -136,7 +145,7 @@ def test_what_was_parsed_is_kept_by_content(copied, monkeypatch):
 
 
 def test_a_damaged_memory_counts_as_empty(copied):
-    script, package, path = copied / "scripts/train_networks.py", copied / "ntk_atlas", copied / "sources.json"
+    script, package, path = file_of(copied, "train_networks.py"), copied / "ntk_atlas", copied / "sources.json"
     for text in ("", "{", '{"a": 1}', "[]"):
         path.write_text(text)
         assert source_digest(script, package, SourceMemory(path)) == source_digest(script, package)
@@ -152,7 +161,7 @@ def test_a_reader_is_part_of_the_job_that_reads_and_of_no_other():
     assert reader not in value_files(job_slice("train_networks", experiment, rows(experiment.grid)[0].name))
     rivals = [
         file.name
-        for file in value_files(job_slice("regress_rivals", experiment, "+".join(("rbf",))))
+        for file in value_files(job_slice("regress_rivals", experiment, "rbf"))
         if file.parent.name == "rivals"
     ]
     assert rivals == ["rbf.py"]

@@ -5,20 +5,22 @@ computes: a function `compute(part, given)` that gives the labelled arrays of it
 the table of what runs again after a change, `make why` and the check of files that jobs exchange follow from the heads.
 """
 
+from __future__ import annotations
+
+import importlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ntk_atlas.config.jobs import JobSettings
-from ntk_atlas.config.predictors import predictor_name, predictors_of
-from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.jobs.parts.cells import Row, canonical_text, rows
 from ntk_atlas.jobs.parts.slice import Narrowing, Slice, declares, slice_of
 from ntk_atlas.registry import value_files
 
 if TYPE_CHECKING:
+    from ntk_atlas.config.jobs import JobSettings
+    from ntk_atlas.config.study import ExperimentSettings, StudySettings
     from ntk_atlas.datasets.dataset import Dataset
     from ntk_atlas.jobs.parts.cells import Unit
 
@@ -45,16 +47,6 @@ class Per:
 def _of_row(_: ExperimentSettings, name: str) -> Mapping[str, object]:
     row = Row.parse(name)
     return {"grid.depth": (row.depth,), "grid.width": (row.width,), "grid.init_scale": row.init_scale}
-
-
-def _of_kernels(experiment: ExperimentSettings, name: str) -> Mapping[str, object]:
-    by_name = {predictor_name(each): each for each in experiment.regression.predictors}
-    return {"regression.predictors": tuple(by_name[each] for each in name.split("+"))}
-
-
-def _groups(experiment: ExperimentSettings, jobs: JobSettings) -> tuple[str, ...]:
-    names, size = predictors_of("rival", experiment.regression.predictors), jobs.rivals_per_job
-    return tuple("+".join(names[start : start + size]) for start in range(0, len(names), size))
 
 
 def _of_architecture(_: ExperimentSettings, name: str) -> Mapping[str, object]:
@@ -102,8 +94,6 @@ INIT_SCALE = Per(
     lambda experiment, jobs: tuple(canonical_text(scale) for scale in experiment.grid.init_scale),
     lambda experiment, name: {"grid.init_scale": (float(name),)},
 )
-KERNELS = Per("kernels", "{kernels}", _groups, _of_kernels, ("jobs.rivals_per_job",))
-"""A job for each group of rivals, named by them, joined by `+`."""
 ARCHITECTURE = Per("architecture", "{architecture}", _architectures, _of_architecture)
 """A job for each (depth, width) of untrained networks."""
 
@@ -166,7 +156,9 @@ class Job:
 
     def names(self, experiment: ExperimentSettings, jobs: JobSettings | None = None) -> tuple[str, ...]:
         """The names of all jobs of this kind in an experiment; none if it wants none."""
-        return self.per.names(experiment, jobs or JobSettings()) if self.wanted(experiment) else ()
+        if jobs is None:
+            jobs = importlib.import_module("ntk_atlas.config.jobs").JobSettings()
+        return self.per.names(experiment, jobs) if self.wanted(experiment) else ()
 
     def file_of(self, name: str) -> str:
         """The path of the result of one job, below an experiment's folder."""
@@ -220,9 +212,9 @@ class Given:
         trained: digest of each unit's training at one init scale, for jobs that are made of networks.
     """
 
-    dataset: "Dataset"
+    dataset: Dataset
     data_digest: str = ""
     units: Path = Path()
     source: str = ""
     save_every: float = 60.0
-    trained: "dict[Unit, str]" = field(default_factory=dict)
+    trained: dict[Unit, str] = field(default_factory=dict)

@@ -1,8 +1,23 @@
 """Kernel regression with the rivals of the NTK, their length scales chosen together with the ridge."""
 
-from ntk_atlas.config.predictors import predictors_of
+from collections.abc import Mapping
+
+from ntk_atlas.config.jobs import JobSettings
+from ntk_atlas.config.predictors import predictor_name, predictors_of
 from ntk_atlas.config.regression import RivalSettings
-from ntk_atlas.jobs import KERNELS, Job
+from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.jobs import Job, Per
+
+
+def _of_kernels(experiment: ExperimentSettings, name: str) -> Mapping[str, object]:
+    by_name = {predictor_name(each): each for each in experiment.regression.predictors}
+    return {"regression.predictors": tuple(by_name[each] for each in name.split("+"))}
+
+
+def _groups(experiment: ExperimentSettings, jobs: JobSettings) -> tuple[str, ...]:
+    names, size = predictors_of("rival", experiment.regression.predictors), jobs.rivals_per_job
+    return tuple("+".join(names[start : start + size]) for start in range(0, len(names), size))
+
 
 JOB = Job(
     reads=(
@@ -15,7 +30,7 @@ JOB = Job(
     folder="predictions/rivals",
     kind="rivals",
     made_of=("prepare_dataset",),
-    per=KERNELS,
+    per=Per("kernels", "{kernels}", _groups, _of_kernels, ("jobs.rivals_per_job",)),
     wanted=lambda experiment: bool(predictors_of("rival", experiment.regression.predictors)),
     narrowed=lambda experiment: {"regression.solver": experiment.regression.chosen_solver(experiment.grid.n_train)[0]},
     message="regression with {kernels}",
@@ -24,7 +39,7 @@ JOB = Job(
 import logging
 
 from ntk_atlas.arrays import LabelledArrays, join
-from ntk_atlas.config.predictors import is_user_kernel, predictor_name
+from ntk_atlas.config.predictors import is_user_kernel
 from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.draws import Draw, make_draw
 from ntk_atlas.jobs import Given, Slice

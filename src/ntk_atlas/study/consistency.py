@@ -14,13 +14,13 @@ from ntk_atlas.families import Family
 from ntk_atlas.jobs import JOBS
 from ntk_atlas.jobs.parts.cells import rows
 from ntk_atlas.jobs.parts.draw_shares import training_samples
-from ntk_atlas.jobs.parts.user_files import user_code_problems
 from ntk_atlas.kernels.infinite.variants import variant_family, variant_network
 from ntk_atlas.study.checkpoint_checks import kernels_over_sizes_problems
 from ntk_atlas.study.dispersion_checks import dispersion_problems
 from ntk_atlas.study.outputs import figure_problems
 from ntk_atlas.study.problems import ConfigError, Problem, did_you_mean
 from ntk_atlas.study.thresholds import load_regime_thresholds, load_thresholds, seed_conflict
+from ntk_atlas.study.user_code_problems import user_code_problems
 from ntk_atlas.study.value_checks import value_problems
 from ntk_atlas.training.schedule import scheduled_epochs
 

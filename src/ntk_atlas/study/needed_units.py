@@ -9,10 +9,10 @@ from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.dispersion.networks import CHUNK
 from ntk_atlas.jobs import JOBS, Slice
 from ntk_atlas.jobs.parts.cells import rows
+from ntk_atlas.jobs.parts.regression_digests import regression_digests
 from ntk_atlas.jobs.parts.unit_digests import (
     initial_kernel_digests,
     linearized_digests,
-    regression_digests,
     scale_name,
     training_digests,
 )

@@ -5,9 +5,10 @@ perhaps narrowed to the job (the depth of its row, the predictors that it makes)
 an experiment, and reading a path that is not declared raises: what a job depends on is what it says it depends on.
 """
 
+import importlib
 import inspect
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import MethodType, UnionType
@@ -19,10 +20,9 @@ from pydantic_core import to_jsonable_python
 
 from ntk_atlas.arrays import unit_digest
 from ntk_atlas.config.base import Settings, canonical_json
-from ntk_atlas.config.predictors import user_kernels
-from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.jobs.parts.cells import Row
 from ntk_atlas.jobs.parts.user_files import code_file_digest, user_code
+from ntk_atlas.registry import is_own
 
 if TYPE_CHECKING:
     from ntk_atlas.config.dispersion import DispersionSettings
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ntk_atlas.config.kernel_variants import KernelVariantsSettings
     from ntk_atlas.config.network import NetworkSettings
     from ntk_atlas.config.regression import RegressionSettings
+    from ntk_atlas.config.study import ExperimentSettings, StudySettings
     from ntk_atlas.config.training import TrainingSettings
     from ntk_atlas.datasets import DatasetBase
 
@@ -201,11 +202,11 @@ class _Section:
 def slice_of(
     job: str,
     reads: Sequence[str],
-    experiment: ExperimentSettings,
+    experiment: "ExperimentSettings",
     *,
     narrowed: Mapping[str, object],
     found: Mapping[str, Any],
-    study: StudySettings | None = None,
+    study: "StudySettings | None" = None,
     users_code: bool = True,
 ) -> Slice:
     """The slice of a config that a job declares.
@@ -239,24 +240,33 @@ def _contents(part: Slice) -> dict[str, str]:
         network,  # type: ignore[arg-type]
         part.values.get("training.optimizer") if training is None else training.optimizer,  # type: ignore[arg-type, attr-defined]
     )
-    kernels = user_kernels(part.values.get("regression.predictors", ()))  # type: ignore[arg-type]
-    named |= {f"regression.predictors.{name}": kernel for name, kernel in kernels.items()}
+    predictors: Iterable[str] = part.values.get("regression.predictors", ())  # type: ignore[assignment]
+    named |= {f"regression.predictors.{name}": name for name in predictors if is_own(name)}
     return {path: code_file_digest(Path(name.rpartition(":")[0])) for path, name in named.items()}
 
 
-def _value(experiment: ExperimentSettings, study: StudySettings | None, path: str) -> object:
+def _value(experiment: "ExperimentSettings", study: "StudySettings | None", path: str) -> object:
     first, *rest = path.split(".")
-    found: object = getattr(experiment if first in ExperimentSettings.model_fields else study, first)
+    found: object = getattr(experiment if first in _roots()[0].model_fields else study, first)
     for name in rest:
         found = getattr(found, name)
     return found
 
 
+def _roots() -> tuple[type[Settings], type[Settings]]:
+    """The settings of an experiment and of a study.
+
+    They are looked up by name: a unit's digest covers the sections that its job's code imports, and no other.
+    """
+    config = importlib.import_module("ntk_atlas.config.study")
+    return config.ExperimentSettings, config.StudySettings
+
+
 @cache
 def _field(path: str) -> FieldInfo:
     first, *rest = path.split(".")
-    root = ExperimentSettings if first in ExperimentSettings.model_fields else StudySettings
-    field = root.model_fields[first]
+    experiment, study = _roots()
+    field = (experiment if first in experiment.model_fields else study).model_fields[first]
     for name in rest:
         field = _section(field).model_fields[name]
     return field
