@@ -39,7 +39,10 @@ def measured(costs: Path, logs: Path) -> tuple[Counter, Counter]:
 def table(folder: Path, files: Sequence[Path]) -> list[Line]:
     """Rule, experiment, jobs, seconds estimated and seconds taken."""
     study, found = read_study(files), {}
-    claims, layers = study.claims is not None, any(len(each.grid.depth) > 1 for each in study.active().values())
+    claims = study.claims is not None
+    layers = sum(
+        len(each.grid.depth) > 1 and "infinite_ntk" in each.regression.predictors for each in study.active().values()
+    )
     for name, experiment in study.active().items():
         if (folder / "results" / name / "cube.nc").is_file():
             estimated = all_seconds(experiment, study.jobs, claims=claims) or {}

@@ -60,7 +60,7 @@ def test_the_estimate_in_words():
     assert int(judged.split()[1]) - int(said.split()[1]) == round(START["judge_claims"] + START["plot_claims"])
     both = [all_seconds(experiment()), None]
     total = sum(both[0].values()) + START["tabulate_costs"]
-    words = study_estimate(both, claims=False, layers=False)
+    words = study_estimate(both, claims=False, layers=0)
     assert words == f"all 2 experiments: about {total:.0f} s of CPU time, and 1 of unknown time"
     long = time_estimate(experiment(max_epochs=300_000, batch_size=8))
     assert long.startswith("about 2.8 h of CPU time (train_networks 2.8 h for 14,400,000 steps")
@@ -81,7 +81,7 @@ def test_every_kind_of_job_has_a_time_of_its_own():
     }
     grid = {"n_train": [20, 40, 80, 160]}
     settings = ExperimentSettings.model_validate(experiment(grid=grid).model_dump() | everything)
-    found = all_seconds(settings, claims=True) | seconds_of_study(claims=True, layers=True)
+    found = all_seconds(settings, claims=True) | seconds_of_study(claims=True, layers=2)
     assert set(found) == set(START)
     for rule, seconds in found.items():
         assert seconds >= START[rule]

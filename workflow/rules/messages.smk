@@ -34,7 +34,7 @@ def plan_of_the_study():
         )
     if len(EXPERIMENTS) > 1:
         seconds = [all_seconds(*each, claims=claims) for each in timed.values()]
-        yield study_estimate(seconds, claims=claims, layers=bool(layer_experiments()))
+        yield study_estimate(seconds, claims=claims, layers=len(layer_experiments()))
 
 
 def tell_the_plan():

@@ -43,9 +43,9 @@ START = {
     "plot_figure": 2.0,
     "judge_claims": 1.5,
     "plot_claims": 2.0,
-    "join_claims": 0.8,
-    "compare_layer_changes": 2.2,
-    "tabulate_costs": 0.8,
+    "join_claims": 1.0,
+    "compare_layer_changes": 2.7,
+    "tabulate_costs": 0.5,
 }
 """Of a job, whatever it does: a process, its imports, its data."""
 TRAINING_FLOPS = 1e11
@@ -83,6 +83,8 @@ SUMMED = 5e-5
 """Of a network in the summary."""
 DRAWN, MOST_DRAWN = 0.04, 50
 """Of a depth, width and init scale in a figure, which shows no more of them than so many."""
+LAYERS_SHOWN = 0.5
+"""Of an experiment in the figure of what adding a layer does."""
 JUDGED = 3e-4
 """Of a network that is judged."""
 _MOST_NAMED = 4
@@ -176,18 +178,22 @@ def all_seconds(
     return None if found is None else found | seconds_after_cubes(experiment, claims=claims)
 
 
-def seconds_of_study(*, claims: bool, layers: bool) -> dict[str, float]:
+def seconds_of_study(*, claims: bool, layers: int) -> dict[str, float]:
     """CPU seconds, by rule, of the tables over all experiments.
 
     Args:
         claims: whether the study judges claims.
-        layers: whether it has the figure of what adding a layer does.
+        layers: how many experiments are in the figure of what adding a layer does; 0 if there is none.
 
     Returns:
         Rule → seconds.
     """
-    made = ("tabulate_costs", *(("join_claims",) if claims else ()), *(("compare_layer_changes",) if layers else ()))
-    return {rule: START[rule] for rule in made}
+    found = {"tabulate_costs": START["tabulate_costs"]}
+    if claims:
+        found["join_claims"] = START["join_claims"]
+    if layers:
+        found["compare_layer_changes"] = START["compare_layer_changes"] + LAYERS_SHOWN * layers
+    return found
 
 
 def time_estimate(
@@ -208,7 +214,7 @@ def time_estimate(
     return f"about {_readable(sum(seconds.values()))} of CPU time ({', '.join(parts[:_MOST_NAMED])})"
 
 
-def study_estimate(experiments: Sequence[Mapping[str, float] | None], *, claims: bool, layers: bool) -> str:
+def study_estimate(experiments: Sequence[Mapping[str, float] | None], *, claims: bool, layers: int) -> str:
     """The estimate of a study of several experiments in words.
 
     Args:
