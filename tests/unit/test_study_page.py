@@ -78,7 +78,8 @@ def test_a_study_with_claims(tmp_path):
         if verdict.verdict in ("supported", "not supported", "inconclusive"):
             stated = f"**{verdict.verdict}**"
             if verdict.nearness < NEAR:
-                stated = f"**{OPEN_AND_NEAR}** (just {verdict.verdict})"
+                just = "" if verdict.verdict == "inconclusive" else f" (just {verdict.verdict})"
+                stated = f"**{OPEN_AND_NEAR}**{just}"
             assert f"| {verdict.claim} | planted | {stated} |" in measured
             assert f"{verdict.value:.3g} [{verdict.low:.3g}, {verdict.high:.3g}]" in measured
     lines = headlines({}, tmp_path, tmp_path)

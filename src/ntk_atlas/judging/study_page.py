@@ -172,7 +172,9 @@ def _verdicts(table: pd.DataFrame) -> Iterator[str]:
 
 
 def _stated(verdict: str, nearness: float) -> str:
-    return f"**{OPEN_AND_NEAR}** (just {verdict})" if nearness < NEAR else f"**{verdict}**"
+    if nearness >= NEAR or math.isnan(nearness):
+        return f"**{verdict}**"
+    return f"**{OPEN_AND_NEAR}**" + ("" if verdict == "inconclusive" else f" (just {verdict})")
 
 
 def _experiment(name: str, experiment: ExperimentSettings, folder: Path) -> Iterator[str]:
