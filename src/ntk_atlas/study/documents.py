@@ -10,12 +10,13 @@ from ntk_atlas.cubes.dictionary.output_variance import OUTPUT_VARIANCE
 from ntk_atlas.cubes.dictionary.untrained import DISPERSION, KERNEL_VARIANTS
 from ntk_atlas.cubes.dictionary.variable import COORDINATES, SCHEMA_VERSION, Variable
 from ntk_atlas.regimes.map_file import REGIMES
-from ntk_atlas.study.effects import effects_markdown
+from ntk_atlas.study.effects import effects_markdown, jobs_mermaid
 from ntk_atlas.study.reference import json_schema, keys_markdown
 
 FILES = (CUBE, LAWS, FUNCTIONS, REGIMES, DISPERSION, OUTPUT_VARIANCE, KERNEL_VARIANTS)
 """Kinds of NetCDF files that are results."""
 MARKERS = "<!-- generated: begin -->", "<!-- generated: end -->"
+JOB_MARKERS = "<!-- generated, jobs: begin -->", "<!-- generated, jobs: end -->"
 EFFECT_MARKERS = "<!-- generated, effects: begin -->", "<!-- generated, effects: end -->"
 
 
@@ -29,12 +30,13 @@ def generated_documents(repository: Path) -> dict[Path, str]:
         File → text.
     """
     keys, cube = repository / "config" / "README.md", repository / "docs" / "cube.md"
-    claims = repository / "docs" / "claims.md"
+    claims, architecture = repository / "docs" / "claims.md", repository / "docs" / "architecture.md"
     return {
         repository / "config" / "schema.json": json_schema(),
         keys: _between(EFFECT_MARKERS, _between(MARKERS, keys.read_text(), keys_markdown()), effects_markdown()),
         cube: _between(MARKERS, cube.read_text(), dictionary_markdown()),
         claims: _with_claims(claims.read_text()),
+        architecture: _between(JOB_MARKERS, architecture.read_text(), jobs_mermaid()),
     }
 
 

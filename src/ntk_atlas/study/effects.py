@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from ntk_atlas.config.dataset import section_of
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.datasets import SOURCES, DatasetBase
-from ntk_atlas.jobs.parts.results import all_jobs, rules_after, rules_of
+from ntk_atlas.jobs.parts.results import all_jobs, rules_after, rules_before, rules_of
 
 _NOTES = (
     (("experiments",), "of the new experiment only"),
@@ -90,6 +90,23 @@ def effects_markdown() -> str:
         named = ", ".join(f"`{key}`" for key in _shortened(keys))
         lines.append(f"| {named} | {', '.join(f'`{rule}`' for rule in rules) or 'none'} | {note} |")
     return "\n".join(lines) + "\n"
+
+
+def jobs_mermaid() -> str:
+    """The jobs and what each is made of, as a Mermaid graph; an arrow that another path implies is left out."""
+    jobs = all_jobs()
+    lines = ["```mermaid", "flowchart LR"]
+    for name, job in jobs.items():
+        per = (
+            f"<br/>one per {job.per.wildcard.replace('_', ' ').replace('kernels', 'group of kernels')}"
+            if job.per.wildcard
+            else ""
+        )
+        lines.append(f'  {name}["{name}{per}"]')
+    for name, job in jobs.items():
+        longer = {before for part in job.made_of for before in rules_before(part)}
+        lines += [f"  {part} --> {name}" for part in job.made_of if part not in longer]
+    return "\n".join([*lines, "```"]) + "\n"
 
 
 def _shortened(keys: Iterable[str]) -> list[str]:
