@@ -6,8 +6,7 @@ from pathlib import Path
 
 from ntk_atlas.arrays import read_labelled
 from ntk_atlas.config.base import canonical_json
-from ntk_atlas.datasets.dataset import Dataset
-from ntk_atlas.datasets.source import DatasetBase
+from ntk_atlas.datasets.dataset import Dataset, DatasetBase
 from ntk_atlas.datasets.store import load_dataset
 from ntk_atlas.jobs.parts.changes import spec_changes
 from ntk_atlas.jobs.parts.slice import Slice

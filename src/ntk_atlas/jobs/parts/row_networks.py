@@ -7,9 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ntk_atlas.datasets.dataset import Dataset
+from ntk_atlas.datasets.dataset import Dataset, DatasetBase
 from ntk_atlas.datasets.draws import Draw, make_draw, split_indices
-from ntk_atlas.datasets.source import DatasetBase
 from ntk_atlas.families import build_networks
 from ntk_atlas.jobs.parts.slice import Slice
 from ntk_atlas.networks.module_checks import FactoryError
