@@ -26,12 +26,12 @@ def param_changes(rule: str, before: Iterable[object], now: Iterable[object], me
         A sentence a change: `training.max_epochs: 4 → 5`, `code of ... changed`.
     """
     old, new = list(before), list(now)
-    specs = [next((json.loads(p) for p in params if _is_spec(p)), None) for params in (old, new)]
-    said = list(spec_changes(*specs)) if None not in specs else []
+    was, is_ = (next((json.loads(str(p)) for p in params if _is_spec(p)), None) for params in (old, new))
+    said = list(spec_changes(was, is_)) if was is not None and is_ is not None else []
     digests = [[p for p in params if isinstance(p, str) and _DIGEST.fullmatch(p)] for params in (old, new)]
     of_code = [digest for digest in digests[1] if memory.parts(digest) is not None]
     if of_code:
-        said.append(_code_changed(*digests, memory))
+        said.append(_code_changed(digests[0], digests[1], memory))
     if rule == "assemble_cube" and len(of_code) < len(digests[1]):
         said.append("the thresholds of the claims")
     others = [
@@ -52,7 +52,7 @@ def _is_spec(param: object) -> bool:
     return isinstance(param, str) and param.startswith("{")
 
 
-def spec_changes(before: dict, now: dict) -> Iterator[str]:
+def spec_changes(before: dict[str, object], now: dict[str, object]) -> Iterator[str]:
     """What differs between two slices of a rule, key by key as the config has them."""
     old, new = dict(_flat(before)), dict(_flat(now))
     for path in sorted(old.keys() | new.keys()):
@@ -74,7 +74,7 @@ def spec_changes(before: dict, now: dict) -> Iterator[str]:
             yield f"{path}: {_difference(was, is_)}"
 
 
-def _flat(value: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
+def _flat(value: dict[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
     for key, item in value.items():
         if isinstance(item, dict) and item:
             yield from _flat(item, f"{prefix}{key}.")

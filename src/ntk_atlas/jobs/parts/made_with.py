@@ -70,7 +70,7 @@ def check_row(path: Path, attributes: Mapping[str, object], spec: Slice, data_di
 def _shared(settings: Mapping[str, object], others: Mapping[str, object]) -> dict[str, object]:
     """The settings that others have too, at any depth."""
     return {
-        key: _shared(value, others[key]) if isinstance(value, dict) and isinstance(others[key], dict) else value
+        key: _shared(value, other) if isinstance(value, dict) and isinstance(other := others[key], dict) else value
         for key, value in settings.items()
         if key in others
     }

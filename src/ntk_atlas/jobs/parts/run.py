@@ -1,7 +1,7 @@
 """Runs one job: reads what it is given, has it computed, and writes the file that says what it was made with."""
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,7 +54,9 @@ def run_job(
     write_labelled(arrays.with_attributes(**written), output)
 
 
-def _row(compute, part: Slice, given: Given, networks: Path | None) -> LabelledArrays:
+def _row(
+    compute: Callable[[Slice, Given], LabelledArrays], part: Slice, given: Given, networks: Path | None
+) -> LabelledArrays:
     """Each init scale of a row, joined."""
     trained: Mapping[float, dict[Unit, str]] = {}
     if networks is not None:

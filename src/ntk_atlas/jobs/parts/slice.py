@@ -283,7 +283,8 @@ def _section(field: FieldInfo) -> type[Settings]:
 @cache
 def _adapter(path: str) -> TypeAdapter[Any]:
     field = _field(path)
-    return TypeAdapter(Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation)
+    kind: Any = field.annotation
+    return TypeAdapter(Annotated[kind, *field.metadata] if field.metadata else kind)
 
 
 def _updated(section: Any, path: Sequence[str], value: object) -> Any:
