@@ -24,18 +24,18 @@ from ntk_atlas.study.work import FLOPS_PER_SECOND, SECONDS_PER_STEP, Work, check
 from ntk_atlas.training.schedule import epoch_budget, steps_per_epoch
 
 START = {
-    "prepare_dataset": 2.2,
-    "train_networks": 2.2,
+    "prepare_dataset": 2.3,
+    "train_networks": 2.6,
     "regress_empirical": 1.8,
     "linearize_networks": 1.8,
     "regress_infinite": 1.9,
     "regress_rivals": 1.8,
-    "sample_initial_kernels": 1.4,
+    "sample_initial_kernels": 1.6,
     "predict_output_variance": 1.8,
     "compare_variants": 1.8,
     "assemble_cube": 2.3,
     "assemble_functions": 1.8,
-    "assemble_dispersion": 0.7,
+    "assemble_dispersion": 1.8,
     "assemble_output_variance": 1.9,
     "map_regimes": 1.5,
     "fit_scaling_laws": 0.9,
@@ -45,7 +45,7 @@ START = {
     "plot_claims": 2.0,
     "join_claims": 1.0,
     "compare_layer_changes": 2.7,
-    "tabulate_costs": 0.5,
+    "tabulate_costs": 0.6,
 }
 """Of a job, whatever it does: a process, its imports, its data."""
 TRAINING_FLOPS = 1e11
