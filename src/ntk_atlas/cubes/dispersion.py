@@ -26,9 +26,14 @@ def assemble_dispersion(
 
     Returns:
         Estimates and theory over (depth, width, init_scale, parameters, correlation); what is missing is NaN or −1.
+
+    Raises:
+        ValueError: if the experiment has no such section, or a file is of other settings.
     """
-    settings, grid = experiment.dispersion, {"depth": experiment.dispersion.depth, "width": experiment.dispersion.width}
-    inputs = settings.n_inputs, settings.squared_norm
+    settings = experiment.dispersion
+    if settings is None or settings.n_inputs is None or settings.squared_norm is None:
+        raise ValueError("the experiment has no section `dispersion` that says its inputs")
+    grid = {"depth": settings.depth, "width": settings.width}
     cells = []
     for (cell_depth, cell_width), file in files.items():
         cell = read_labelled(file)
@@ -43,9 +48,9 @@ def assemble_dispersion(
         "n_exact": settings.n_exact,
         "n_cells": n_all * n_scales,
         "n_missing": (n_all - len(cells)) * n_scales,
-        "n_inputs": inputs[0],
-        "squared_norm": inputs[1],
-        "input_scale": inputs[1] / inputs[0],
+        "n_inputs": settings.n_inputs,
+        "squared_norm": settings.squared_norm,
+        "input_scale": settings.squared_norm / settings.n_inputs,
         "confidence": settings.confidence,
         "interval": "bootstrap-t over networks, of log R, of Var log Θ and of E[Θ]",
         "parameterization": experiment.network.parameterization,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -46,8 +46,10 @@ class ExperimentFiles:
         """The files by what they are: the names of the attributes; kinds that are not there have none."""
         paths = {kind: [Path(file) for file in files.get(kind, ())] for kind in cls.__dataclass_fields__}
         per = {kind: job.per for kind, job in _jobs().items() if kind in paths}
-        rows = {kind: {Row.parse(file.stem): file for file in paths[kind]} for kind in paths if per[kind] is ROW}
-        scales = {
+        rows: dict[str, Any] = {
+            kind: {Row.parse(file.stem): file for file in paths[kind]} for kind in paths if per[kind] is ROW
+        }
+        scales: dict[str, Any] = {
             kind: {float(file.stem.removeprefix(_SCALE)): file for file in paths[kind]}
             for kind in paths
             if per[kind] is INIT_SCALE
@@ -95,11 +97,13 @@ def _jobs() -> dict[str, Job]:
 
 def grid_labels(grid: GridSettings) -> Grid:
     """The labels of an experiment's arrays, in the order of their dimensions; checkpoints are those that there are."""
-    labels = {name: getattr(grid, name) for name in ("depth", "width", "init_scale", "n_train")}
+    labels: dict[str, Any] = {name: getattr(grid, name) for name in ("depth", "width", "init_scale", "n_train")}
     return labels | {"draw": range(grid.draws), "seed": range(grid.seeds), "epoch": None}
 
 
-def coordinates(experiment: ExperimentSettings, names: Sequence[str], **labels: Sequence[object] | np.ndarray) -> dict:
+def coordinates(
+    experiment: ExperimentSettings, names: Sequence[str], **labels: Sequence[object] | np.ndarray
+) -> dict[str, Any]:
     """Coordinates of a file of an experiment.
 
     Args:
@@ -111,8 +115,8 @@ def coordinates(experiment: ExperimentSettings, names: Sequence[str], **labels: 
         What xarray's `assign_coords` takes: labels of the grid, and what theory says of them: σ_w, λ = (L + 1)/M over
         (depth, width); χ₁, ξ₁ and the phase of each init scale.
     """
-    grid = grid_labels(experiment.grid) | {"test_fold": range(N_FOLDS)} | labels
-    found = {dim: np.array(grid[dim]) for dim in names if grid.get(dim) is not None}
+    grid: dict[str, Any] = {**grid_labels(experiment.grid), "test_fold": range(N_FOLDS), **labels}
+    found: dict[str, Any] = {dim: np.array(grid[dim]) for dim in names if grid.get(dim) is not None}
     if "phase" in names:
         phases = [phase_of(experiment.network, scale) for scale in grid["init_scale"]]
         found |= {

@@ -135,7 +135,7 @@ def movement_at_equal_loss(cube: xr.Dataset, equal_loss: float, suffix: str = ""
     )
 
 
-def kernel_blocks(kernels: xr.DataArray) -> Iterator[tuple[tuple, int, Tensor]]:
+def kernel_blocks(kernels: xr.DataArray) -> Iterator[tuple[tuple[int | slice, ...], int, Tensor]]:
     """Goes through the probe kernels of a row, as many networks of one draw at a time as `BLOCK_ENTRIES` lets.
 
     Args:

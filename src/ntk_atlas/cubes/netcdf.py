@@ -1,6 +1,6 @@
 """Labelled arrays as xarray has them, and its NetCDF files, written whole or not at all."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 
 import xarray as xr
@@ -17,7 +17,7 @@ def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
         path: the file; its folder is made.
     """
     numeric = {name for name, variable in dataset.variables.items() if variable.dtype.kind in "fiub"}
-    encoding = {name: {"fletcher32": True} for name in numeric if dataset[name].ndim}
+    encoding: dict[Hashable, dict[str, int]] = {name: {"fletcher32": True} for name in numeric if dataset[name].ndim}
     encoding |= {name: {"fletcher32": True, "zlib": True, "complevel": 4} for name in numeric if dataset[name].ndim > 1}
     with whole_file(path) as temporary:
         dataset.to_netcdf(temporary, engine="netcdf4", encoding=encoding)
@@ -61,5 +61,8 @@ def to_xarray(contents: LabelledArrays) -> xr.Dataset:
 def from_xarray(dataset: xr.Dataset) -> LabelledArrays:
     """The same arrays without xarray; attributes are left out."""
     return LabelledArrays(
-        {str(name): LabelledArray(array.dims, array.values) for name, array in dataset.variables.items()}
+        {
+            str(name): LabelledArray(tuple(map(str, array.dims)), array.values)
+            for name, array in dataset.variables.items()
+        }
     )

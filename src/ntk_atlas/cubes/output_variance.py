@@ -75,10 +75,13 @@ def cell_statistics(
             weights = resampling_weights(int(members.sum()), settings.n_bootstrap, stream)
             for epoch in range(n_epochs):
                 f = outputs[above][members, epoch].reshape(len(weights[0]), -1)
-                reference = float(cell.variance[epoch].mean())
-                if below == "linearized":
-                    reference = outputs[below][members, epoch].reshape(f.shape)
-                found = variance_ratio(f, reference, weights, confidence=settings.confidence)
+                of_theory = below == "infinite_ntk"
+                reference = (
+                    cell.variance[epoch].mean() if of_theory else outputs[below][members, epoch].reshape(f.shape)
+                )
+                found = variance_ratio(
+                    f, float(reference) if of_theory else reference, weights, confidence=settings.confidence
+                )
                 values[:, epoch] = found.value, found.low, found.high
         for suffix, value in zip(("", "_low", "_high"), values, strict=True):
             results[f"variance_ratio_{above}_{below}{suffix}"] = value
@@ -107,7 +110,13 @@ def assemble_output_variance(
 
     Returns:
         The dataset, see `cubes.dictionary.output_variance`.
+
+    Raises:
+        ValueError: if the experiment has no such section.
     """
+    settings = experiment.output_variance
+    if settings is None:
+        raise ValueError("the experiment has no section `output_variance`")
     data, grid = provenance.get("data_digest"), grid_labels(experiment.grid)
     theory = join(files.read("theory", experiment, data), grid)
     dropped = ("probe_kernels", "test_predictions")
@@ -115,7 +124,7 @@ def assemble_output_variance(
     linear = files.read("linearized", experiment, data, drop=dropped)
     of_row = dict.fromkeys(grid) | {"epoch": theory["epoch"]}
     rows = (join(both, of_row) for both in zip(trained, linear, strict=True))
-    cells = [cell for row in rows for cell in _cells(experiment, to_xarray(row), to_xarray(theory))]
+    cells = [cell for row in rows for cell in _cells(experiment, settings, to_xarray(row), to_xarray(theory))]
     dataset = to_xarray(join(cells, grid))
     dataset = dataset.assign_coords(coordinates(experiment, OUTPUT_VARIANCE.coordinates, epoch=theory["epoch"]))
     diverged = int((experiment.grid.seeds - dataset["n_networks"]).sum())
@@ -124,23 +133,25 @@ def assemble_output_variance(
         "config": experiment.canonical_json(),
         "n_seeds": experiment.grid.seeds,
         "n_diverged": diverged,
-        "interval": f"bootstrap-t of the log ratio over networks, {experiment.output_variance.n_bootstrap} resamples",
-        "confidence": experiment.output_variance.confidence,
+        "interval": f"bootstrap-t of the log ratio over networks, {settings.n_bootstrap} resamples",
+        "confidence": settings.confidence,
         "parameterization": experiment.network.parameterization,
         **provenance,
     }
     return described(dataset, OUTPUT_VARIANCE, attributes)
 
 
-def _cells(experiment: ExperimentSettings, row: xr.Dataset, theory: xr.Dataset) -> Iterator[LabelledArrays]:
+def _cells(
+    experiment: ExperimentSettings, settings: OutputVarianceSettings, row: xr.Dataset, theory: xr.Dataset
+) -> Iterator[LabelledArrays]:
     """What is found of each cell of a row, at the cell's place."""
     for labels in product(*(row[dim].values.tolist() for dim in CELL)):
         place = dict(zip(CELL, labels, strict=True))
         infinite = theory.sel({dim: label for dim, label in place.items() if dim in theory.dims})
-        outputs = [row[name].sel(place).values for name in ("probe_predictions", "linearized_predictions")]
-        cell = CellOutputs(*outputs, infinite["mean"].values, infinite["variance"].values)
+        network, linearized = (row[f"{name}_predictions"].sel(place).values for name in ("probe", "linearized"))
+        cell = CellOutputs(network, linearized, infinite["mean"].values, infinite["variance"].values)
         stream = numpy_stream("variance ratios", experiment.training.seed, *labels)
-        found = cell_statistics(cell, experiment.output_variance, stream)
+        found = cell_statistics(cell, settings, stream)
         found["learning_rate"] = infinite["learning_rate"].values
         arrays = {name: (_OF_CELL[: np.ndim(value)], value) for name, value in found.items()}
         yield LabelledArrays.of(arrays, epoch=row["epoch"].values).at(**place)

@@ -87,9 +87,9 @@ def _fit_metric(cube: xr.Dataset, settings: ScalingSettings) -> xr.Dataset:
                 continue
             pair = _common_fits(cube, name, cell, settings) or (networks[cell], fit)
             difference = compare_exponents(*pair, confidence=settings.confidence)
-            values = (difference.difference, difference.low, difference.high)
-            values += _new_data(cube, name, cell, values, settings, from_network=True)
-            for field, value in zip((*DIFFERENCES, *list(NEW_DATA)[2:]), values, strict=True):
+            interval = (difference.difference, difference.low, difference.high)
+            ends = _new_data(cube, name, cell, interval, settings, from_network=True)
+            for field, value in zip((*DIFFERENCES, *list(NEW_DATA)[2:]), (*interval, *ends), strict=True):
                 arrays[field][(position, *cell)] = value
     dims = (*LAW_CELL, "n_train")
     variables = {name: (dims[: values.ndim], values) for name, values in (arrays | {"note": notes}).items()}
@@ -164,9 +164,9 @@ def _new_data(
     arrays = [each.values for each in errors]
     arrays = list(on_common_sizes(*arrays)) if from_network else arrays
     exponents = [finite_mean(fit_power_law(errors[0]["n_train"].values, each).exponent) for each in arrays]
-    values = exponents[0] - exponents[1] if from_network else exponents[0]
-    common = common_variance(values, fold_shares(errors[0]), float(errors[0][SHARED_TRAIN].max()))
-    n_draws = int(np.isfinite(values[0]).sum())
+    exponent = exponents[0] - exponents[1] if from_network else exponents[0]
+    common = common_variance(exponent, fold_shares(errors[0]), float(errors[0][SHARED_TRAIN].max()))
+    n_draws = int(np.isfinite(exponent[0]).sum())
     return for_new_data(interval, common, n_draws, settings.confidence)
 
 

@@ -182,7 +182,8 @@ def _shared_train(square: xr.DataArray, dims: list[str]) -> np.ndarray:
     share = first.coords.get(SHARED_TRAIN)
     if share is None:
         return np.zeros(first.size)
-    return xr.broadcast(share, first)[0].transpose(*dims).values.ravel()
+    shares: np.ndarray = xr.broadcast(share, first)[0].transpose(*dims).values.ravel()
+    return shares
 
 
 def _trained(cube: xr.Dataset, values: xr.DataArray) -> xr.DataArray:

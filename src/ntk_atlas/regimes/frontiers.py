@@ -154,7 +154,8 @@ def _frontier(
 
 
 def _variance(x: np.ndarray, pooled: np.ndarray) -> np.ndarray:
-    return pooled[0, 0] + 2.0 * pooled[0, 1] * x + pooled[1, 1] * x**2
+    variance: np.ndarray = pooled[0, 0] + 2.0 * pooled[0, 1] * x + pooled[1, 1] * x**2
+    return variance
 
 
 def _fieller(a: float, slope: float, scaled: np.ndarray) -> tuple[float, float]:

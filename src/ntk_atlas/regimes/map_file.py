@@ -106,7 +106,8 @@ def regime_map(
 
 def said_of(found: xr.Dataset) -> list[str]:
     """The sentences of a map."""
-    return json.loads(found.attrs["sentences"])
+    sentences: list[str] = json.loads(found.attrs["sentences"])
+    return sentences
 
 
 def _variable(name: str, kernel: str) -> str:

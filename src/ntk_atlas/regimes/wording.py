@@ -95,13 +95,13 @@ def _breaks(found: xr.Dataset, _: xr.Dataset, thresholds: RegimeThresholds, __: 
 def _winners(found: xr.Dataset, _: xr.Dataset, __: RegimeThresholds, ___: int) -> Iterator[str]:
     """Where networks beat the kernel they started from, and where they lose to it."""
     for regime, word, pick in (
-        (Regime.FEATURES_BETTER, "beat", lambda v: v.argmin(...)),
-        (Regime.FEATURES_WORSE, "lose to", lambda v: v.argmax(...)),
+        (Regime.FEATURES_BETTER, "beat", "argmin"),
+        (Regime.FEATURES_WORSE, "lose to", "argmax"),
     ):
         there = found["regime"] == int(regime)
         if not bool(there.any()) or ERROR_RATIO not in found:
             continue
-        best = found.isel(pick(found[ERROR_RATIO].where(there)))
+        best = found.isel(getattr(found[ERROR_RATIO].where(there), pick)(...))
         yield (
             f"Networks {word} their own kernel in {_cells(int(there.sum()))}, most at {_where(best)}: "
             f"{_three(best, ERROR_RATIO, '.2f')} of its mean squared error."
@@ -132,8 +132,8 @@ def _cells(number: int) -> str:
 
 def _places(frontiers: xr.Dataset) -> list[dict[str, int]]:
     """Places of a frontier, by init scale and n_train, depths next to each other; the largest n_train last."""
-    shape = frontiers["status"].shape
-    return [dict(zip(frontiers["status"].dims, place, strict=True)) for place in np.ndindex(*shape)]
+    status = frontiers["status"]
+    return [dict(zip(map(str, status.dims), place, strict=True)) for place in np.ndindex(*status.shape)]
 
 
 def _has_frontier(one: xr.Dataset) -> bool:
