@@ -161,17 +161,18 @@ class Named:
         return name
 
 
-def value_files(settings: object) -> tuple[Path, ...]:
+def value_files(settings: object, *, without: Registry[Any] | None = None) -> tuple[Path, ...]:
     """Files of the built-in values that settings name.
 
     Args:
         settings: a pydantic model whose fields, at any depth, may be marked with `Named`; or a part of one, whose
             `named_values()` are its values, each with its field.
+        without: a room whose values the numbers do not depend on.
 
     Returns:
         Files in the order of their paths.
     """
-    return tuple(sorted({registry.module_file(name) for registry, name in _named(settings)}))
+    return tuple(sorted({room.module_file(name) for room, name in _named(settings) if room is not without}))
 
 
 def _named(value: object, registries: Sequence[Registry[Any]] = ()) -> Iterator[tuple[Registry[Any], str]]:

@@ -25,7 +25,9 @@ def write_recipe(file: str, folder: Path) -> Path:
     return folder / file
 
 
-def run_study(folder: Path, config: dict | None, *targets: str, check: bool = True) -> str:
+def run_study(
+    folder: Path, config: dict | None, *targets: str, check: bool = True, repository: Path = REPOSITORY
+) -> str:
     """Runs a study in a folder of its own, up to these results, and returns what was said.
 
     Args:
@@ -33,12 +35,13 @@ def run_study(folder: Path, config: dict | None, *targets: str, check: bool = Tr
         config: its config; None for the default one.
         targets: results that are made, and options of Snakemake.
         check: whether the run must succeed.
+        repository: the workflow that runs it.
     """
     if config is not None:
         (folder / "config").mkdir(exist_ok=True)
         (folder / "config" / "config.yaml").write_text(yaml.safe_dump(config))
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    command = [sys.executable, "-m", "snakemake", "-s", str(REPOSITORY / "Snakefile"), "--cores", "2", *targets]
+    command = [sys.executable, "-m", "snakemake", "-s", str(repository / "Snakefile"), "--cores", "2", *targets]
     run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
     said = run.stdout + run.stderr
     assert not check or run.returncode == 0, said

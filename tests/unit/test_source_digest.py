@@ -124,6 +124,40 @@ def test_an_edit_of_an_activation_reaches_the_jobs_that_name_it_only(copied):
     assert all(digest != before[name] for name, digest in digests().items())
 
 
+def test_an_edit_of_a_family_reaches_the_jobs_that_name_it_only(copied):
+    """A new file in the room reaches none; code that one family alone runs is of its jobs alone."""
+    package = copied / "ntk_atlas"
+    networks = {
+        "fully_connected": {},
+        "convolutional": {"architecture": "convolutional"},
+        "factory": {"factory": "n.py:b"},
+    }
+    memory = SourceMemory()
+
+    def digests():
+        found = {}
+        for job in ("train_networks", "regress_empirical", "regress_rivals"):
+            for name, settings in networks.items():
+                files = [package / file.relative_to(PACKAGE) for file in value_files(NetworkSettings(**settings))]
+                found[job, name] = source_digest(package / "jobs" / f"{job}.py", package, memory, files)
+        return found
+
+    def changed():
+        now = digests()
+        return {name for (_, name), digest in now.items() if digest != before[_, name]}
+
+    before, room = digests(), package / "families"
+    (room / "residual.py").write_text("residual = 1\n")
+    assert digests() == before
+    for name in networks:
+        edit(room / f"{name}.py", "\nclass ", "\nEXTRA = 1\n\n\nclass ")
+        assert changed() == {name}
+        before = digests()
+    for module in ("networks/convolutional.py", "kernels/infinite/convolutional.py"):
+        edit(package / module, "\ndef ", "\nEXTRA = 1\n\n\ndef ")
+    assert changed() == {"convolutional"}
+
+
 def test_what_was_parsed_is_kept_by_content(copied, monkeypatch):
     script, package, path = file_of(copied, "train_networks.py"), copied / "ntk_atlas", copied / "kept" / "sources.json"
     memory = SourceMemory(path)

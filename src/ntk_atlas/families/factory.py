@@ -65,6 +65,10 @@ class Factory(Family):
 
         return network_notices(settings, grid, samples, n_outputs)
 
+    def without_infinite_kernel(self) -> str:
+        """See `Family`."""
+        return "the infinite-width limit of a network of your own is not known"
+
     def without_dispersion(self) -> str:
         """See `Family`."""
         return "a network of your own has no layers whose weights could be drawn here"

@@ -200,7 +200,7 @@ class Family(ABC):
         """Why there are no kernels of infinite width; empty if there are."""
         if type(self).infinite_kernels is not Family.infinite_kernels:
             return ""
-        return f"the infinite-width limit of {self.title} is not known"
+        return f"kernels of infinite width are not written for {self.title}"
 
     def output_variance(self, x: "Tensor", *, depth: int, settings: "NetworkSettings", init_scale: float) -> "Tensor":
         """Variance of each output at initialization and infinite width, the NNGP of inputs with themselves.

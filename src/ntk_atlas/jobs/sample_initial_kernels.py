@@ -5,7 +5,9 @@ from collections.abc import Mapping
 
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.datasets.read import inspect_dataset
+from ntk_atlas.families import FAMILIES
 from ntk_atlas.jobs import ARCHITECTURE, Job
+from ntk_atlas.registry import value_files
 
 
 def _inputs(experiment: ExperimentSettings) -> Mapping[str, object]:
@@ -32,6 +34,8 @@ JOB = Job(
     stores=("initial_kernels",),
     message="untrained networks, {architecture}",
     memory_mb=1000,
+    # Networks are drawn here, by no code of their family.
+    code=lambda part: value_files(part, without=FAMILIES),
 )
 
 import logging
