@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Several processes share the cores: threads that spin while they wait cost more than they compute.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help run report test test-slow check format benchmark status why clean-orphans unlock clean
+.PHONY: help run report test test-slow check format benchmark status why clean-orphans migrate unlock clean
 
 help:
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -54,6 +54,9 @@ why: .venv/.done  ## what would run now, and why, in words
 
 clean-orphans: .venv/.done  ## list results that no config needs (more: CONFIGS="..."), ask, remove them
 	@$(BIN)/python workflow/clean_orphans.py $(if $(CONFIGS),--configfile $(CONFIGS)) $(STUDY_ARGS) $(CLEAN_ARGS)
+
+migrate: .venv/.done  ## FROM=<folder of the earlier version>: keep the finished units that this version computes the same
+	@$(BIN)/python workflow/migrate.py --from $(FROM) $(STUDY_ARGS)
 
 unlock: .venv/.done  ## after a kill: end orphaned workers and unlock, without running anything
 	$(BIN)/python workflow/run.py --unlock-only

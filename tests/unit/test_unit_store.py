@@ -28,6 +28,16 @@ def test_seeds_come_back_in_the_order_asked_whatever_blocks_hold_them(tmp_path):
     assert loaded["b"].tolist() == [2.0, 0.0]
 
 
+def test_a_unit_is_filed_under_another_digest_whole_and_says_so_inside(tmp_path):
+    store = UnitStore(tmp_path)
+    store.save("u", "d", (0, 1), block((0, 1)))
+    store.save("u", "d", (2,), block((2,)))
+    store.refile("u", "d", "new")
+    assert not store.finished("u", "d") and set(store.finished("u", "new")) == {(0, 1), (2,)}
+    assert store.missing("u", "new", (0, 1, 2)) == ()
+    assert store.load("u", "new", (2, 0), ("a",))["a"].tolist() == [[2, 20], [0, 0]]
+
+
 def test_only_missing_seeds_are_missing(tmp_path):
     store = UnitStore(tmp_path)
     store.save("u", "d", (0, 1), block((0, 1)))

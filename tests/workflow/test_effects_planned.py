@@ -157,14 +157,14 @@ EDITS = {
     "fit_scaling_laws": (  # error maps are drawn by code that knows laws, too
         "src/ntk_atlas/scaling_laws/fit.py", {"fit_scaling_laws": 1, "plot_figure": 2, "tabulate_costs": 1, "all": 1},
     ),
-    "summarize_cube": ("src/ntk_atlas/cubes/summary.py", {"summarize_cube": 1, "all": 1}),
+    "summarize_cube": ("workflow/scripts/summarize_cube.py", {"summarize_cube": 1, "all": 1}),
     "plot_figure": ("src/ntk_atlas/figures/error_map.py", {"plot_figure": 1, "all": 1}),
     "judge_claims": (
         "src/ntk_atlas/judging/verdicts.py", {"judge_claims": 1, "plot_claims": 1, "join_claims": 1, "all": 1},
     ),
-    "plot_claims": ("src/ntk_atlas/figures/parts/verdicts.py", {"plot_claims": 1, "all": 1}),
+    "plot_claims": ("workflow/scripts/plot_claims.py", {"plot_claims": 1, "all": 1}),
     "join_claims": ("workflow/scripts/join_claims.py", {"join_claims": 1, "all": 1}),
-    "compare_layer_changes": ("src/ntk_atlas/figures/parts/verdicts.py", {"compare_layer_changes": 1, "all": 1}),
+    "compare_layer_changes": ("workflow/scripts/compare_layer_changes.py", {"compare_layer_changes": 1, "all": 1}),
     "tabulate_costs": ("workflow/scripts/tabulate_costs.py", {"tabulate_costs": 1, "all": 1}),
 }  # fmt: skip
 """Rule → a file that its script needs (or the script) and those before it do not, and the jobs that its edit plans."""

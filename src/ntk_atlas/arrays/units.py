@@ -235,6 +235,27 @@ class UnitStore:
         pieces = [self._read(unit, digest, block, names, wanted) for block, wanted in blocks.items() if wanted]
         return join(pieces, {"seed": [seed for seed in seeds if seed in there]})
 
+    def refile(self, unit: str, digest: str, new: str) -> None:
+        """Files the finished blocks of a unit under another digest, and says so inside of them.
+
+        For a unit whose numbers another version of the code gives too. States and marks of unfinished blocks stay: they
+        go on with the code that left them, or begin anew.
+
+        Args:
+            unit: name of the unit.
+            digest: under which it lies.
+            new: under which it is to be found.
+        """
+        for block, file in self.finished(unit, digest).items():
+            with np.load(file, allow_pickle=False) as arrays:
+                contents = {name: arrays[name] for name in arrays.files}
+            contents[_OWNER] = np.array(self.owner(unit, new, block))
+            with whole_file(self.path(unit, new, block)) as temporary, temporary.open("wb") as written:
+                np.savez(written, **contents)
+                written.flush()
+                os.fsync(written.fileno())
+            file.unlink()
+
     def peek(self, unit: str, digest: str, block: Sequence[int], names: Sequence[str]) -> dict[str, np.ndarray]:
         """Some small arrays of a block, which is not read further nor removed if it is damaged.
 

@@ -13,6 +13,7 @@ from ntk_atlas.jobs.job import (
     Per,
     architecture_name,
     parse_architecture,
+    planning,
 )
 from ntk_atlas.jobs.parts.slice import DROPPED, Slice, UndeclaredSettingError
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ARCHITECTURE", "DROPPED", "EXPERIMENT", "Given", "INIT_SCALE", "JOBS", "Job", "Per", "ROW", "Slice",
-    "UndeclaredSettingError", "architecture_name", "job_slice", "parse_architecture",
+    "UndeclaredSettingError", "architecture_name", "job_slice", "parse_architecture", "planning",
 ]  # fmt: skip
 
 JOBS = HeadRegistry("ntk_atlas.jobs", Job, "job")

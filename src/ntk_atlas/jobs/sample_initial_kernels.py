@@ -4,9 +4,8 @@ import math
 from collections.abc import Mapping
 
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.datasets.read import inspect_dataset
 from ntk_atlas.families import FAMILIES
-from ntk_atlas.jobs import ARCHITECTURE, Job
+from ntk_atlas.jobs import ARCHITECTURE, Job, planning
 from ntk_atlas.registry import value_files
 
 
@@ -18,6 +17,7 @@ def _inputs(experiment: ExperimentSettings) -> Mapping[str, object]:
     settings = experiment.dispersion
     if settings is None:
         return {}
+    inspect_dataset = planning("ntk_atlas.datasets.read").inspect_dataset
     n_inputs = settings.n_inputs or math.prod(inspect_dataset(experiment.dataset).input_shape)
     squared_norm = float(n_inputs) if settings.squared_norm is None else settings.squared_norm
     return {"dispersion.n_inputs": n_inputs, "dispersion.squared_norm": squared_norm}
