@@ -24,234 +24,118 @@ def pair_name(first: str, second: str) -> str:
     return f"{first}_{second}"
 
 
+_CURVE = (*CELL, "epoch")
+_PREDICTED = ("…", "ridge")
 _NEVER = "cell missing, or the network never got there"
 _SINGULAR = "cell missing, or singular kernel"
+_NO_CLASSES = "as above, or not a classification task"
+_NO_SAMPLE = "as above, or the fold has no test sample"
+
+
+def _error(name: str, dims: tuple[str, ...], long_name: str, missing: str = Variable.missing) -> Variable:
+    return Variable(name, dims, long_name, "target²", 0.0, missing=missing)
+
+
+def _share(name: str, dims: tuple[str, ...], long_name: str, missing: str = _NO_CLASSES) -> Variable:
+    return Variable(name, dims, long_name, "1", 0.0, 1.0, missing)
+
 
 TRAINING_CURVES = (
-    Variable(
-        "train_mse", (*CELL, "epoch"), "training error of the network, mean over samples and outputs", "target²", 0.0
-    ),
-    Variable("validation_mse", (*CELL, "epoch"), "validation error of the network", "target²", 0.0),
-    Variable("test_mse", (*CELL, "epoch"), "test error of the network", "target²", 0.0),
-    Variable(
-        "train_error",
-        (*CELL, "epoch"),
-        "share of training samples classified wrongly",
-        "1",
-        0.0,
-        1.0,
-        "as above, or not a classification task",
-    ),
-    Variable(
-        "test_error",
-        (*CELL, "epoch"),
-        "share of test samples classified wrongly",
-        "1",
-        0.0,
-        1.0,
-        "as above, or not a classification task",
-    ),
+    _error("train_mse", _CURVE, "training error of the network, mean over samples and outputs"),
+    _error("validation_mse", _CURVE, "validation error of the network"),
+    _error("test_mse", _CURVE, "test error of the network"),
+    _share("train_error", _CURVE, "share of training samples classified wrongly"),
+    _share("test_error", _CURVE, "share of test samples classified wrongly"),
 )
 
+_DRIFT = "relative drift ‖Θ_t − Θ_0‖_F / ‖Θ_0‖_F of the probe kernel"
+_ALIGNMENT = "kernel-target alignment Σ_c y_cᵀΘ_t y_c / (‖y‖² Tr Θ_t), probe samples"
+_SPECTRUM = "eigenvalues of the probe kernel over the number of probe samples"
+_VELOCITY = "kernel distance 1 − cosine to the checkpoint before, over the epochs since"
+_WITHIN = "mean entry of the probe kernel within classes (diagonal included) over its mean diagonal"
+_BETWEEN = "mean entry of the probe kernel between classes over its mean diagonal"
+_AT_LOSS = "first checkpoint with `train_mse` ≤ `movement.equal_loss` × `zero_train_mse`"
+_ONE_KERNEL = "probe kernel of one network: draw 0, seed 0, largest n_train"
+_OF_ONE_NETWORK = ("depth", "width", "init_scale", "epoch", "probe", "probe_2")
 KERNEL_MEASURES = (
-    Variable("kernel_drift", (*CELL, "epoch"), "relative drift ‖Θ_t − Θ_0‖_F / ‖Θ_0‖_F of the probe kernel", "1", 0.0),
-    Variable("kernel_distance", (*CELL, "epoch"), "1 − cosine of Θ_t and Θ_0 (probe kernel)", "1", 0.0, 2.0),
-    Variable(
-        "kernel_alignment",
-        (*CELL, "epoch"),
-        "kernel-target alignment Σ_c y_cᵀΘ_t y_c / (‖y‖² Tr Θ_t), probe samples",
-        "1",
-        0.0,
-        1.0,
-    ),
-    Variable(
-        "kernel_spectrum",
-        (*CELL, "epoch", "mode"),
-        "eigenvalues of the probe kernel over the number of probe samples",
-        "kernel",
-        dtype="float32",
-    ),
-    Variable(
-        "kernel_velocity",
-        (*CELL, "epoch"),
-        "kernel distance 1 − cosine to the checkpoint before, over the epochs since",
-        "1/epoch",
-        0.0,
-        missing="as above, or the first checkpoint",
-    ),
-    Variable(
-        "within_class_ratio",
-        (*CELL, "epoch"),
-        "mean entry of the probe kernel within classes (diagonal included) over its mean diagonal",
-        missing="as above, or not a classification task",
-    ),
-    Variable(
-        "between_class_ratio",
-        (*CELL, "epoch"),
-        "mean entry of the probe kernel between classes over its mean diagonal",
-        missing="as above, or not a classification task",
-    ),
-    Variable(
-        "epoch_at_equal_loss",
-        CELL,
-        "first checkpoint with `train_mse` ≤ `movement.equal_loss` × `zero_train_mse`",
-        "epoch",
-        0,
-        missing=_NEVER,
-    ),
-    Variable("train_mse_at_equal_loss", CELL, "`train_mse` at that checkpoint", "target²", 0.0, missing=_NEVER),
+    Variable("kernel_drift", _CURVE, _DRIFT, "1", 0.0),
+    Variable("kernel_distance", _CURVE, "1 − cosine of Θ_t and Θ_0 (probe kernel)", "1", 0.0, 2.0),
+    Variable("kernel_alignment", _CURVE, _ALIGNMENT, "1", 0.0, 1.0),
+    Variable("kernel_spectrum", (*_CURVE, "mode"), _SPECTRUM, "kernel", dtype="float32"),
+    Variable("kernel_velocity", _CURVE, _VELOCITY, "1/epoch", 0.0, missing="as above, or the first checkpoint"),
+    Variable("within_class_ratio", _CURVE, _WITHIN, missing=_NO_CLASSES),
+    Variable("between_class_ratio", _CURVE, _BETWEEN, missing=_NO_CLASSES),
+    Variable("epoch_at_equal_loss", CELL, _AT_LOSS, "epoch", 0, missing=_NEVER),
+    _error("train_mse_at_equal_loss", CELL, "`train_mse` at that checkpoint", _NEVER),
     Variable("kernel_drift_at_equal_loss", CELL, "`kernel_drift` at that checkpoint", "1", 0.0, missing=_NEVER),
-    Variable(
-        "kernel_distance_at_equal_loss", CELL, "`kernel_distance` at that checkpoint", "1", 0.0, 2.0, missing=_NEVER
-    ),
-    Variable(
-        "probe_kernel",
-        ("depth", "width", "init_scale", "epoch", "probe", "probe_2"),
-        "probe kernel of one network: draw 0, seed 0, largest n_train",
-        "kernel",
-        dtype="float32",
-    ),
+    Variable("kernel_distance_at_equal_loss", CELL, "`kernel_distance` at that checkpoint", "1", 0.0, 2.0, _NEVER),
+    Variable("probe_kernel", _OF_ONE_NETWORK, _ONE_KERNEL, "kernel", dtype="float32"),
 )
 
+_ZERO = "training error of predicting zero: mean squared target of the training set"
+_TEST_TOO = (
+    "expected share of a draw's test samples that another draw has for test samples too; 0 if draws are disjoint"
+)
+_TRAIN_TOO = "expected share of a draw's training samples that another draw has for training samples too"
+_SIZE = "test samples of a draw in each fold; weighted with them `test_mse_folds_*` give `test_mse_*`"
+_CLASS = "class of each probe sample, by which they are ordered (regression: by the first target)"
+_UNCLASSED = "not a classification task"
+_FOLDS = ("draw", "test_fold")
 TRAINING_SETS = (
-    Variable(
-        "zero_train_mse",
-        ("n_train", "draw"),
-        "training error of predicting zero: mean squared target of the training set",
-        "target²",
-        0.0,
-        missing="never missing",
-    ),
-    Variable(
-        "shared_test",
-        (),
-        "expected share of a draw's test samples that another draw has for test samples too; 0 if draws are disjoint",
-        "1",
-        0.0,
-        1.0,
-        missing="one draw",
-    ),
-    Variable(
-        "shared_train",
-        ("n_train",),
-        "expected share of a draw's training samples that another draw has for training samples too",
-        "1",
-        0.0,
-        1.0,
-        missing="one draw",
-    ),
-    Variable(
-        "test_fold_size",
-        ("draw", "test_fold"),
-        "test samples of a draw in each fold; weighted with them `test_mse_folds_*` give `test_mse_*`",
-        "samples",
-        0,
-        missing="never missing",
-        dtype="int64",
-    ),
-    Variable(
-        "probe_class",
-        ("draw", "probe"),
-        "class of each probe sample, by which they are ordered (regression: by the first target)",
-        valid_min=-1,
-        missing="not a classification task",
-        dtype="int32",
-    ),
+    _error("zero_train_mse", ("n_train", "draw"), _ZERO, "never missing"),
+    _share("shared_test", (), _TEST_TOO, "one draw"),
+    _share("shared_train", ("n_train",), _TRAIN_TOO, "one draw"),
+    Variable("test_fold_size", _FOLDS, _SIZE, "samples", 0, missing="never missing", dtype="int64"),
+    Variable("probe_class", ("draw", "probe"), _CLASS, valid_min=-1, missing=_UNCLASSED, dtype="int32"),
 )
 
+_TRAINED = "float32 or float64"  # as `training.dtype` says
+_LAMBDA = "largest eigenvalue of the full initial empirical NTK on the training set"
+_TRIED = "at how many of the learning rates tried it diverged; it counts as diverged if at all of them"
+_WRONG = "share of test samples the network gets wrong at its selected checkpoint"
 TRAINING_SCALARS = (
     Variable("status", CELL, "what became of the network", dtype="int8", flags=NETWORK_STATUS),
     Variable("stop_epoch", CELL, "last epoch in which the network was trained", "epoch", 0, dtype="int64"),
     Variable("selected_epoch", CELL, "checkpoint that is the predictor `network`", "epoch", 0, dtype="int64"),
-    Variable("learning_rate", CELL, "learning rate", "1", 0.0, dtype="float32 or float64"),
-    Variable(
-        "lambda_max",
-        CELL,
-        "largest eigenvalue of the full initial empirical NTK on the training set",
-        "kernel",
-        0.0,
-        missing="learning rate given as a number",
-        dtype="float32 or float64",
-    ),
-    Variable(
-        "n_rates_diverged",
-        CELL,
-        "at how many of the learning rates tried it diverged; it counts as diverged if at all of them",
-        valid_min=0,
-        dtype="int16",
-    ),
-    Variable("final_train_mse", CELL, "training error at the end of training", "target²", 0.0),
-    Variable("test_mse_network", CELL, "test error of the network at its selected checkpoint", "target²", 0.0),
-    Variable(
+    Variable("learning_rate", CELL, "learning rate", "1", 0.0, dtype=_TRAINED),
+    Variable("lambda_max", CELL, _LAMBDA, "kernel", 0.0, missing="learning rate given as a number", dtype=_TRAINED),
+    Variable("n_rates_diverged", CELL, _TRIED, valid_min=0, dtype="int16"),
+    _error("final_train_mse", CELL, "training error at the end of training"),
+    _error("test_mse_network", CELL, "test error of the network at its selected checkpoint"),
+    _error(
         "test_mse_folds_network",
         (*CELL, "test_fold"),
         "`test_mse_network` over the test samples of each fold",
-        "target²",
-        0.0,
-        missing="as above, or the fold has no test sample",
+        _NO_SAMPLE,
     ),
-    Variable(
-        "test_error_network",
-        CELL,
-        "share of test samples the network gets wrong at its selected checkpoint",
-        "1",
-        0.0,
-        1.0,
-        "as above, or not a classification task",
-    ),
+    _share("test_error_network", CELL, _WRONG),
 )
 
 PREDICTION_VARIABLES = (
-    Variable(
-        "test_mse_*",
-        ("…", "ridge"),
-        "test error of kernel regression with *",
-        "target²",
-        0.0,
-        missing=_SINGULAR,
+    _error("test_mse_*", _PREDICTED, "test error of kernel regression with *", _SINGULAR),
+    _error(
+        "test_mse_folds_*", (*_PREDICTED, "test_fold"), "`test_mse_*` over the test samples of each fold", _NO_SAMPLE
     ),
+    _share("test_error_*", _PREDICTED, "share of test samples that * gets wrong"),
+    _error("validation_mse_*", _PREDICTED, "validation error of kernel regression with *"),
+    Variable("diag_reg_*", _PREDICTED, "ridge relative to the mean diagonal of the largest Gram matrix", "1", 0.0),
+    Variable("jitter_*", _PREDICTED, "relative diagonal added because the factorization failed without", "1", 0.0),
+    Variable("lambda_min_*", _PREDICTED, "smallest eigenvalue of the matrix solved, NaN of iterative solves", "kernel"),
     Variable(
-        "test_mse_folds_*",
-        ("…", "ridge", "test_fold"),
-        "`test_mse_*` over the test samples of each fold",
-        "target²",
-        0.0,
-        missing="as above, or the fold has no test sample",
+        "condition_number_*", _PREDICTED, "condition number of the matrix solved, NaN of iterative solves", "1", 1.0
     ),
-    Variable(
-        "test_error_*",
-        ("…", "ridge"),
-        "share of test samples that * gets wrong",
-        "1",
-        0.0,
-        1.0,
-        "as above, or not a classification task",
-    ),
-    Variable("validation_mse_*", ("…", "ridge"), "validation error of kernel regression with *", "target²", 0.0),
-    Variable("diag_reg_*", ("…", "ridge"), "ridge relative to the mean diagonal of the largest Gram matrix", "1", 0.0),
-    Variable("jitter_*", ("…", "ridge"), "relative diagonal added because the factorization failed without", "1", 0.0),
-    Variable(
-        "lambda_min_*", ("…", "ridge"), "smallest eigenvalue of the matrix solved, NaN of iterative solves", "kernel"
-    ),
-    Variable(
-        "condition_number_*", ("…", "ridge"), "condition number of the matrix solved, NaN of iterative solves", "1", 1.0
-    ),
-    Variable("residual_*", ("…", "ridge"), "relative residual ‖(K + λI)a − y‖ / ‖y‖ of the solve", "1", 0.0),
-    Variable("solve_status_*", ("…", "ridge"), "what became of the solve with *", dtype="int8", flags=SOLVE_STATUS),
-    Variable("length_scale_*", ("…", "ridge"), "length scale of * in median distances; rivals that have one", "1", 0.0),
+    Variable("residual_*", _PREDICTED, "relative residual ‖(K + λI)a − y‖ / ‖y‖ of the solve", "1", 0.0),
+    Variable("solve_status_*", _PREDICTED, "what became of the solve with *", dtype="int8", flags=SOLVE_STATUS),
+    Variable("length_scale_*", _PREDICTED, "length scale of * in median distances; rivals that have one", "1", 0.0),
 )
 
+_LINEARIZED_EPOCH = "epoch at which the linearized network predicts"
 LINEARIZED_SCALARS = (
-    Variable("test_mse_linearized", CELL, "test error of the linearized network", "target²", 0.0, missing=_SINGULAR),
-    Variable("validation_mse_linearized", CELL, "validation error of the linearized network", "target²", 0.0),
-    Variable(
-        "final_train_mse_linearized", CELL, "training error of the linearized network at the last epoch", "target²", 0.0
-    ),
-    Variable(
-        "selected_epoch_linearized", CELL, "epoch at which the linearized network predicts", "epoch", 0, dtype="int64"
-    ),
+    _error("test_mse_linearized", CELL, "test error of the linearized network", _SINGULAR),
+    _error("validation_mse_linearized", CELL, "validation error of the linearized network"),
+    _error("final_train_mse_linearized", CELL, "training error of the linearized network at the last epoch"),
+    Variable("selected_epoch_linearized", CELL, _LINEARIZED_EPOCH, "epoch", 0, dtype="int64"),
 )
-
 
 GAP_VARIABLES = tuple(
     Variable(
@@ -282,50 +166,31 @@ CUBE = File(
 )
 
 _AXES = ("…", "test_sample", "output")
+_APART = "root mean square over test samples and outputs of {} − {}"
+_APART_IN_FOLDS = "mean square over outputs and the test samples of each fold of {} − {}"
+_ROOT = "test samples of a draw in each fold; root of the mean of `square_distance_folds_*` so weighted: `distance_*`"
+_NO_FOLD = "as the predictions, or the fold has no test sample"
+_X_TEST = "normalized inputs of the test samples, of up to 3 features"
+_X_TRAIN = "normalized inputs of the largest training set, of up to 3 features"
+_Y_TEST, _Y_TRAIN = (f"targets of the {which} samples, noise included" for which in ("test", "same"))
 FUNCTION_VARIABLES = (
-    Variable("test_predictions_*", _AXES, "outputs of * on the test samples", "target", dtype="float32 or float64"),
-    Variable("y_test", ("draw", "test_sample", "output"), "targets of the test samples, noise included", "target",
-             missing="never"),
-    Variable("x_test", ("draw", "test_sample", "feature"), "normalized inputs of the test samples, of up to 3 features",
-             "1", missing="never"),
-    Variable("x_train", ("draw", "train_sample", "feature"), "normalized inputs of the largest training set, of up to "
-             "3 features", "1", missing="never"),
-    Variable("y_train", ("draw", "train_sample", "output"), "targets of the same samples, noise included", "target",
-             missing="never"),
+    Variable("test_predictions_*", _AXES, "outputs of * on the test samples", "target", dtype=_TRAINED),
+    Variable("y_test", ("draw", "test_sample", "output"), _Y_TEST, "target", missing="never"),
+    Variable("x_test", ("draw", "test_sample", "feature"), _X_TEST, missing="never"),
+    Variable("x_train", ("draw", "train_sample", "feature"), _X_TRAIN, missing="never"),
+    Variable("y_train", ("draw", "train_sample", "output"), _Y_TRAIN, "target", missing="never"),
     *(
         Variable(
-            f"distance_{pair_name(*pair)}",
-            ("…",),
-            f"root mean square over test samples and outputs of {pair[0]} − {pair[1]}",
-            "target",
-            0.0,
-            missing="as the predictions",
+            f"distance_{pair_name(*pair)}", ("…",), _APART.format(*pair), "target", 0.0, missing="as the predictions"
         )
         for pair in PAIRS
     ),
     *(
-        Variable(
-            f"square_distance_folds_{pair_name(*pair)}",
-            ("…", "test_fold"),
-            f"mean square over outputs and the test samples of each fold of {pair[0]} − {pair[1]}",
-            "target²",
-            0.0,
-            missing="as the predictions, or the fold has no test sample",
-        )
+        _error(f"square_distance_folds_{pair_name(*pair)}", ("…", "test_fold"), _APART_IN_FOLDS.format(*pair), _NO_FOLD)
         for pair in PAIRS
     ),
-    Variable(
-        "test_fold_size",
-        ("draw", "test_fold"),
-        "test samples of a draw in each fold; root of the mean of `square_distance_folds_*` so weighted: `distance_*`",
-        "samples",
-        0,
-        missing="never",
-        dtype="int64",
-    ),
-)  # fmt: skip
-
-
+    Variable("test_fold_size", _FOLDS, _ROOT, "samples", 0, missing="never", dtype="int64"),
+)
 FUNCTIONS = File(
     "functions.nc",
     "NTK Atlas: predictions on test samples, and distances between predictors as functions",

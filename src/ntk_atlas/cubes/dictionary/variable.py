@@ -114,63 +114,44 @@ class File:
         return {name: each[0].attributes(each[1]) for name, each in found.items() if each is not None}
 
 
-COORDINATES = {
-    row.name: row
-    for row in (
-        Variable("depth", ("depth",), "hidden layers; 0 is a linear model", valid_min=0, dtype="int64"),
-        Variable("width", ("width",), "units of each hidden layer", valid_min=1, dtype="int64"),
-        Variable("init_scale", ("init_scale",), "σ_w²: weight variance times fan-in", valid_min=0.0),
-        Variable("n_train", ("n_train",), "training samples", valid_min=1, dtype="int64"),
-        Variable(
-            "draw",
-            ("draw",),
-            "draw of the data (docs/conventions.md): split, nested training sets, and the networks' streams",
-            dtype="int64",
-        ),
-        Variable(
-            "seed", ("seed",), "network: initial weights and batch order, independent in every draw", dtype="int64"
-        ),
-        Variable(
-            "epoch", ("epoch",), "checkpoint: Trainer epochs done; 0 is initialization", valid_min=0, dtype="int64"
-        ),
-        Variable(
-            "mode", ("mode",), "rank of an eigenvalue of the probe kernel, largest first", valid_min=0, dtype="int64"
-        ),
-        Variable(
-            "ridge", ("ridge",), "`zero`: ridge → 0; `tuned`: chosen on validation or by leave-one-out", dtype="text"
-        ),
-        Variable(
-            "test_fold",
-            ("test_fold",),
-            "group of samples of the data set, the same in every draw",
-            valid_min=0,
-            dtype="int64",
-        ),
-        Variable("predictor", ("predictor",), "names of all predictors in this cube", dtype="text"),
-        Variable("sigma_w", ("init_scale",), "σ_w, the square root of init_scale", valid_min=0.0),
-        Variable("lambda", ARCHITECTURE, "weight layers over width, (depth + 1)/width", valid_min=0.0),
-        Variable("chi_1", ("init_scale",), "χ₁: factor by which squared gradients grow a layer", valid_min=0.0),
-        Variable("xi_1", ("init_scale",), "depth scale ξ₁ = 1/|log χ₁|: infinite at the critical point", "layers", 0.0),
-        Variable("phase", ("init_scale",), "ordered (χ₁ < 1), critical (χ₁ = 1) or chaotic (χ₁ > 1)", dtype="text"),
-        Variable(
-            "metric",
-            ("metric",),
-            "test error that is fitted: `mse` (target²), `error` (share of wrong classes)",
-            dtype="text",
-        ),
-        Variable(
-            "parameters",
-            ("parameters",),
-            "which parameters Θ sums over: `all` that are trained, or the `weights`",
-            dtype="text",
-        ),
-        Variable(
-            "correlation", ("correlation",), "cosine r of x and x′, ‖x‖ = ‖x′‖; 1 is the diagonal", "1", -1.0, 1.0
-        ),
-        Variable("variant", ("variant",), "variant of the NTK", dtype="text"),
-        Variable("network", ("network",), "untrained network of a cell", valid_min=0, dtype="int64"),
-    )
-}
+_DRAW = "draw of the data (docs/conventions.md): split, nested training sets, and the networks' streams"
+_SEED = "network: initial weights and batch order, independent in every draw"
+_EPOCH = "checkpoint: Trainer epochs done; 0 is initialization"
+_MODE = "rank of an eigenvalue of the probe kernel, largest first"
+_FOLD = "group of samples of the data set, the same in every draw"
+_METRIC = "test error that is fitted: `mse` (target²), `error` (share of wrong classes)"
+_OF_SCALE = ("init_scale",)
+
+
+def _own(name: str, long_name: str, dtype: str, low: float | None = None, high: float | None = None) -> Variable:
+    return Variable(name, (name,), long_name, valid_min=low, valid_max=high, dtype=dtype)
+
+
+_ROWS = (
+    _own("depth", "hidden layers; 0 is a linear model", "int64", 0),
+    _own("width", "units of each hidden layer", "int64", 1),
+    _own("init_scale", "σ_w²: weight variance times fan-in", "float64", 0.0),
+    _own("n_train", "training samples", "int64", 1),
+    _own("draw", _DRAW, "int64"),
+    _own("seed", _SEED, "int64"),
+    _own("epoch", _EPOCH, "int64", 0),
+    _own("mode", _MODE, "int64", 0),
+    _own("ridge", "`zero`: ridge → 0; `tuned`: chosen on validation or by leave-one-out", "text"),
+    _own("test_fold", _FOLD, "int64", 0),
+    _own("predictor", "names of all predictors in this cube", "text"),
+    Variable("sigma_w", _OF_SCALE, "σ_w, the square root of init_scale", valid_min=0.0),
+    Variable("lambda", ARCHITECTURE, "weight layers over width, (depth + 1)/width", valid_min=0.0),
+    Variable("chi_1", _OF_SCALE, "χ₁: factor by which squared gradients grow a layer", valid_min=0.0),
+    Variable("xi_1", _OF_SCALE, "depth scale ξ₁ = 1/|log χ₁|: infinite at the critical point", "layers", 0.0),
+    Variable("phase", _OF_SCALE, "ordered (χ₁ < 1), critical (χ₁ = 1) or chaotic (χ₁ > 1)", dtype="text"),
+    _own("metric", _METRIC, "text"),
+    _own("parameters", "which parameters Θ sums over: `all` that are trained, or the `weights`", "text"),
+    _own("correlation", "cosine r of x and x′, ‖x‖ = ‖x′‖; 1 is the diagonal", "float64", -1.0, 1.0),
+    _own("variant", "variant of the NTK", "text"),
+    _own("network", "untrained network of a cell", "int64", 0),
+)
+COORDINATES = {row.name: row for row in _ROWS}
 """Every coordinate of every file, once."""
+
 THEORY = ("sigma_w", "lambda", "chi_1", "xi_1", "phase")
 """Coordinates that theory says of a grid."""
