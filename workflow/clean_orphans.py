@@ -19,7 +19,7 @@ from planned_jobs import planned_jobs
 from slurm_queue import queued_jobs
 from study_of_call import REPOSITORY, Call, add_options, call_of, config_files, default_config, job_digest
 
-from ntk_atlas.result_digests import FOLDER, forget_digest
+from ntk_atlas.job_log import FOLDER, forget_digest
 from ntk_atlas.study.config_files import read_config
 from ntk_atlas.study.config_tree import Node
 from ntk_atlas.study.needed_units import Sources, needed_units

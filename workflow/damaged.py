@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from ntk_atlas.config.study import StudySettings
-from ntk_atlas.result_digests import FOLDER, forget_digest, is_as_noted
+from ntk_atlas.job_log import FOLDER, forget_digest, is_as_noted
 from ntk_atlas.study.earlier_results import foreign_results
 
 log = logging.getLogger("ntk-atlas")

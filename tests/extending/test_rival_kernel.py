@@ -60,7 +60,7 @@ ntk_atlas.kernels.rivals.__path__.append({str(tmp_path)!r})
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.predictors import predictor_label, predictors_of
 from ntk_atlas.datasets import read_dataset
-from ntk_atlas.figures.parts.style import predictor_styles
+from ntk_atlas.figures.parts.look import predictor_styles
 from ntk_atlas.registry import value_files
 from ntk_atlas.jobs import job_slice
 from ntk_atlas.jobs.regress_rivals import regress_rivals

@@ -14,8 +14,7 @@ import xarray as xr
 import ntk_atlas.job_log
 from ntk_atlas.arrays import LabelledArray, LabelledArrays, UnitStore, read_labelled, write_labelled
 from ntk_atlas.cubes import write_netcdf
-from ntk_atlas.job_log import job_log
-from ntk_atlas.result_digests import note_digest
+from ntk_atlas.job_log import job_log, note_digest
 
 
 @pytest.fixture

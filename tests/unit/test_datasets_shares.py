@@ -22,7 +22,7 @@ from ntk_atlas.datasets import (
     shared_samples,
     split_indices,
 )
-from ntk_atlas.datasets.shares import shares
+from ntk_atlas.datasets.read import shares
 from ntk_atlas.jobs import job_slice
 from ntk_atlas.jobs.parts.draw_shares import draw_shares, draws_in_words
 from ntk_atlas.study.consistency import consistency_problems

@@ -10,7 +10,7 @@ import torch
 
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.kernels import MemoryLimitError, infinite_kernels
-from ntk_atlas.memory import memory_limited
+from ntk_atlas.numerics import memory_limited
 
 _CLEAR = Path("/proc/self/clear_refs")
 _PROGRAM = """

@@ -12,7 +12,7 @@ from torch import nn
 from torch.func import functional_call, jacrev, vmap
 
 from ntk_atlas.kernels import OUTPUT_REDUCTIONS, empirical_ntk, probe_network
-from ntk_atlas.kernels.empirical.layer_gradients import by_grouped_convolution, by_kernel_rows
+from ntk_atlas.kernels.empirical.capture import by_grouped_convolution, by_kernel_rows
 from ntk_atlas.streams import torch_stream
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-12}

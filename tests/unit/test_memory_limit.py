@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ntk_atlas.config.jobs import JobSettings
-from ntk_atlas.memory import default_memory_limit, memory_limited
+from ntk_atlas.numerics import default_memory_limit, memory_limited
 
 _CLEAR = Path("/proc/self/clear_refs")
 _PROGRAM = """
@@ -107,7 +107,7 @@ def test_limit_of_a_block_and_of_a_job():
 
 CHURN = """
 import resource, threading, torch
-from ntk_atlas.memory import freed_memory
+from ntk_atlas.numerics import freed_memory
 
 def churn():
     for _ in range(50):

@@ -26,7 +26,7 @@ from ntk_atlas.figures import (
     nngp_against_ntk,
     scaling_exponents,
 )
-from ntk_atlas.figures.parts import curves, notices_of, panels, predictor_styles, save_figure, theme
+from ntk_atlas.figures.parts import curves, look, notices_of, predictor_styles, save_figure, theme
 
 MODULES = (learning_curves, kernel_drift, error_map, kernel_alignment, kernel_spectra, scaling_exponents)
 STYLE = FigureSettings()
@@ -87,7 +87,7 @@ def check_layout(figure):
         assert ax.get_ylabel() or not is_outer(ax, grid, "y")
     drawn, size = figure.get_tightbbox(renderer), figure.get_size_inches()
     assert drawn.x0 >= -0.01 and drawn.y0 >= -0.01 and drawn.x1 <= size[0] + 0.01 and drawn.y1 <= size[1] + 0.01
-    assert figure.get_figwidth() <= panels.MAX_WIDTH
+    assert figure.get_figwidth() <= look.MAX_WIDTH
     titles = [ax._left_title.get_window_extent(renderer) for ax in grid]
     assert not any(a.overlaps(b) for i, a in enumerate(titles) for b in titles[:i])
     panel_boxes = [ax.get_tightbbox(renderer) for ax in grid]
@@ -420,7 +420,7 @@ def test_the_session_keeps_its_own_look():
 @pytest.mark.parametrize(("count", "places"), [(3, [0, 1, 2]), (5, [0, 2, 4]), (6, [0, 2, 5])])
 def test_readable_subset_has_first_and_last(count, places):
     cube = xr.Dataset(coords={"depth": np.arange(count)})
-    selection = panels.readable_subset(cube, {"depth": 3})
+    selection = look.readable_subset(cube, {"depth": 3})
     np.testing.assert_array_equal(selection.cube["depth"], places)
     assert selection.note == ("" if count == 3 else f"Shown: 3 of {count} depths, from first to last.")
 
@@ -431,7 +431,7 @@ def test_a_log_axis_has_ticks_however_little_it_spans(low, high):
     ax = figure.subplots()
     ax.set_yscale("log")
     ax.set_ylim(low, high)
-    panels.log_ticks(ax.yaxis, (low, high))
+    look.log_ticks(ax.yaxis, (low, high))
     ticks = ax.get_yticks()
     labels = [text.get_text() for text in ax.get_yticklabels()]
     plt.close(figure)

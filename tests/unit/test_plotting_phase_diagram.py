@@ -10,7 +10,7 @@ from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.figures import phase_diagram
 from ntk_atlas.figures.parts import save_figure
-from ntk_atlas.figures.parts.panels import MAX_WIDTH
+from ntk_atlas.figures.parts.look import MAX_WIDTH
 from ntk_atlas.phases import critical_init_scale, phase_at
 
 

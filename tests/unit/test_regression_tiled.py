@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ntk_atlas.kernels import MemoryLimitError
-from ntk_atlas.memory import memory_limited
+from ntk_atlas.numerics import memory_limited
 from ntk_atlas.regression import (
     DuplicateSamplesError,
     TiledKernel,

@@ -87,11 +87,11 @@ def test_comments_docstrings_and_formatting_do_not_count(copied):
 @pytest.mark.parametrize(
     ("module", "same", "other"),
     [
-        ("figures/parts/style.py", "train_networks.py", "plot_figure.py"),
+        ("figures/parts/look.py", "train_networks.py", "plot_figure.py"),
         ("scaling_laws/power_law.py", "assemble_cube.py", "fit_scaling_laws.py"),
         ("kernels/pairwise_distances.py", "train_networks.py", "regress_rivals.py"),
         ("regression/nested.py", "train_networks.py", "regress_empirical.py"),
-        ("training/members.py", "regress_rivals.py", "train_networks.py"),
+        ("training/ensemble_module.py", "regress_rivals.py", "train_networks.py"),
     ],
 )
 def test_an_edit_reaches_the_scripts_that_import_it_only(copied, module, same, other):

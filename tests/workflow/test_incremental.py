@@ -223,7 +223,7 @@ def test_init_scales_that_share_a_job_train_nothing_again(finished):
 def test_an_edit_in_figures_redraws_only(finished):
     finished.edit("src/ntk_atlas/figures/kernel_drift.py", "\nimport ", "\nEXTRA = 1\nimport ")
     assert finished.plan() == {"plot_figure": 2, "all": 1}
-    finished.edit("src/ntk_atlas/figures/parts/style.py", "\nimport ", "\nEXTRA = 1\nimport ")
+    finished.edit("src/ntk_atlas/figures/parts/look.py", "\nimport ", "\nEXTRA = 1\nimport ")
     assert finished.plan() == {"plot_figure": 10, "all": 1}
 
 

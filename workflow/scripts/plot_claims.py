@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ntk_atlas.figures.parts.style import save_figure
+from ntk_atlas.figures.parts.look import save_figure
 from ntk_atlas.figures.parts.verdicts import plot_claims
 from ntk_atlas.job_log import job_log
 from ntk_atlas.jobs.parts.results import RESULTS

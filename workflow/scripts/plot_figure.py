@@ -4,8 +4,7 @@ from pathlib import Path
 
 from ntk_atlas.cubes.netcdf import read_netcdf
 from ntk_atlas.figures import FIGURES, FigureSettings
-from ntk_atlas.figures.parts.panels import notices_of
-from ntk_atlas.figures.parts.style import save_figure
+from ntk_atlas.figures.parts.look import notices_of, save_figure
 from ntk_atlas.job_log import job_log
 from ntk_atlas.jobs.parts.results import RESULTS
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from ntk_atlas.job_log import job_log
 from ntk_atlas.jobs import JOBS
 from ntk_atlas.jobs.parts.run import run_job
-from ntk_atlas.memory import memory_limited
+from ntk_atlas.numerics import memory_limited
 
 if "snakemake" in globals():
     job = JOBS.head(snakemake.rule)

@@ -3,8 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
-from ntk_atlas.activations._functions import adopted, of_function
-from ntk_atlas.activations.activation import Activation, ActivationError, ActivationOverflowError, dual_at
+from ntk_atlas.activations.activation import (
+    Activation,
+    ActivationError,
+    ActivationOverflowError,
+    adopted,
+    dual_at,
+    of_function,
+)
 from ntk_atlas.registry import Registry, is_own
 
 __all__ = [

@@ -3,10 +3,17 @@
 Nothing here imports xarray: heavy jobs read and write NetCDF without the second that its import takes.
 """
 
-from ntk_atlas.arrays.join import Grid, join
-from ntk_atlas.arrays.labelled import LabelledArray, LabelledArrays, read_labelled, write_labelled
+from ntk_atlas.arrays.labelled import (
+    Grid,
+    LabelledArray,
+    LabelledArrays,
+    is_passing,
+    join,
+    read_labelled,
+    whole_file,
+    write_labelled,
+)
 from ntk_atlas.arrays.units import LostUnitError, UnitStore, finished_seeds, made_again_if_lost, seeds_of, unit_digest
-from ntk_atlas.arrays.whole_files import is_passing, whole_file
 
 __all__ = [
     "Grid",

@@ -21,9 +21,7 @@ from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 
-from ntk_atlas.arrays.join import join
-from ntk_atlas.arrays.labelled import LabelledArray, LabelledArrays
-from ntk_atlas.arrays.whole_files import is_passing, whole_file
+from ntk_atlas.arrays.labelled import LabelledArray, LabelledArrays, is_passing, join, whole_file
 
 log = logging.getLogger(__name__)
 

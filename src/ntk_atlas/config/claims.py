@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import ConfigDict, Field, NonNegativeInt, create_model
 
 from ntk_atlas.config.base import Settings
-from ntk_atlas.heads import HeadRegistry
-from ntk_atlas.registry import is_own
+from ntk_atlas.registry import HeadRegistry, is_own
 
 Sentence = Annotated[str, Field(min_length=10)]
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from ntk_atlas.config.base import Settings
-from ntk_atlas.heads import HeadRegistry
-from ntk_atlas.registry import Named
+from ntk_atlas.registry import HeadRegistry, Named
 
 if TYPE_CHECKING:
     from ntk_atlas.config.study import ExperimentSettings

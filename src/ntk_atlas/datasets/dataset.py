@@ -62,7 +62,7 @@ class Dataset:
         class_names: the classes in the order of `labels`, integers or text as in the source; empty for regression.
         attributes: what was done to the samples, for the attributes of the file (`side`, `pooling`).
         feature_names: of the inputs of a table, one a feature; empty where they have none.
-        shares: number of shares into which the samples are cut for disjoint draws (`datasets.shares`); 0 if every draw
+        shares: number of shares into which the samples are cut for disjoint draws (`datasets.read`); 0 if every draw
             is a permutation of all samples.
     """
 

@@ -18,9 +18,11 @@ from matplotlib.lines import Line2D
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.reading import scaling_settings
 from ntk_atlas.figures.parts.curves import at_last_checkpoint, draw_curve, replicate_interval, set_epoch_scale
-from ntk_atlas.figures.parts.panels import (
+from ntk_atlas.figures.parts.look import (
     EPOCH_LABEL,
+    INK,
     LONGER,
+    MARKERS,
     decimals,
     finish,
     hold_to_lines,
@@ -34,8 +36,9 @@ from ntk_atlas.figures.parts.panels import (
     scale_label,
     scale_names,
     select,
+    sequential_colors,
+    themed,
 )
-from ntk_atlas.figures.parts.style import INK, MARKERS, sequential_colors, themed
 from ntk_atlas.status import Status
 
 RATIOS = {

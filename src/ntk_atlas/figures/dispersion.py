@@ -21,7 +21,12 @@ from matplotlib.lines import Line2D
 
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.reading import experiment_settings
-from ntk_atlas.figures.parts.panels import (
+from ntk_atlas.figures.parts.look import (
+    DASHES,
+    FAINT,
+    INK,
+    MARKERS,
+    QUIET,
     finish,
     label_outer_axes,
     log_ticks,
@@ -30,8 +35,9 @@ from ntk_atlas.figures.parts.panels import (
     panel_grid,
     readable_subset,
     scale_label,
+    sequential_colors,
+    themed,
 )
-from ntk_atlas.figures.parts.style import DASHES, FAINT, INK, MARKERS, QUIET, sequential_colors, themed
 from ntk_atlas.parameterizations import parameterization
 
 RATIO_LABEL = "$R = E[\\Theta^2]\\,/\\,E[\\Theta]^2$\n(pure number)"

@@ -30,16 +30,21 @@ from ntk_atlas.config.predictors import predictor_label
 from ntk_atlas.cubes.reading import predictor_values, scaling_settings, stand_ins_of
 from ntk_atlas.figures.learning_curves import present_predictors
 from ntk_atlas.figures.parts.curves import draw_interval, networks_left_out
-from ntk_atlas.figures.parts.panels import (
+from ntk_atlas.figures.parts.look import (
+    FAINT,
+    INK,
     MAX_WIDTH,
     METRIC_LABELS,
+    QUIET,
+    color_map,
     finish,
     log_ticks,
     outside_legend,
     panel_grid,
     readable_subset,
+    theme,
+    themed,
 )
-from ntk_atlas.figures.parts.style import FAINT, INK, QUIET, color_map, theme, themed
 
 AXES = ("depth", "width", "init_scale")
 MAX_COLUMNS = 4

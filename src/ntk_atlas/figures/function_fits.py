@@ -24,8 +24,18 @@ from matplotlib.patches import Patch
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.predictors import predictor_family, predictor_label
 from ntk_atlas.cubes.reading import compared_ridge, experiment_settings
-from ntk_atlas.figures.parts.panels import finish, outside_legend, panel_grid, scale_label
-from ntk_atlas.figures.parts.style import FAINT, INK, QUIET, PredictorStyle, predictor_styles, themed
+from ntk_atlas.figures.parts.look import (
+    FAINT,
+    INK,
+    QUIET,
+    PredictorStyle,
+    finish,
+    outside_legend,
+    panel_grid,
+    predictor_styles,
+    scale_label,
+    themed,
+)
 
 N_GRID = 200
 _MAX_COLUMNS = 4

@@ -24,8 +24,16 @@ from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.dictionary.cube import GAP_TERMS, WHOLE_GAP, pair_name
 from ntk_atlas.cubes.reading import compared_ridge, experiment_settings, predictor_values
 from ntk_atlas.figures.parts.curves import draw_interval
-from ntk_atlas.figures.parts.panels import finish, panel_grid, readable_subset, scale_label
-from ntk_atlas.figures.parts.style import FAINT, INK, predictor_styles, themed
+from ntk_atlas.figures.parts.look import (
+    FAINT,
+    INK,
+    finish,
+    panel_grid,
+    predictor_styles,
+    readable_subset,
+    scale_label,
+    themed,
+)
 
 _WORDS = {
     ("network", "linearized"): "training beyond\nthe linear regime",

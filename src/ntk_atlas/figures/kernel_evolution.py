@@ -23,16 +23,20 @@ from matplotlib.lines import Line2D
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.reading import predictor_values, scaling_settings
 from ntk_atlas.figures.parts.curves import draw_curve, draw_interval, set_epoch_scale
-from ntk_atlas.figures.parts.panels import (
+from ntk_atlas.figures.parts.look import (
     EPOCH_LABEL,
+    FAINT,
+    INK,
+    PredictorStyle,
     finish,
     log_ticks,
     outside_legend,
     panel_grid,
+    predictor_styles,
     probe_note,
     scale_label,
+    themed,
 )
-from ntk_atlas.figures.parts.style import FAINT, INK, PredictorStyle, predictor_styles, themed
 
 MOVEMENT = {
     "kernel_drift": (r"drift $\Vert\Theta_t-\Theta_0\Vert\,/\,\Vert\Theta_0\Vert$", True),

@@ -16,7 +16,10 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.figures.parts.panels import (
+from ntk_atlas.figures.parts.look import (
+    INK,
+    QUIET,
+    color_map,
     decimals,
     finish,
     panel_grid,
@@ -24,8 +27,8 @@ from ntk_atlas.figures.parts.panels import (
     readable_subset,
     scale_label,
     scale_names,
+    themed,
 )
-from ntk_atlas.figures.parts.style import INK, QUIET, color_map, themed
 
 MAX_TICKS = 10
 _FEWEST_SAMPLES = 40

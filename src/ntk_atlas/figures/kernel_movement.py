@@ -22,8 +22,11 @@ from matplotlib.lines import Line2D
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.reading import movement_settings, scaling_settings
 from ntk_atlas.figures.parts.curves import at_last_checkpoint, replicate_interval, zeros_note
-from ntk_atlas.figures.parts.panels import (
+from ntk_atlas.figures.parts.look import (
+    INK,
     LONGER,
+    MARKERS,
+    QUIET,
     finish,
     hold_to_lines,
     letter_scale,
@@ -36,9 +39,10 @@ from ntk_atlas.figures.parts.panels import (
     scale_label,
     scale_names,
     select,
+    sequential_colors,
+    themed,
     value_ticks,
 )
-from ntk_atlas.figures.parts.style import INK, MARKERS, QUIET, sequential_colors, themed
 from ntk_atlas.status import NOT_TRAINED, Status
 
 DRIFT_LABEL = "relative drift (pure number)\n" + r"$\Vert\Theta_t - \Theta_0\Vert_F\ /\ \Vert\Theta_0\Vert_F$"

@@ -18,7 +18,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.figures.parts.panels import (
+from ntk_atlas.figures.parts.look import (
+    FAINT,
     cell_panels,
     finish,
     label_outer_axes,
@@ -30,8 +31,9 @@ from ntk_atlas.figures.parts.panels import (
     probe_note,
     readable_subset,
     select,
+    sequential_colors,
+    themed,
 )
-from ntk_atlas.figures.parts.style import FAINT, sequential_colors, themed
 
 QUANTILES = (0.1, 0.5, 0.9)
 FLOOR = 1e-9

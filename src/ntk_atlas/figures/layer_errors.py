@@ -26,18 +26,20 @@ from ntk_atlas.config.predictors import predictor_label
 from ntk_atlas.cubes.reading import predictor_values, scaling_settings, stand_ins_of
 from ntk_atlas.figures.learning_curves import present_predictors
 from ntk_atlas.figures.parts.curves import draw_interval, interval_words
-from ntk_atlas.figures.parts.panels import (
+from ntk_atlas.figures.parts.look import (
     METRIC_LABELS,
+    PredictorStyle,
     finish,
     hold_to_lines,
     log_y_axis,
     mark_empty_panels,
     outside_legend,
     panel_grid,
+    predictor_styles,
     readable_subset,
     scale_label,
+    themed,
 )
-from ntk_atlas.figures.parts.style import PredictorStyle, predictor_styles, themed
 from ntk_atlas.kernels.infinite.variants import VARIANTS
 
 _RIDGES = {"zero": "ridge → 0", "tuned": "tuned ridge"}

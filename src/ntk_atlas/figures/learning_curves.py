@@ -26,20 +26,23 @@ from ntk_atlas.config.predictors import predictor_label
 from ntk_atlas.cubes.reading import predictor_values, stand_ins_of
 from ntk_atlas.cubes.scaling import LAW_ERRORS, laws_of
 from ntk_atlas.figures.parts.curves import draw_interval
-from ntk_atlas.figures.parts.panels import (
+from ntk_atlas.figures.parts.look import (
     METRIC_LABELS,
     N_TRAIN_LABEL,
+    QUIET,
+    PredictorStyle,
     cell_panels,
     finish,
     label_outer_axes,
     log_y_axis,
     outside_legend,
     panel_grid,
+    predictor_styles,
     readable_subset,
     select,
+    themed,
     value_ticks,
 )
-from ntk_atlas.figures.parts.style import QUIET, PredictorStyle, predictor_styles, themed
 from ntk_atlas.status import Status
 
 

@@ -18,8 +18,17 @@ from matplotlib.figure import Figure
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.reading import predictor_values, scaling_settings
 from ntk_atlas.figures.parts.curves import draw_interval, interval_words
-from ntk_atlas.figures.parts.panels import finish, log_ticks, panel_grid, readable_subset, scale_label
-from ntk_atlas.figures.parts.style import FAINT, MARKERS, sequential_colors, themed
+from ntk_atlas.figures.parts.look import (
+    FAINT,
+    MARKERS,
+    finish,
+    log_ticks,
+    panel_grid,
+    readable_subset,
+    scale_label,
+    sequential_colors,
+    themed,
+)
 
 _RIDGES = {"zero": "ridge → 0", "tuned": "tuned ridge"}
 

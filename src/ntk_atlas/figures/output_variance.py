@@ -21,8 +21,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.figures.parts.panels import (
+from ntk_atlas.figures.parts.look import (
+    DASHES,
     EPOCH_LABEL,
+    INK,
     cell_panels,
     finish,
     log_ticks,
@@ -33,8 +35,9 @@ from ntk_atlas.figures.parts.panels import (
     readable_subset,
     scale_label,
     select,
+    sequential_colors,
+    themed,
 )
-from ntk_atlas.figures.parts.style import DASHES, INK, sequential_colors, themed
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,16 @@ from scipy.ndimage import distance_transform_edt
 from ntk_atlas.activations import Activation, activation
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.reading import experiment_settings
-from ntk_atlas.figures.parts.panels import finish, letter_scale, log_ticks, outside_legend, panel_grid
-from ntk_atlas.figures.parts.style import INK, color_map, themed
+from ntk_atlas.figures.parts.look import (
+    INK,
+    color_map,
+    finish,
+    letter_scale,
+    log_ticks,
+    outside_legend,
+    panel_grid,
+    themed,
+)
 from ntk_atlas.phases.critical import CriticalPoint, chi_1_plane, critical_points
 
 LEVELS = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 0.85, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0)

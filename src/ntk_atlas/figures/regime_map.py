@@ -23,8 +23,16 @@ from matplotlib.patches import Patch, Rectangle
 
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.regimes import RegimeThresholds
-from ntk_atlas.figures.parts.panels import finish, outside_legend, panel_grid, readable_subset, scale_label
-from ntk_atlas.figures.parts.style import INK, QUIET, themed
+from ntk_atlas.figures.parts.look import (
+    INK,
+    QUIET,
+    finish,
+    outside_legend,
+    panel_grid,
+    readable_subset,
+    scale_label,
+    themed,
+)
 from ntk_atlas.regimes.distances import PREDICTOR_OF
 from ntk_atlas.regimes.map_file import frontier_of, is_given, said_of
 from ntk_atlas.regimes.regime import Regime

@@ -22,16 +22,21 @@ from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.predictors import predictor_label
 from ntk_atlas.cubes.reading import stand_ins_of
 from ntk_atlas.cubes.scaling import laws_of
-from ntk_atlas.figures.parts.panels import (
+from ntk_atlas.figures.parts.look import (
+    FAINT,
+    INK,
     MAX_WIDTH,
+    PredictorStyle,
     finish,
     outside_legend,
     panel_grid,
+    predictor_styles,
     readable_subset,
     scale_label,
     select,
+    theme,
+    themed,
 )
-from ntk_atlas.figures.parts.style import FAINT, INK, PredictorStyle, predictor_styles, theme, themed
 
 PURE_OFFSET, FLOOR_OFFSET = -0.14, 0.2
 """Where the two laws of one predictor stand beside its line; rows count downwards."""

@@ -30,7 +30,11 @@ from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.reading import experiment_settings
 from ntk_atlas.figures.error_map import contrasting_ink, label_init_scales, short_number
 from ntk_atlas.figures.parts.curves import at_last_checkpoint, draw_interval
-from ntk_atlas.figures.parts.panels import (
+from ntk_atlas.figures.parts.look import (
+    DASHES,
+    INK,
+    QUIET,
+    color_map,
     finish,
     letter_scale,
     log_ticks,
@@ -38,8 +42,8 @@ from ntk_atlas.figures.parts.panels import (
     panel_grid,
     readable_subset,
     select,
+    themed,
 )
-from ntk_atlas.figures.parts.style import DASHES, INK, QUIET, color_map, themed
 from ntk_atlas.status import NOT_TRAINED, Status
 
 UNTRAINED = 0.5

@@ -24,16 +24,18 @@ from ntk_atlas.cubes.reading import predictor_values, stand_ins_of
 from ntk_atlas.cubes.scaling import laws_of
 from ntk_atlas.figures.learning_curves import present_predictors
 from ntk_atlas.figures.parts.curves import draw_interval
-from ntk_atlas.figures.parts.panels import (
+from ntk_atlas.figures.parts.look import (
     METRIC_LABELS,
+    PredictorStyle,
     finish,
     log_ticks,
     outside_legend,
     panel_grid,
+    predictor_styles,
     scale_label,
+    themed,
     value_ticks,
 )
-from ntk_atlas.figures.parts.style import PredictorStyle, predictor_styles, themed
 
 SHOWN = ("network", "ntk_init", "ntk_final", "infinite_ntk", "stand_in_ntk")
 

@@ -25,8 +25,18 @@ from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.dictionary.cube import GAP_TERMS, OTHER_PAIRS, WHOLE_GAP, pair_name
 from ntk_atlas.cubes.reading import compared_ridge, experiment_settings
 from ntk_atlas.figures.parts.curves import draw_interval
-from ntk_atlas.figures.parts.panels import finish, log_ticks, outside_legend, panel_grid, scale_label, value_ticks
-from ntk_atlas.figures.parts.style import FAINT, INK, predictor_styles, themed
+from ntk_atlas.figures.parts.look import (
+    FAINT,
+    INK,
+    finish,
+    log_ticks,
+    outside_legend,
+    panel_grid,
+    predictor_styles,
+    scale_label,
+    themed,
+    value_ticks,
+)
 from ntk_atlas.judging.networks import at_largest_n, cell_estimate
 from ntk_atlas.judging.width_limit import squared_share, width_exponent, width_law
 

@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-from ntk_atlas.heads import HeadRegistry
 from ntk_atlas.jobs.job import (
     ARCHITECTURE,
     EXPERIMENT,
@@ -16,6 +15,7 @@ from ntk_atlas.jobs.job import (
     planning,
 )
 from ntk_atlas.jobs.parts.slice import DROPPED, Slice, UndeclaredSettingError
+from ntk_atlas.registry import HeadRegistry
 
 if TYPE_CHECKING:
     from ntk_atlas.config.study import ExperimentSettings

@@ -21,8 +21,8 @@ from ntk_atlas.kernels.empirical.network_checks import (
     trainable_parameters,
 )
 from ntk_atlas.kernels.empirical.ntk import empirical_ntk
-from ntk_atlas.memory import is_out_of_memory
 from ntk_atlas.networks.stacked import StackedNetwork
+from ntk_atlas.numerics import is_out_of_memory
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.memory import is_out_of_memory
 from ntk_atlas.networks.member import convert_network
 from ntk_atlas.networks.module_checks import (
     FactoryError,
@@ -22,6 +21,7 @@ from ntk_atlas.networks.module_checks import (
 from ntk_atlas.networks.plain_state import difference, registered
 from ntk_atlas.networks.running import eagerly, in_evaluation_mode
 from ntk_atlas.networks.user import Factory, StackedModules, load_factory
+from ntk_atlas.numerics import is_out_of_memory
 from ntk_atlas.streams import global_streams
 from ntk_atlas.tensors import equal_tensors
 from ntk_atlas.user_code import told

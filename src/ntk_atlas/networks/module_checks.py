@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ntk_atlas.memory import is_out_of_memory
 from ntk_atlas.networks.plain_state import registered
 from ntk_atlas.networks.running import (
     EMBEDDINGS,
@@ -17,7 +16,7 @@ from ntk_atlas.networks.running import (
     without_symmetry,
     without_wrappers,
 )
-from ntk_atlas.numerics import plain_attention, precise_math
+from ntk_atlas.numerics import is_out_of_memory, plain_attention, precise_math
 from ntk_atlas.streams import global_streams
 from ntk_atlas.tensors import equal_tensors
 from ntk_atlas.user_code import told

@@ -8,7 +8,6 @@ from types import EllipsisType
 import torch
 from torch import Tensor, nn
 
-from ntk_atlas.memory import is_out_of_memory
 from ntk_atlas.networks.member import UserMember, complex_stay_complex
 from ntk_atlas.networks.member_checks import (
     check_kept_graphs,
@@ -37,6 +36,7 @@ from ntk_atlas.networks.plain_state import (
 )
 from ntk_atlas.networks.running import eagerly, has_attention
 from ntk_atlas.networks.stacked import StackedNetwork
+from ntk_atlas.numerics import is_out_of_memory
 from ntk_atlas.tensors import Given
 from ntk_atlas.user_code import load_function
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ntk_atlas.config.regression import SolveSettings
 from ntk_atlas.kernels.errors import MemoryLimitError
-from ntk_atlas.memory import default_memory_limit, is_out_of_memory
+from ntk_atlas.numerics import default_memory_limit, is_out_of_memory
 from ntk_atlas.regression.arguments import (
     check_distinct,
     check_function,

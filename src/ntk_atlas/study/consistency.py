@@ -8,8 +8,7 @@ from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.predictors import STAND_IN, predictors_of
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.datasets.dataset import DataError, DatasetSize
-from ntk_atlas.datasets.read import inspect_dataset
-from ntk_atlas.datasets.shares import shares
+from ntk_atlas.datasets.read import inspect_dataset, shares
 from ntk_atlas.families import Family
 from ntk_atlas.jobs import JOBS
 from ntk_atlas.jobs.parts.cells import rows

@@ -25,9 +25,8 @@ from ntk_atlas.training.callbacks import (
     TrainingState,
     TrainingTimedOutError,
 )
-from ntk_atlas.training.ensemble_module import EnsembleTraining
+from ntk_atlas.training.ensemble_module import EnsembleTraining, latest_record
 from ntk_atlas.training.lightning_import import LightningEnvironment, pl
-from ntk_atlas.training.members import latest_record
 from ntk_atlas.training.rates import best_of_rates, n_rates, repeated
 from ntk_atlas.training.schedule import scheduled_epochs, selected_checkpoint
 from ntk_atlas.training.unit import TrainedUnit, UnitData

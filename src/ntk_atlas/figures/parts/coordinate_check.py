@@ -7,8 +7,18 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.figures.parts.panels import finish, label_outer_axes, log_ticks, log_y_axis, outside_legend, panel_grid
-from ntk_atlas.figures.parts.style import FAINT, MARKERS, sequential_colors, themed
+from ntk_atlas.figures.parts.look import (
+    FAINT,
+    MARKERS,
+    finish,
+    label_outer_axes,
+    log_ticks,
+    log_y_axis,
+    outside_legend,
+    panel_grid,
+    sequential_colors,
+    themed,
+)
 
 if TYPE_CHECKING:
     from ntk_atlas.training.coordinate_check import CoordinateCheck

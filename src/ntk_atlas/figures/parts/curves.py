@@ -14,8 +14,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.figures.parts.panels import (
+from ntk_atlas.figures.parts.look import (
+    DASHES,
     EPOCH_LABEL,
+    INK,
+    MARKERS,
     finish,
     label_outer_axes,
     log_ticks,
@@ -28,8 +31,9 @@ from ntk_atlas.figures.parts.panels import (
     readable_subset,
     scale_label,
     select,
+    sequential_colors,
+    themed,
 )
-from ntk_atlas.figures.parts.style import DASHES, INK, MARKERS, sequential_colors, themed
 from ntk_atlas.statistics.student import finite_mean, t_interval
 
 

@@ -18,8 +18,18 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.predictors import predictor_label
-from ntk_atlas.figures.parts.panels import finish, number_label, outside_legend, panel_grid
-from ntk_atlas.figures.parts.style import FAINT, INK, MARKERS, QUIET, sequential_colors, themed
+from ntk_atlas.figures.parts.look import (
+    FAINT,
+    INK,
+    MARKERS,
+    QUIET,
+    finish,
+    number_label,
+    outside_legend,
+    panel_grid,
+    sequential_colors,
+    themed,
+)
 
 _VERDICT_MARKERS = {"supported": ("o", INK), "not supported": ("X", INK), "inconclusive": ("o", "white")}
 """Marker and filling by verdict: a full circle holds, a cross does not, a hollow circle is open."""

@@ -2,8 +2,7 @@
 
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.datasets.dataset import DataError
-from ntk_atlas.datasets.read import inspect_dataset
-from ntk_atlas.datasets.shares import most_disjoint, rooms, shares
+from ntk_atlas.datasets.read import inspect_dataset, most_disjoint, rooms, shares
 from ntk_atlas.datasets.sources import source_of
 
 

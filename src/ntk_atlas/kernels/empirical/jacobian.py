@@ -13,13 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import jacrev, vmap
 
-from ntk_atlas.kernels.empirical.gradients import gradients
 from ntk_atlas.kernels.empirical.gram import LayerFactors, add_gram
-from ntk_atlas.kernels.empirical.network_checks import rounding, run
+from ntk_atlas.kernels.empirical.network_checks import gradients, rounding, run
 from ntk_atlas.kernels.errors import RandomNetworkError
-from ntk_atlas.memory import is_out_of_memory
 from ntk_atlas.networks.plain_state import called_with
 from ntk_atlas.networks.running import is_scripted, without_symmetry
+from ntk_atlas.numerics import is_out_of_memory
 
 log = logging.getLogger(__name__)
 

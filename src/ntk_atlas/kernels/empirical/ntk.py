@@ -33,8 +33,8 @@ from ntk_atlas.kernels.empirical.network_checks import (
 from ntk_atlas.kernels.empirical.structure import NetworkStructure, probe_network
 from ntk_atlas.kernels.empirical.verification import verified_structure, without_layers
 from ntk_atlas.kernels.errors import MemoryLimitError, StructureChangedError
-from ntk_atlas.memory import freed_memory, is_out_of_memory, release_freed_memory
 from ntk_atlas.networks.stacked import StackedConv2d, StackedLinear, StackedNetwork
+from ntk_atlas.numerics import freed_memory, is_out_of_memory, release_freed_memory
 from ntk_atlas.tensors import Given
 
 log = logging.getLogger(__name__)

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge, saved_tensors_hooks
 
-from ntk_atlas.kernels.empirical.gradients import gradients_accumulate, graph_nodes
 from ntk_atlas.kernels.empirical.network_checks import (
     check_finite,
     check_samples_apart,
+    gradients_accumulate,
+    graph_nodes,
     run,
     sample_axis,
     trainable_parameters,

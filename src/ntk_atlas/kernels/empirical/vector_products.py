@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from torch.func import jvp
 
 from ntk_atlas.kernels.empirical.evaluation import evaluation_mode
-from ntk_atlas.kernels.empirical.gradients import gradients, gradients_add_up
 from ntk_atlas.kernels.empirical.gram import check_output_reduction
 from ntk_atlas.kernels.empirical.jacobian import jacobian_of_sample, say_once
 from ntk_atlas.kernels.empirical.memory_plan import samples_a_pass
@@ -29,6 +28,8 @@ from ntk_atlas.kernels.empirical.network_checks import (
     checked,
     checked_memory_limit,
     compared_samples,
+    gradients,
+    gradients_add_up,
     kernel_dtype,
     plain_module,
     recordable,
@@ -39,10 +40,10 @@ from ntk_atlas.kernels.empirical.network_checks import (
 from ntk_atlas.kernels.empirical.ntk import empirical_ntk
 from ntk_atlas.kernels.empirical.structure import probe_network
 from ntk_atlas.kernels.errors import KernelInputError
-from ntk_atlas.memory import is_out_of_memory
 from ntk_atlas.networks.plain_state import called_with
 from ntk_atlas.networks.running import is_scripted, without_symmetry
 from ntk_atlas.networks.stacked import StackedNetwork
+from ntk_atlas.numerics import is_out_of_memory
 from ntk_atlas.tensors import Given, real_tensor
 
 log = logging.getLogger(__name__)

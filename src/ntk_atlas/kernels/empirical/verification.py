@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
 from ntk_atlas.kernels.empirical.capture import capture_factors
-from ntk_atlas.kernels.empirical.gradients import gradients, gradients_add_up
 from ntk_atlas.kernels.empirical.gram import LayerFactors, Piece
 from ntk_atlas.kernels.empirical.network_checks import (
     check_same_outputs,
     compared_samples,
+    gradients,
+    gradients_add_up,
     rounding,
     run,
     sample_axis,

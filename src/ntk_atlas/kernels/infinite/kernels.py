@@ -24,11 +24,16 @@ from torch import Tensor
 from ntk_atlas.activations import ActivationChoice
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.kernels.errors import KernelInputError, MemoryLimitError
-from ntk_atlas.kernels.infinite.recursion import PreparedLayers, Recursion, Sides
+from ntk_atlas.kernels.infinite.recursion import (
+    PreparedLayers,
+    Recursion,
+    Sides,
+    warn_of_entries,
+    warn_of_range,
+    without_underflow,
+)
 from ntk_atlas.kernels.infinite.series import dual_of
-from ntk_atlas.kernels.infinite.soundness import warn_of_entries, warn_of_range, without_underflow
-from ntk_atlas.memory import default_memory_limit
-from ntk_atlas.numerics import in_turn_or_at_once, precise_math
+from ntk_atlas.numerics import default_memory_limit, in_turn_or_at_once, precise_math
 from ntk_atlas.tensors import Given, real_number, real_tensor
 
 _LARGEST_SCALE = 1e150
@@ -311,7 +316,7 @@ def infinite_kernels(
     """NNGP and NTK at infinite width.
 
     Kernels that overflow or underflow, and kernels of nearly equal samples that rounding decides by more than a
-    thousandth (`soundness`), are warned of, with the depth.
+    thousandth (`recursion`), are warned of, with the depth.
 
     Evaluated in tiles that stay in cache; beside the result a few tiles are held, and what depends on one sample
     alone. With `x2` None only the upper triangle is evaluated, and the diagonal is exact. Closed forms exist for
