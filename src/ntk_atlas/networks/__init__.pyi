@@ -1,6 +1,8 @@
 from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitecture as ConvolutionalArchitecture
 from ntk_atlas.networks.convolutional_architecture import NetworkShapeError as NetworkShapeError
+from ntk_atlas.networks.factories import load_factory as load_factory
 from ntk_atlas.networks.module_checks import FactoryError as FactoryError
+from ntk_atlas.networks.modules import StackedModules as StackedModules
 from ntk_atlas.networks.notices import NetworkNotices as NetworkNotices
 from ntk_atlas.networks.stacked import ActivationLayer as ActivationLayer
 from ntk_atlas.networks.stacked import LayerScaling as LayerScaling
@@ -10,5 +12,3 @@ from ntk_atlas.networks.stacked import StackedLayers as StackedLayers
 from ntk_atlas.networks.stacked import StackedLinear as StackedLinear
 from ntk_atlas.networks.stacked import StackedNetwork as StackedNetwork
 from ntk_atlas.networks.stacked import drawn_layers as drawn_layers
-from ntk_atlas.networks.user import StackedModules as StackedModules
-from ntk_atlas.networks.user import load_factory as load_factory

@@ -1,13 +1,12 @@
 """Networks that a factory of the user's own draws: one seed, one network, the same each time."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.networks.member import convert_network
 from ntk_atlas.networks.module_checks import (
     FactoryError,
     agree,
@@ -18,15 +17,50 @@ from ntk_atlas.networks.module_checks import (
     plain_network,
     under_check,
 )
+from ntk_atlas.networks.modules import StackedModules, convert_network
 from ntk_atlas.networks.plain_state import difference, registered
 from ntk_atlas.networks.running import eagerly, in_evaluation_mode
-from ntk_atlas.networks.user import Factory, StackedModules, load_factory
 from ntk_atlas.numerics import is_out_of_memory
 from ntk_atlas.streams import global_streams
 from ntk_atlas.tensors import equal_tensors
-from ntk_atlas.user_code import told
+from ntk_atlas.user_code import load_function, told
 
 _SAMPLES = "training samples"
+
+
+Factory = Callable[..., nn.Module]
+FACTORY_ARGUMENTS = ("depth", "width", "init_scale", "input_shape", "n_outputs", "generator")
+
+
+def load_factory(spec: str) -> Factory:
+    """Loads the factory `my_net.py:build` from its file; relative paths start at the working directory.
+
+    Args:
+        spec: file and name of a function of (depth, width, init_scale, input_shape, n_outputs, generator),
+            all passed by keyword, that returns a module mapping `(n, *input_shape)` to `(n, n_outputs)`.
+
+    Returns:
+        The factory; it raises FactoryError if the user's function returns anything but a module.
+
+    Raises:
+        FactoryError: if there is no such file or function, or the file cannot be imported.
+    """
+    function = load_function(spec, "network factory", FactoryError, FACTORY_ARGUMENTS)
+
+    def build(**arguments) -> nn.Module:
+        module = function(**arguments)
+        if isinstance(module, nn.Module):
+            return module
+        if isinstance(module, type):
+            raise FactoryError(
+                f"network factory {spec!r} returned the class {module.__name__}: return an instance, "
+                f"{module.__name__}(...)"
+            )
+        raise FactoryError(
+            f"network factory {spec!r} returned {type(module).__name__}: it must return a torch.nn.Module"
+        )
+
+    return build
 
 
 def factory_networks(

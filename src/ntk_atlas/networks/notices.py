@@ -14,10 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.networks.factories import built_network
+from ntk_atlas.networks.factories import Factory, built_network, load_factory
 from ntk_atlas.networks.module_checks import evaluate
 from ntk_atlas.networks.plain_state import deep_copy
-from ntk_atlas.networks.user import Factory, load_factory
 from ntk_atlas.streams import global_streams, stream_seed
 
 GRID_KEYS = ("depth", "width", "init_scale")

@@ -35,9 +35,10 @@ from ntk_atlas.jobs.parts.row_networks import as_tensor, row_networks
 from ntk_atlas.jobs.parts.user_files import user_code
 from ntk_atlas.kernels import empirical_ntk, infinite_kernels
 from ntk_atlas.kernels.user_kernel import UserKernelError, check_user_kernel, load_user_kernel
+from ntk_atlas.networks.factories import load_factory
+from ntk_atlas.networks.module_checks import FactoryError
 from ntk_atlas.networks.notices import GRID_KEYS
 from ntk_atlas.networks.stacked import StackedNetwork
-from ntk_atlas.networks.user import FactoryError, load_factory
 from ntk_atlas.numerics import is_out_of_memory, kept_settings, precise_math
 from ntk_atlas.optimizers import OptimizerError, optimizer
 from ntk_atlas.parameterizations import ParameterizationError, parameterization

@@ -1,4 +1,4 @@
-"""Networks of the user's own: a factory in a file, and any `nn.Module` as members of a stack."""
+"""Any `nn.Module` as members of a stack, what one member computes, and the precision of all that it holds."""
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -8,24 +8,21 @@ from types import EllipsisType
 import torch
 from torch import Tensor, nn
 
-from ntk_atlas.networks.member import UserMember, complex_stay_complex
-from ntk_atlas.networks.member_checks import (
-    check_kept_graphs,
-    check_members,
-    samples_to_try,
-    spoilt,
-    tried_copy,
-    why_not_stacked,
-)
 from ntk_atlas.networks.module_checks import (
     Evaluation,
     FactoryError,
     agree,
+    check_kept_graphs,
+    check_members,
     evaluate,
     gradients_of,
     plain_network,
+    samples_to_try,
+    spoilt,
+    tried_copy,
     two_dimensional,
     under_check,
+    why_not_stacked,
 )
 from ntk_atlas.networks.plain_state import (
     called_with,
@@ -38,43 +35,59 @@ from ntk_atlas.networks.running import eagerly, has_attention
 from ntk_atlas.networks.stacked import StackedNetwork
 from ntk_atlas.numerics import is_out_of_memory
 from ntk_atlas.tensors import Given
-from ntk_atlas.user_code import load_function
 
 log = logging.getLogger(__name__)
 
-Factory = Callable[..., nn.Module]
-FACTORY_ARGUMENTS = ("depth", "width", "init_scale", "input_shape", "n_outputs", "generator")
+
+class UserMember(nn.Module):
+    """One member of `StackedModules`: the user's module, its output `(n, n_outputs)` times `output_scale`."""
+
+    def __init__(self, module: nn.Module, n_outputs: int, output_scale: float, *, clones_input: bool = False):
+        super().__init__()
+        self.module, self.n_outputs, self.output_scale = module, n_outputs, output_scale
+        self.clones_input, self._attention = clones_input, has_attention(module)
+        self.train(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the outputs `(n, n_outputs)` at `(n, *input_shape)`."""
+        with eagerly(attention=self._attention):
+            output = self.module(x.clone() if self.clones_input else x)
+        return self.output_scale * two_dimensional(output, self.n_outputs)
+
+    def train(self, mode: bool = True) -> "UserMember":
+        """Returns itself unchanged: members stay in evaluation mode."""
+        return super().train(False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "UserMember":
+        fn = complex_stay_complex(fn)
+        super()._apply(fn, recurse)
+        convert_plain_tensors(self.module, fn)
+        return self
 
 
-def load_factory(spec: str) -> Factory:
-    """Loads the factory `my_net.py:build` from its file; relative paths start at the working directory.
+def convert_network(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Brings a network to the CPU and a precision, whatever it holds outside parameters and buffers included.
 
     Args:
-        spec: file and name of a function of (depth, width, init_scale, input_shape, n_outputs, generator),
-            all passed by keyword, that returns a module mapping `(n, *input_shape)` to `(n, n_outputs)`.
+        module: changed in place.
+        dtype: of real numbers; complex ones get the complex type of that precision, integers stay.
 
     Returns:
-        The factory; it raises FactoryError if the user's function returns anything but a module.
-
-    Raises:
-        FactoryError: if there is no such file or function, or the file cannot be imported.
+        The module.
     """
-    function = load_function(spec, "network factory", FactoryError, FACTORY_ARGUMENTS)
+    fn = complex_stay_complex(lambda t: t.to("cpu", dtype if t.is_floating_point() else None))
+    module._apply(fn)
+    convert_plain_tensors(module, fn)
+    return module
 
-    def build(**arguments) -> nn.Module:
-        module = function(**arguments)
-        if isinstance(module, nn.Module):
-            return module
-        if isinstance(module, type):
-            raise FactoryError(
-                f"network factory {spec!r} returned the class {module.__name__}: return an instance, "
-                f"{module.__name__}(...)"
-            )
-        raise FactoryError(
-            f"network factory {spec!r} returned {type(module).__name__}: it must return a torch.nn.Module"
-        )
 
-    return build
+def complex_stay_complex(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """A conversion of real tensors, applied to real and imaginary parts: torch would drop the latter."""
+
+    def convert(t: Tensor) -> Tensor:
+        return torch.view_as_complex(fn(torch.view_as_real(t))) if t.is_complex() else fn(t)
+
+    return convert
 
 
 class StackedModules(StackedNetwork):
