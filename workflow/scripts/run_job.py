@@ -5,15 +5,11 @@ from pathlib import Path
 from ntk_atlas.job_log import job_log
 from ntk_atlas.jobs import JOBS
 from ntk_atlas.jobs.parts.run import run_job
-from ntk_atlas.numerics import memory_limited
 
 if "snakemake" in globals():
     job = JOBS.head(snakemake.rule)
     title = " ".join([job.name, *snakemake.wildcards])
-    with (
-        job_log(snakemake.log[0], title, snakemake.input, snakemake.output),
-        memory_limited(snakemake.resources.kernels_mb * 2**20),
-    ):
+    with job_log(snakemake.log[0], title, snakemake.input, snakemake.output):
         run_job(
             job,
             job.parse(snakemake.params.spec),
@@ -22,4 +18,5 @@ if "snakemake" in globals():
             units=Path(snakemake.params.units),
             source=snakemake.params.unit_source,
             save_every=snakemake.resources.save_seconds,
+            memory=snakemake.resources.kernels_mb * 2**20,
         )

@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,6 @@ from ntk_atlas.jobs.parts.cells import Unit
 from ntk_atlas.jobs.parts.made_with import check_row, load_prepared
 from ntk_atlas.jobs.parts.rows import row_grid
 from ntk_atlas.jobs.parts.slice import Slice
-from ntk_atlas.numerics import precise_math
 
 
 def run_job(
@@ -23,6 +23,7 @@ def run_job(
     units: Path = Path(),
     source: str = "",
     save_every: float = 60.0,
+    memory: int | None = None,
 ) -> None:
     """Runs one job.
 
@@ -34,6 +35,7 @@ def run_job(
         units: folder of the finished units of all stages.
         source: digest of the code that units depend on.
         save_every: seconds after which the state of a training under way is written.
+        memory: bytes that kernels may take; None for what is free.
     """
     work = importlib.import_module(f"ntk_atlas.jobs.{job.name}")
     if job.kind == "dataset":
@@ -41,12 +43,15 @@ def run_job(
 
         save_dataset(work.prepare_dataset(part), output)
         return
+    from ntk_atlas.numerics import memory_limited, precise_math  # torch, which reading data does without
+
     given, written = Given(None, units=units, source=source, save_every=save_every), {}  # type: ignore[arg-type]
     if "dataset" in inputs:
         dataset, data_digest = load_prepared(inputs["dataset"], part.dataset)
         given = replace(given, dataset=dataset, data_digest=data_digest)
         written["data_digest"] = data_digest
-    with precise_math(threads=part.training.threads if job.declares("training.threads") else 1):
+    threads = part.training.threads if job.declares("training.threads") else 1
+    with precise_math(threads=threads), memory_limited(memory) if memory else nullcontext():
         if job.per.wildcard == "row":
             arrays = _row(work.compute, part, given, inputs.get("networks"))
         else:
