@@ -2,7 +2,7 @@
 
 import copy
 
-from ntk_atlas.config.study import StudySettings
+from ntk_atlas.config import StudySettings
 
 PREDICTORS = ["linearized", "ntk_init", "ntk_final", "ntk_epochs", "infinite_ntk", "laplace", "rbf"]
 WIDE = {"depth": [1, 2], "width": [4, 8]}

@@ -5,12 +5,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import xarray as xr
 
-from ntk_atlas.config.dispersion import DispersionSettings
-from ntk_atlas.config.grid import GridSettings
-from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.config.output_variance import OutputVarianceSettings
-from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.config.training import LearningRateSettings, TrainingSettings
+from ntk_atlas.config import (
+    DispersionSettings,
+    ExperimentSettings,
+    GridSettings,
+    LearningRateSettings,
+    NetworkSettings,
+    OutputVarianceSettings,
+    TrainingSettings,
+)
 from ntk_atlas.judging import Evidence
 
 CELL = ("depth", "width", "init_scale", "n_train", "draw", "seed")

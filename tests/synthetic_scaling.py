@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from synthetic_cube import with_folds
 
-from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.config import ExperimentSettings
 from ntk_atlas.judging import Evidence
 
 SEED = 1234

@@ -11,8 +11,7 @@ from recipes import run_study, write_recipe
 
 import ntk_atlas.activations
 from ntk_atlas.activations import ACTIVATIONS, ActivationError, activation
-from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.config import ExperimentSettings, NetworkSettings
 from ntk_atlas.cubes import experiment_settings
 from ntk_atlas.families import build_networks
 from ntk_atlas.kernels import dual_of, empirical_ntk, infinite_kernels, probe_network

@@ -8,11 +8,9 @@ import pytest
 from recipes import run_study, write_recipe
 from synthetic_claims import BROKEN, synthetic_evidence
 
-from ntk_atlas.config.study import ExperimentSettings, StudySettings
+from ntk_atlas.config import ExperimentSettings, StudySettings
 from ntk_atlas.judging import judge_experiment
-from ntk_atlas.study.claim_needs import claim_notices
-from ntk_atlas.study.problems import ConfigError
-from ntk_atlas.study.thresholds import load_thresholds
+from ntk_atlas.study import ConfigError, claim_notices, load_thresholds
 
 EXPERIMENT = {
     "dataset": {"source": "digits", "task": "binary", "n_validation": 16, "n_test": 32},

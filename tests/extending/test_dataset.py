@@ -11,8 +11,7 @@ from recipes import recipe, run_study, write_recipe
 
 from ntk_atlas.datasets import DataError, read_dataset
 from ntk_atlas.jobs import job_slice
-from ntk_atlas.study.load import load_study
-from ntk_atlas.study.problems import ConfigError
+from ntk_atlas.study import ConfigError, load_study
 
 DATASET = {"source": "my_data.py:spirals", "n_samples": 120, "n_validation": 20, "n_test": 40}
 EXPERIMENT = {

@@ -12,12 +12,10 @@ import xarray as xr
 from recipes import REPOSITORY, recipe, run_study, write_recipe
 from torch.func import functional_call, jacrev
 
-from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.config import ExperimentSettings, NetworkSettings
 from ntk_atlas.families import FamilyError, build_networks
 from ntk_atlas.kernels import KernelInputError, empirical_ntk
-from ntk_atlas.study.load import load_study
-from ntk_atlas.study.problems import ConfigError
+from ntk_atlas.study import ConfigError, load_study
 from ntk_atlas.study.trial import trial
 
 EXPERIMENT = {

@@ -7,9 +7,9 @@ import pytest
 from recipes import run_study, write_recipe
 from synthetic_cube import synthetic_cube
 
-from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.config import ExperimentSettings
 from ntk_atlas.figures import FIGURES, FigureSettings
-from ntk_atlas.study.outputs import figures_of
+from ntk_atlas.study import figures_of
 
 GRID = {"depth": [1], "width": [4, 8], "init_scale": [2.0], "n_train": [8], "draws": 2, "seeds": 2}
 EXPERIMENT = {

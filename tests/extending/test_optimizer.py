@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 from recipes import run_study, write_recipe
 
-from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.config import ExperimentSettings
 from ntk_atlas.study.trial import trial
 
 EXPERIMENT = {

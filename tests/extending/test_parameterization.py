@@ -7,8 +7,7 @@ import torch
 import xarray as xr
 from recipes import run_study, write_recipe
 
-from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.config import ExperimentSettings, NetworkSettings
 from ntk_atlas.families import build_networks
 from ntk_atlas.kernels import empirical_ntk, infinite_kernels
 from ntk_atlas.study.trial import trial

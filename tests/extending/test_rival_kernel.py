@@ -15,7 +15,7 @@ from ntk_atlas.datasets import read_dataset
 from ntk_atlas.jobs import job_slice
 from ntk_atlas.jobs.regress_rivals import regress_rivals
 from ntk_atlas.kernels import load_user_kernel
-from ntk_atlas.study.load import load_study
+from ntk_atlas.study import load_study
 
 EXPERIMENT = {
     "dataset": {"source": "digits", "task": "binary", "n_validation": 16, "n_test": 32},

@@ -4,8 +4,7 @@ from pathlib import Path
 
 from recipes import REPOSITORY, write_recipe
 
-from ntk_atlas.study.load import read_study
-from ntk_atlas.study.outputs import study_folder
+from ntk_atlas.study import read_study, study_folder
 
 
 def test_a_study_is_one_file(tmp_path):

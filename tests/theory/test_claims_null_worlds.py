@@ -11,19 +11,17 @@ import pytest
 import xarray as xr
 
 from ntk_atlas.arrays import UnitStore, write_labelled
-from ntk_atlas.config.claims import Thresholds, thresholds_of
-from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.config import ExperimentSettings, Thresholds, thresholds_of
 from ntk_atlas.cubes import ExperimentFiles, assemble_cube, assemble_dispersion
 from ntk_atlas.datasets import kernel_probes, make_draw, read_dataset, shared_samples
 from ntk_atlas.folds import fold_sizes
 from ntk_atlas.jobs import architecture_name, job_slice
+from ntk_atlas.jobs.parts import RESULTS, join_row
 from ntk_atlas.jobs.parts.cells import rows
-from ntk_atlas.jobs.parts.results import RESULTS
-from ntk_atlas.jobs.parts.run import join_row
 from ntk_atlas.jobs.sample_initial_kernels import sample_initial_kernels
 from ntk_atlas.jobs.train_networks import network_row, train_row
 from ntk_atlas.judging import Evidence, judge_experiment
-from ntk_atlas.study.thresholds import load_thresholds
+from ntk_atlas.study import load_thresholds
 
 REPOSITORY = Path(__file__).parents[2]
 THEORY_BROKEN = ("A2", "A3", "A'4")

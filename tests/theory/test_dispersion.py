@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.config import NetworkSettings
 from ntk_atlas.dispersion import CHUNK, InitialKernelLaw, exact_moments, finite_sum, initial_kernels
 from ntk_atlas.kernels import infinite_ntk
 from ntk_atlas.streams import numpy_stream

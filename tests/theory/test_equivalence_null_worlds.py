@@ -6,20 +6,19 @@ import numpy as np
 import pytest
 
 from ntk_atlas.arrays import UnitStore, write_labelled
-from ntk_atlas.config.claims import Thresholds, thresholds_of
-from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.config import ExperimentSettings, Thresholds, thresholds_of
 from ntk_atlas.cubes import GAP_TERMS, WHOLE_GAP, ExperimentFiles, assemble_cube, assemble_functions, pair_name
 from ntk_atlas.datasets import kernel_probes, make_draw, read_dataset, shared_samples
 from ntk_atlas.folds import fold_sizes
 from ntk_atlas.jobs import job_slice
 from ntk_atlas.jobs.linearize_networks import linearize_row, linearized_row
+from ntk_atlas.jobs.parts import join_row
 from ntk_atlas.jobs.parts.cells import rows
-from ntk_atlas.jobs.parts.run import join_row
 from ntk_atlas.jobs.regress_empirical import RowStores, empirical_predictions, regress_row
 from ntk_atlas.jobs.regress_infinite import regress_infinite
 from ntk_atlas.jobs.train_networks import network_row, train_row
 from ntk_atlas.judging import Evidence, judge_experiment
-from ntk_atlas.study.thresholds import load_thresholds
+from ntk_atlas.study import load_thresholds
 
 DIGITS = {"source": "digits", "task": "binary"}
 THRESHOLDS = Path(__file__).parents[2] / "config" / "claims" / "equivalence.yaml"

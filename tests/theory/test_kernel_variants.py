@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.config import NetworkSettings
 from ntk_atlas.families import build_networks
 from ntk_atlas.kernels import (
     VARIANTS,

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.config.training import CheckpointSettings, LearningRateSettings, TrainingSettings
+from ntk_atlas.config import CheckpointSettings, LearningRateSettings, NetworkSettings, TrainingSettings
 from ntk_atlas.families import build_networks
 from ntk_atlas.status import Status
 from ntk_atlas.streams import torch_stream

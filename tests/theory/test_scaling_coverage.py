@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from ntk_atlas.config.scaling import ScalingSettings
+from ntk_atlas.config import ScalingSettings
 from ntk_atlas.scaling_laws import (
     centred_log_sizes,
     check_held_out,

@@ -6,18 +6,17 @@ import numpy as np
 import pytest
 
 from ntk_atlas.arrays import write_labelled
-from ntk_atlas.config.claims import thresholds_of
-from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.config import ExperimentSettings, thresholds_of
 from ntk_atlas.cubes import ExperimentFiles, assemble_cube
 from ntk_atlas.datasets import kernel_probes, make_draw, read_dataset, shared_samples
 from ntk_atlas.folds import fold_sizes
 from ntk_atlas.jobs import job_slice
+from ntk_atlas.jobs.parts import join_row
 from ntk_atlas.jobs.parts.cells import rows
-from ntk_atlas.jobs.parts.run import join_row
 from ntk_atlas.jobs.regress_empirical import RowStores, empirical_predictions, regress_row
 from ntk_atlas.jobs.train_networks import network_row, train_row
 from ntk_atlas.judging import Evidence, judge_experiment
-from ntk_atlas.study.thresholds import load_thresholds
+from ntk_atlas.study import load_thresholds
 
 THRESHOLDS = Path(__file__).parents[2] / "config" / "claims" / "scaling_laws.yaml"
 

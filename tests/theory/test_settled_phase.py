@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 from synthetic_claims import SEED
 
-from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.config import NetworkSettings
 from ntk_atlas.dispersion import InitialKernelLaw, exact_moments, initial_kernels
 from ntk_atlas.judging import settled_depths
 from ntk_atlas.streams import numpy_stream

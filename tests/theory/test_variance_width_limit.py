@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.config.training import CheckpointSettings, LearningRateSettings, TrainingSettings
+from ntk_atlas.config import CheckpointSettings, LearningRateSettings, NetworkSettings, TrainingSettings
 from ntk_atlas.families import build_networks
 from ntk_atlas.kernels import infinite_kernels, infinite_lambda_max, largest_eigenvalue
 from ntk_atlas.regression import finite_time_variance

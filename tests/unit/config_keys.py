@@ -5,8 +5,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from ntk_atlas.config.dataset import section_of
-from ntk_atlas.config.study import ExperimentSettings, StudySettings
+from ntk_atlas.config import ExperimentSettings, StudySettings, section_of
 from ntk_atlas.datasets import SOURCES, DatasetBase
 
 

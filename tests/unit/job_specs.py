@@ -1,8 +1,8 @@
 """What every job of a study depends on in its config, as the rules of the workflow have it."""
 
-from ntk_atlas.config.study import StudySettings
-from ntk_atlas.jobs.parts.results import all_jobs
-from ntk_atlas.study.outputs import figures_of
+from ntk_atlas.config import StudySettings
+from ntk_atlas.jobs.parts import all_jobs
+from ntk_atlas.study import figures_of
 
 Job = tuple[str, str, str]
 

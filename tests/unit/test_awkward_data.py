@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from ntk_atlas.arrays.labelled import LabelledArrays
-from ntk_atlas.config.predictors import predictors_of
-from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.config import ExperimentSettings, predictors_of
 from ntk_atlas.cubes import KERNEL_VARIANTS
 from ntk_atlas.datasets import DataError, Dataset, read_dataset
 from ntk_atlas.jobs import job_slice

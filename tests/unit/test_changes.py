@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ntk_atlas.jobs.parts.changes import param_changes
+from ntk_atlas.jobs.parts import param_changes
 from ntk_atlas.source_digest import SourceMemory, changed_files, source_digest
 
 

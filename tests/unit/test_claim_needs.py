@@ -8,13 +8,10 @@ import numpy as np
 import pytest
 
 from ntk_atlas.claims import CLAIMS
-from ntk_atlas.config.claims import claim_head
-from ntk_atlas.config.study import ExperimentSettings, StudySettings
+from ntk_atlas.config import ExperimentSettings, StudySettings, claim_head
 from ntk_atlas.judging import Comparison, NotJudgedError, Region, decide, judge_experiment, need_settings
 from ntk_atlas.statistics import median_of
-from ntk_atlas.study.claim_needs import claim_notices
-from ntk_atlas.study.load import read_study
-from ntk_atlas.study.thresholds import load_thresholds
+from ntk_atlas.study import claim_notices, load_thresholds, read_study
 from tests.synthetic_claims import BROKEN, synthetic_evidence
 from tests.synthetic_scaling import settings as scaling_settings
 

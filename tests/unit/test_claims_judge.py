@@ -9,11 +9,11 @@ import pytest
 from synthetic_claims import BROKEN, HOLDS, SEED, synthetic_evidence
 
 from ntk_atlas.claims.a5 import crossing_depth
-from ntk_atlas.config.claims import claim_head, thresholds_of
+from ntk_atlas.config import claim_head, thresholds_of
 from ntk_atlas.cubes import write_netcdf
-from ntk_atlas.jobs.parts.results import RESULTS
+from ntk_atlas.jobs.parts import RESULTS
 from ntk_atlas.judging import COLUMNS, Evidence, SeedsError, judge_experiment, measured, read_evidence, verdict_table
-from ntk_atlas.study.thresholds import load_thresholds
+from ntk_atlas.study import load_thresholds
 
 THRESHOLDS = load_thresholds(Path(__file__).parents[2] / "config" / "claims" / "finite_width.yaml")
 LAMBDA_NEEDED = ("A1", "A2", "A3", "A'3", "A'4")

@@ -10,12 +10,10 @@ import xarray as xr
 from synthetic_scaling import EPOCHS, FEATURES, LAZY, evidence, settings
 
 from ntk_atlas.claims.b6 import first_below, last_slopes, last_turn
-from ntk_atlas.config.claims import claim_head
+from ntk_atlas.config import claim_head
 from ntk_atlas.cubes import velocities
 from ntk_atlas.judging import judge_experiment, measured
-from ntk_atlas.study.load import load_study
-from ntk_atlas.study.problems import ConfigError
-from ntk_atlas.study.thresholds import load_thresholds
+from ntk_atlas.study import ConfigError, load_study, load_thresholds
 
 THRESHOLDS = load_thresholds(Path(__file__).parents[2] / "config" / "claims" / "scaling_laws.yaml")
 NAMES = ["B1", "B1∞", "B2", "B3", "B4", "B5", "B6", "B7"]

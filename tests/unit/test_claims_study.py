@@ -10,13 +10,10 @@ from matplotlib.colors import to_rgb
 from synthetic_claims import BROKEN, HOLDS, synthetic_evidence
 
 from ntk_atlas.claims import CLAIMS
-from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.config.study import StudySettings
+from ntk_atlas.config import FigureSettings, StudySettings
 from ntk_atlas.figures.parts import plot_claims
 from ntk_atlas.judging import join_verdicts, judge_experiment, read_verdicts, verdict_table
-from ntk_atlas.study.consistency import consistency_problems
-from ntk_atlas.study.problems import ConfigError
-from ntk_atlas.study.thresholds import load_thresholds
+from ntk_atlas.study import ConfigError, consistency_problems, load_thresholds
 
 FILE = Path(__file__).parents[2] / "config" / "claims" / "finite_width.yaml"
 THRESHOLDS = load_thresholds(FILE)

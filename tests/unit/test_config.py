@@ -5,10 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ntk_atlas.config.dataset import section_of
-from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.study.load import load_study, read_study, read_tree
-from ntk_atlas.study.problems import ConfigError
+from ntk_atlas.config import NetworkSettings, section_of
+from ntk_atlas.study import ConfigError, load_study, read_study, read_tree
 
 FileSettings = section_of("file")
 

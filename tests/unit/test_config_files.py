@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ntk_atlas.study.config_files import parse_config, read_config
-from ntk_atlas.study.load import load_study, read_study
-from ntk_atlas.study.problems import ConfigError
+from ntk_atlas.study import ConfigError, load_study, parse_config, read_config, read_study
 
 STUDY = """\
 experiments:

@@ -5,8 +5,7 @@ import pytest
 import xarray as xr
 from synthetic_cube import synthetic_cube
 
-from ntk_atlas.config.scaling import ScalingSettings
-from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.config import ExperimentSettings, ScalingSettings
 from ntk_atlas.cubes import difference_table, fit_cube, law_table, laws_of
 from ntk_atlas.scaling_laws import fit_scaling_law
 

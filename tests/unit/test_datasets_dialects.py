@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ntk_atlas.config.dataset import section_of
+from ntk_atlas.config import section_of
 from ntk_atlas.datasets import DataError, inspect_dataset, notices, read_dataset, read_table, text_tables
 
 FileSettings = section_of("file")

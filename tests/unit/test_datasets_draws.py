@@ -10,7 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from ntk_atlas.config.dataset import section_of
+from ntk_atlas.config import section_of
 from ntk_atlas.datasets import (
     DataError,
     Dataset,

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from ntk_atlas.config.dataset import section_of
-from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.config import NetworkSettings, section_of
 from ntk_atlas.datasets import (
     SOURCES,
     DataError,

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from test_datasets_images import small_cifar, small_mnist
 
-from ntk_atlas.config.dataset import section_of
+from ntk_atlas.config import section_of
 from ntk_atlas.datasets import (
     SOURCES,
     DataError,

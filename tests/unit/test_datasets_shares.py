@@ -8,8 +8,7 @@ from hypothesis import assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from ntk_atlas.config.dataset import section_of
-from ntk_atlas.config.study import ExperimentSettings, StudySettings
+from ntk_atlas.config import ExperimentSettings, StudySettings, section_of
 from ntk_atlas.datasets import (
     DataError,
     Dataset,
@@ -24,8 +23,9 @@ from ntk_atlas.datasets import (
 )
 from ntk_atlas.datasets.read import shares
 from ntk_atlas.jobs import job_slice
-from ntk_atlas.jobs.parts.draw_shares import draw_shares, draws_in_words
-from ntk_atlas.study.consistency import consistency_problems
+from ntk_atlas.jobs.parts import draws_in_words
+from ntk_atlas.jobs.parts.draw_shares import draw_shares
+from ntk_atlas.study import consistency_problems
 
 Cifar10Settings = section_of("cifar10")
 DigitsSettings = section_of("digits")

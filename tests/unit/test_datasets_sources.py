@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn import datasets as sklearn_datasets
 
-from ntk_atlas.config.dataset import section_of
+from ntk_atlas.config import section_of
 from ntk_atlas.datasets import DataError, encode_targets, inspect_dataset, read_dataset
 from ntk_atlas.datasets.sources.teacher import single_index, two_layer
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from ntk_atlas.config.dataset import section_of
+from ntk_atlas.config import section_of
 from ntk_atlas.datasets import DataError, Dataset, dataset_digest, load_dataset, read_dataset, save_dataset
 
 DiabetesSettings = section_of("diabetes")

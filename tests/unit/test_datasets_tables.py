@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ntk_atlas.config.dataset import section_of
+from ntk_atlas.config import section_of
 from ntk_atlas.datasets import (
     SOURCES,
     DataError,

@@ -11,12 +11,11 @@ import netCDF4
 import numpy as np
 import pytest
 
-from ntk_atlas.config.dataset import section_of
+from ntk_atlas.config import section_of
 from ntk_atlas.datasets import DataError, inspect_dataset, load_dataset, make_draw, notices, read_dataset, save_dataset
 from ntk_atlas.datasets.sources.file import read_array
 from ntk_atlas.jobs import JOBS, Slice
-from ntk_atlas.jobs.parts.made_with import load_prepared
-from ntk_atlas.jobs.parts.run import run_job
+from ntk_atlas.jobs.parts import load_prepared, run_job
 
 CaliforniaSettings = section_of("california")
 FileSettings = section_of("file")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ntk_atlas.activations import Activation, activation
-from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.config import NetworkSettings
 from ntk_atlas.dispersion import CHUNK, InitialKernelLaw, initial_kernels, stack_size
 from ntk_atlas.kernels import empirical_ntk
 from ntk_atlas.networks import ActivationLayer, LayerScaling, StackedLayers, StackedLinear

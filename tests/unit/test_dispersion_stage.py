@@ -5,16 +5,13 @@ import pytest
 from dictionary_checks import departures
 
 from ntk_atlas.arrays import UnitStore, write_labelled
-from ntk_atlas.config.dispersion import DispersionSettings
-from ntk_atlas.config.grid import GridSettings
-from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.config import DispersionSettings, ExperimentSettings, GridSettings, NetworkSettings
 from ntk_atlas.cubes import DISPERSION, assemble_dispersion, read_netcdf, write_netcdf
 from ntk_atlas.jobs import JOBS, architecture_name, job_slice, parse_architecture
 from ntk_atlas.jobs import sample_initial_kernels as stage
-from ntk_atlas.jobs.parts.results import RESULTS
+from ntk_atlas.jobs.parts import RESULTS
 from ntk_atlas.judging import inputs_text
-from ntk_atlas.study.dispersion_checks import dispersion_problems
+from ntk_atlas.study import dispersion_problems
 
 
 def experiment(*, init_scale=(1.0, 3.0), network=None, dataset=None, **dispersion):

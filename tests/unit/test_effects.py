@@ -11,10 +11,10 @@ from config_keys import keys_of, sources
 from job_specs import rules_that_change
 from study_changes import BASE, another, changed_config
 
-from ntk_atlas.config.study import StudySettings
+from ntk_atlas.config import StudySettings
 from ntk_atlas.job_log import log_of
-from ntk_atlas.jobs.parts.results import all_jobs, rules_after, rules_before, rules_of
-from ntk_atlas.study.effects import all_keys, direct_rules, effects_markdown
+from ntk_atlas.jobs.parts import all_jobs, rules_after, rules_before, rules_of
+from ntk_atlas.study import all_keys, direct_rules, effects_markdown
 
 
 def changed(base, key, value):

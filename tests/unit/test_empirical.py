@@ -11,7 +11,7 @@ from kernel_catalogue import gradients, ntk_by_loop, reduced
 from torch import nn
 from torch.func import functional_call, jacrev, vmap
 
-from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.config import NetworkSettings
 from ntk_atlas.families import build_networks
 from ntk_atlas.kernels import OUTPUT_REDUCTIONS, MemoryLimitError, empirical_ntk, empirical_ntk_with_record
 from ntk_atlas.kernels.empirical.capture import capture_factors

@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 from test_init_scales import cube, experiment, run
 
-from ntk_atlas.config.figures import FigureSettings
+from ntk_atlas.config import FigureSettings
 from ntk_atlas.cubes import check_failures, summary_table
 from ntk_atlas.figures import error_map, kernel_alignment, kernel_drift, kernel_movement, kernel_spectra, trainability
 from ntk_atlas.jobs import train_networks as stage
@@ -64,8 +64,8 @@ def test_timed_out_networks_have_a_status_and_the_others_their_numbers(
 
 def test_the_time_limit_is_no_part_of_what_a_unit_is():
     from ntk_atlas.jobs import job_slice
+    from ntk_atlas.jobs.parts import training_digests
     from ntk_atlas.jobs.parts.cells import rows
-    from ntk_atlas.jobs.parts.unit_digests import training_digests
 
     settings = experiment()
     limited = settings.model_copy(update={"training": settings.training.model_copy(update={"max_seconds": 3.0})})

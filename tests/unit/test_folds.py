@@ -6,8 +6,7 @@ import xarray as xr
 from dictionary_checks import departures
 
 from ntk_atlas.arrays import UnitStore, write_labelled
-from ntk_atlas.config.predictors import AROUND
-from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.config import AROUND, ExperimentSettings
 from ntk_atlas.cubes import (
     CUBE,
     FUNCTIONS,
@@ -22,8 +21,8 @@ from ntk_atlas.datasets import kernel_probes, make_draw, read_dataset, shared_sa
 from ntk_atlas.folds import N_FOLDS, fold_means, fold_sizes, sample_folds
 from ntk_atlas.jobs import job_slice
 from ntk_atlas.jobs.linearize_networks import linearize_row, linearized_row
+from ntk_atlas.jobs.parts import join_row
 from ntk_atlas.jobs.parts.cells import rows
-from ntk_atlas.jobs.parts.run import join_row
 from ntk_atlas.jobs.regress_empirical import RowStores, empirical_predictions, regress_row
 from ntk_atlas.jobs.regress_infinite import regress_infinite
 from ntk_atlas.jobs.regress_rivals import regress_rivals

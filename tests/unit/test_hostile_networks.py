@@ -13,8 +13,7 @@ from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
-from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.config.training import LearningRateSettings, TrainingSettings
+from ntk_atlas.config import LearningRateSettings, NetworkSettings, TrainingSettings
 from ntk_atlas.families import build_networks
 from ntk_atlas.kernels import (
     OUTPUT_REDUCTIONS,

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ntk_atlas.activations import ACTIVATIONS, ActivationError
-from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.config import NetworkSettings
 from ntk_atlas.families import build_networks
 from ntk_atlas.kernels import (
     KernelInputError,

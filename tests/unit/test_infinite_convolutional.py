@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from ntk_atlas.activations import dual_at
-from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.config import NetworkSettings
 from ntk_atlas.kernels import (
     ConvolutionalRecursion,
     KernelInputError,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.config import NetworkSettings
 from ntk_atlas.kernels import MemoryLimitError, infinite_kernels
 from ntk_atlas.numerics import memory_limited
 

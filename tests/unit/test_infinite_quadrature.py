@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from ntk_atlas.activations import ActivationError, dual_at
 from ntk_atlas.activations import activation as activation_of
-from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.config import NetworkSettings
 from ntk_atlas.kernels import HermiteRule, SeriesDual, conditional_moments, dual_of, infinite_kernels, output_variance
 from ntk_atlas.streams import torch_stream
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ntk_atlas.activations import ActivationError
-from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.config import NetworkSettings
 from ntk_atlas.dispersion import critical_ratio_limit, exponential_ratio, finite_sum_ratio, weights_ratio_limit
 from ntk_atlas.kernels import (
     KernelInputError,

@@ -6,23 +6,28 @@ import pytest
 import xarray as xr
 
 from ntk_atlas.arrays import LabelledArray, LabelledArrays, read_labelled, write_labelled
-from ntk_atlas.config.dataset import section_of
-from ntk_atlas.config.grid import GridSettings
-from ntk_atlas.config.jobs import JobSettings
-from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.config.regression import RegressionSettings
-from ntk_atlas.config.study import ExperimentSettings, StudySettings
-from ntk_atlas.config.training import CheckpointSettings, LearningRateSettings, TrainingSettings
+from ntk_atlas.config import (
+    CheckpointSettings,
+    ExperimentSettings,
+    GridSettings,
+    JobSettings,
+    LearningRateSettings,
+    NetworkSettings,
+    RegressionSettings,
+    StudySettings,
+    TrainingSettings,
+    section_of,
+)
 from ntk_atlas.cubes import ExperimentFiles, assemble_cube
 from ntk_atlas.datasets import kernel_probes, make_draw, read_dataset, shared_samples
 from ntk_atlas.folds import fold_sizes
 from ntk_atlas.jobs import JOBS, job_slice
-from ntk_atlas.jobs.parts.cells import Row, rows
+from ntk_atlas.jobs.parts import Row, join_row, recorded_digests
+from ntk_atlas.jobs.parts.cells import rows
 from ntk_atlas.jobs.parts.row_networks import row_networks
-from ntk_atlas.jobs.parts.run import join_row, recorded_digests
 from ntk_atlas.jobs.regress_empirical import RowStores, empirical_predictions, regress_row
 from ntk_atlas.jobs.train_networks import network_row, train_row
-from ntk_atlas.study.consistency import consistency_problems
+from ntk_atlas.study import consistency_problems
 
 TeacherSettings = section_of("teacher")
 

@@ -4,15 +4,14 @@ import numpy as np
 import pytest
 from test_stages import HUGE, experiment, trained
 
-from ntk_atlas.config.grid import GridSettings
-from ntk_atlas.config.predictors import curve_names, predictor_label, stand_ins
-from ntk_atlas.config.regression import RegressionSettings
+from ntk_atlas.config import GridSettings, RegressionSettings, curve_names, predictor_label, stand_ins
 from ntk_atlas.datasets import make_draw
 from ntk_atlas.jobs import job_slice
-from ntk_atlas.jobs.parts.row_networks import as_tensor, row_networks
+from ntk_atlas.jobs.parts import as_tensor
+from ntk_atlas.jobs.parts.row_networks import row_networks
 from ntk_atlas.jobs.regress_empirical import empirical_predictions, regress_row
 from ntk_atlas.kernels import empirical_ntk
-from ntk_atlas.study.load import load_study
+from ntk_atlas.study import load_study
 
 SIZES = (6, 9, 12)
 ALL = ("ntk_init", "ntk_final", "ntk_epoch_2", "ntk_epochs", "ntk_pretrained_6", "ntk_pretrained_9")

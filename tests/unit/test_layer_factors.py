@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.config import NetworkSettings
 from ntk_atlas.families import build_networks
 from ntk_atlas.kernels import probe_network
 from ntk_atlas.kernels.empirical.capture import capture_factors

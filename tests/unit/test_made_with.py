@@ -10,13 +10,12 @@ import pytest
 from test_init_scales import cube, experiment, run
 
 from ntk_atlas.arrays import LabelledArrays, read_labelled, write_labelled
-from ntk_atlas.config.dataset import section_of
-from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.config import ExperimentSettings, section_of
 from ntk_atlas.cubes import ExperimentFiles, experiment_settings
 from ntk_atlas.datasets import dataset_digest, read_dataset, save_dataset
 from ntk_atlas.jobs import job_slice
+from ntk_atlas.jobs.parts import OtherSettingsError, check_row, load_prepared
 from ntk_atlas.jobs.parts.cells import rows
-from ntk_atlas.jobs.parts.made_with import OtherSettingsError, check_row, load_prepared
 
 DigitsSettings = section_of("digits")
 

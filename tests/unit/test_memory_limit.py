@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ntk_atlas.config.jobs import JobSettings
+from ntk_atlas.config import JobSettings
 from ntk_atlas.numerics import default_memory_limit, memory_limited
 
 _CLEAR = Path("/proc/self/clear_refs")

@@ -5,8 +5,7 @@ import pytest
 import torch
 import xarray as xr
 
-from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.config.training import TrainingSettings
+from ntk_atlas.config import NetworkSettings, TrainingSettings
 from ntk_atlas.cubes import kernel_measures, kernel_movement, movement_at_equal_loss, row_measures, velocities
 from ntk_atlas.families import build_networks
 from ntk_atlas.streams import numpy_stream, torch_stream

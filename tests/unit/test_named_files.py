@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ntk_atlas.study.load import read_study
-from ntk_atlas.study.problems import ConfigError
+from ntk_atlas.study import ConfigError, read_study
 
 CONFIG = """
 experiments:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ntk_atlas.study.needed_units import NeededUnits
+from ntk_atlas.study import NeededUnits
 
 UNIT = Path("units", "networks", "row", "unit", "digest")
 

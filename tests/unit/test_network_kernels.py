@@ -8,12 +8,16 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ntk_atlas.config.dataset import section_of
-from ntk_atlas.config.grid import GridSettings
-from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.config.regression import RegressionSettings
-from ntk_atlas.config.study import ExperimentSettings, StudySettings
-from ntk_atlas.config.training import CheckpointSettings, TrainingSettings
+from ntk_atlas.config import (
+    CheckpointSettings,
+    ExperimentSettings,
+    GridSettings,
+    NetworkSettings,
+    RegressionSettings,
+    StudySettings,
+    TrainingSettings,
+    section_of,
+)
 from ntk_atlas.datasets import Dataset, inspect_dataset, make_draw, read_dataset
 from ntk_atlas.families import build_networks
 from ntk_atlas.families.convolutional import ConvolutionalSettings
@@ -29,7 +33,7 @@ from ntk_atlas.kernels import (
 )
 from ntk_atlas.networks import ConvolutionalArchitecture
 from ntk_atlas.streams import torch_stream
-from ntk_atlas.study.consistency import consistency_problems
+from ntk_atlas.study import consistency_problems
 
 DigitsSettings = section_of("digits")
 TeacherSettings = section_of("teacher")

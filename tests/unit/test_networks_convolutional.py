@@ -5,8 +5,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from ntk_atlas.activations import ACTIVATIONS, activation
-from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.config.training import TrainingSettings
+from ntk_atlas.config import NetworkSettings, TrainingSettings
 from ntk_atlas.families import build_networks
 from ntk_atlas.families.convolutional import ConvolutionalSettings
 from ntk_atlas.kernels import empirical_ntk, empirical_ntk_with_record

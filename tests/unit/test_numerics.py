@@ -6,7 +6,7 @@ from contextvars import ContextVar
 import pytest
 import torch
 
-from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.config import NetworkSettings
 from ntk_atlas.kernels import infinite_ntk
 from ntk_atlas.numerics import in_turn_or_at_once
 from ntk_atlas.streams import torch_stream

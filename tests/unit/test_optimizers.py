@@ -3,16 +3,14 @@
 import pytest
 import torch
 
-from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.config.training import TrainingSettings
+from ntk_atlas.config import ExperimentSettings, NetworkSettings, TrainingSettings
 from ntk_atlas.families import build_networks
 from ntk_atlas.jobs import job_slice
-from ntk_atlas.jobs.parts.cells import Row
+from ntk_atlas.jobs.parts import Row
 from ntk_atlas.optimizers import OPTIMIZERS, optimizer
 from ntk_atlas.registry import value_files
 from ntk_atlas.regression import finite_time_mean
-from ntk_atlas.study.value_checks import value_problems
+from ntk_atlas.study import value_problems
 from ntk_atlas.training import UnitData, train_unit
 
 N, BETA = 12, 0.6

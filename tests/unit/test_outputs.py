@@ -8,13 +8,21 @@ from pathlib import Path
 import pytest
 
 from ntk_atlas.arrays import LabelledArrays, write_labelled
-from ntk_atlas.config.study import ExperimentSettings, StudySettings
+from ntk_atlas.config import ExperimentSettings, StudySettings
 from ntk_atlas.figures import FIGURES
 from ntk_atlas.jobs import job_slice
-from ntk_atlas.jobs.parts.cells import Row
-from ntk_atlas.jobs.parts.results import RESULTS
-from ntk_atlas.study.earlier_results import earlier_results, earlier_results_told, final_results, foreign_results
-from ntk_atlas.study.outputs import cubes_of, figure_problems, figures_of, study_folder, tables_of
+from ntk_atlas.jobs.parts import RESULTS, Row
+from ntk_atlas.study import (
+    cubes_of,
+    earlier_results_told,
+    figure_problems,
+    figures_of,
+    final_results,
+    foreign_results,
+    study_folder,
+    tables_of,
+)
+from ntk_atlas.study.earlier_results import earlier_results
 
 ASKED_FOR = {
     "dispersion",

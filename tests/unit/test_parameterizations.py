@@ -4,16 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.config.training import TrainingSettings
+from ntk_atlas.config import ExperimentSettings, FigureSettings, NetworkSettings, TrainingSettings
 from ntk_atlas.families import build_networks
 from ntk_atlas.figures.parts import plot_coordinate_check
 from ntk_atlas.kernels import KernelInputError, empirical_ntk, infinite_kernels
 from ntk_atlas.parameterizations import PARAMETERIZATIONS, layer_parameters, parameterization
 from ntk_atlas.parameterizations.mup import MaximalUpdate
-from ntk_atlas.study.value_checks import value_problems
+from ntk_atlas.study import value_problems
 from ntk_atlas.training import UnitData, train_unit
 from ntk_atlas.training.coordinate_check import coordinate_check
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from ntk_atlas.activations import ACTIVATIONS, ActivationError
 from ntk_atlas.activations import activation as activation_of
-from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.config import NetworkSettings
 from ntk_atlas.kernels import dual_of
 from ntk_atlas.phases import (
     CRITICAL_TOLERANCE,

@@ -8,12 +8,12 @@ from matplotlib.text import Text
 from test_dispersion_stage import experiment, sampled
 
 from ntk_atlas.arrays import write_labelled
-from ntk_atlas.config.figures import FigureSettings
+from ntk_atlas.config import FigureSettings
 from ntk_atlas.cubes import assemble_dispersion
 from ntk_atlas.figures import dispersion
 from ntk_atlas.figures.parts import save_figure
 from ntk_atlas.jobs import JOBS, parse_architecture
-from ntk_atlas.jobs.parts.results import RESULTS
+from ntk_atlas.jobs.parts import RESULTS
 
 CASES = {
     "relu": experiment(init_scale=(1.0, 2.0, 3.0)),

@@ -11,8 +11,7 @@ from scipy.stats import spearmanr
 from synthetic_cube import CELL
 from synthetic_cube import synthetic_cube as make_cube
 
-from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.config import ExperimentSettings, FigureSettings
 from ntk_atlas.cubes import GAP_TERMS, gap_terms, pair_name, with_distances
 from ntk_atlas.figures import function_fits, gap_waterfall, layer_errors, nngp_against_ntk, width_limit
 from ntk_atlas.figures.parts import verdicts

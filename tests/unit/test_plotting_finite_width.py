@@ -13,8 +13,7 @@ from scipy.stats import t
 from synthetic_cube import diverge, synthetic_cube
 from test_plotting import check_layout, lines
 
-from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.config import ExperimentSettings, FigureSettings
 from ntk_atlas.figures import class_blocks, kernel_heat_maps, kernel_movement, trainability
 from ntk_atlas.figures.error_map import short_number
 from ntk_atlas.figures.parts import decimals, replicate_interval

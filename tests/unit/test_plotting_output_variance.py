@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 from matplotlib.colors import to_rgb
 
-from ntk_atlas.config.figures import FigureSettings
+from ntk_atlas.config import FigureSettings
 from ntk_atlas.figures import output_variance
 from ntk_atlas.figures.parts import save_figure
 

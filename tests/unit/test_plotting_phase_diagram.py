@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from synthetic_cube import synthetic_cube
 
-from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.config import ExperimentSettings, FigureSettings
 from ntk_atlas.figures import phase_diagram
 from ntk_atlas.figures.parts import save_figure
 from ntk_atlas.figures.parts.look import MAX_WIDTH

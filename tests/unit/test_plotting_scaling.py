@@ -7,8 +7,7 @@ import xarray as xr
 from synthetic_cube import CELL, synthetic_laws
 from synthetic_cube import synthetic_cube as make_cube
 
-from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.config import ExperimentSettings, FigureSettings
 from ntk_atlas.figures import (
     exponent_forest,
     kernel_evolution,
@@ -18,7 +17,7 @@ from ntk_atlas.figures import (
 )
 from ntk_atlas.figures.exponent_forest import forest_rows
 from ntk_atlas.figures.pretrained_kernels import family_of_kernels
-from ntk_atlas.study.outputs import figures_of
+from ntk_atlas.study import figures_of
 
 STYLE = FigureSettings()
 NAMES = ("network", "ntk_init", "ntk_pretrained_64", "ntk_pretrained_128", "ntk_final", "infinite_ntk", "laplace")

@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.config.predictors import (
+from ntk_atlas.config import (
     PREDICTOR_PATTERN,
     PREDICTORS,
+    FigureSettings,
     known_predictors,
     predictor_family,
     predictor_label,

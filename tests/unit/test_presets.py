@@ -3,10 +3,7 @@
 import pytest
 import yaml
 
-from ntk_atlas.study.config_tree import tree_of
-from ntk_atlas.study.load import load_study, read_study, read_tree
-from ntk_atlas.study.presets import laid_over
-from ntk_atlas.study.problems import ConfigError
+from ntk_atlas.study import ConfigError, laid_over, load_study, read_study, read_tree, tree_of
 
 STUDY = """\
 preset: quick

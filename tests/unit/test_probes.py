@@ -5,15 +5,13 @@ import pytest
 import xarray as xr
 
 from ntk_atlas.arrays import UnitStore, write_labelled
-from ntk_atlas.config.dataset import section_of
-from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.config.training import CheckpointSettings
+from ntk_atlas.config import CheckpointSettings, ExperimentSettings, section_of
 from ntk_atlas.cubes import ExperimentFiles, assemble_cube
 from ntk_atlas.datasets import DataError, kernel_probes, make_draw, probe_indices, read_dataset, shared_samples
 from ntk_atlas.folds import fold_sizes
 from ntk_atlas.jobs import job_slice
+from ntk_atlas.jobs.parts import join_row
 from ntk_atlas.jobs.parts.cells import rows
-from ntk_atlas.jobs.parts.run import join_row
 from ntk_atlas.jobs.train_networks import network_row, train_row
 from ntk_atlas.kernels import relative_drift
 

@@ -8,9 +8,7 @@ import xarray as xr
 from dictionary_checks import departures
 from pydantic import ValidationError
 
-from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.config.regimes import RegimeThresholds
-from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.config import ExperimentSettings, FigureSettings, RegimeThresholds
 from ntk_atlas.figures.regime_map import LOOKS, draw
 from ntk_atlas.folds import N_FOLDS
 from ntk_atlas.regimes import (
@@ -28,8 +26,7 @@ from ntk_atlas.regimes import (
     squared_distances,
 )
 from ntk_atlas.statistics import effective_cells
-from ntk_atlas.study.problems import ConfigError
-from ntk_atlas.study.thresholds import load_regime_thresholds
+from ntk_atlas.study import ConfigError, load_regime_thresholds
 
 FILE = Path(__file__).parents[2] / "config" / "regimes.yaml"
 THRESHOLDS = load_regime_thresholds(FILE)

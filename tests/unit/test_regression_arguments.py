@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ntk_atlas.config.regression import RegressionSettings
+from ntk_atlas.config import RegressionSettings
 from ntk_atlas.kernels import rival
 from ntk_atlas.regression import (
     TiledKernel,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ntk_atlas.config.regression import RegressionSettings
+from ntk_atlas.config import RegressionSettings
 from ntk_atlas.kernels import distances, median_distance, rival
 from ntk_atlas.regression import DuplicateSamplesError, NestedRegression, RivalRegression, regress_nested, regress_rival
 from ntk_atlas.status import Status

@@ -6,7 +6,7 @@ import scipy.linalg
 import torch
 
 from ntk_atlas import regression
-from ntk_atlas.config.regression import RegressionSettings
+from ntk_atlas.config import RegressionSettings
 from ntk_atlas.folds import N_FOLDS
 from ntk_atlas.regression import NestedRegression, regress_around, regress_nested
 from ntk_atlas.status import Status

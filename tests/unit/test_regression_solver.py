@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ntk_atlas.config.regression import RegressionSettings, RivalSettings
+from ntk_atlas.config import RegressionSettings, RivalSettings
 from ntk_atlas.datasets import read_dataset
 from ntk_atlas.jobs import job_slice
 from ntk_atlas.jobs.regress_infinite import regress_infinite
@@ -13,8 +13,7 @@ from ntk_atlas.kernels import rival
 from ntk_atlas.regression import regress_nested, regress_rival
 from ntk_atlas.status import Status
 from ntk_atlas.streams import torch_stream
-from ntk_atlas.study.load import load_study
-from ntk_atlas.study.problems import ConfigError
+from ntk_atlas.study import ConfigError, load_study
 
 RIVALS = ("laplace", "linear", "rbf")
 ERRORS = ("test_mse", "test_error", "validation_mse", "test_mse_folds", "test_predictions")

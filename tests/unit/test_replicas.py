@@ -14,7 +14,7 @@ from torch.func import functional_call
 from torch.nn.modules.module import register_module_forward_hook
 from torch.utils.checkpoint import checkpoint
 
-from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.config import NetworkSettings
 from ntk_atlas.families import build_networks
 from ntk_atlas.kernels import empirical_ntk
 from ntk_atlas.kernels.empirical import evaluation as module

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ntk_atlas.study.documents import generated_documents
+from ntk_atlas.study import generated_documents
 
 REPOSITORY = Path(__file__).parents[2]
 

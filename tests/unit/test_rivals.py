@@ -9,7 +9,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, RationalQuadratic, WhiteKernel
 from sklearn.metrics.pairwise import polynomial_kernel
 
-from ntk_atlas.config.regression import RivalSettings
+from ntk_atlas.config import RivalSettings
 from ntk_atlas.kernels import RIVALS, median_distance, rival
 from ntk_atlas.regression import regress_rival, ridge_path
 from ntk_atlas.streams import torch_stream

@@ -9,8 +9,7 @@ import pytest
 
 from ntk_atlas.job_log import log_of
 from ntk_atlas.judging import judge_experiment, verdict_table
-from ntk_atlas.study.load import read_study
-from ntk_atlas.study.thresholds import load_thresholds
+from ntk_atlas.study import load_thresholds, read_study
 from tests.synthetic_claims import BROKEN, HOLDS, synthetic_evidence
 
 ROOT = Path(__file__).parents[2]
@@ -69,7 +68,8 @@ def test_cpu_seconds_of_jobs_are_added_up_by_rule(load, tmp_path):
 
 
 def test_the_study_of_estimates_has_every_kind_of_job(load):
-    from ntk_atlas.study.job_times import START, all_seconds, seconds_of_study
+    from ntk_atlas.study import all_seconds, seconds_of_study
+    from ntk_atlas.study.job_times import START
 
     study = read_study([ROOT / "config" / "config.yaml", ROOT / "benchmarks" / "estimates.yaml"])
     counts = [set(all_seconds(experiment, study.jobs, claims=True)) for experiment in study.active().values()]

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 import ntk_atlas.scaling_laws as public
-from ntk_atlas.config.scaling import ScalingSettings
+from ntk_atlas.config import ScalingSettings
 from ntk_atlas.scaling_laws import compare_exponents, fit_scaling_law
 from ntk_atlas.streams import numpy_stream
 

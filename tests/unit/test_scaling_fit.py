@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import stdtrit
 
-from ntk_atlas.config.scaling import ScalingSettings
+from ntk_atlas.config import ScalingSettings
 from ntk_atlas.scaling_laws import ScalingFit, fit_scaling_law
 from ntk_atlas.streams import numpy_stream
 

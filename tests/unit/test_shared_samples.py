@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 from synthetic_cube import synthetic_cube
 
-from ntk_atlas.config.scaling import ScalingSettings
+from ntk_atlas.config import ScalingSettings
 from ntk_atlas.cubes import errors_without_folds, fit_cube
 from ntk_atlas.judging import at_largest_n, cell_estimate, ratio_estimate
 from ntk_atlas.statistics import combination, common_variance, from_replicates

@@ -3,9 +3,7 @@
 import pytest
 from study_changes import changed_config
 
-from ntk_atlas.study.load import load_study
-from ntk_atlas.study.problems import ConfigError
-from ntk_atlas.study.start_checks import StartChecks
+from ntk_atlas.study import ConfigError, StartChecks, load_study
 
 BASE = {
     "experiments": {

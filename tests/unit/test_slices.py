@@ -7,9 +7,9 @@ import json
 import pytest
 from study_changes import BASE
 
-from ntk_atlas.config.study import StudySettings
+from ntk_atlas.config import StudySettings
 from ntk_atlas.jobs import DROPPED, JOBS, Slice, UndeclaredSettingError, job_slice
-from ntk_atlas.jobs.parts.results import all_jobs, rules_after
+from ntk_atlas.jobs.parts import all_jobs, rules_after
 
 STUDY = StudySettings.model_validate(BASE)
 EXPERIMENT = STUDY.experiments["one"]

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 import ntk_atlas.source_digest
-from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.config import NetworkSettings
 from ntk_atlas.jobs import JOBS, job_slice
 from ntk_atlas.jobs.parts.cells import rows
 from ntk_atlas.registry import value_files
 from ntk_atlas.source_digest import SourceMemory, source_digest, source_files
-from ntk_atlas.study.load import load_study
+from ntk_atlas.study import load_study
 
 REPOSITORY = Path(__file__).parents[2]
 PACKAGE = REPOSITORY / "src" / "ntk_atlas"

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.config import NetworkSettings
 from ntk_atlas.families import build_networks
 from ntk_atlas.kernels import empirical_ntk, largest_eigenvalue
 from ntk_atlas.networks import StackedModules

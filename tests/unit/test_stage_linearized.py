@@ -4,18 +4,22 @@ import numpy as np
 import pytest
 
 from ntk_atlas.arrays import UnitStore
-from ntk_atlas.config.dataset import section_of
-from ntk_atlas.config.grid import GridSettings
-from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.config.regression import RegressionSettings
-from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.config.training import CheckpointSettings, LearningRateSettings, TrainingSettings
+from ntk_atlas.config import (
+    CheckpointSettings,
+    ExperimentSettings,
+    GridSettings,
+    LearningRateSettings,
+    NetworkSettings,
+    RegressionSettings,
+    TrainingSettings,
+    section_of,
+)
 from ntk_atlas.datasets import read_dataset
 from ntk_atlas.jobs import JOBS, job_slice
 from ntk_atlas.jobs.linearize_networks import linearize_row, linearized_row
 from ntk_atlas.jobs.parts.cells import rows
 from ntk_atlas.jobs.train_networks import network_row, train_row
-from ntk_atlas.study.value_checks import value_problems
+from ntk_atlas.study import value_problems
 
 DigitsSettings = section_of("digits")
 TeacherSettings = section_of("teacher")

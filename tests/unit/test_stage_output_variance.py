@@ -5,18 +5,16 @@ import pytest
 from dictionary_checks import departures
 
 from ntk_atlas.arrays import UnitStore, write_labelled
-from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.config.study import ExperimentSettings, StudySettings
+from ntk_atlas.config import ExperimentSettings, NetworkSettings, StudySettings
 from ntk_atlas.cubes import OUTPUT_VARIANCE, CellOutputs, ExperimentFiles, assemble_output_variance, cell_statistics
 from ntk_atlas.datasets import read_dataset
 from ntk_atlas.jobs import JOBS, job_slice
 from ntk_atlas.jobs.linearize_networks import linearize_row, linearized_row
+from ntk_atlas.jobs.parts import join_row
 from ntk_atlas.jobs.parts.cells import rows
-from ntk_atlas.jobs.parts.run import join_row
 from ntk_atlas.jobs.predict_output_variance import predict_output_variance
 from ntk_atlas.jobs.train_networks import network_row, train_row
-from ntk_atlas.study.consistency import consistency_problems
-from ntk_atlas.study.value_checks import value_problems
+from ntk_atlas.study import consistency_problems, value_problems
 
 
 def experiment(**changes) -> ExperimentSettings:

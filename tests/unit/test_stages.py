@@ -3,16 +3,20 @@
 import numpy as np
 import pytest
 
-from ntk_atlas.config.dataset import section_of
-from ntk_atlas.config.grid import GridSettings
-from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.config.regression import RegressionSettings
-from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.config.training import CheckpointSettings, LearningRateSettings, TrainingSettings
+from ntk_atlas.config import (
+    CheckpointSettings,
+    ExperimentSettings,
+    GridSettings,
+    LearningRateSettings,
+    NetworkSettings,
+    RegressionSettings,
+    TrainingSettings,
+    section_of,
+)
 from ntk_atlas.datasets import make_draw, read_dataset
 from ntk_atlas.jobs import job_slice
+from ntk_atlas.jobs.parts import join_row, recorded_digests
 from ntk_atlas.jobs.parts.cells import rows
-from ntk_atlas.jobs.parts.run import join_row, recorded_digests
 from ntk_atlas.jobs.regress_empirical import RowStores, empirical_predictions, regress_row
 from ntk_atlas.jobs.train_networks import network_row, train_row
 

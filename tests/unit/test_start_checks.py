@@ -10,15 +10,21 @@ import pytest
 import torch
 import yaml
 
-from ntk_atlas.config.study import ExperimentSettings, StudySettings
-from ntk_atlas.study.disk import disk_estimate
-from ntk_atlas.study.job_times import time_estimate
-from ntk_atlas.study.load import load_study, read_study
-from ntk_atlas.study.own_cost import OwnCost, cost_at
-from ntk_atlas.study.problems import ConfigError, Problem
-from ntk_atlas.study.start_checks import StartChecks, trial_digest
+from ntk_atlas.config import ExperimentSettings, StudySettings
+from ntk_atlas.study import (
+    ConfigError,
+    OwnCost,
+    Problem,
+    StartChecks,
+    cost_at,
+    disk_estimate,
+    experiment_work,
+    load_study,
+    read_study,
+    time_estimate,
+    trial_digest,
+)
 from ntk_atlas.study.trial import trial
-from ntk_atlas.study.work import experiment_work
 
 NETS = """
 import os, sys, time

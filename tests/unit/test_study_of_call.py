@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ntk_atlas.config.study import RESERVED_NAMES
-from ntk_atlas.study.problems import ConfigError
+from ntk_atlas.config import RESERVED_NAMES
+from ntk_atlas.study import ConfigError
 
 WORKFLOW = Path(__file__).parents[2] / "workflow"
 GRID = "grid: {depth: [1], width: [8], init_scale: [2.0], n_train: [16]}, regression: {predictors: []}"

@@ -18,7 +18,7 @@ from ntk_atlas.judging.study_page import (
     readme_markers,
     study_page,
 )
-from ntk_atlas.study.thresholds import load_thresholds
+from ntk_atlas.study import load_thresholds
 from tests.synthetic_claims import BROKEN, synthetic_evidence
 from tests.synthetic_cube import synthetic_cube, synthetic_laws
 

@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.config.training import CheckpointSettings, LearningRateSettings, TrainingSettings
+from ntk_atlas.config import CheckpointSettings, LearningRateSettings, NetworkSettings, TrainingSettings
 from ntk_atlas.families import build_networks
 from ntk_atlas.networks import StackedModules
 from ntk_atlas.status import Status

@@ -3,7 +3,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ntk_atlas.config.training import CheckpointSettings, TrainingSettings
+from ntk_atlas.config import CheckpointSettings, TrainingSettings
 from ntk_atlas.training import epoch_budget, scheduled_epochs
 
 few = settings(max_examples=40, deadline=None, derandomize=True)

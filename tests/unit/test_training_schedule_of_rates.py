@@ -7,7 +7,7 @@ import pytest
 import torch
 from test_training_unit import build, train, training, unit_data
 
-from ntk_atlas.config.training import TrainingSettings
+from ntk_atlas.config import TrainingSettings
 from ntk_atlas.streams import torch_stream
 from ntk_atlas.training import rate_factor
 

@@ -9,8 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.config.training import CheckpointSettings, LearningRateSettings, TrainingSettings
+from ntk_atlas.config import CheckpointSettings, LearningRateSettings, NetworkSettings, TrainingSettings
 from ntk_atlas.families import build_networks
 from ntk_atlas.kernels import empirical_ntk
 from ntk_atlas.status import Status

@@ -4,17 +4,14 @@ import pytest
 import torch
 
 from ntk_atlas.activations import ActivationError, activation
-from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.config.study import ExperimentSettings, StudySettings
+from ntk_atlas.config import ExperimentSettings, NetworkSettings, StudySettings
 from ntk_atlas.families import build_networks
 from ntk_atlas.jobs import job_slice
-from ntk_atlas.jobs.parts.cells import Row
+from ntk_atlas.jobs.parts import Row
 from ntk_atlas.kernels import empirical_ntk, infinite_kernels
 from ntk_atlas.phases import phase_of
 from ntk_atlas.streams import torch_stream
-from ntk_atlas.study.consistency import consistency_problems
-from ntk_atlas.study.load import load_study
-from ntk_atlas.study.problems import ConfigError
+from ntk_atlas.study import ConfigError, consistency_problems, load_study
 
 PHI = """
 import torch

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from ntk_atlas.config.predictors import (
+from ntk_atlas.config import (
+    RegressionSettings,
     curve_names,
     predictor_family,
     predictor_label,
@@ -14,7 +15,6 @@ from ntk_atlas.config.predictors import (
     predictors_of,
     user_kernels,
 )
-from ntk_atlas.config.regression import RegressionSettings
 from ntk_atlas.kernels import UserKernelError, check_user_kernel, load_user_kernel, rival
 from ntk_atlas.regression import regress_rival
 from ntk_atlas.status import Status

@@ -5,7 +5,7 @@ import torch
 from kernel_catalogue import CATALOGUE, samples
 from torch import nn
 
-from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.config import NetworkSettings
 from ntk_atlas.families import build_networks
 from ntk_atlas.kernels import OUTPUT_REDUCTIONS, EmpiricalNTKOperator, KernelInputError, MemoryLimitError, empirical_ntk
 from ntk_atlas.streams import torch_stream

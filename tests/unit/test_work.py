@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.study.job_times import START, all_seconds, job_seconds, seconds_of_study, study_estimate, time_estimate
-from ntk_atlas.study.work import experiment_work
+from ntk_atlas.config import ExperimentSettings
+from ntk_atlas.study import all_seconds, experiment_work, job_seconds, seconds_of_study, study_estimate, time_estimate
+from ntk_atlas.study.job_times import START
 
 LARGE = {"n_train": [1000, 1400]}
 

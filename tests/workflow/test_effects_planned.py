@@ -14,8 +14,8 @@ from study_changes import BASE, PREDICTORS, changed_config
 
 from ntk_atlas.datasets import SOURCES, FetchedSource
 from ntk_atlas.jobs import JOBS
-from ntk_atlas.jobs.parts.results import all_jobs, rules_after, rules_of
-from ntk_atlas.study.effects import all_keys, direct_rules, note_of
+from ntk_atlas.jobs.parts import all_jobs, rules_after, rules_of
+from ntk_atlas.study import all_keys, direct_rules, note_of
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 

@@ -10,7 +10,7 @@ import torch
 import xarray as xr
 from dictionary_checks import departures
 
-from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.config import ExperimentSettings
 from ntk_atlas.cubes import CUBE, predictor_values
 from ntk_atlas.datasets import load_dataset, make_draw
 from ntk_atlas.kernels import empirical_ntk

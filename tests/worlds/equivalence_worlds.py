@@ -12,7 +12,7 @@ import xarray as xr
 from worlds.decision_worlds import REJECTED, SUPPORTED, Noise, normal, skewed, uneven
 from worlds.world import THRESHOLD, World, judged
 
-from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.config import ExperimentSettings
 from ntk_atlas.judging import Evidence
 from ntk_atlas.status import Status
 

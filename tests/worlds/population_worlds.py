@@ -11,7 +11,7 @@ import xarray as xr
 from worlds.decision_worlds import REJECTED, SUPPORTED
 from worlds.world import THRESHOLD, World, judged
 
-from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.config import ExperimentSettings
 from ntk_atlas.judging import Evidence
 
 FOLDS = 8

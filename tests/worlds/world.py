@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import beta, binom
 
-from ntk_atlas.config.claims import Thresholds, claim_head
+from ntk_atlas.config import Thresholds, claim_head
 from ntk_atlas.judging import Comparison, Decision, Evidence, Word, decide, decide_any, judge
 from ntk_atlas.statistics import Estimate
 from ntk_atlas.streams import numpy_stream
-from ntk_atlas.study.thresholds import load_thresholds
+from ntk_atlas.study import load_thresholds
 
 REPOSITORY = Path(__file__).parents[2]
 WORDS: tuple[Word, ...] = ("supported", "not supported", "inconclusive")
