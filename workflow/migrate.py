@@ -22,14 +22,14 @@ from clean_orphans import RESULTS, check_idle
 from folder_lock import FolderLockError, locked
 from study_of_call import add_options, call_of, job_digest
 
-from ntk_atlas.arrays import LabelledArrays, UnitStore
+from ntk_atlas.arrays import LabelledArrays, LostUnitError, UnitStore
 from ntk_atlas.config.predictors import EPOCHS, PRETRAINED
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.jobs import JOBS, Slice
 from ntk_atlas.jobs.parts.cells import Unit
 from ntk_atlas.jobs.parts.made_with import load_prepared
 from ntk_atlas.jobs.parts.regression_digests import trained_predictors
-from ntk_atlas.numerics import precise_math
+from ntk_atlas.numerics import memory_limited, precise_math
 from ntk_atlas.study.needed_units import needed_units
 from ntk_atlas.study.problems import ConfigError
 
@@ -76,13 +76,14 @@ def earlier_digests(folder: Path, arguments: list[str]) -> dict[str, dict[Place,
     return {name: digests(units) for name, units in json.loads(done.stdout.splitlines()[-1]).items()}
 
 
-def migrate(name: str, experiment: ExperimentSettings, earlier: dict[Place, str]) -> Iterator[str]:
+def migrate(name: str, experiment: ExperimentSettings, earlier: dict[Place, str], memory: int) -> Iterator[str]:
     """Files the units of an experiment under this version's digests; yields a sentence for each kind of unit.
 
     Args:
         name: of the experiment.
         experiment: settings.
         earlier: the digest that the earlier version gives to each unit.
+        memory: bytes that the kernels of a job may take.
 
     Yields:
         What became of a kind.
@@ -90,18 +91,23 @@ def migrate(name: str, experiment: ExperimentSettings, earlier: dict[Place, str]
     folder = RESULTS / name
     needed = needed_units(experiment, folder, job_digest)
     now, compared = {} if needed is None else digests(needed.seeds), {}
-    for stage in dict.fromkeys(place[0] for place in now):
+    kept = {place for place, digest in now.items() if earlier.get(place) == digest}
+    for stage in sorted(
+        {place[0] for place in now}, key=lambda each: each != "networks"
+    ):  # the others are made of them
         moves = {
             place: (earlier[place], digest)
             for place, digest in now.items()
             if place[0] == stage and earlier.get(place, digest) != digest
             and store_of(folder, place).finished(place[2], earlier[place])
+            and (training_of(place) is None or training_of(place) in kept)
         }  # fmt: skip
         samples = [place for place in moves if "draw" not in place[2] or place[2].endswith("draw-0")]
         if not samples:
             continue
         sample = min(samples, key=lambda place: size_of(folder, place, moves[place][0]))
-        compared[stage] = moves, sample, differences(experiment, folder, sample, earlier)
+        compared[stage] = moves, sample, differences(experiment, folder, sample, earlier, memory)
+        kept |= moves.keys() if not compared[stage][2] else set()
     # All are compared first, for they are compared with the trainings that they are of.
     for stage, (moves, sample, different) in compared.items():
         if different:
@@ -110,6 +116,12 @@ def migrate(name: str, experiment: ExperimentSettings, earlier: dict[Place, str]
         for place, (old, new) in moves.items():
             store_of(folder, place).refile(place[2], old, new)
         yield f"{name}, {stage}: {len(moves)} units are this version's too ({'/'.join(sample[1:])} is bitwise the same)"
+
+
+def training_of(place: Place) -> Place | None:
+    """The training that a unit is made of; None for trainings themselves, and units that need none."""
+    stage, row, unit = place
+    return ("networks", row, unit) if stage in ("linearized", "trained_ntk", "pretrained_ntk", "epoch_ntk") else None
 
 
 def store_of(folder: Path, place: Place) -> UnitStore:
@@ -122,22 +134,41 @@ def size_of(folder: Path, place: Place, digest: str) -> int:
     return sum(file.stat().st_size for file in store_of(folder, place).finished(place[2], digest).values())
 
 
-def differences(experiment: ExperimentSettings, folder: Path, sample: Place, earlier: dict[Place, str]) -> str:
-    """What differs between a block of a finished unit and the same block computed by this version; empty if nothing."""
+def differences(
+    experiment: ExperimentSettings, folder: Path, sample: Place, earlier: dict[Place, str], memory: int
+) -> str:
+    """What differs between a block of a finished unit and the same block computed by this version; empty if nothing.
+
+    Args:
+        experiment: settings.
+        folder: of the experiment.
+        sample: the unit.
+        earlier: the digests of finished units.
+        memory: bytes that kernels may take: block sizes follow from it, and last digits.
+
+    Returns:
+        The name of an array, or why nothing could be compared.
+    """
     stage, row, unit = sample
     block = min(store_of(folder, sample).finished(unit, earlier[sample]))
-    there = store_of(folder, sample).load(unit, earlier[sample], block)
     (job,) = (each for each in map(JOBS.head, JOBS.names()) if stage in each.stores)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".migrate-") as kept, precise_math(threads=1):
-        part = job.slice(experiment, row)
-        if stage == "initial_kernels":
-            here = sampled_again(part, UnitStore(Path(kept, row)), unit, block)
-        else:
-            here = computed_again(part, folder, Path(kept), sample, block, earlier)
+    part = job.slice(experiment, row)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".migrate-") as kept:
+        try:
+            there = store_of(folder, sample).load(unit, earlier[sample], block)
+            with precise_math(threads=job.threads(part)), memory_limited(memory):  # as jobs run
+                if stage == "initial_kernels":
+                    here = sampled_again(part, UnitStore(Path(kept, row)), unit, block)
+                else:
+                    here = computed_again(part, folder, Path(kept), sample, block, earlier)
+        except LostUnitError:
+            return "it, or a training that it is made of, is damaged or gone"
+    if lacking := sorted(there.arrays.keys() ^ here.arrays.keys()):
+        return f"{lacking[0]} is in one of them alone"
     for name, array in there.arrays.items():
-        if name not in here.arrays or not np.array_equal(
-            array.values, here[name], equal_nan=array.values.dtype.kind == "f"
-        ):
+        again = here.arrays[name]
+        alike = (array.dims, array.values.dtype) == (again.dims, again.values.dtype)
+        if not alike or not np.array_equal(array.values, again.values, equal_nan=array.values.dtype.kind == "f"):
             return name
     return ""
 
@@ -218,7 +249,7 @@ def main() -> None:
             said = [
                 line
                 for name, experiment in study.active().items()
-                for line in migrate(name, experiment, earlier.get(name, {}))
+                for line in migrate(name, experiment, earlier.get(name, {}), study.jobs.kernels_mb * 2**20)
             ]
     except (FolderLockError, ConfigError) as error:
         sys.exit(str(error))

@@ -109,7 +109,8 @@ class Registry(Generic[Kind]):
         else:
             file = self.module_file(name)
             module = importlib.import_module(f"{self.package}.{name}")
-            values = {id(value): value for value in vars(module).values() if isinstance(value, self.kind)}
+            own = _assigned(file)
+            values = {id(v): v for name_, v in vars(module).items() if name_ in own and isinstance(v, self.kind)}
             if len(values) != 1:
                 raise self._error(f"{file} has {len(values)} instances of {self.kind.__name__}: it must define one")
             (found,) = values.values()
@@ -127,6 +128,13 @@ class Registry(Generic[Kind]):
         folders = importlib.import_module(self.package).__path__
         files = (file for folder in folders for file in Path(folder).glob("[!_]*.py") if file.stem not in hidden)
         return {file.stem: file for file in sorted(files, key=lambda file: file.stem)}
+
+
+def _assigned(file: Path) -> frozenset[str]:
+    """Names that a module's own statements define; values of other modules that it imports are theirs."""
+    nodes = (node for node in ast.parse(file.read_bytes()).body if isinstance(node, ast.Assign | ast.AnnAssign))
+    names = (part for node in nodes for part in ast.walk(node) if isinstance(part, ast.Name))
+    return frozenset(name.id for name in names if isinstance(name.ctx, ast.Store))
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,16 @@ through the text that Snakemake keeps."""
 
 import copy
 import json
+from pathlib import Path
 
 import pytest
 from study_changes import BASE
 
+import ntk_atlas
 from ntk_atlas.config import StudySettings
 from ntk_atlas.jobs import DROPPED, JOBS, Slice, UndeclaredSettingError, job_slice
 from ntk_atlas.jobs.parts import all_jobs, rules_after
+from ntk_atlas.source_digest import source_files
 
 STUDY = StudySettings.model_validate(BASE)
 EXPERIMENT = STUDY.experiments["one"]
@@ -99,6 +102,27 @@ def test_values_are_left_out_put_in_and_taken_from_digests():
     assert same.digest("train", without=("training.max_epochs",)) == digests[0]
     assert same.digest("train") != part.digest("train")
     assert "max_epochs" in json.loads(part.canonical_json())["training"]
+
+
+def test_networks_of_one_sample_are_a_job_like_any_other():
+    smallest = copy.deepcopy(BASE)
+    smallest["experiments"]["one"]["grid"]["n_train"] = [1, 8]
+    experiment = StudySettings.model_validate(smallest).experiments["one"]
+    for rule, name in JOB_NAMES:
+        part = all_jobs()[rule].slice(experiment, name, STUDY)
+        assert all_jobs()[rule].parse(part.canonical_json()).values == part.values
+
+
+def test_units_depend_on_no_section_of_the_config_that_their_job_does_not_read():
+    package = Path(ntk_atlas.__file__).parent
+    for name in JOBS.names():
+        files = {file.name for file in source_files(JOBS.module_file(name), package) if file.parent.name == "config"}
+        assert not files & {"study.py", "figures.py", "scaling.py", "movement.py", "jobs.py"}, name
+
+
+def test_only_training_runs_on_the_threads_of_training():
+    threaded = EXPERIMENT.model_copy(update={"training": EXPERIMENT.training.model_copy(update={"threads": 4})})
+    assert {name for name, job in all_jobs().items() if job.threads(threaded) > 1} == {"train_networks"}
 
 
 def test_what_is_made_of_a_job_runs_after_it():

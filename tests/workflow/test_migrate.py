@@ -50,10 +50,11 @@ def test_units_whose_numbers_are_others_stay(finished, tmp_path):
         path.read_text()
         + "\n\ndef CHANGED(trained):\n    trained.train_mse[...] *= 1.0 + 1e-6\n    return trained.labelled()\n"
     )
-    before = finished.units()
+    before = {stage: finished.units(stage) for stage in ("networks", "trained_ntk")}
     said = finished.ask("migrate", "--from", str(earlier))
     assert "one, networks: this version gives other numbers (train_mse); its units stay as they are" in said
-    assert finished.units() == before
+    assert "trained_ntk" not in said, "kernels of networks that this version trains to other numbers"
+    assert {stage: finished.units(stage) for stage in before} == before
 
 
 def test_a_folder_without_a_version_is_named(fresh, tmp_path):

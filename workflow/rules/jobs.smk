@@ -3,10 +3,8 @@
 
 
 def job_threads(job):
-    """Threads of a job: kernels and solves run on one, training on `training.threads`."""
-    if job.kind != "networks":
-        return 1
-    return lambda wildcards: EXPERIMENTS[wildcards.experiment].training.threads
+    """A function that gives the threads of a job."""
+    return lambda wildcards: job.threads(EXPERIMENTS[wildcards.experiment])
 
 
 def job_place(job):

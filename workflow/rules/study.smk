@@ -123,7 +123,7 @@ wildcard_constraints:
     architecture=r"depth-\d+_width-\d+",
     row=r"depth-\d+_width-\d+_init_scale-[^/]+",
     init_scale=r"[0-9.e+-]+",
-    kernels=r"[a-z][a-z0-9_+]*",
+    kernels=r"[A-Za-z][A-Za-z0-9_+]*",
 
 
 def job_slice(rule, wildcards):

@@ -11,7 +11,9 @@ _KERNELS_MB = 1200
 
 
 class JobSettings(Settings):
-    """What jobs may use and how work is cut into them; nothing here changes a number."""
+    """What jobs may use and how work is cut into them. Nothing here changes more than the last digits of a number, by
+    the order of sums, and nothing is computed again for it.
+    """
 
     memory_limit_mb: Annotated[int, Field(ge=50, le=2**24)] | None = None
     """MiB that the kernels of a job may take, their results included; block sizes follow from it. Default: 1,200. Jobs

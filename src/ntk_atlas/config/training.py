@@ -62,7 +62,7 @@ class CheckpointSettings(Settings):
     """Whose kernel is kept at every checkpoint: that of the first samples of the training set (the same at every
     n_train; theory and its experiments are about them), that of the first test samples, or `both`, and then measures
     on test samples stand beside the others in the cube."""
-    n_probe: Annotated[int, Field(ge=2, le=100_000)] | None = None
+    n_probe: Annotated[int, Field(ge=1, le=100_000)] | None = None
     """Probe samples of each of these sets, sorted by class; by default 40, or as many as the smallest training set
     has. Outputs are kept too, of as many test samples."""
     weights: Literal["scheduled", "ends"] = "ends"

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from pydantic import ValidationError
 
+from ntk_atlas.arrays import is_passing
 from ntk_atlas.config.movement import MovementSettings
 from ntk_atlas.config.scaling import ScalingSettings
 from ntk_atlas.config.study import ExperimentSettings
@@ -29,6 +30,10 @@ class CubeError(ValueError):
     """A file is no cube that can be read, and what to do about it."""
 
 
+def _damaged(path: Path, error: Exception) -> str:
+    return f"{path} is no NetCDF file, or a damaged one ({error}): copy it anew, or remove it and run its study again"
+
+
 def open_cube(path: str | Path) -> xr.Dataset:
     """Opens the cube of an experiment, as `docs/cube.md` describes it.
 
@@ -42,6 +47,7 @@ def open_cube(path: str | Path) -> xr.Dataset:
 
     Raises:
         FileNotFoundError: if there is no file.
+        OSError: if it cannot be read for reasons that lie around it: rights, a file server.
         CubeError: if the file cannot be read, is no cube, or is of a newer version.
     """
     path = Path(path)
@@ -49,10 +55,12 @@ def open_cube(path: str | Path) -> xr.Dataset:
         raise FileNotFoundError(f"there is no file {path}: `make run` writes results/<experiment>/{CUBE.name}")
     try:
         cube = xr.open_dataset(path, engine="netcdf4")
-    except (OSError, ValueError) as error:
-        raise CubeError(
-            f"{path} is no NetCDF file, or a damaged one ({error}): copy it anew, or remove it and run its study again"
-        ) from error
+    except OSError as error:
+        if is_passing(error):  # rights, a file server: the file may be sound
+            raise
+        raise CubeError(_damaged(path, error)) from error
+    except ValueError as error:
+        raise CubeError(_damaged(path, error)) from error
     if cube.attrs.get("title") != CUBE.title:
         title = cube.attrs.get("title", "a file without a title")
         cube.close()

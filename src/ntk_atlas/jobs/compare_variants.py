@@ -1,12 +1,15 @@
 """Empirical NTKs of untrained networks beside the infinite-width kernel of each variant of the NTK."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.jobs import Job
 
+if TYPE_CHECKING:
+    from ntk_atlas.config.study import ExperimentSettings
 
-def _problems(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
+
+def _problems(experiment: "ExperimentSettings") -> Iterator[tuple[str, str]]:
     """What the settings lack for the comparison."""
     if experiment.kernel_variants is None:
         return

@@ -196,6 +196,10 @@ class Job:
             narrowed=narrowed, found=self.found(experiment), study=study, users_code=self.users_code,
         )  # fmt: skip
 
+    def threads(self, settings: ExperimentSettings | Slice) -> int:
+        """Threads of a job: kernels and solves run on one, training on `training.threads`."""
+        return settings.training.threads if self.kind == "networks" else 1
+
     def parse(self, text: str) -> Slice:
         """The slice of a job from its canonical JSON text."""
         return Slice.parse(self.name, self.reads, text)

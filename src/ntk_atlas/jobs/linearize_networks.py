@@ -1,13 +1,16 @@
 """Linearizes all networks of a row at their own initialization, and trains that; only what is not finished yet."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from ntk_atlas.config.predictors import predictors_of
-from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.jobs import ROW, Job
 
+if TYPE_CHECKING:
+    from ntk_atlas.config.study import ExperimentSettings
 
-def _problems(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
+
+def _problems(experiment: "ExperimentSettings") -> Iterator[tuple[str, str]]:
     """What the predictor `linearized` lacks beside a closed form (`value_checks`)."""
     if predictors_of("linearized", experiment.regression.predictors) and experiment.training.stop_loss is not None:
         yield (

@@ -1,16 +1,19 @@
 """Mean and variance over initializations at infinite width, at the epochs at which networks are checkpointed."""
 
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
-from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.jobs import DROPPED, INIT_SCALE, Job
 from ntk_atlas.kernels.infinite.variants import depends_on_the_width
+
+if TYPE_CHECKING:
+    from ntk_atlas.config.study import ExperimentSettings
 
 _MIN_SEEDS = 8
 _OF_TRAINING = ("optimizer", "momentum", "learning_rate", "max_epochs", "min_steps", "target_scale")
 
 
-def _problems(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
+def _problems(experiment: "ExperimentSettings") -> Iterator[tuple[str, str]]:
     """What a comparison of variances lacks beside a closed form (`value_checks`).
 
     Theory and linearization are about training at one learning rate for all networks, to the end, with f₀ left in.
@@ -45,7 +48,7 @@ def _problems(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
         )
 
 
-def _narrowed(experiment: ExperimentSettings) -> Mapping[str, object]:
+def _narrowed(experiment: "ExperimentSettings") -> Mapping[str, object]:
     of_widths = depends_on_the_width("infinite_ntk", experiment.network)
     return {
         "training.checkpoints.n_probe": experiment.training.checkpoints.probe_count(experiment.grid.n_train),

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.datasets.sources import SOURCES, source_of
 from ntk_atlas.jobs import Job, Slice
 from ntk_atlas.jobs.parts.draw_shares import draw_shares
@@ -11,8 +11,11 @@ from ntk_atlas.jobs.parts.user_files import code_file_digest
 from ntk_atlas.provenance import file_digest
 from ntk_atlas.registry import is_own
 
+if TYPE_CHECKING:
+    from ntk_atlas.config.study import ExperimentSettings
 
-def _found(experiment: ExperimentSettings) -> Mapping[str, object]:
+
+def _found(experiment: "ExperimentSettings") -> Mapping[str, object]:
     """Digests of the user's files, which may be replaced by ones with an older time stamp, and the number of shares.
 
     Samples are cut into shares so that draws are disjoint; 0 for permutations of all of them.

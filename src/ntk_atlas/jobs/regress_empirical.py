@@ -1,14 +1,17 @@
 """Kernel regression with all empirical NTKs of a row, before and after training; finished units are kept."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from ntk_atlas.config.predictors import predictors_of
 from ntk_atlas.config.regression import SolveSettings
-from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.jobs import DROPPED, ROW, Job
 
+if TYPE_CHECKING:
+    from ntk_atlas.config.study import ExperimentSettings
 
-def _narrowed(experiment: ExperimentSettings) -> Mapping[str, object]:
+
+def _narrowed(experiment: "ExperimentSettings") -> Mapping[str, object]:
     regression, n_train = experiment.regression, experiment.grid.n_train
     predictors = predictors_of("empirical", regression.predictors)
     # What is subtracted from a network, and the scale of its targets, matter to kernels around the network only.

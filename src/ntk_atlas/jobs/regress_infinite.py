@@ -1,15 +1,18 @@
 """Kernel regression with kernels of infinite width at one init scale, all depths in one pass."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from ntk_atlas.config.predictors import predictors_of
 from ntk_atlas.config.regression import SolveSettings
-from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.jobs import DROPPED, INIT_SCALE, Job
 from ntk_atlas.kernels.infinite.variants import depends_on_the_width
 
+if TYPE_CHECKING:
+    from ntk_atlas.config.study import ExperimentSettings
 
-def _narrowed(experiment: ExperimentSettings) -> Mapping[str, object]:
+
+def _narrowed(experiment: "ExperimentSettings") -> Mapping[str, object]:
     names = predictors_of("infinite", experiment.regression.predictors)
     of_widths = any(depends_on_the_width(name, experiment.network) for name in names)
     return {

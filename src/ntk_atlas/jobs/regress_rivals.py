@@ -1,20 +1,23 @@
 """Kernel regression with the rivals of the NTK, their length scales chosen together with the ridge."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from ntk_atlas.config.jobs import JobSettings
 from ntk_atlas.config.predictors import predictor_name, predictors_of
 from ntk_atlas.config.regression import RivalSettings
-from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.jobs import Job, Per
 
+if TYPE_CHECKING:
+    from ntk_atlas.config.jobs import JobSettings
+    from ntk_atlas.config.study import ExperimentSettings
 
-def _of_kernels(experiment: ExperimentSettings, name: str) -> Mapping[str, object]:
+
+def _of_kernels(experiment: "ExperimentSettings", name: str) -> Mapping[str, object]:
     by_name = {predictor_name(each): each for each in experiment.regression.predictors}
     return {"regression.predictors": tuple(by_name[each] for each in name.split("+"))}
 
 
-def _groups(experiment: ExperimentSettings, jobs: JobSettings) -> tuple[str, ...]:
+def _groups(experiment: "ExperimentSettings", jobs: "JobSettings") -> tuple[str, ...]:
     names, size = predictors_of("rival", experiment.regression.predictors), jobs.rivals_per_job
     return tuple("+".join(names[start : start + size]) for start in range(0, len(names), size))
 

@@ -2,14 +2,17 @@
 
 import math
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.families import FAMILIES
 from ntk_atlas.jobs import ARCHITECTURE, Job, planning
 from ntk_atlas.registry import value_files
 
+if TYPE_CHECKING:
+    from ntk_atlas.config.study import ExperimentSettings
 
-def _inputs(experiment: ExperimentSettings) -> Mapping[str, object]:
+
+def _inputs(experiment: "ExperimentSettings") -> Mapping[str, object]:
     """n₀ and ‖x‖² of the inputs of untrained networks: as set, else those that networks are trained on.
 
     Normalized inputs have ‖x‖² = n₀, each of them or (`standardize`) in the mean over the training pool.

@@ -20,7 +20,14 @@ _NOTES = (
         ("dataset.side", "dataset.dimension"),
         "nothing of that experiment is kept; untrained networks are, if `dispersion.n_inputs` is set",
     ),
-    (("dataset.*",), "nothing of that experiment is kept"),
+    (
+        ("dataset.*",),
+        "nothing of that experiment is kept; untrained networks are, if their inputs have as many features as before",
+    ),
+    (
+        ("kernel_variants.n_samples",),
+        "where draws get other samples (docs/conventions.md), all but `sample_initial_kernels` runs",
+    ),
     (
         ("grid.n_train", "grid.draws"),
         "only new units train; kernels before training, infinite ones and rivals regress at all sizes again; where "
@@ -39,7 +46,11 @@ _NOTES = (
     ),
     (("training.*",), "kernels before training are kept, but with another `seed` or `dtype`"),
     (("regression.solver_memory_mb",), "kernels regress anew where `solver: auto` picks another one"),
-    (("regression.predictors",), "only the job that makes the new predictor; its finished units are kept"),
+    (
+        ("regression.predictors",),
+        "only the job that makes the new predictor; finished units are kept, but for kernels of single checkpoints, "
+        "which are units together",
+    ),
     (("regression.*",), "nothing trains"),
     (
         ("scaling.*", "movement.*", "max_failed_share", "variant_of"),

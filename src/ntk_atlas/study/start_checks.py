@@ -2,7 +2,7 @@
 
 Settings can be checked by looking at them; a factory, an activation, a table cannot. So data are read, networks are
 built at the smallest and the largest cell and evaluated on training samples, in a process of their own
-(`stages.trial`), and all that is wrong joins the problems of the config in one message. What was tried and found right
+(`study.trial`), and all that is wrong joins the problems of the config in one message. What was tried and found right
 is remembered, by a digest of settings, data, the user's code and this package: the next start takes no time.
 """
 

@@ -1,6 +1,6 @@
 """What an experiment asks of its parameterization and its optimizer that these cannot give, before any work.
 
-A value of the user's is asked where the user's code is tried (`stages.trial`), for a run is planned without it.
+A value of the user's is asked where the user's code is tried (`study.trial`), for a run is planned without it.
 """
 
 from collections.abc import Iterator

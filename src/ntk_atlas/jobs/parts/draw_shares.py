@@ -1,12 +1,16 @@
 """Whether the draws of an experiment are disjoint: decided when a run is planned, from settings and the data's size."""
 
-from ntk_atlas.config.study import ExperimentSettings
+from typing import TYPE_CHECKING
+
 from ntk_atlas.datasets.dataset import DataError
 from ntk_atlas.datasets.read import inspect_dataset, most_disjoint, rooms, shares
 from ntk_atlas.datasets.sources import source_of
 
+if TYPE_CHECKING:
+    from ntk_atlas.config.study import ExperimentSettings
 
-def draw_shares(experiment: ExperimentSettings) -> int:
+
+def draw_shares(experiment: "ExperimentSettings") -> int:
     """Number of shares into which an experiment's samples are cut, so that its draws are disjoint; 0 if they are not.
 
     A draw needs the samples of the largest training set, or those whose kernels `kernel_variants` compares, if more.
@@ -18,7 +22,7 @@ def draw_shares(experiment: ExperimentSettings) -> int:
         return 0
 
 
-def draws_in_words(experiment: ExperimentSettings) -> str:
+def draws_in_words(experiment: "ExperimentSettings") -> str:
     """The draws of an experiment, with what they share and what would change that."""
     draws, settings, n_train = experiment.grid.draws, experiment.dataset, training_samples(experiment)
     if draws == 1:
@@ -36,7 +40,7 @@ def draws_in_words(experiment: ExperimentSettings) -> str:
     return f"{draws} overlapping draws (there are samples for {most} disjoint)"
 
 
-def training_samples(experiment: ExperimentSettings) -> int:
+def training_samples(experiment: "ExperimentSettings") -> int:
     """The most training samples that any job takes of a draw."""
     variants = experiment.kernel_variants
     return max(*experiment.grid.n_train, 0 if variants is None else variants.n_samples)

@@ -54,7 +54,8 @@ def regression_digests(part: Slice, data_digest: str, source: str, trained: dict
         trained: digest of each unit's training.
 
     Returns:
-        Digests over everything that the numbers of each depend on; which other predictors there are changes none.
+        Digests over everything that the numbers of each depend on. Kernels of single checkpoints are one unit together;
+        which other predictors there are changes no digest.
     """
     grid, predictors = part.grid, part.regression.predictors
 

@@ -50,8 +50,7 @@ def run_job(
         dataset, data_digest = load_prepared(inputs["dataset"], part.dataset)
         given = replace(given, dataset=dataset, data_digest=data_digest)
         written["data_digest"] = data_digest
-    threads = part.training.threads if job.declares("training.threads") else 1
-    with precise_math(threads=threads), memory_limited(memory) if memory else nullcontext():
+    with precise_math(threads=job.threads(part)), memory_limited(memory) if memory else nullcontext():
         if job.per.wildcard == "row":
             arrays = _row(work.compute, part, given, inputs.get("networks"))
         else:
