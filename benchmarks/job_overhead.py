@@ -81,7 +81,9 @@ def main() -> int:
         jobs = seconds_of_jobs(folder)
         starts = {}
         for rule in jobs:
-            command = [sys.executable, "-c", _START, f"workflow/scripts/{rule}.py"]
+            job = folder / "src" / "ntk_atlas" / "jobs" / f"{rule}.py"  # of a job, else a script
+            started = job if job.is_file() else f"workflow/scripts/{rule}.py"
+            command = [sys.executable, "-c", _START, str(started)]
             starts[rule] = min(measured(command, folder)[0].seconds for _ in range(3))
     spent, total = Counter(), Counter()
     for rule, seconds in jobs.items():

@@ -36,8 +36,9 @@ sys.path.insert(0, "workflow/scripts")
 import assemble_cube
 from ntk_atlas.cubes.experiment_files import ExperimentFiles
 from ntk_atlas.study.load import read_study
-from ntk_atlas.study.outputs import cube_spec
-experiment = cube_spec(read_study([Path("config/config.yaml")]).active()["sweep"])
+from ntk_atlas.jobs.parts.results import RESULTS
+sweep = read_study([Path("config/config.yaml")]).active()["sweep"]
+experiment = RESULTS["assemble_cube"].slice(sweep)
 folder = Path("results/sweep")
 files = ExperimentFiles.named({
     "networks": sorted(folder.glob("networks/*.nc")),

@@ -35,14 +35,14 @@ def slurm():
 @pytest.fixture
 def project(slurm, fresh):
     """A project whose training waits as long as there is a file `wait`, at most five minutes."""
-    path = fresh.folder / "workflow/scripts/train_networks.py"
+    path = fresh.folder / "src/ntk_atlas/jobs/train_networks.py"
     waiting = (
         "import os, time\nlast = time.time() + 300\n"
         "while os.path.exists('wait') and time.time() < last:\n    time.sleep(0.2)\n"
     )
     text = path.read_text()
-    end = text.index('"""', 3) + 4
-    path.write_text(text[:end] + waiting + text[end:])
+    below_the_head = text.index("\nlog = ") + 1  # a plan reads the head alone
+    path.write_text(text[:below_the_head] + waiting + text[below_the_head:])
     yield fresh
     for process in psutil.process_iter(["cwd"]):  # what Slurm lost of cancelled jobs
         if process.info["cwd"] == str(fresh.folder):
@@ -111,13 +111,15 @@ def wait_for(condition, timeout=240):
 
 
 def waiting_processes(project):
-    """The scripts of training jobs at work; the submission of one has its rule in its words as well."""
-    commands = [
-        " ".join(process.info["cmdline"] or [])
-        for process in psutil.process_iter(["cwd", "cmdline"])
-        if process.info["cwd"] == str(project.folder)
-    ]
-    return [words for words in commands if ".snakemake/scripts/" in words and "train_networks.py" in words]
+    """The processes of training jobs at work, which have their logs open."""
+    found = []
+    for process in psutil.process_iter(["cwd", "cmdline"]):
+        script = ".snakemake/scripts/" in " ".join(process.info["cmdline"] or [])
+        if process.info["cwd"] == str(project.folder) and script:
+            with contextlib.suppress(psutil.Error):
+                if any("/train_networks/" in file.path for file in process.open_files()):
+                    found.append(process)
+    return found
 
 
 def is_training(project):
@@ -138,9 +140,12 @@ def test_the_study_through_slurm_gives_the_local_cubes(project, finished_once, p
 
 
 def test_a_failing_job_is_named_and_the_rest_goes_on(project, finished_once):
-    script = project.folder / "workflow/scripts/regress_empirical.py"
+    script, first = project.folder / "src/ntk_atlas/jobs/regress_empirical.py", "def compute(part: Slice, given: Given)"
     sound = script.read_text()
-    script.write_text(sound.replace(") -> None:\n", ") -> None:\n    raise RuntimeError('broken on purpose')\n", 1))
+    head, _, rest = sound.partition(first)
+    assert rest.startswith(" -> LabelledArrays:\n")
+    broken = rest.replace(":\n", ":\n    raise RuntimeError('broken on purpose')\n", 1)
+    script.write_text(head + first + broken)
     text = run(project, "slurm-no-accounting", CUBE, code=1)
     assert "regress_empirical" in text
     assert "broken on purpose" in text
