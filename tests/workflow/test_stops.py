@@ -77,7 +77,8 @@ def test_a_disk_that_fills_in_the_middle_ends_in_one_sentence_and_loses_nothing(
             f"== the study did not finish: the disk of {small_disk} is full (0 MiB free): make room, and run again"
         )
     )
-    assert "No space left on device" in output
+    # By the job, or by Snakemake in its own records, whichever writes first.
+    assert "the disk is full: make room" in output or "No space left on device" in output
     refused, _ = fresh.launch().communicate(timeout=60)
     assert refused.strip() == f"== nothing was run: the disk of {small_disk} is full (0 MiB free): make room"
     filler.unlink()
