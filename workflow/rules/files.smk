@@ -42,9 +42,9 @@ wildcard_constraints:
     figure="|".join(dict.fromkeys(map(file_name, all_figures()))),
 
 
-def files_of(rule, name):
-    """The results of a rule in an experiment: one of a job, or one for each of its parts."""
-    job = RULES[rule]
+def files_of(kind, name):
+    """The results of a kind of job in an experiment: one, or one for each of its parts."""
+    job = RULES[kind]
     files = [job.file_of(part) for part in job.names(EXPERIMENTS[name], STUDY.jobs)]
     return [f"results/{name}/{file}" for file in files]
 

@@ -2,16 +2,6 @@
 # from the head of its file. Finished units lie in a store beside the declared results, which Snakemake does not touch.
 
 
-def job_threads(job):
-    """A function that gives the threads of a job."""
-    return lambda wildcards: job.threads(EXPERIMENTS[wildcards.experiment])
-
-
-def job_place(job):
-    """The name of a job's log and cost, which say its part of the grid."""
-    return f"/{job.per.file}" if job.per.file else ""
-
-
 for job in (JOBS.head(name) for name in JOBS.names()):
 
     rule:
@@ -22,9 +12,9 @@ for job in (JOBS.head(name) for name in JOBS.names()):
         output:
             f"results/{{experiment}}/{job.file}",
         log:
-            f"logs/{{experiment}}/{job.name}{job_place(job)}.log",
+            f"logs/{{experiment}}/{job.log}",
         benchmark:
-            f"results/{{experiment}}/costs/{job.name}{job_place(job) or '/all'}.tsv"
+            f"results/{{experiment}}/costs/{job.record}"
         conda:
             CONDA
         threads: job_threads(job)

@@ -48,18 +48,18 @@ def digest_of(file, values=()):
 RULES = all_jobs()
 
 
-def source(script, rule=None):
+def source(script, name=None):
     """Digest of a rule's script and the package modules that it imports.
 
-    With the name of a rule, the digest is a job's: the rule's file, and the modules of the values (activation, optimizer,
+    With a name, the digest is that job's: its file, and the modules of the values (activation, optimizer,
     ...) that the job's settings name are part of it.
     """
     file = WORKFLOW / "workflow" / "scripts" / script
-    if rule is None:
+    if name is None:
         return digest_of(file)
-    own = (JOBS.module_file(rule),) if rule in JOBS else ()
+    own = (JOBS.module_file(name),) if name in JOBS else ()
     return lambda wildcards: digest_of(
-        file, (*own, *RULES[rule].code(job_slice(rule, wildcards)))
+        file, (*own, *RULES[name].code(job_slice(name, wildcards)))
     )
 
 
@@ -126,16 +126,21 @@ wildcard_constraints:
     kernels=r"[A-Za-z][A-Za-z0-9_+]*",
 
 
-def job_slice(rule, wildcards):
+def job_slice(name, wildcards):
     """What a job depends on in the config."""
-    job = RULES[rule]
-    name = wildcards[job.per.wildcard] if job.per.wildcard else ""
-    return job.slice(EXPERIMENTS[wildcards.experiment], name, STUDY)
+    job = RULES[name]
+    part = wildcards[job.per.wildcard] if job.per.wildcard else ""
+    return job.slice(EXPERIMENTS[wildcards.experiment], part, STUDY)
 
 
-def spec(rule):
-    """A params function: the canonical JSON of what a job of the rule depends on in the config."""
-    return lambda wildcards: job_slice(rule, wildcards).canonical_json()
+def spec(name):
+    """A params function: the canonical JSON of what a job of that name depends on in the config."""
+    return lambda wildcards: job_slice(name, wildcards).canonical_json()
+
+
+def job_threads(job):
+    """A function that gives the threads of a job."""
+    return lambda wildcards: job.threads(EXPERIMENTS[wildcards.experiment])
 
 
 def job_message(job):

@@ -160,6 +160,16 @@ class Job:
         """The path of its result below an experiment's folder, with its wildcard."""
         return f"{self.folder}/{self.per.file}.nc" if self.per.file else f"{self.folder}.nc"
 
+    @property
+    def log(self) -> str:
+        """The path of its log below the experiment's logs, with its wildcard."""
+        return f"{self.name}/{self.per.file}.log" if self.per.file else f"{self.name}.log"
+
+    @property
+    def record(self) -> str:
+        """The path of Snakemake's record of its time and memory below the experiment's `costs`."""
+        return f"{self.name}/{self.per.file or 'all'}.tsv"
+
     def names(self, experiment: ExperimentSettings, jobs: JobSettings | None = None) -> tuple[str, ...]:
         """The names of all jobs of this kind in an experiment; none if it wants none."""
         if jobs is None:
