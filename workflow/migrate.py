@@ -176,7 +176,7 @@ def differences(
 def sampled_again(part: Slice, store: UnitStore, unit: str, block: tuple[int, ...]) -> LabelledArrays:
     """The first chunks of untrained networks at the init scale of a unit."""
     from ntk_atlas.dispersion.networks import CHUNK
-    from ntk_atlas.jobs.parts.unit_digests import initial_kernel_digests, scale_name
+    from ntk_atlas.jobs.parts.finished import initial_kernel_digests, scale_name
     from ntk_atlas.jobs.sample_initial_kernels import sample_initial_kernels
 
     some = part.narrowed({"dispersion.n_networks": CHUNK * (max(block) + 1)})

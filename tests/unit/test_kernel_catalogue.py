@@ -12,7 +12,7 @@ from torch import nn
 from torch.func import functional_call, jacrev, vmap
 
 from ntk_atlas.kernels import OUTPUT_REDUCTIONS, empirical_ntk, probe_network
-from ntk_atlas.kernels.empirical.capture import by_grouped_convolution, by_kernel_rows
+from ntk_atlas.kernels.empirical.layer_gradients import Windows, by_grouped_convolution, by_kernel_rows
 from ntk_atlas.streams import torch_stream
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-12}
@@ -96,9 +96,9 @@ def test_forms_of_convolution_gradients_agree(n, c, groups, per_group, kernel, s
             for i in range(n)
         ]
     )
-    geometry = (kernel, stride, padding, dilation, groups)
-    torch.testing.assert_close(by_grouped_convolution(x, signals, *geometry), expected, **CLOSE)
-    rows = by_kernel_rows(x, signals, *geometry)
+    windows = Windows(kernel, stride, padding, dilation)
+    torch.testing.assert_close(by_grouped_convolution(x, signals, windows, groups), expected, **CLOSE)
+    rows = by_kernel_rows(x, signals, windows, groups)
     gram = torch.einsum("icp,jdp->icjd", expected, expected)
     torch.testing.assert_close(torch.einsum("icp,jdp->icjd", rows, rows), gram, **CLOSE)
     assert rows.shape == expected.shape == (n, c, math.prod(weight.shape))

@@ -324,7 +324,7 @@ def finite_sum_ratio(log_weight_means: np.ndarray, log_bias_means: np.ndarray, w
 
     Args:
         log_weight_means: logarithm of the mean of each layer's weight term, `(L,)`.
-        log_bias_means: likewise of the biases; −∞ where they do not count.
+        log_bias_means: the same logarithms for the biases; −∞ where biases do not count.
         width: M.
 
     Returns:

@@ -56,7 +56,7 @@ from ntk_atlas.dispersion.theory import (
     ratio_limit,
 )
 from ntk_atlas.jobs import Given, Slice, architecture_name
-from ntk_atlas.jobs.parts.unit_digests import initial_kernel_digests, scale_name
+from ntk_atlas.jobs.parts.finished import initial_kernel_digests, scale_name
 from ntk_atlas.statistics.moments import DispersionEstimates, DispersionMoments
 from ntk_atlas.streams import numpy_stream
 

@@ -245,7 +245,7 @@ class SolveReport:
 
     Attributes:
         diag_reg: ridge, relative to the mean diagonal of the largest Gram matrix.
-        jitter: what had to be added to it, relative likewise; NaN where the status is SINGULAR.
+        jitter: what had to be added to it, relative to the mean diagonal; NaN where the status is SINGULAR.
         residual: ‖(K + shift) α − y‖_F / ‖y‖_F with the K that was given, in float64 whatever the precision
             of the solve; NaN where it was not asked for.
         status: CONVERGED, JITTERED or SINGULAR.
@@ -435,7 +435,7 @@ def solve(
             n_train, n_outputs, n_outputs)`; symmetric.
         y_train: targets, `(n_train, n_outputs)`.
         diag_reg: λ relative to the mean diagonal of K.
-        jitter: smallest jitter tried where the matrix is singular, relative likewise; None or 0 takes the
+        jitter: smallest jitter tried where the matrix is singular, relative to the mean diagonal; None or 0 takes the
             default of its dtype.
         residual: False leaves it NaN, one product with K less; a solve in float32 reports it always.
         dtype: precision of the factorization, float64 or (half the time and memory) float32.

@@ -361,8 +361,9 @@ def finite_time_variance(
         ntk_test_train: Θ(x, X), `(n_test, n)` or `(n_test, n, n_outputs, n_outputs)`.
         nngp_train_train: K(X, X) of one output, `(n, n)` (outputs are independent then), or of all outputs,
             `(n, n, n_outputs, n_outputs)`, where the NTK is full too.
-        nngp_test_train: K(x, X), likewise.
-        nngp_test_test: K(x, x'), likewise; without `covariance` its diagonal `(n_test,)` will do.
+        nngp_test_train: K(x, X), `(n_test, n)` or `(n_test, n, n_outputs, n_outputs)`.
+        nngp_test_test: K(x, x'), `(n_test, n_test)` or with outputs; without `covariance` its diagonal `(n_test,)`
+            will do.
         times: numbers of steps t ≥ 0, whole unless gradient flow, or `inf`.
         learning_rate: η.
         dynamics: `gradient_flow`, `gradient_descent` or `heavy_ball`.

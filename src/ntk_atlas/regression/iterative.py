@@ -154,7 +154,7 @@ def mixed_outputs(matvec: MatVec, n_outputs: int) -> MatVec:
         n_outputs: outputs.
 
     Returns:
-        `(n · n_outputs, k)` → likewise, each column a vector; one product a column.
+        `(n · n_outputs, k)` → `(n · n_outputs, k)`, each column a vector; one product per column.
     """
 
     def product(v: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ class KernelSystem:
     Attributes:
         gram: K of the largest size as it was given, `(n, n)`; solvers read its lower triangle.
         evaluation: K(x, X) of the points predicted at, `(n_eval, n)` in the precision of the solve.
-        targets: what is regressed, `(n, n_outputs)` likewise.
+        targets: what is regressed, `(n, n_outputs)`.
         sizes: nested sizes of the matrix, the last is n: sample counts, times outputs for a full kernel.
         scale: mean diagonal of `gram`, the unit of ridge and jitter; NaN where it is not finite and positive.
         n_mixed: outputs that a full kernel mixes, None for a kernel that all outputs share.
@@ -273,7 +273,7 @@ def solve_nested(
             `(n_eval, n_train, n_outputs, n_outputs)`.
         sizes: strictly increasing sample counts.
         diag_reg: λ relative to the mean diagonal of the largest Gram matrix.
-        jitter: smallest jitter tried, relative likewise; None or 0 takes the default of the dtype. A size
+        jitter: smallest jitter tried, relative to the mean diagonal; None or 0 takes the default of the dtype. A size
             gets the smallest jitter that makes its own block positive definite, and none if it needs none.
         residuals: False leaves them NaN: cheaper for learning curves with dozens of sizes. A solve in float32
             reports them always.
@@ -424,7 +424,7 @@ def posterior_variance(
         k_test_test: prior variances, `(n_test,)`, or the matrix `(n_test, n_test)` whose diagonal they are.
         sizes: strictly increasing sample counts; None takes all samples.
         diag_reg: λ relative to the mean diagonal of the largest training matrix.
-        jitter: smallest jitter tried where it is singular, relative likewise.
+        jitter: smallest jitter tried where it is singular, relative to the mean diagonal.
         kernel_dtype: precision in which the kernels were computed, see `solve`.
 
     Returns:

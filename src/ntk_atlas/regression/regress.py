@@ -43,7 +43,7 @@ class NestedRegression:
         test_error: share of test samples in the wrong class; NaN for regression data.
         validation_mse: as `test_mse`.
         diag_reg: ridge, relative to the mean diagonal of the largest Gram matrix.
-        jitter: what a singular matrix needed besides, relative likewise.
+        jitter: what a singular matrix needed besides, relative to the same mean diagonal.
         lambda_min: smallest eigenvalue of the matrix solved (ridge and jitter included), absolute; NaN of an iterative
             solve.
         condition_number: of the matrix solved; NaN of an iterative solve.
@@ -153,13 +153,13 @@ def regress_around(
 
     Args:
         k_train_train: see `regress_nested`.
-        k_validation_train: likewise.
-        k_test_train: likewise.
-        y_train: likewise.
-        y_validation: likewise.
-        y_test: likewise.
-        sizes: likewise.
-        settings: likewise.
+        k_validation_train: kernel of validation and training samples, `(n_validation, n)`.
+        k_test_train: kernel of test and training samples, `(n_test, n)`.
+        y_train: targets, `(n, n_outputs)`.
+        y_validation: targets, `(n_validation, n_outputs)`.
+        y_test: targets, `(n_test, n_outputs)`.
+        sizes: numbers of training samples, ascending.
+        settings: how systems are solved.
         offsets: f₀ of each regression.
         test_labels: see `regress_nested`.
         test_folds: fold of each test sample, see `regress_nested`.

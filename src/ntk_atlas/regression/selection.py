@@ -41,7 +41,7 @@ class RidgePath:
         leave_one_out_mse: mean squared leave-one-out residual, `(n_ridges,)`; NaN where K + λI is not
             positive definite.
         log_marginal_likelihood: of a Gaussian process with covariance s²(K + λI) at its best s², `(n_ridges,)`; NaN
-            likewise.
+            where K + λI is not positive definite.
         eigenvalues: of K, ascending, `(n,)`.
     """
 
@@ -247,7 +247,7 @@ class SolveTable:
         score: what the choice minimizes; NaN excludes.
         validation_mse: on the validation samples.
         test_mse: on the test samples.
-        test_error: likewise; NaN for regression data.
+        test_error: share of test samples in the wrong class; NaN for regression data.
         jitter: relative.
         residual: relative.
         status: codes of `Status`.

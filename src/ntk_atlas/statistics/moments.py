@@ -27,11 +27,11 @@ _Estimate = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 @dataclass(frozen=True)
 class DispersionEstimates:
-    """Estimates over networks, of an array of kernels `(*shape, n_correlations)` a network.
+    """Estimates over networks, of an array of kernels `(*shape, n_correlations)` per network.
 
     Attributes:
         ratio: R, `(*shape, n_correlations)`.
-        mean: E[Θ], likewise.
+        mean: E[Θ], `(*shape, n_correlations)`.
         log_variance: Var log Θ(x, x) over the networks with Θ(x, x) > 0, `shape`.
         n_finite: networks whose kernels are finite, `shape[:-1]`.
         reliable: see `is_reliable`, `shape`.

@@ -9,13 +9,13 @@ from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.dispersion.networks import CHUNK
 from ntk_atlas.jobs import JOBS, Slice
 from ntk_atlas.jobs.parts.cells import rows
-from ntk_atlas.jobs.parts.regression_digests import regression_digests
-from ntk_atlas.jobs.parts.unit_digests import (
+from ntk_atlas.jobs.parts.finished import (
     initial_kernel_digests,
     linearized_digests,
     scale_name,
     training_digests,
 )
+from ntk_atlas.jobs.parts.regression_digests import regression_digests
 
 Sources = Callable[[str, Slice], str]
 """The digest of the code that a job's units depend on: of the job of a name, with a slice."""

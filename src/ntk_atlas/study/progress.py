@@ -10,7 +10,7 @@ from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.config.training import TrainingSettings
 from ntk_atlas.jobs import JOBS, Slice
 from ntk_atlas.jobs.parts.cells import rows
-from ntk_atlas.jobs.parts.unit_digests import training_digests
+from ntk_atlas.jobs.parts.finished import training_digests
 from ntk_atlas.status import Status
 
 _JUDGED = ("status", "train_mse", "train_error")

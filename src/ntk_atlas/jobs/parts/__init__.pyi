@@ -4,6 +4,7 @@ from ntk_atlas.jobs.parts.cells import seed_blocks as seed_blocks
 from ntk_atlas.jobs.parts.cells import units as units
 from ntk_atlas.jobs.parts.changes import param_changes as param_changes
 from ntk_atlas.jobs.parts.draw_shares import draws_in_words as draws_in_words
+from ntk_atlas.jobs.parts.finished import training_digests as training_digests
 from ntk_atlas.jobs.parts.made_with import OtherSettingsError as OtherSettingsError
 from ntk_atlas.jobs.parts.made_with import check_row as check_row
 from ntk_atlas.jobs.parts.made_with import load_prepared as load_prepared
@@ -16,5 +17,4 @@ from ntk_atlas.jobs.parts.row_networks import as_tensor as as_tensor
 from ntk_atlas.jobs.parts.run import join_row as join_row
 from ntk_atlas.jobs.parts.run import recorded_digests as recorded_digests
 from ntk_atlas.jobs.parts.run import run_job as run_job
-from ntk_atlas.jobs.parts.unit_digests import training_digests as training_digests
 from ntk_atlas.jobs.parts.user_files import code_file_digest as code_file_digest

@@ -184,10 +184,10 @@ def empirical_ntk_with_record(
 
     Args:
         network: see `empirical_ntk`.
-        x1: likewise.
-        x2: likewise.
-        output_reduction: likewise.
-        memory_limit: likewise.
+        x1: inputs of the rows, see `empirical_ntk`.
+        x2: inputs of the columns; None stands for `x1`.
+        output_reduction: `full`, `trace`, `mean` or `logit_sum`, see `empirical_ntk`.
+        memory_limit: bytes, see `empirical_ntk`.
 
     Returns:
         What `empirical_ntk` returns, and the record.

@@ -80,7 +80,7 @@ class EmpiricalNTKOperator:
             x1: inputs of the rows.
             x2: inputs of the columns; None stands for `x1`.
             output_reduction: see `empirical_ntk`.
-            memory_limit: bytes that one pass may take; likewise.
+            memory_limit: bytes that one pass may take, see `empirical_ntk`.
 
         Raises:
             KernelInputError: see `empirical_ntk`; also for a stack of networks.

@@ -36,15 +36,9 @@ from ntk_atlas.kernels.infinite.kernels import (
     checked_width,
     warn_of_kernels,
 )
-from ntk_atlas.kernels.infinite.recursion import (
-    LayerErrors,
-    LayerOfPair,
-    carried_errors,
-    check_infinite_limit,
-    warn_of_range,
-    warn_of_rounding,
-)
+from ntk_atlas.kernels.infinite.recursion import LayerErrors, carried_errors, check_infinite_limit
 from ntk_atlas.kernels.infinite.series import dual_of
+from ntk_atlas.kernels.infinite.soundness import LayerOfPair, warn_of_range, warn_of_rounding
 from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitecture, image_shape
 from ntk_atlas.numerics import default_memory_limit, in_turn_or_at_once, precise_math
 from ntk_atlas.tensors import Given

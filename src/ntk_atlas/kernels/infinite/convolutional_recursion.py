@@ -26,7 +26,8 @@ from torch import Tensor
 from ntk_atlas.activations import ActivationOverflowError
 from ntk_atlas.activations.activation import Dual
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.kernels.infinite.recursion import bias_part, weight_part, without_underflow
+from ntk_atlas.kernels.infinite.recursion import bias_part, weight_part
+from ntk_atlas.kernels.infinite.soundness import without_underflow
 from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitecture
 
 Offset = tuple[int, int]

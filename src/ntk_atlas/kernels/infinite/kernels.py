@@ -24,15 +24,9 @@ from torch import Tensor
 from ntk_atlas.activations import ActivationChoice
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.kernels.errors import KernelInputError, MemoryLimitError
-from ntk_atlas.kernels.infinite.recursion import (
-    PreparedLayers,
-    Recursion,
-    Sides,
-    warn_of_entries,
-    warn_of_range,
-    without_underflow,
-)
+from ntk_atlas.kernels.infinite.recursion import PreparedLayers, Recursion, Sides
 from ntk_atlas.kernels.infinite.series import dual_of
+from ntk_atlas.kernels.infinite.soundness import warn_of_entries, warn_of_range, without_underflow
 from ntk_atlas.numerics import default_memory_limit, in_turn_or_at_once, precise_math
 from ntk_atlas.tensors import Given, real_number, real_tensor
 

@@ -113,7 +113,7 @@ class HermiteRule:
         bases: shared between rules.
         coefficient_errors: largest √Σ_k (error of h_k)² relative to √E[φ²], and the same of φ', against a third of
             the nodes.
-        moment_errors: largest relative errors of E[φ²] and E[φ'²] on the nodes, likewise.
+        moment_errors: largest relative errors of E[φ²] and E[φ'²] on the nodes, against a third of them.
     """
 
     phi: Activation

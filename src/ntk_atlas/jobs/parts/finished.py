@@ -1,10 +1,12 @@
-"""The digests of finished units: each over all that its numbers depend on, and nothing else.
+"""Finished units: the digest of each, over all that its numbers depend on and nothing else, and what there is of them.
 
 A unit is the same whatever other units there are: the lists of units (n_train, draws, seeds) and their grouping are
 left out, and so is what judges a training after it has ended.
 """
 
-from ntk_atlas.arrays import unit_digest
+from collections.abc import Iterator, Mapping, Sequence
+
+from ntk_atlas.arrays import Grid, LabelledArrays, UnitStore, unit_digest
 from ntk_atlas.jobs.parts.cells import Unit, canonical_text, units
 from ntk_atlas.jobs.parts.slice import Slice
 
@@ -68,3 +70,29 @@ def initial_kernel_digests(part: Slice, source: str) -> dict[float, str]:
 def scale_name(init_scale: float) -> str:
     """Name of the unit of an init scale."""
     return f"init_scale-{canonical_text(float(init_scale))}"
+
+
+def row_grid(spec: Slice) -> Grid:
+    """The labels on which what there is of a row is joined; checkpoints are those that any unit has."""
+    grid = spec.grid
+    labels = {"init_scale": grid.init_scale, "n_train": grid.n_train, "draw": range(grid.draws)}
+    return labels | {"seed": range(grid.seeds), "epoch": None}
+
+
+def finished_units(
+    spec: Slice, store: UnitStore, digests: Mapping[Unit, str], names: Sequence[str] = ()
+) -> Iterator[LabelledArrays]:
+    """What there is of each unit, at its place on the grid.
+
+    Args:
+        spec: the row, at one init scale.
+        store: the finished units.
+        digests: digest of each unit.
+        names: of the arrays; all by default.
+
+    Yields:
+        Arrays of the seeds that are finished.
+    """
+    for unit, digest in digests.items():
+        found = store.load(unit.name, digest, range(spec.grid.seeds), names, partial=True)
+        yield found.at(n_train=unit.n_train, draw=unit.draw)
