@@ -110,6 +110,7 @@ CHANGES = {
     ),
     "output_variance.n_bootstrap": (200, {"assemble_output_variance": 1, "plot_figure": 1, **WITHOUT_CUBE}),
     "kernel_variants.n_networks": (5, {"compare_variants": 1, **WITHOUT_CUBE}),
+    "kernel_variants.n_samples": (7, {"compare_variants": 1, **WITHOUT_CUBE}),
     "show": ([*STUDY["experiments"]["one"]["show"], "kernel_drift"], {"plot_figure": 1, "all": 1}),
     "figures.dpi": (60, {"plot_figure": 4, "plot_claims": 1, "compare_layer_changes": 1, "all": 1}),
     "jobs.init_scales_per_job": (2, joined(3, **HALF_OF_THEM)),
