@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ntk_atlas.job_log import cpu_seconds, log_of
-from ntk_atlas.study.job_times import all_seconds, seconds_of_study
+from ntk_atlas.study.estimates import all_seconds, seconds_of_study
 from ntk_atlas.study.load import read_study
 from ntk_atlas.study.outputs import study_folder
 

@@ -30,7 +30,7 @@ from ntk_atlas.jobs.parts.cells import Unit
 from ntk_atlas.jobs.parts.made_with import load_prepared
 from ntk_atlas.jobs.parts.regression_digests import trained_predictors
 from ntk_atlas.numerics import memory_limited, precise_math
-from ntk_atlas.study.needed_units import needed_units
+from ntk_atlas.study.finished_units import needed_units
 from ntk_atlas.study.problems import ConfigError
 
 _EARLIER = """
@@ -40,15 +40,19 @@ from pathlib import Path
 sys.path[:0] = [sys.argv[1] + "/src", sys.argv[1] + "/workflow"]
 del sys.argv[1]
 import study_of_call
-from ntk_atlas.study import needed_units
+try:
+    from ntk_atlas.study.finished_units import needed_units
+except ModuleNotFoundError:  # versions before it
+    from ntk_atlas.study.needed_units import needed_units
 if hasattr(study_of_call, "job_digest"):
     sources = study_of_call.job_digest
 else:  # versions in which a job's code was several modules
-    sources = {stage: partial(study_of_call.module_digest, module) for stage, module in needed_units.STAGES.items()}
+    from ntk_atlas.study.needed_units import STAGES
+    sources = {stage: partial(study_of_call.module_digest, module) for stage, module in STAGES.items()}
 _, _, study = study_of_call.asked(argparse.ArgumentParser())
 found = {}
 for name, experiment in study.active().items():
-    needed = needed_units.needed_units(experiment, Path("results", name), sources)
+    needed = needed_units(experiment, Path("results", name), sources)
     found[name] = [] if needed is None else [str(path) for path in needed.seeds]
 print(json.dumps(found))
 """

@@ -24,7 +24,7 @@ from slurm_queue import cancel_jobs, end_lost_jobs, queued_jobs, wait_for_submis
 from snakemake_process import SNAKEMAKE, StopAskedError, StopSignals, run_snakemake
 from study_of_call import add_options, call_of
 
-from ntk_atlas.study.earlier_results import missing_results
+from ntk_atlas.study.outputs import missing_results
 from ntk_atlas.study.problems import ConfigError
 
 log = logging.getLogger("ntk-atlas")

@@ -81,7 +81,7 @@ ntk_atlas.datasets.sources.__path__.append({str(tmp_path)!r})
 from ntk_atlas.datasets import read_dataset
 from ntk_atlas.study.load import load_study
 from ntk_atlas.study.problems import ConfigError
-from ntk_atlas.study.reference import json_schema, keys_markdown
+from ntk_atlas.study.documents import json_schema, keys_markdown
 experiment = {EXPERIMENT!r} | {{"dataset": {DATASET!r} | {{"source": "spirals"}}}}
 settings = load_study({{"experiments": {{"mine": experiment}}}}).active()["mine"].dataset
 assert read_dataset(settings).x.shape == (120, 2) and settings.turns == 1.5

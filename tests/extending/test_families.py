@@ -179,7 +179,7 @@ from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.registry import value_files
 from ntk_atlas.study.load import load_study
 from ntk_atlas.study.problems import ConfigError
-from ntk_atlas.study.reference import json_schema, keys_markdown
+from ntk_atlas.study.documents import json_schema, keys_markdown
 experiment = {EXPERIMENT!r}
 
 def network(**keys):

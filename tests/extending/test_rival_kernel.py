@@ -65,7 +65,7 @@ from ntk_atlas.registry import value_files
 from ntk_atlas.jobs import job_slice
 from ntk_atlas.jobs.regress_rivals import regress_rivals
 from ntk_atlas.study.load import load_study
-from ntk_atlas.study.reference import keys_markdown
+from ntk_atlas.study.documents import keys_markdown
 experiment = {EXPERIMENT!r} | {{"regression": {{"predictors": ("rbf", "matern_7_2")}}}}
 settings = load_study({{"experiments": {{"mine": experiment}}}}).active()["mine"]
 assert predictors_of("rival", settings.regression.predictors) == ("matern_7_2", "rbf")

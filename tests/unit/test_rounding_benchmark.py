@@ -69,7 +69,7 @@ def test_cpu_seconds_of_jobs_are_added_up_by_rule(load, tmp_path):
 
 def test_the_study_of_estimates_has_every_kind_of_job(load):
     from ntk_atlas.study import all_seconds, seconds_of_study
-    from ntk_atlas.study.job_times import START
+    from ntk_atlas.study.estimates import START
 
     study = read_study([ROOT / "config" / "config.yaml", ROOT / "benchmarks" / "estimates.yaml"])
     counts = [set(all_seconds(experiment, study.jobs, claims=True)) for experiment in study.active().values()]

@@ -6,7 +6,7 @@ import pytest
 
 from ntk_atlas.config import ExperimentSettings
 from ntk_atlas.study import all_seconds, experiment_work, job_seconds, seconds_of_study, study_estimate, time_estimate
-from ntk_atlas.study.job_times import START
+from ntk_atlas.study.estimates import START
 
 LARGE = {"n_train": [1000, 1400]}
 

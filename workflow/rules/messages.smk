@@ -1,7 +1,7 @@
 # What the workflow says: the plan before it starts, and what to do after a kill.
 from ntk_atlas.study.claim_needs import claim_notices
-from ntk_atlas.study.disk import disk_estimate
-from ntk_atlas.study.job_times import all_seconds, study_estimate, time_estimate
+from ntk_atlas.study.estimates import disk_estimate
+from ntk_atlas.study.estimates import all_seconds, study_estimate, time_estimate
 
 
 def solver_in_words(experiment):

@@ -26,7 +26,7 @@ from ntk_atlas.jobs.parts.results import all_jobs
 from ntk_atlas.study.load import load_study, read_study
 from ntk_atlas.study.problems import ConfigError
 from ntk_atlas.study.start_checks import StartChecks
-from ntk_atlas.study.thresholds import load_regime_thresholds, load_thresholds
+from ntk_atlas.study.config_files import load_regime_thresholds, load_thresholds
 from workflow.study_of_call import as_written, config_files, default_config
 
 CONDA = str(WORKFLOW / "envs" / "environment.yaml")

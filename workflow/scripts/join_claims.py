@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ntk_atlas.job_log import job_log
 from ntk_atlas.judging.join import join_verdicts, read_verdicts
-from ntk_atlas.study.thresholds import load_thresholds
+from ntk_atlas.study.config_files import load_thresholds
 
 
 def main(

@@ -7,7 +7,7 @@ from ntk_atlas.jobs import Slice
 from ntk_atlas.jobs.parts.results import RESULTS
 from ntk_atlas.judging.evidence import read_evidence
 from ntk_atlas.judging.verdicts import judge_experiment, verdict_table
-from ntk_atlas.study.thresholds import load_thresholds
+from ntk_atlas.study.config_files import load_thresholds
 
 
 def main(

@@ -6,7 +6,7 @@ from ntk_atlas.cubes.netcdf import read_netcdf, write_netcdf
 from ntk_atlas.cubes.reading import experiment_settings
 from ntk_atlas.job_log import job_log
 from ntk_atlas.regimes.map_file import regime_map
-from ntk_atlas.study.thresholds import load_regime_thresholds
+from ntk_atlas.study.config_files import load_regime_thresholds
 
 
 def main(cube: Path, functions: Path, thresholds: Path, regimes: Path) -> None:

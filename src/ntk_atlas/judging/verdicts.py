@@ -11,7 +11,7 @@ from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.judging.decision import NotJudgedError, Region, Word, decide, decide_any
 from ntk_atlas.judging.evidence import Evidence, need_settings
 from ntk_atlas.judging.measurement import Measurement
-from ntk_atlas.study.thresholds import seed_conflict
+from ntk_atlas.study.config_files import seed_conflict
 
 
 class SeedsError(ValueError):

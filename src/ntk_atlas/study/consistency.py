@@ -1,27 +1,233 @@
-"""Checks across sections of the config, and of the config against the data it names."""
+"""Checks across sections of the config, and of the config against the data, the values and the code that it names.
 
+A value of the user's is asked where the user's code is tried (`study.trial`), for a run is planned without it.
+"""
+
+import ast
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
+from ntk_atlas.config.dispersion import DispersionSettings
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.config.predictors import STAND_IN, predictors_of
+from ntk_atlas.config.predictors import EPOCHS, PRETRAINED, STAND_IN, predictors_of, user_kernels
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.datasets.dataset import DataError, DatasetSize
 from ntk_atlas.datasets.read import inspect_dataset, shares
+from ntk_atlas.dispersion.theory import InitialKernelLaw, finite_sum
 from ntk_atlas.families import Family
 from ntk_atlas.jobs import JOBS
 from ntk_atlas.jobs.parts.cells import rows
 from ntk_atlas.jobs.parts.draw_shares import training_samples
+from ntk_atlas.jobs.parts.user_files import user_code
 from ntk_atlas.kernels.infinite.variants import variant_family, variant_network
-from ntk_atlas.study.checkpoint_checks import kernels_over_sizes_problems
-from ntk_atlas.study.dispersion_checks import dispersion_problems
+from ntk_atlas.optimizers import optimizer
+from ntk_atlas.parameterizations import parameterization
+from ntk_atlas.registry import is_own
+from ntk_atlas.statistics.moments import LARGEST_RELATIVE_ERROR, relative_error_of_ratio
+from ntk_atlas.study.config_files import load_regime_thresholds, load_thresholds, seed_conflict
 from ntk_atlas.study.outputs import figure_problems
 from ntk_atlas.study.problems import ConfigError, Problem, did_you_mean
-from ntk_atlas.study.thresholds import load_regime_thresholds, load_thresholds, seed_conflict
-from ntk_atlas.study.user_code_problems import user_code_problems
-from ntk_atlas.study.value_checks import value_problems
-from ntk_atlas.training.schedule import scheduled_epochs
+from ntk_atlas.training.schedule import scheduled_epochs, without_closed_form
+
+
+def kernels_over_sizes_problems(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
+    """What `ntk_epochs` and `ntk_pretrained_<m>` lack: (key, message) of each problem."""
+    regression, sizes = experiment.regression, experiment.grid.n_train
+    given = ", ".join(map(str, sizes))
+    if EPOCHS in regression.predictors:
+        if experiment.training.checkpoints.weights != "scheduled":
+            yield "regression.predictors", f"{EPOCHS} needs training.checkpoints.weights: scheduled"
+        if not isinstance(regression.epoch_n_train, str):
+            others = [str(n) for n in regression.epoch_n_train if n not in sizes]
+            if others:
+                yield "regression.epoch_n_train", f"{', '.join(others)} is not in grid.n_train: choose of {given}"
+    for name in regression.predictors:
+        if not name.startswith(PRETRAINED):
+            continue
+        m = int(name.removeprefix(PRETRAINED))
+        if m not in sizes:
+            yield "regression.predictors", f"no network is trained on {m} samples for {name}: add {m} to grid.n_train"
+        elif m == max(sizes):
+            yield (
+                "regression.predictors",
+                f"{name} has no n_train above {m} to be regressed on: choose a smaller one of {given}",
+            )
+
+
+def user_code_problems(
+    network: NetworkSettings, predictors: Iterable[str] = (), optimizer: str | None = None
+) -> Iterator[tuple[str, str]]:
+    """What is wrong with the user's files, without running them: (key, message) of each problem."""
+    for key, name in user_code(network, optimizer).items():
+        yield from _problems_of(key, name)
+    for kernel in user_kernels(predictors).values():
+        yield from _problems_of("regression.predictors", kernel)
+
+
+def _problems_of(key: str, spec: str) -> Iterator[tuple[str, str]]:
+    name, _, function = spec.rpartition(":")
+    file = Path(name)
+    if not file.is_file():
+        yield key, f"there is no file {file} (relative to {Path.cwd()} or beside the config): correct the path"
+        return
+    try:
+        tree = ast.parse(file.read_bytes())
+    except SyntaxError as error:
+        yield key, f"{file}, line {error.lineno or 1}: {error.msg}"
+        return
+    except (OSError, ValueError) as error:  # rights; a null byte
+        yield key, f"{file} cannot be read as Python code: {error}"
+        return
+    defined = _defined(tree.body)
+    if not {function, "*", "__getattr__"} & defined:
+        yield key, f"{file} has no function {function}: define it, or name the one that is there"
+
+
+def _defined(body: list[ast.stmt]) -> set[str | None]:
+    """Names that a module's statements give it, those inside `if`, `try` and `with` too; "*" for names not told."""
+    defined: set[str | None] = set()
+    for node in body:
+        defined.add(getattr(node, "name", None))
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            defined |= {alias.asname or alias.name for alias in node.names}
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            stored = (n for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
+            defined |= {name.id for name in stored}
+            for inner in ("body", "orelse", "finalbody", "handlers"):
+                parts = getattr(node, inner, [])
+                blocks = [part.body for part in parts] if inner == "handlers" else [parts]
+                for block in blocks:
+                    defined |= _defined(block)
+    return defined
+
+
+def value_problems(experiment: ExperimentSettings, *, own: bool) -> Iterator[tuple[str, str]]:
+    """What the parameterization and the optimizer lack: (key, message) of each problem.
+
+    Args:
+        experiment: the settings.
+        own: ask values of the user's, else those that are built in.
+    """
+    if is_own(experiment.network.parameterization) == own:
+        yield from _without_limit(experiment)
+    if is_own(experiment.training.optimizer) == own and experiment.training.learning_rate.relative is not None:
+        if reason := optimizer(experiment.training.optimizer).without_relative_rate():
+            yield "training.learning_rate", reason
+    yield from _closed_form(experiment, own=own)
+
+
+def _without_limit(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
+    network, training = experiment.network, experiment.training
+    reason = parameterization(network.parameterization).no_infinite_kernel()
+    if not reason:
+        return
+    infinite = [
+        name
+        for name in predictors_of("infinite", experiment.regression.predictors)
+        if variant_network(name, network, 1.0)[0].parameterization == network.parameterization
+    ]
+    if infinite:
+        yield "regression.predictors", f"{', '.join(infinite)}: {reason}; remove them from the predictors"
+    if training.target_scale == "initial_output":
+        yield "training.target_scale", f"the size of f₀ at infinite width is not known: {reason}; use unit"
+    if training.learning_rate.relative is not None and training.learning_rate.of == "infinite_ntk":
+        yield "training.learning_rate.of", f"there is no infinite_ntk: {reason}; use of: network"
+    for section in ("dispersion", "output_variance"):
+        if getattr(experiment, section) is not None:
+            yield section, f"its theory is that of networks with a kernel of infinite width: {reason}; remove it"
+
+
+def _closed_form(experiment: ExperimentSettings, *, own: bool) -> Iterator[tuple[str, str]]:
+    """What keeps the training from its linearization, where that is asked for; `own`: of the user's optimizer alone."""
+    training = experiment.training
+    asks = is_own(training.optimizer) == own
+    found = list(without_closed_form(training, optimizer(training.optimizer) if asks else None))
+    asked = []
+    if "linearized" in experiment.regression.predictors:
+        asked.append(("the predictor `linearized` is solved in closed form", "it from predictors"))
+    if experiment.output_variance is not None:
+        asked.append(("output_variance compares training with its linearization in closed form", "output_variance"))
+    for reason, instead in asked:
+        for key, lack in found:
+            if key == "optimizer" or not own:
+                yield f"training.{key}", f"{reason}, {lack}, or remove {instead}"
+
+
+_MOST_NAMED = 3
+_HOPELESS = 1e50  # so that its powers are numbers
+
+
+def dispersion_problems(experiment: ExperimentSettings) -> list[tuple[str, str]]:
+    """What the section `dispersion` of an experiment asks that networks cannot give.
+
+    Returns:
+        Pairs of a key of the experiment and a message; empty if there is nothing.
+    """
+    settings, network = experiment.dispersion, experiment.network
+    if settings is None:
+        return []
+    if reason := network.family.without_dispersion():
+        return [("dispersion", f"{reason}: remove this section, or use fully connected networks")]
+    if settings.squared_norm is None and experiment.dataset.normalization == "none":
+        return [
+            (
+                "dispersion.squared_norm",
+                "inputs that are not normalized have norms that only the data tell: give the ‖x‖² that is meant (such "
+                "as the mean over the data), or set dataset.normalization",
+            )
+        ]
+    n_inputs, squared_norm = JOBS.head("sample_initial_kernels").narrowed(experiment).values()
+    law = partial(InitialKernelLaw, network, n_inputs=n_inputs, squared_norm=squared_norm)
+    return [*_plane(settings, n_inputs), *_resolution(settings, law, experiment.grid.init_scale)]
+
+
+def _plane(settings: DispersionSettings, n_inputs: int) -> Iterator[tuple[str, str]]:
+    single = n_inputs == 1
+    between = [r for r in settings.correlations if abs(r) < 1.0]
+    if single and between:
+        yield (
+            "dispersion.correlations",
+            f"{between[0]:g} is no cosine of inputs with a single feature: give n_inputs of 2 or more (default: the "
+            "features of the data), or correlations 1 and −1 only",
+        )
+
+
+def _resolution(
+    settings: DispersionSettings, law_of: Callable[..., InitialKernelLaw], init_scales: Sequence[float]
+) -> Iterator[tuple[str, str]]:
+    """Names the cells whose R, predicted where a theory is known, `n_networks` cannot tell to a factor."""
+    found = []
+    for depth in settings.depth:
+        for width in settings.width:
+            law = law_of(depth=depth, width=width)
+            ratio, scale = max((min(finite_sum(law, scale), _HOPELESS), scale) for scale in init_scales)
+            if relative_error_of_ratio(ratio, settings.n_networks) > LARGEST_RELATIVE_ERROR:
+                needed = (ratio**4 - 1.0) / LARGEST_RELATIVE_ERROR**2
+                found.append((needed, depth, width, scale, ratio))
+    if not found:
+        return
+    found.sort(reverse=True)
+    cells = "; ".join(
+        f"depth {depth}, width {width} (λ = {(depth + 1) / width:.2g}, init_scale {scale:g}): R ≈ {ratio:.3g} needs "
+        f"{_rounded_up(needed)} networks"
+        for needed, depth, width, scale, ratio in found[:_MOST_NAMED]
+    )
+    more = f"; and {len(found) - _MOST_NAMED} cells more" if len(found) > _MOST_NAMED else ""
+    yield (
+        "dispersion.n_networks",
+        f"{settings.n_networks} networks cannot resolve R = E[Θ²]/E[Θ]², whose estimate has a relative error of "
+        f"√((R⁴ − 1)/n): {cells}{more}. Raise n_networks, lower dispersion.depth, or widen dispersion.width",
+    )
+
+
+def _rounded_up(number: float) -> str:
+    """Two digits are enough, and never too few networks."""
+    step = 10.0 ** max(math.floor(math.log10(number)) - 1, 0)
+    count = math.ceil(number / step) * step
+    return f"{count:,.0f}" if count < 1e9 else f"{count:.1e}"
+
 
 _LONGEST_NAME = 220  # file systems take 255 bytes, and files under way have a longer name
 

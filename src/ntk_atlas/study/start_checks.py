@@ -26,11 +26,9 @@ from ntk_atlas.datasets.sources import SOURCES
 from ntk_atlas.jobs.parts.user_files import code_file_digest, user_code, user_file_digest
 from ntk_atlas.provenance import file_digest
 from ntk_atlas.registry import is_own, value_files
-from ntk_atlas.study.disk import probe_kernel_bytes, weight_bytes
-from ntk_atlas.study.job_times import job_seconds
-from ntk_atlas.study.own_cost import OwnCost
+from ntk_atlas.study.estimates import MOST_DISK, MOST_HOURS, job_seconds, probe_kernel_bytes, weight_bytes
 from ntk_atlas.study.problems import Problem
-from ntk_atlas.study.size_questions import MOST_DISK, MOST_HOURS
+from ntk_atlas.study.work import OwnCost
 from ntk_atlas.user_imports import PACKAGE
 
 SECONDS = 90.0

@@ -45,9 +45,9 @@ from ntk_atlas.parameterizations import ParameterizationError, parameterization
 from ntk_atlas.phases.phase import phase_of
 from ntk_atlas.registry import is_own
 from ntk_atlas.streams import numpy_stream, torch_stream
-from ntk_atlas.study.own_cost import OwnCost
+from ntk_atlas.study.consistency import value_problems
 from ntk_atlas.study.start_checks import FIRST_STEP, STEP_MARK
-from ntk_atlas.study.value_checks import value_problems
+from ntk_atlas.study.work import OwnCost
 from ntk_atlas.user_code import told
 from ntk_atlas.user_imports import followed, own_files
 

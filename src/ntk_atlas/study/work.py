@@ -1,8 +1,10 @@
 """The work of an experiment in numbers, known before it runs: optimizer steps, and arithmetic of trainings and kernels.
 
-Trainings are optimizer steps, each with a cost of its own beside its arithmetic; kernels are matrix products.
+Trainings are optimizer steps, each with a cost of its own beside its arithmetic; kernels are matrix products. A network
+of the user's own costs what was measured when it was tried.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,8 +13,53 @@ from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.datasets.dataset import DatasetSize
 from ntk_atlas.datasets.read import inspect_dataset
 from ntk_atlas.jobs.parts.cells import Row, rows
-from ntk_atlas.study.own_cost import OwnCost, cost_at
 from ntk_atlas.training.schedule import epoch_budget, scheduled_epochs, steps_per_epoch
+
+
+@dataclass(frozen=True)
+class OwnCost:
+    """CPU time and size of one network.
+
+    Attributes:
+        depth: of the cell.
+        width: of the cell.
+        parameters: trainable ones.
+        step_seconds: of a forward and a backward pass, a sample.
+        kernel_seconds: of the gradients of all outputs, a sample.
+    """
+
+    depth: int
+    width: int
+    parameters: int
+    step_seconds: float
+    kernel_seconds: float
+
+
+def cost_at(costs: Sequence[OwnCost], depth: int, width: int) -> OwnCost:
+    """The cost at another cell, between the measured ones: a power of depth · width², through both.
+
+    Args:
+        costs: of the smallest cell, and of the largest if there is another.
+        depth: of the cell.
+        width: of the cell.
+
+    Returns:
+        Its cost; that of the smallest alone grows in proportion to depth · width².
+    """
+    small, large = costs[0], costs[-1]
+    here = math.log(depth * width**2) - _size(small)
+    share = here / span if (span := _size(large) - _size(small)) > 0 else None
+
+    def between(name: str) -> float:
+        low, high = (max(getattr(cost, name), 1e-9) for cost in (small, large))
+        return low * math.exp(here) if share is None else low * (high / low) ** share
+
+    return OwnCost(depth, width, round(between("parameters")), between("step_seconds"), between("kernel_seconds"))
+
+
+def _size(cost: OwnCost) -> float:
+    return math.log(cost.depth * cost.width**2)
+
 
 SECONDS_PER_STEP = 5e-3
 """Of an optimizer step, whatever its arithmetic."""
