@@ -14,7 +14,6 @@ from ntk_atlas.arrays import UnitStore, write_labelled
 from ntk_atlas.config import ExperimentSettings, Thresholds, thresholds_of
 from ntk_atlas.cubes import ExperimentFiles, assemble_cube, assemble_dispersion
 from ntk_atlas.datasets import kernel_probes, make_draw, read_dataset, shared_samples
-from ntk_atlas.folds import fold_sizes
 from ntk_atlas.jobs import architecture_name, job_slice
 from ntk_atlas.jobs.parts import RESULTS, join_row
 from ntk_atlas.jobs.parts.cells import rows
@@ -69,7 +68,7 @@ def run(settings: ExperimentSettings, folder: Path) -> Evidence:
         labels=np.stack([probe.labels for probe in probes]),
         zero_train_mse=[[np.mean(draw.y_pool[:n] ** 2) for draw in draws] for n in settings.grid.n_train],
         shared=shared_samples(dataset, settings.dataset, draws=settings.grid.draws, n_train=settings.grid.n_train),
-        test_fold_size=np.stack([fold_sizes(draw.test_folds) for draw in draws]),
+        test_folds=np.stack([draw.test_folds for draw in draws]),
         provenance={},
     )
     return Evidence("run", settings, cube, None if settings.dispersion is None else dispersion(settings, folder))

@@ -9,7 +9,6 @@ from ntk_atlas.arrays import UnitStore, write_labelled
 from ntk_atlas.config import ExperimentSettings, Thresholds, thresholds_of
 from ntk_atlas.cubes import GAP_TERMS, WHOLE_GAP, ExperimentFiles, assemble_cube, assemble_functions, pair_name
 from ntk_atlas.datasets import kernel_probes, make_draw, read_dataset, shared_samples
-from ntk_atlas.folds import fold_sizes
 from ntk_atlas.jobs import job_slice
 from ntk_atlas.jobs.linearize_networks import linearize_row, linearized_row
 from ntk_atlas.jobs.parts import join_row
@@ -85,7 +84,7 @@ def run(settings: ExperimentSettings, folder: Path) -> Evidence:
         labels=None,
         zero_train_mse=[[np.mean(draw.y_pool[:n] ** 2) for draw in draws] for n in settings.grid.n_train],
         shared=shared_samples(dataset, settings.dataset, draws=settings.grid.draws, n_train=settings.grid.n_train),
-        test_fold_size=np.stack([fold_sizes(draw.test_folds) for draw in draws]),
+        test_folds=np.stack([draw.test_folds for draw in draws]),
         provenance={},
     )
     functions = assemble_functions(settings, found, draws=draws, provenance={})

@@ -9,7 +9,6 @@ from ntk_atlas.arrays import write_labelled
 from ntk_atlas.config import ExperimentSettings, thresholds_of
 from ntk_atlas.cubes import ExperimentFiles, assemble_cube
 from ntk_atlas.datasets import kernel_probes, make_draw, read_dataset, shared_samples
-from ntk_atlas.folds import fold_sizes
 from ntk_atlas.jobs import job_slice
 from ntk_atlas.jobs.parts import join_row
 from ntk_atlas.jobs.parts.cells import rows
@@ -69,7 +68,7 @@ def run(settings: ExperimentSettings, folder: Path) -> Evidence:
         labels=None,
         zero_train_mse=[[np.mean(draw.y_pool[:n] ** 2) for draw in draws] for n in settings.grid.n_train],
         shared=shared_samples(dataset, settings.dataset, draws=settings.grid.draws, n_train=settings.grid.n_train),
-        test_fold_size=np.stack([fold_sizes(draw.test_folds) for draw in draws]),
+        test_folds=np.stack([draw.test_folds for draw in draws]),
         provenance={},
     )
     return Evidence("run", settings, cube)

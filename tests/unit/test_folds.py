@@ -1,5 +1,7 @@
 """Errors by folds of the test samples: every test MSE of a cube has them, and they add up to it."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -35,7 +37,7 @@ PREDICTORS = (
 )  # fmt: skip
 
 
-def experiment() -> ExperimentSettings:
+def experiment(keep_predictions: bool = True) -> ExperimentSettings:
     return ExperimentSettings.model_validate(
         {
             "dataset": {"source": "digits", "task": "binary", "n_validation": 12, "n_test": N_TEST},
@@ -46,7 +48,7 @@ def experiment() -> ExperimentSettings:
                 "max_epochs": 3, "learning_rate": {"relative": 0.5}, "dtype": "float64", "target_mse": 1e-8,
                 "checkpoints": {"epochs": [1, 2, 3], "n_probe": 4, "weights": "scheduled"},
             },
-            "regression": {"predictors": PREDICTORS, "predictor_center": "both", "keep_predictions": True},
+            "regression": {"predictors": PREDICTORS, "predictor_center": "both", "keep_predictions": keep_predictions},
         }
     )  # fmt: skip
 
@@ -54,7 +56,10 @@ def experiment() -> ExperimentSettings:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> tuple[xr.Dataset, xr.Dataset]:
     """The cube and the functions, by every stage that the workflow has."""
-    settings, folder = experiment(), tmp_path_factory.mktemp("folds")
+    return assembled(experiment(), tmp_path_factory.mktemp("folds"))
+
+
+def assembled(settings: ExperimentSettings, folder: Path) -> tuple[xr.Dataset, xr.Dataset]:
     dataset, (row,) = read_dataset(settings.dataset), rows(settings.grid)
     stores, store = RowStores.of_row(folder, row.name), UnitStore(folder / "linearized")
     spec, linear, kernels = (
@@ -86,7 +91,7 @@ def made(tmp_path_factory) -> tuple[xr.Dataset, xr.Dataset]:
         labels=None,
         zero_train_mse=[[np.mean(draw.y_pool[:n] ** 2) for draw in draws] for n in settings.grid.n_train],
         shared=shared_samples(dataset, settings.dataset, draws=settings.grid.draws, n_train=settings.grid.n_train),
-        test_fold_size=np.stack([fold_sizes(draw.test_folds) for draw in draws]),
+        test_folds=np.stack([draw.test_folds for draw in draws]),
         provenance={},
     )
     return cube, assemble_functions(settings, files, draws=draws, provenance={})
@@ -171,3 +176,38 @@ def test_distances_of_functions_have_folds_too(made):
         np.testing.assert_allclose(
             np.sqrt((folds.fillna(0.0) * weights).sum("test_fold")).transpose(*distance.dims), distance, rtol=1e-10
         )
+
+
+def test_distances_of_networks_from_theory_are_of_the_kept_predictions(made):
+    """The initial output is left in: the own kernel predicts around it, the limit has what f₀ leaves taken off."""
+    cube, functions = made
+
+    def outputs(name: str) -> xr.DataArray:
+        found = functions[f"test_predictions_{name}"].astype(float)
+        return found.sel(ridge="zero") if "ridge" in found.dims else found
+
+    f, own, zero = outputs("network"), outputs("ntk_init" + AROUND), outputs("ntk_init")
+    apart = {
+        "linearized": (f - outputs("linearized"), outputs("linearized")),
+        "own_ntk": (f - own, own),
+        "infinite_ntk": (f - (own - zero) - outputs("infinite_ntk"), outputs("infinite_ntk")),
+    }
+    weights = cube["test_fold_size"] / N_TEST
+    for name, (difference, g) in apart.items():
+        errors = ((g - functions["y_test"]) ** 2).mean(["test_sample", "output"])
+        squares = (difference**2).mean(["test_sample", "output"])
+        found, folds = cube[f"distance_{name}"], cube[f"square_distance_folds_{name}"]
+        np.testing.assert_allclose(found, np.sqrt(squares / errors).transpose(*found.dims), rtol=1e-5, err_msg=name)
+        np.testing.assert_allclose(
+            (folds.fillna(0.0) * weights).sum("test_fold"), squares.transpose(*found.dims), rtol=1e-9, err_msg=name
+        )
+        ratio = cube[f"error_ratio_{name}"]
+        np.testing.assert_allclose(ratio, (cube["test_mse_network"] / errors).transpose(*ratio.dims), rtol=1e-5)
+
+
+def test_without_kept_predictions_the_distances_are_the_same(made, tmp_path):
+    cube, _ = made
+    lean = assembled(experiment(keep_predictions=False), tmp_path)[0]
+    for name in ("linearized", "own_ntk", "infinite_ntk"):
+        for variable in (f"distance_{name}", f"square_distance_folds_{name}", f"error_ratio_{name}"):
+            xr.testing.assert_identical(lean[variable].drop_attrs(), cube[variable].drop_attrs())

@@ -20,7 +20,6 @@ from ntk_atlas.config import (
 )
 from ntk_atlas.cubes import ExperimentFiles, assemble_cube
 from ntk_atlas.datasets import kernel_probes, make_draw, read_dataset, shared_samples
-from ntk_atlas.folds import fold_sizes
 from ntk_atlas.jobs import JOBS, job_slice
 from ntk_atlas.jobs.parts import Row, join_row, recorded_digests
 from ntk_atlas.jobs.parts.cells import rows
@@ -87,7 +86,7 @@ def cube(settings: ExperimentSettings, networks: dict, predictions: dict) -> xr.
             [[np.mean(draw.training_set(n)[1] ** 2) for draw in draws] for n in settings.grid.n_train]
         ),
         shared=shared_samples(dataset, settings.dataset, draws=settings.grid.draws, n_train=settings.grid.n_train),
-        test_fold_size=np.stack([fold_sizes(draw.test_folds) for draw in draws]),
+        test_folds=np.stack([draw.test_folds for draw in draws]),
         provenance={},
     )
 

@@ -86,16 +86,17 @@ def test_functions_are_drawn_where_they_were_kept_and_are_of_one_variable():
     ("predictors", "initial_output", "mapped"),
     [
         (["infinite_ntk"], "subtract", True),
-        (["infinite_ntk", "ntk_init"], "keep", False),  # kernels predict what is added to the initial output
+        (["infinite_ntk", "ntk_init"], "keep", False),  # kernels that predict around zero
         (["linearized"], "keep", True),
         (["laplace", "nngp"], "subtract", False),
     ],
 )
-def test_regimes_are_mapped_where_predictions_of_the_theory_were_kept(predictors, initial_output, mapped):
+def test_regimes_are_mapped_where_networks_are_compared_with_theory(predictors, initial_output, mapped):
     settings = {"training": {"initial_output": initial_output}}
-    kept = experiment(regression={"keep_predictions": True, "predictors": predictors}, **settings)
-    assert ("regimes" in cubes_of(kept)) == ("regime_map" in figures_of(kept, has_classes=True)) == mapped
-    assert "regimes" not in cubes_of(experiment(regression={"predictors": predictors}, **settings))
+    compared = experiment(regression={"predictors": predictors}, **settings)
+    assert ("regimes" in cubes_of(compared)) == ("regime_map" in figures_of(compared, has_classes=True)) == mapped
+    both = experiment(regression={"predictors": predictors, "predictor_center": "both"}, **settings)
+    assert ("regimes" in cubes_of(both)) == (mapped or "ntk_init" in predictors)
 
 
 def test_a_limit_of_wide_networks_is_drawn_where_predictions_were_kept_at_four_widths():

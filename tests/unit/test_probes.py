@@ -8,7 +8,6 @@ from ntk_atlas.arrays import UnitStore, write_labelled
 from ntk_atlas.config import CheckpointSettings, ExperimentSettings, section_of
 from ntk_atlas.cubes import ExperimentFiles, assemble_cube
 from ntk_atlas.datasets import DataError, kernel_probes, make_draw, probe_indices, read_dataset, shared_samples
-from ntk_atlas.folds import fold_sizes
 from ntk_atlas.jobs import job_slice
 from ntk_atlas.jobs.parts import join_row
 from ntk_atlas.jobs.parts.cells import rows
@@ -109,7 +108,7 @@ def cube(probe: str, folder) -> xr.Dataset:
         labels=np.stack([probe.labels for probe in probes]),
         zero_train_mse=np.ones((2, 2)),
         shared=shared_samples(dataset, settings.dataset, draws=settings.grid.draws, n_train=settings.grid.n_train),
-        test_fold_size=np.stack([fold_sizes(draw.test_folds) for draw in draws]),
+        test_folds=np.stack([draw.test_folds for draw in draws]),
         provenance={},
     )
 

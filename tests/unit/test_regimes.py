@@ -231,7 +231,7 @@ def test_the_interval_of_a_frontier_is_where_the_mean_line_is_not_told_from_the_
     )
 
 
-def experiment(**training: object) -> ExperimentSettings:
+def experiment(regression: dict | None = None, **training: object) -> ExperimentSettings:
     return ExperimentSettings.model_validate(
         {
             "dataset": {"source": "digits", "task": "binary"},
@@ -244,17 +244,17 @@ def experiment(**training: object) -> ExperimentSettings:
                 "seeds": 2,
             },
             "training": {"initial_output": "subtract", **training},
-            "regression": {"predictors": ["linearized", "ntk_init", "infinite_ntk"], "keep_predictions": True},
+            "regression": {"predictors": ["linearized", "ntk_init", "infinite_ntk"], **(regression or {})},
         }
     )
 
 
-def files(generator: np.random.Generator, predictions: dict[str, np.ndarray]) -> tuple[xr.Dataset, xr.Dataset]:
-    """Cube and functions of networks and predictors with these outputs, and targets of zero."""
+def cube_of(predictions: dict[str, np.ndarray]) -> xr.Dataset:
+    """The cube of networks and predictors with these outputs, and targets of zero."""
     dims = ("depth", "width", "init_scale", "n_train", "draw", "seed")
     shape = (1, 3, 1, 1, 5, 2)
     coords = {"depth": [1], "width": [16, 64, 256], "init_scale": [2.0], "n_train": [64], "ridge": ["zero", "tuned"]}
-    cube, functions = xr.Dataset(coords=coords), xr.Dataset(coords=coords)
+    cube = xr.Dataset(coords=coords)
     cube["status"] = dims, np.zeros(shape, dtype=np.int8)
     size = np.full((5, N_FOLDS), 2)
     cube["test_fold_size"] = ("draw", "test_fold"), size
@@ -265,10 +265,10 @@ def files(generator: np.random.Generator, predictions: dict[str, np.ndarray]) ->
         array = np.stack([square, 2.0 * square], -1) if of_kernel else square
         cube[f"test_mse_{name}"] = (*dims, "ridge") if of_kernel else dims, array
         if name != "network":
-            apart = np.sqrt(((predictions["network"] - values) ** 2).mean(-1))
-            apart = np.stack([apart, 9.0 * apart], -1) if of_kernel else apart
-            functions[f"distance_network_{name}"] = (*dims, "ridge") if of_kernel else dims, apart
-    return cube, functions
+            apart = np.sqrt(((predictions["network"] - values) ** 2).mean(-1) / square)
+            own = {"linearized": "linearized", "ntk_init": "own_ntk", "infinite_ntk": "infinite_ntk"}[name]
+            cube[f"distance_{own}"] = dims, apart
+    return cube
 
 
 def outputs(generator: np.random.Generator, apart: dict[str, float]) -> dict[str, np.ndarray]:
@@ -281,34 +281,45 @@ def outputs(generator: np.random.Generator, apart: dict[str, float]) -> dict[str
 def test_distances_are_of_functions_in_units_of_the_predictors_own_error():
     generator = np.random.default_rng(10)
     said = outputs(generator, {"linearized": 0.1, "ntk_init": 0.15, "infinite_ntk": 1.0})
-    cube, functions = files(generator, said)
-    squares = squared_distances(cube, functions, experiment())
+    cube = cube_of(said)
+    squares = squared_distances(cube, experiment())
     found = ratio_interval(squares, "distance_own_ntk", confidence=0.95, uneven=0.0)
     apart = ((said["network"] - said["ntk_init"]) ** 2).mean((-2, -1)) / (said["ntk_init"] ** 2).mean((-2, -1))
     assert np.allclose(found["value"].values[0, :, 0, 0], np.sqrt(np.exp(np.log(apart).mean(-1)))[0, :, 0, 0])
-    labels = regimes(cube, functions, experiment(), THRESHOLDS)["regime"].values
+    labels = regimes(cube, experiment(), THRESHOLDS)["regime"].values
     assert set(labels.ravel()) == {int(Regime.OWN_NTK)}
     cube["status"][:] = 1
-    assert set(regimes(cube, functions, experiment(), THRESHOLDS)["regime"].values.ravel()) == {int(Regime.FINITE_TIME)}
+    assert set(regimes(cube, experiment(), THRESHOLDS)["regime"].values.ravel()) == {int(Regime.FINITE_TIME)}
     cube["status"][..., 0] = 2
     cube["status"][..., :4, :] = 2
-    labels = regimes(cube, functions, experiment(), THRESHOLDS)["regime"].values
+    labels = regimes(cube, experiment(), THRESHOLDS)["regime"].values
     assert set(labels.ravel()) == {int(Regime.DIVERGED)}
 
 
 def test_kernels_of_networks_with_their_initial_output_say_nothing_of_them():
     generator = np.random.default_rng(11)
-    cube, functions = files(generator, outputs(generator, {"linearized": 0.1, "ntk_init": 0.3, "infinite_ntk": 1.0}))
-    kept = squared_distances(cube, functions, experiment(initial_output="keep"))
+    cube = cube_of(outputs(generator, {"linearized": 0.1, "ntk_init": 0.3, "infinite_ntk": 1.0}))
+    kept = squared_distances(cube, experiment(initial_output="keep"))
     assert set(kept.data_vars) == {
         "distance_linearized",
         "distance_linearized_scale",
         "error_ratio",
         "error_ratio_scale",
     }
-    without = functions.drop_vars("distance_network_linearized")
-    with pytest.raises(ValueError, match=r"no regime can be told: .*keep_predictions.*initial_output: subtract"):
-        regimes(cube, without, experiment(initial_output="keep"), THRESHOLDS)
+
+
+@pytest.mark.parametrize(
+    ("predictors", "kept", "message"),
+    [
+        (["nngp"], "subtract", "no predictor is of NTK theory; add linearized, ntk_init or infinite_ntk to regression"),
+        (["ntk_init"], "keep", "set training.initial_output: subtract, or add linearized .*predictor_center: both"),
+        (["ntk_init"], "subtract", "an older version wrote it; run its study again"),
+    ],
+)
+def test_what_a_regime_lacks_is_said_with_the_keys_that_add_it(predictors, kept, message):
+    cube = cube_of(outputs(np.random.default_rng(11), {}))
+    with pytest.raises(ValueError, match=rf"no regime can be told: .*{message}"):
+        regimes(cube, experiment({"predictors": predictors}, initial_output=kept), THRESHOLDS)
 
 
 def test_sentences_have_the_numbers_of_the_map():
@@ -341,8 +352,8 @@ def test_the_map_has_the_numbers_of_the_file_and_says_the_finding():
     said = outputs(generator, {"linearized": 0.1, "ntk_init": 0.15})
     halving = np.array([0.9, 0.45, 0.2])[:, None, None, None, None, None]  # from width 16 to 256
     said["infinite_ntk"] = said["network"] + halving[None] * generator.standard_normal(said["network"].shape)
-    cube, functions = files(generator, said)
-    found = regime_map(cube, functions, experiment(), THRESHOLDS)
+    cube = cube_of(said)
+    found = regime_map(cube, experiment(), THRESHOLDS)
     assert departures(found, REGIMES, besides=("ridge", "shared_train")) == []
     assert found["regime"].attrs["flag_meanings"].split()[:2] == ["missing", "infinite_ntk"]
     assert found["distance_infinite_ntk"].attrs["units"] == "1" and len(said_of(found)) >= 2
@@ -362,8 +373,8 @@ def test_the_map_has_the_numbers_of_the_file_and_says_the_finding():
 
 def test_networks_with_their_initial_output_have_a_map_beside_their_linearization_alone():
     generator = np.random.default_rng(14)
-    cube, functions = files(generator, outputs(generator, {"linearized": 1.5, "ntk_init": 0.1}))
-    found = regime_map(cube, functions, experiment(initial_output="keep"), THRESHOLDS)
+    cube = cube_of(outputs(generator, {"linearized": 1.5, "ntk_init": 0.1}))
+    found = regime_map(cube, experiment(initial_output="keep"), THRESHOLDS)
     assert set(found["regime"].values.ravel()) <= {int(r) for r in Regime if r.learns}
     assert "frontier_infinite_ntk" not in found and said_of(found)[0].startswith("NTK theory holds in 0 of 3 cells")
     assert draw(found, FigureSettings()).get_suptitle().startswith("NTK theory holds in 0 of 3 cells")
@@ -374,7 +385,7 @@ def test_a_network_without_an_infinite_kernel_has_the_frontier_of_its_own():
     said = outputs(generator, {"linearized": 0.1})
     falling = np.array([0.9, 0.3, 0.1])[:, None, None, None, None, None]
     said["ntk_init"] = said["network"] + falling[None] * generator.standard_normal(said["network"].shape)
-    found = regime_map(*files(generator, said), experiment(), THRESHOLDS)
+    found = regime_map(cube_of(said), experiment(), THRESHOLDS)
     (line,) = [line for line in said_of(found) if "holds from width" in line]
     assert "each network's own NTK holds from width" in line and "in theory −1" in line
     assert f"{float(found['frontier_own_ntk'].squeeze()):.0f} [" in line and "infinite NTK holds from" not in line

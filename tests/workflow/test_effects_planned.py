@@ -146,7 +146,7 @@ EDITS = {
     ),
     "assemble_cube": ("src/ntk_atlas/cubes/assemble.py", without_variance(joined(2, assemble_functions=0))),
     "assemble_functions": (
-        "src/ntk_atlas/cubes/functions.py", {"assemble_functions": 1, "map_regimes": 1, **WITHOUT_CUBE},
+        "src/ntk_atlas/cubes/functions.py", {"assemble_functions": 1, **WITHOUT_CUBE},
     ),
     "map_regimes": ("src/ntk_atlas/regimes/regime.py", {"map_regimes": 1, "tabulate_costs": 1, "all": 1}),
     "assemble_dispersion": (

@@ -106,7 +106,6 @@ rule assemble_output_variance:
 rule map_regimes:
     input:
         cube="results/{experiment}/cube.nc",
-        functions="results/{experiment}/functions.nc",
         thresholds=ancient(REGIMES),
     output:
         regimes="results/{experiment}/regimes.nc",

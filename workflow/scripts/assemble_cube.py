@@ -8,7 +8,6 @@ from ntk_atlas.cubes.assemble import assemble_cube
 from ntk_atlas.cubes.experiment_files import ExperimentFiles
 from ntk_atlas.cubes.netcdf import write_netcdf
 from ntk_atlas.datasets.draws import kernel_probes, make_draw, shared_samples
-from ntk_atlas.folds import fold_sizes
 from ntk_atlas.job_log import job_log
 from ntk_atlas.jobs import Slice
 from ntk_atlas.jobs.parts.made_with import load_prepared
@@ -36,7 +35,7 @@ def main(
         shared=shared_samples(
             dataset, experiment.dataset, draws=experiment.grid.draws, n_train=experiment.grid.n_train
         ),
-        test_fold_size=np.stack([fold_sizes(draw.test_folds) for draw in draws]),
+        test_folds=np.stack([draw.test_folds for draw in draws]),
         provenance=provenance_attributes(repository)
         | {"input_scale": np.mean([draw.input_scale(max(experiment.grid.n_train)) for draw in draws])}
         | {"data_digest": data_digest, "claim_thresholds_digest": thresholds}

@@ -9,14 +9,12 @@ from ntk_atlas.regimes.map_file import regime_map
 from ntk_atlas.study.config_files import load_regime_thresholds
 
 
-def main(cube: Path, functions: Path, thresholds: Path, regimes: Path) -> None:
+def main(cube: Path, thresholds: Path, regimes: Path) -> None:
     measured = read_netcdf(cube)
-    found = regime_map(
-        measured, read_netcdf(functions), experiment_settings(measured), load_regime_thresholds(thresholds)
-    )
+    found = regime_map(measured, experiment_settings(measured), load_regime_thresholds(thresholds))
     write_netcdf(found, regimes)
 
 
 if "snakemake" in globals():
     with job_log(snakemake.log[0], f"map_regimes {snakemake.wildcards.experiment}", snakemake.input, snakemake.output):
-        main(*(Path(snakemake.input[name]) for name in ("cube", "functions", "thresholds")), Path(snakemake.output[0]))
+        main(*(Path(snakemake.input[name]) for name in ("cube", "thresholds")), Path(snakemake.output[0]))

@@ -8,9 +8,12 @@ import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ntk_atlas.kernels.rivals import RIVALS
+
+if TYPE_CHECKING:
+    from ntk_atlas.config.study import ExperimentSettings
 
 PredictorKind = Literal["linearized", "empirical", "infinite", "rival"]
 """`linearized`: the networks themselves, linear in their weights; `empirical`: a finite network's NTK; `infinite`: a
@@ -73,6 +76,9 @@ AROUND = "_around_network"
 """After the name of a kernel that predicts what the network leaves over, where both centers are asked for."""
 USER_KERNEL = "user_"
 """Before the name of a kernel from a file of the user's, `my_kernel.py:k`: `user_my_kernel_k`."""
+DISTANCES = ("distance_linearized", "distance_own_ntk", "distance_infinite_ntk")
+"""Distances of networks, as functions, from what NTK theory predicts: from their linearization, from regression with
+their own initial NTK, and from regression with the infinite NTK."""
 
 _USER_KERNELS = PredictorFamily(rf"{USER_KERNEL}(\w+)", "rival", "{}")
 _USER_PATTERN = r".*[^/\\]\.py:[A-Za-z_][A-Za-z0-9_]*"
@@ -127,6 +133,30 @@ def predictors_of(kind: PredictorKind, names: Iterable[str]) -> tuple[str, ...]:
 def known_predictors(kind: PredictorKind) -> tuple[str, ...]:
     """All names of a kind that have no number in them, in the order of the list."""
     return tuple(f.pattern for f in PREDICTORS if f.kind == kind and "(" not in f.pattern)
+
+
+def distance_predictors(experiment: "ExperimentSettings") -> dict[str, str]:
+    """The distances of networks from theory that an experiment has, each with the predictor whose error is its unit.
+
+    With the initial output f₀ left in the network (`initial_output: keep`), its own kernel predicts around f₀, and
+    distances from the infinite NTK take what f₀ leaves of itself from the own kernel around f₀ and around zero.
+
+    Args:
+        experiment: settings.
+
+    Returns:
+        Names of `DISTANCES`; those whose predictor is lacking are not there.
+    """
+    regression, kept = experiment.regression, experiment.training.initial_output == "keep"
+    own = "ntk_init" + (AROUND if kept and regression.predictor_center == "both" else "")
+    around = not kept or regression.predictor_center != "zero"
+    names = set(regression.predictors)
+    found = {"distance_linearized": "linearized"} if "linearized" in names else {}
+    if "ntk_init" in names and around:
+        found["distance_own_ntk"] = own
+    if "infinite_ntk" in names and (not kept or (own != "ntk_init" and "ntk_init" in names)):
+        found["distance_infinite_ntk"] = "infinite_ntk"
+    return found
 
 
 def curve_names(predictors: Iterable[str], there: Collection[str]) -> list[str]:

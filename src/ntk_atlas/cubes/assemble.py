@@ -18,10 +18,12 @@ from ntk_atlas.cubes.dictionary.cube import (
     pair_name,
 )
 from ntk_atlas.cubes.dictionary.variable import CELL
+from ntk_atlas.cubes.distances import squares_of_rows, with_distances
 from ntk_atlas.cubes.experiment_files import ExperimentFiles, coordinates, grid_labels
 from ntk_atlas.cubes.kernel_measures import kernel_movement, movement_at_equal_loss, row_measures
 from ntk_atlas.cubes.netcdf import described, from_xarray, to_xarray
 from ntk_atlas.cubes.outcomes import check_failures, judged_status
+from ntk_atlas.folds import fold_sizes
 from ntk_atlas.status import Status
 
 log = logging.getLogger(__name__)
@@ -44,7 +46,7 @@ def assemble_cube(
     targets: np.ndarray,
     labels: np.ndarray | None,
     zero_train_mse: np.ndarray,
-    test_fold_size: np.ndarray,
+    test_folds: np.ndarray,
     shared: tuple[float, np.ndarray],
     provenance: Mapping[str, str],
 ) -> xr.Dataset:
@@ -56,7 +58,7 @@ def assemble_cube(
         targets: targets of the probe samples in every draw, `(n_draws, P, n_outputs)`, as `kernel_probes` has them.
         labels: classes of the probe samples in every draw, `(n_draws, P)`; None for regression data.
         zero_train_mse: mean squared target of every training set, `(n_sizes, n_draws)`.
-        test_fold_size: test samples of every draw in each fold, `(n_draws, N_FOLDS)`.
+        test_folds: fold of each test sample in every draw, `(n_draws, n_test)`.
         shared: share of the test samples, and of the training samples at each size, that two draws have in common.
         provenance: attributes that say where the cube comes from.
 
@@ -79,6 +81,7 @@ def assemble_cube(
     pieces += files.read("linearized", experiment, data, drop=along_training)
     for kind in ("empirical", "infinite", "rivals"):
         pieces += files.read(kind, experiment, data, drop=predictions)
+    pieces += squares_of_rows(experiment, files, data, test_folds)
     cube = to_xarray(join(pieces, grid_labels(experiment.grid)))
     cube = cube.assign_coords(coordinates(experiment, CUBE.coordinates))
     found = [str(name).removeprefix("test_mse_") for name in cube.data_vars]
@@ -87,11 +90,11 @@ def assemble_cube(
     cube["status"] = judged_status(cube, experiment.training)
     check_failures(cube["status"].values, experiment.max_failed_share)
     cube["zero_train_mse"] = ("n_train", "draw"), np.asarray(zero_train_mse, dtype=np.float64)
-    cube["test_fold_size"] = ("draw", "test_fold"), np.asarray(test_fold_size)
+    cube["test_fold_size"] = ("draw", "test_fold"), np.stack([fold_sizes(folds) for folds in test_folds])
     cube["shared_test"], cube["shared_train"] = shared[0], ("n_train", shared[1])
     for suffix in probe_parts(experiment):
         cube = cube.assign(movement_at_equal_loss(cube, experiment.movement.equal_loss, suffix).data_vars)
-    cube = cube.merge(gap_terms(cube))
+    cube = with_distances(cube.merge(gap_terms(cube)), experiment)
     classes = np.full(targets.shape[:2], NO_CLASS) if labels is None else labels
     for suffix, of_part in probe_parts(experiment).items():
         cube[f"probe_class{suffix}"] = ("draw", "probe"), classes[:, of_part].astype(np.int32)

@@ -57,7 +57,14 @@ class ExperimentFiles:
         return cls(**rows, **scales, rivals=paths["rivals"])
 
     def read(
-        self, kind: str, experiment: ExperimentSettings, data_digest: str | None, *, drop: Sequence[str] = ()
+        self,
+        kind: str,
+        experiment: ExperimentSettings,
+        data_digest: str | None,
+        *,
+        only: Sequence[str] | None = None,
+        drop: Sequence[str] = (),
+        of: Row | None = None,
     ) -> Iterator[LabelledArrays]:
         """Reads the files of a kind.
 
@@ -67,7 +74,9 @@ class ExperimentFiles:
             kind: the name of an attribute.
             experiment: settings that the files must have been made with.
             data_digest: digest of the data; None if it is not known.
+            only: arrays that are read, labels too; None for all.
             drop: arrays that are not read.
+            of: the row whose file is read; None for all files.
 
         Yields:
             The contents of each file, at the file's place on the grid.
@@ -76,9 +85,9 @@ class ExperimentFiles:
             OtherSettingsError: naming the first file that is not of this experiment.
         """
         files, job = getattr(self, kind), _jobs()[kind]
-        for key in files:
+        for key in files if of is None else [of] if of in files else []:
             path = key if kind == "rivals" else files[key]
-            contents = read_labelled(path, drop=drop)
+            contents = read_labelled(path, only, drop=drop)
             if isinstance(key, Row):
                 check_row(path, contents.attributes, job.slice(experiment, key.name), data_digest)
                 yield contents.at(depth=key.depth, width=key.width)

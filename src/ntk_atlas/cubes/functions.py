@@ -10,14 +10,13 @@ from ntk_atlas.arrays import join
 from ntk_atlas.config.predictors import predictor_names
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.dictionary.cube import FUNCTIONS, PAIRS, pair_name
-from ntk_atlas.cubes.dictionary.variable import CELL
+from ntk_atlas.cubes.distances import PREDICTIONS, SQUARE_FOLDS, mean_squares
 from ntk_atlas.cubes.experiment_files import ExperimentFiles, coordinates, grid_labels
 from ntk_atlas.cubes.netcdf import described, to_xarray
 from ntk_atlas.datasets.draws import Draw
-from ntk_atlas.folds import N_FOLDS, fold_means, fold_sizes
+from ntk_atlas.folds import N_FOLDS, fold_sizes
 
 log = logging.getLogger(__name__)
-PREDICTIONS = "test_predictions"
 _MAX_FEATURES = 3
 """Inputs of so few features are kept: functions of them can be drawn."""
 
@@ -84,11 +83,7 @@ def with_distances(functions: xr.Dataset, test_folds: np.ndarray) -> xr.Dataset:
         f, g = (functions.get(f"{PREDICTIONS}_{name}") for name in pair)
         if f is None or g is None:
             continue
-        squares = ((f.astype(np.float64) - g) ** 2).mean("output", skipna=False)
-        squares = squares.transpose(*[dim for dim in (*CELL, "ridge") if dim in squares.dims], "test_sample")
-        name = pair_name(*pair)
-        functions[f"distance_{name}"] = np.sqrt(squares.mean("test_sample", skipna=False))
-        axis, dims = squares.dims.index("draw"), (*squares.dims[:-1], "test_fold")
-        by_draw = [fold_means(squares.isel(draw=d).values, folds) for d, folds in enumerate(test_folds)]
-        functions[f"square_distance_folds_{name}"] = dims, np.stack(by_draw, axis)
+        whole, folds = mean_squares(f, g, test_folds)
+        functions[f"distance_{pair_name(*pair)}"] = np.sqrt(whole)
+        functions[f"{SQUARE_FOLDS}{pair_name(*pair)}"] = folds
     return functions

@@ -22,6 +22,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from ntk_atlas.config.figures import FigureSettings
+from ntk_atlas.config.predictors import DISTANCES
 from ntk_atlas.config.regimes import RegimeThresholds
 from ntk_atlas.figures.parts.look import (
     INK,
@@ -33,7 +34,6 @@ from ntk_atlas.figures.parts.look import (
     scale_label,
     themed,
 )
-from ntk_atlas.regimes.distances import PREDICTOR_OF
 from ntk_atlas.regimes.map_file import frontier_of, is_given, said_of
 from ntk_atlas.regimes.regime import Regime
 
@@ -57,7 +57,7 @@ for readers who see no red or green, and all differ by their letters in print wi
 _HATCHED = (Regime.UNDECIDED, Regime.FEATURES_UNDECIDED)
 _DARK = 0.55
 """Luminance below which letters are white."""
-_NEAREST = tuple(reversed(PREDICTOR_OF))
+_NEAREST = tuple(reversed(DISTANCES))
 
 
 def draw(found: xr.Dataset, style: FigureSettings) -> Figure:

@@ -191,8 +191,11 @@ def regress_row(
 
 
 def _initial(row: _Row) -> None:
-    """The NTK at initialization: a unit is a draw, for one kernel serves all n_train."""
-    spec = row.spec
+    """The NTK at initialization: a unit is a draw, for one kernel serves all n_train.
+
+    Its predictions are always kept: networks are compared with them as functions where the cube is joined.
+    """
+    spec = row.spec.narrowed({"regression.keep_predictions": True})
     for number, digest in row.digests.initial.items():
 
         def compute(seeds: tuple[int, ...], number: int = number) -> LabelledArrays:

@@ -114,11 +114,17 @@ def _regress(spec: Slice, draw: Draw, width: int | None, wanted: list[str]) -> d
                     across[depth, n_validation:],
                     **targets,
                     sizes=spec.grid.n_train,
-                    settings=spec.regression.solve(spec.grid.n_train),
+                    settings=_solve(spec, name),
                 )
                 for depth in range(len(spec.grid.depth))
             ]
     return results
+
+
+def _solve(spec: Slice, name: str) -> SolveSettings:
+    """How systems are solved; predictions of the NTK are always kept, with which networks are compared as functions."""
+    kept = spec.regression.keep_predictions or name == "infinite_ntk"
+    return spec.regression.solve(spec.grid.n_train).model_copy(update={"keep_predictions": kept})
 
 
 def _kernels(x1: torch.Tensor, x2: torch.Tensor | None = None, *, depths: Sequence[int], **choice) -> InfiniteKernels:

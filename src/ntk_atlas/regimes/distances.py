@@ -1,4 +1,4 @@
-"""How far networks are, as functions, from what NTK theory predicts for them.
+"""Distances of networks from what NTK theory predicts, with their intervals over draws.
 
 f is the trained network, ℓ the same network linearized at its initialization and trained alike, g₀ regression with its
 own initial NTK, g∞ regression with the infinite NTK. The distance to a predictor g is
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from ntk_atlas.config.predictors import distance_predictors
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.cubes.dictionary.cube import pair_name
 from ntk_atlas.cubes.reading import (
     LEFT_OUT,
     SHARED_TRAIN,
@@ -28,57 +28,37 @@ from ntk_atlas.statistics.student import finite_mean, t_quantile
 from ntk_atlas.status import NOT_TRAINED, Status
 
 CELL = ("depth", "width", "init_scale", "n_train")
-PREDICTOR_OF = {
-    "distance_linearized": "linearized",
-    "distance_own_ntk": "ntk_init",
-    "distance_infinite_ntk": "infinite_ntk",
-}
-"""Distances, and the predictor that each is the distance to."""
 ERROR_RATIO = "error_ratio"
 _SMALLEST = 1e-16
 """Logarithms of squares are taken of no less: networks that are their predictor exactly are this far from it."""
 
 
-def squared_distances(cube: xr.Dataset, functions: xr.Dataset, settings: ExperimentSettings) -> xr.Dataset:
+def squared_distances(cube: xr.Dataset, settings: ExperimentSettings) -> xr.Dataset:
     """d(f, g)² of every network that was trained, for the predictors that an experiment has.
 
-    Regression is at ridge → 0 for networks trained to the end, and at the ridge that validates best for networks
-    stopped at their best validation error. Where the initial output f₀ is left in the network, kernels predict what is
-    added to f₀, which a distance to f does not measure: those distances are left out.
-
     Args:
-        cube: the cube.
-        functions: predictions on test samples, or the distances made of them.
+        cube: the cube, with the distances of `cubes.distances`.
         settings: of the experiment.
 
     Returns:
-        Of each distance of `PREDICTOR_OF` the mean square of f − g as `<name>` and of g − y as `<name>_scale`, and the
-        mean squared errors of network and compared kernel as `error_ratio`, `error_ratio_scale`; over `left_out`,
-        `CELL`, draw and seed. What the experiment lacks is not there.
+        Of each of `DISTANCES` the mean square of f − g as `<name>` and of g − y as `<name>_scale`, and the mean
+        squared errors of network and compared kernel (its own NTK; its linearization where there is none) as
+        `error_ratio`, `error_ratio_scale`; over `left_out`, `CELL`, draw and seed. What the cube lacks is not there.
     """
     ridge, found = compared_ridge(settings), {}
-    kept = settings.training.initial_output == "keep"
-    for name, predictor in PREDICTOR_OF.items():
-        if f"test_mse_{predictor}" not in cube or (kept and predictor != "linearized"):
-            continue
-        pair = pair_name("network", predictor)
-        if f"distance_{pair}" not in functions:
-            continue
-        square = _at_ridge(functions[f"distance_{pair}"], ridge) ** 2
+    compared = {name: each for name, each in distance_predictors(settings).items() if name in cube}
+    for name, predictor in compared.items():
         scale = errors_without_folds(cube, predictor, ridge=ridge)
-        if scale.sizes[LEFT_OUT] > 1:
-            square = without_folds(square, _at_ridge(functions[f"square_distance_folds_{pair}"], ridge), cube)
-        else:
-            square = square.expand_dims(LEFT_OUT)
+        square = cube[name] ** 2 * scale.isel({LEFT_OUT: 0}, drop=True)
+        parts = cube.get(f"square_distance_folds_{name.removeprefix('distance_')}")
+        square = without_folds(square, parts, cube) if scale.sizes[LEFT_OUT] > 1 else square.expand_dims(LEFT_OUT)
         found[name], found[f"{name}_scale"] = _trained(cube, square), _trained(cube, scale.broadcast_like(square))
-    compared = next(
-        (p for p in ("ntk_init", "linearized") if f"test_mse_{p}" in cube and not (kept and p[0] == "n")), None
-    )
-    if compared is not None:
+    kernel = compared.get("distance_own_ntk", compared.get("distance_linearized"))
+    if kernel is not None:
         network = errors_without_folds(cube, "network")
         found[ERROR_RATIO] = _trained(cube, network)
-        kernel = errors_without_folds(cube, compared, ridge=ridge)
-        found[f"{ERROR_RATIO}_scale"] = _trained(cube, kernel.broadcast_like(network))
+        of_kernel = errors_without_folds(cube, kernel, ridge=ridge)
+        found[f"{ERROR_RATIO}_scale"] = _trained(cube, of_kernel.broadcast_like(network))
     return xr.Dataset(found)
 
 
@@ -188,7 +168,3 @@ def _shared_train(square: xr.DataArray, dims: list[str]) -> np.ndarray:
 
 def _trained(cube: xr.Dataset, values: xr.DataArray) -> xr.DataArray:
     return values.where(~cube["status"].isin([int(Status.DIVERGED), *NOT_TRAINED]))
-
-
-def _at_ridge(values: xr.DataArray, ridge: str) -> xr.DataArray:
-    return values.sel(ridge=ridge, drop=True) if "ridge" in values.dims else values

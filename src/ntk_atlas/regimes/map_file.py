@@ -5,11 +5,12 @@ import json
 import numpy as np
 import xarray as xr
 
+from ntk_atlas.config.predictors import distance_predictors
 from ntk_atlas.config.regimes import RegimeThresholds
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.dictionary.variable import THEORY, File, Variable
 from ntk_atlas.cubes.netcdf import described
-from ntk_atlas.regimes.distances import CELL, PREDICTOR_OF, squared_distances
+from ntk_atlas.regimes.distances import CELL, squared_distances
 from ntk_atlas.regimes.frontiers import FrontierStatus, frontier
 from ntk_atlas.regimes.regime import Regime, regimes
 from ntk_atlas.regimes.wording import sentences
@@ -62,14 +63,11 @@ REGIMES = File(
 )
 
 
-def regime_map(
-    cube: xr.Dataset, functions: xr.Dataset, settings: ExperimentSettings, thresholds: RegimeThresholds
-) -> xr.Dataset:
+def regime_map(cube: xr.Dataset, settings: ExperimentSettings, thresholds: RegimeThresholds) -> xr.Dataset:
     """Where NTK theory holds: see `regimes.regime.regimes` and `regimes.frontiers.frontier`.
 
     Args:
         cube: the cube.
-        functions: distances between predictors as functions.
         settings: of the experiment.
         thresholds: of the regimes.
 
@@ -81,8 +79,8 @@ def regime_map(
     Raises:
         ValueError: if no regime can be told.
     """
-    found = regimes(cube, functions, settings, thresholds)
-    squares = squared_distances(cube, functions, settings)
+    found = regimes(cube, settings, thresholds)
+    squares = squared_distances(cube, settings)
     trained = ~found["regime"].isin([int(regime) for regime in UNTRAINED])
     said = xr.Dataset()
     for kernel, distance in FRONTIERS.items():
@@ -98,7 +96,7 @@ def regime_map(
     attributes = {
         "sentences": json.dumps(sentences(found, said, thresholds, cube.sizes["draw"]), ensure_ascii=False),
         "thresholds": thresholds.model_dump_json(),
-        "predictors": " ".join(PREDICTOR_OF[name] for name in PREDICTOR_OF if name in found),
+        "predictors": " ".join(each for name, each in distance_predictors(settings).items() if name in found),
         "replicates": "draws" if cube.sizes["draw"] > 1 else "seeds of one draw",
     }
     return described(found, REGIMES, attributes)

@@ -5,9 +5,10 @@ from enum import IntEnum
 import numpy as np
 import xarray as xr
 
+from ntk_atlas.config.predictors import DISTANCES, distance_predictors
 from ntk_atlas.config.regimes import RegimeThresholds
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.regimes.distances import ERROR_RATIO, PREDICTOR_OF, ratio_interval, shares, squared_distances
+from ntk_atlas.regimes.distances import ERROR_RATIO, ratio_interval, shares, squared_distances
 
 
 class Regime(IntEnum):
@@ -63,9 +64,7 @@ _WORDS = {
 _ENDS = {"value": "", "low": "_low", "high": "_high"}
 
 
-def regimes(
-    cube: xr.Dataset, functions: xr.Dataset, settings: ExperimentSettings, thresholds: RegimeThresholds
-) -> xr.Dataset:
+def regimes(cube: xr.Dataset, settings: ExperimentSettings, thresholds: RegimeThresholds) -> xr.Dataset:
     """The regime of every cell of an experiment, with the numbers that it rests on.
 
     The first that applies, with intervals over draws for new data of this kind, τ = `distance`, ρ = `error_ratio`:
@@ -84,7 +83,6 @@ def regimes(
 
     Args:
         cube: the cube.
-        functions: predictions on test samples, or distances made of them.
         settings: of the experiment.
         thresholds: of the regimes.
 
@@ -95,22 +93,30 @@ def regimes(
     Raises:
         ValueError: if the experiment has none of the predictors; the text says which keys add them.
     """
-    squares = squared_distances(cube, functions, settings)
-    if not set(PREDICTOR_OF) & set(squares.data_vars):
-        raise ValueError(
-            "no regime can be told: there are no predictions of a network beside those of its linearization, its own "
-            "NTK or the infinite NTK; set regression.keep_predictions and add linearized, ntk_init or infinite_ntk to "
-            "regression.predictors"
-            + ("" if settings.training.initial_output == "subtract" else ", and training.initial_output: subtract")
-        )
+    squares = squared_distances(cube, settings)
+    if not set(DISTANCES) & set(squares.data_vars):
+        raise ValueError(f"no regime can be told: {lacking_for_regimes(settings)}")
     found = shares(cube)
     asked = {"confidence": thresholds.confidence, "uneven": thresholds.uneven.value}
-    for name in (*PREDICTOR_OF, ERROR_RATIO):
+    for name in (*DISTANCES, ERROR_RATIO):
         if name in squares:
             ends = ratio_interval(squares, name, root=name != ERROR_RATIO, **asked)
             found = found.assign({f"{name}{end}": ends[key] for key, end in _ENDS.items()})
     found["regime"] = decide(found, thresholds)
     return found
+
+
+def lacking_for_regimes(settings: ExperimentSettings) -> str:
+    """Why an experiment has no regimes, and the keys that add them."""
+    predictors = set(settings.regression.predictors)
+    if not {"linearized", "ntk_init", "infinite_ntk"} & predictors:
+        return "no predictor is of NTK theory; add linearized, ntk_init or infinite_ntk to regression.predictors"
+    if not distance_predictors(settings):
+        return (
+            "networks keep their initial output, and kernels predict around zero; set training.initial_output: "
+            "subtract, or add linearized to regression.predictors, or ntk_init with regression.predictor_center: both"
+        )
+    return "the cube has no distances of networks from predictors, so an older version wrote it; run its study again"
 
 
 def decide(found: xr.Dataset, thresholds: RegimeThresholds) -> xr.DataArray:
@@ -130,7 +136,7 @@ def decide(found: xr.Dataset, thresholds: RegimeThresholds) -> xr.DataArray:
     def above(name: str, bound: float = tau) -> xr.DataArray:
         return found[f"{name}_low"] > bound if name in found else xr.zeros_like(like, dtype=bool)
 
-    linearized, own, infinite = PREDICTOR_OF
+    linearized, own, infinite = DISTANCES
     left = above(linearized if linearized in found else own)
     unfinished = found["unfinished"] > thresholds.most_unfinished.value
     better, worse = below(ERROR_RATIO, 1.0 / rho), above(ERROR_RATIO, rho)

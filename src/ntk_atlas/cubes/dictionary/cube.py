@@ -148,6 +148,21 @@ GAP_VARIABLES = tuple(
     for pair in PAIRS
 )
 
+_SELECTED = "network at its selected checkpoint"
+_NO_DISTANCE = "as the errors, or predictions that an older version did not keep"
+_THEORY = {
+    "linearized": "its linearization at initialization, trained alike",
+    "own_ntk": "regression with its own initial NTK",
+    "infinite_ntk": "regression with the infinite NTK",
+}
+DISTANCE_VARIABLES = (
+    Variable("distance_*", CELL, f"root mean square of {_SELECTED} − * on test samples, over the error of the latter",
+             "1", 0.0, missing=_NO_DISTANCE, names=_THEORY),
+    Variable("square_distance_folds_*", (*CELL, "test_fold"), f"mean square of {_SELECTED} − * over the test samples "
+             "of each fold", "target²", 0.0, missing=f"{_NO_DISTANCE}, or the fold has no test sample", names=_THEORY),
+    Variable("error_ratio_*", CELL, "test error of the network over the test error of *", "1", 0.0, names=_THEORY),
+)  # fmt: skip
+
 CUBE = File(
     "cube.nc",
     "NTK Atlas cube: finite networks beside their kernels",
@@ -160,6 +175,8 @@ CUBE = File(
         "What networks train on and are probed with": TRAINING_SETS,
         "Predictors, one variable each; `linearized` has errors only, and no ridge": PREDICTION_VARIABLES,
         "Linearized networks, where they are a predictor": LINEARIZED_SCALARS,
+        "Distances of networks, as functions, from what NTK theory predicts ([regimes](regimes.md)), at ridge → 0 "
+        "(`training.selection: best_validation`: at the tuned ridge)": DISTANCE_VARIABLES,
         "The gap between networks and kernels, of the predictors that there are": GAP_VARIABLES,
     },
     suffix=TEST_PROBE,

@@ -8,6 +8,8 @@ from ntk_atlas.jobs.parts.finished import GROUPING
 from ntk_atlas.jobs.parts.slice import Slice
 
 _OF_EMPIRICAL = ("regression.predictors", "regression.epoch_n_train")
+_ALWAYS_KEPT = ("regression.keep_predictions",)
+"""Whatever it says, predictions with the initial kernels are kept."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +61,15 @@ def regression_digests(part: Slice, data_digest: str, source: str, trained: dict
     """
     grid, predictors = part.grid, part.regression.predictors
 
-    def digest(kind: str, *parts: object) -> str:
-        return part.digest(kind, *parts, data_digest, source, without=(*GROUPING, *_OF_EMPIRICAL))
+    def digest(kind: str, *parts: object, without: tuple[str, ...] = ()) -> str:
+        return part.digest(kind, *parts, data_digest, source, without=(*GROUPING, *_OF_EMPIRICAL, *without))
 
     initial = range(grid.draws if "ntk_init" in predictors else 0)
     epochs = units(part.regression.epoch_sizes(grid.n_train), grid.draws) if EPOCHS in predictors else ()
     pretrained, names = units(pretrained_sizes(part), grid.draws), trained_predictors(part)
     cells = units(grid.n_train, grid.draws) if names else ()
     return RegressionDigests(
-        initial={draw: digest("initial", grid.n_train, draw) for draw in initial},
+        initial={draw: digest("initial", grid.n_train, draw, without=_ALWAYS_KEPT) for draw in initial},
         trained={unit: digest("trained", names, trained[unit]) for unit in cells},
         pretrained={unit: digest("pretrained", regressed_sizes(part, unit), trained[unit]) for unit in pretrained},
         epochs={unit: digest("epochs", trained[unit]) for unit in epochs},

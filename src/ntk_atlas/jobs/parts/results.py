@@ -6,7 +6,7 @@ the table of what runs again follow from the same words.
 
 from collections.abc import Iterable, Iterator
 
-from ntk_atlas.config.predictors import predictors_of
+from ntk_atlas.config.predictors import distance_predictors, predictors_of
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.jobs import JOBS
 from ntk_atlas.jobs.job import Job
@@ -21,14 +21,8 @@ def has_scaling_laws(experiment: ExperimentSettings) -> bool:
 
 
 def has_regimes(experiment: ExperimentSettings) -> bool:
-    """Whether networks are compared, as functions, with a predictor of NTK theory.
-
-    Networks with their initial output are compared with their linearization alone: kernels predict what is added to it.
-    """
-    kernels = {"ntk_init", "infinite_ntk"} if experiment.training.initial_output == "subtract" else set()
-    return experiment.regression.keep_predictions and bool(
-        {"linearized", *kernels} & set(experiment.regression.predictors)
-    )
+    """Whether networks are compared, as functions, with a predictor of NTK theory."""
+    return bool(distance_predictors(experiment))
 
 
 def _without(*sections: str) -> tuple[str, ...]:
@@ -85,7 +79,7 @@ RESULTS = {
             wanted=lambda experiment: experiment.output_variance is not None,
         ),
         _result("fit_scaling_laws", ("scaling",), "scaling_laws", ("assemble_cube",), wanted=has_scaling_laws),
-        _result("map_regimes", ("regimes",), "regimes", ("assemble_cube", "assemble_functions"), wanted=has_regimes),
+        _result("map_regimes", ("regimes",), "regimes", ("assemble_cube",), wanted=has_regimes),
         _result("summarize_cube", ("training",), "summary", ("assemble_cube",)),
         _result(
             "plot_figure", ("figures",), "figures", (*_CUBES[:4], "map_regimes", "fit_scaling_laws"), ("show",)
