@@ -37,8 +37,8 @@ class SolveSettings(Settings):
     Rivals are then evaluated tile by tile and never held; of other kernels the Gram matrix is, and no factor. `auto`:
     direct where matrix and factor of the largest n_train fit into `solver_memory_mb`; the plan says which it is."""
     keep_predictions: bool = False
-    """Keep what every predictor says on the test samples, in `functions.nc`: predictors are then compared as functions,
-    and drawn if there is one feature."""
+    """Keep what every predictor says on the test samples, in `functions.nc`: to look at, drawn if there is one feature.
+    Distances of networks from the predictors of NTK theory stand in every cube, with or without it."""
 
     @field_validator("ridge_grid", "length_scales", check_fields=False)
     @classmethod

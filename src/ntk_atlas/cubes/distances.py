@@ -23,6 +23,7 @@ from ntk_atlas.cubes.experiment_files import ExperimentFiles, grid_labels
 from ntk_atlas.cubes.netcdf import from_xarray, to_xarray
 from ntk_atlas.cubes.reading import compared_ridge
 from ntk_atlas.folds import fold_means
+from ntk_atlas.jobs.parts.cells import Row
 
 PREDICTIONS = "test_predictions"
 """Outputs on the test samples: of networks and linearized ones alone, `test_predictions_<predictor>` of kernels."""
@@ -80,7 +81,7 @@ def squares_of_rows(
         }
         if PREDICTIONS not in found["networks"]:
             continue  # no network of the row is finished
-        f, squares = found["networks"][PREDICTIONS], {}
+        f, squares = found["networks"][PREDICTIONS], dict[str, xr.DataArray]()
         for name, (what, g) in _pairs(compared, f, found, infinite).items():
             whole, folds = mean_squares(what, g, test_folds)
             stem = name.removeprefix("distance_")
@@ -100,15 +101,19 @@ def _pairs(
     if around is not None:
         pairs["distance_own_ntk"] = f, around
     if infinite is not None:
-        zero = own.get(f"{PREDICTIONS}_ntk_init")
-        left = f - (around.astype(np.float64) - zero) if compared.get("distance_own_ntk", "").endswith(AROUND) else f
+        left = f
+        if compared.get("distance_own_ntk", "").endswith(AROUND):
+            zero = own.get(f"{PREDICTIONS}_ntk_init")
+            if around is None or zero is None:
+                return pairs
+            left = f - (around.astype(np.float64) - zero)
         at = {dim: left[dim] for dim in infinite.dims if dim in CELL and dim in left.coords}
         pairs["distance_infinite_ntk"] = left, infinite.sel(at)
     return pairs
 
 
 def _predictions(
-    files: ExperimentFiles, kind: str, experiment: ExperimentSettings, data_digest: str | None, row: object, ridge: str
+    files: ExperimentFiles, kind: str, experiment: ExperimentSettings, data_digest: str | None, row: Row, ridge: str
 ) -> xr.Dataset:
     """The predictions of one row's file of a kind; empty if it has none."""
     own = f"{PREDICTIONS}_ntk_init"
@@ -142,7 +147,7 @@ def with_distances(cube: xr.Dataset, experiment: ExperimentSettings) -> xr.Datas
             continue
         error = _at_ridge(error, ridge)
         with np.errstate(divide="ignore", invalid="ignore"):
-            cube[name] = np.sqrt(square / error).transpose(*CELL)
+            cube[name] = ((square / error) ** 0.5).transpose(*CELL)
             cube[f"error_ratio_{stem}"] = (cube["test_mse_network"] / error).transpose(*CELL)
         cube = cube.drop_vars(f"{SQUARE}{stem}")
     return cube

@@ -85,7 +85,8 @@ class ExperimentFiles:
             OtherSettingsError: naming the first file that is not of this experiment.
         """
         files, job = getattr(self, kind), _jobs()[kind]
-        for key in files if of is None else [of] if of in files else []:
+        keys: list[Any] = list(files) if of is None else [of] * (of in files)
+        for key in keys:
             path = key if kind == "rivals" else files[key]
             contents = read_labelled(path, only, drop=drop)
             if isinstance(key, Row):

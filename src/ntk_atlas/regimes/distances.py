@@ -50,8 +50,10 @@ def squared_distances(cube: xr.Dataset, settings: ExperimentSettings) -> xr.Data
     for name, predictor in compared.items():
         scale = errors_without_folds(cube, predictor, ridge=ridge)
         square = cube[name] ** 2 * scale.isel({LEFT_OUT: 0}, drop=True)
-        parts = cube.get(f"square_distance_folds_{name.removeprefix('distance_')}")
-        square = without_folds(square, parts, cube) if scale.sizes[LEFT_OUT] > 1 else square.expand_dims(LEFT_OUT)
+        if scale.sizes[LEFT_OUT] > 1:
+            square = without_folds(square, cube[f"square_distance_folds_{name.removeprefix('distance_')}"], cube)
+        else:
+            square = square.expand_dims(LEFT_OUT)
         found[name], found[f"{name}_scale"] = _trained(cube, square), _trained(cube, scale.broadcast_like(square))
     kernel = compared.get("distance_own_ntk", compared.get("distance_linearized"))
     if kernel is not None:
