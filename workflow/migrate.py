@@ -26,9 +26,9 @@ from ntk_atlas.arrays import LabelledArrays, LostUnitError, UnitStore
 from ntk_atlas.config.predictors import EPOCHS, PRETRAINED
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.jobs import JOBS, Slice
-from ntk_atlas.jobs.parts.cells import Unit
 from ntk_atlas.jobs.parts.made_with import load_prepared
 from ntk_atlas.jobs.parts.regression_digests import trained_predictors
+from ntk_atlas.jobs.parts.slice import Unit
 from ntk_atlas.numerics import memory_limited, precise_math
 from ntk_atlas.study.finished_units import needed_units
 from ntk_atlas.study.problems import ConfigError

@@ -16,7 +16,7 @@ from ntk_atlas.cubes import ExperimentFiles, assemble_cube, assemble_dispersion
 from ntk_atlas.datasets import kernel_probes, make_draw, read_dataset, shared_samples
 from ntk_atlas.jobs import architecture_name, job_slice
 from ntk_atlas.jobs.parts import RESULTS, join_row
-from ntk_atlas.jobs.parts.cells import rows
+from ntk_atlas.jobs.parts.slice import rows
 from ntk_atlas.jobs.sample_initial_kernels import sample_initial_kernels
 from ntk_atlas.jobs.train_networks import network_row, train_row
 from ntk_atlas.judging import Evidence, judge_experiment

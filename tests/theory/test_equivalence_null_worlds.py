@@ -12,7 +12,7 @@ from ntk_atlas.datasets import kernel_probes, make_draw, read_dataset, shared_sa
 from ntk_atlas.jobs import job_slice
 from ntk_atlas.jobs.linearize_networks import linearize_row, linearized_row
 from ntk_atlas.jobs.parts import join_row
-from ntk_atlas.jobs.parts.cells import rows
+from ntk_atlas.jobs.parts.slice import rows
 from ntk_atlas.jobs.regress_empirical import RowStores, empirical_predictions, regress_row
 from ntk_atlas.jobs.regress_infinite import regress_infinite
 from ntk_atlas.jobs.train_networks import network_row, train_row

@@ -11,7 +11,7 @@ from ntk_atlas.cubes import ExperimentFiles, assemble_cube
 from ntk_atlas.datasets import kernel_probes, make_draw, read_dataset, shared_samples
 from ntk_atlas.jobs import job_slice
 from ntk_atlas.jobs.parts import join_row
-from ntk_atlas.jobs.parts.cells import rows
+from ntk_atlas.jobs.parts.slice import rows
 from ntk_atlas.jobs.regress_empirical import RowStores, empirical_predictions, regress_row
 from ntk_atlas.jobs.train_networks import network_row, train_row
 from ntk_atlas.judging import Evidence, judge_experiment

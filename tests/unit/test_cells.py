@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ntk_atlas.config import GridSettings
 from ntk_atlas.jobs.parts import Row, canonical_text, seed_blocks, units
-from ntk_atlas.jobs.parts.cells import rows
+from ntk_atlas.jobs.parts.slice import rows
 
 scales = st.floats(min_value=1e-6, max_value=1e6, allow_nan=False, allow_infinity=False)
 

@@ -21,10 +21,9 @@ from ntk_atlas.datasets import (
     shared_samples,
     split_indices,
 )
-from ntk_atlas.datasets.read import shares
+from ntk_atlas.datasets.read import draw_shares, shares
 from ntk_atlas.jobs import job_slice
 from ntk_atlas.jobs.parts import draws_in_words
-from ntk_atlas.jobs.parts.draw_shares import draw_shares
 from ntk_atlas.study import consistency_problems
 
 Cifar10Settings = section_of("cifar10")

@@ -65,7 +65,7 @@ def test_timed_out_networks_have_a_status_and_the_others_their_numbers(
 def test_the_time_limit_is_no_part_of_what_a_unit_is():
     from ntk_atlas.jobs import job_slice
     from ntk_atlas.jobs.parts import training_digests
-    from ntk_atlas.jobs.parts.cells import rows
+    from ntk_atlas.jobs.parts.slice import rows
 
     settings = experiment()
     limited = settings.model_copy(update={"training": settings.training.model_copy(update={"max_seconds": 3.0})})

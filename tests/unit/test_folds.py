@@ -24,7 +24,7 @@ from ntk_atlas.folds import N_FOLDS, fold_means, fold_sizes, sample_folds
 from ntk_atlas.jobs import job_slice
 from ntk_atlas.jobs.linearize_networks import linearize_row, linearized_row
 from ntk_atlas.jobs.parts import join_row
-from ntk_atlas.jobs.parts.cells import rows
+from ntk_atlas.jobs.parts.slice import rows
 from ntk_atlas.jobs.regress_empirical import RowStores, empirical_predictions, regress_row
 from ntk_atlas.jobs.regress_infinite import regress_infinite
 from ntk_atlas.jobs.regress_rivals import regress_rivals

@@ -22,8 +22,8 @@ from ntk_atlas.cubes import ExperimentFiles, assemble_cube
 from ntk_atlas.datasets import kernel_probes, make_draw, read_dataset, shared_samples
 from ntk_atlas.jobs import JOBS, job_slice
 from ntk_atlas.jobs.parts import Row, join_row, recorded_digests
-from ntk_atlas.jobs.parts.cells import rows
 from ntk_atlas.jobs.parts.row_networks import row_networks
+from ntk_atlas.jobs.parts.slice import rows
 from ntk_atlas.jobs.regress_empirical import RowStores, empirical_predictions, regress_row
 from ntk_atlas.jobs.train_networks import network_row, train_row
 from ntk_atlas.study import consistency_problems

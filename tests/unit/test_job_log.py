@@ -116,7 +116,7 @@ def test_whatever_ends_a_users_code_is_said_with_its_last_line(tmp_path, capsys)
 
 
 def test_an_error_of_this_package_says_its_sentence_and_without_one_where_it_was_raised(tmp_path):
-    job = run("from ntk_atlas.jobs.parts.cells import Row\nRow.parse('row')\n", tmp_path / "job.log")
+    job = run("from ntk_atlas.jobs.parts.slice import Row\nRow.parse('row')\n", tmp_path / "job.log")
     assert job.stderr.startswith("train one failed: 'row' is not the name of a row (depth-D_width-W_init_scale-S, or")
     job = run("next(iter([]))\n", tmp_path / "job.log")
     assert job.stderr.startswith("train one failed: StopIteration (<string>, line 4)\n")

@@ -15,7 +15,7 @@ from ntk_atlas.cubes import ExperimentFiles, experiment_settings
 from ntk_atlas.datasets import dataset_digest, read_dataset, save_dataset
 from ntk_atlas.jobs import job_slice
 from ntk_atlas.jobs.parts import OtherSettingsError, check_row, load_prepared
-from ntk_atlas.jobs.parts.cells import rows
+from ntk_atlas.jobs.parts.slice import rows
 
 DigitsSettings = section_of("digits")
 

@@ -10,7 +10,7 @@ from ntk_atlas.cubes import ExperimentFiles, assemble_cube
 from ntk_atlas.datasets import DataError, kernel_probes, make_draw, probe_indices, read_dataset, shared_samples
 from ntk_atlas.jobs import job_slice
 from ntk_atlas.jobs.parts import join_row
-from ntk_atlas.jobs.parts.cells import rows
+from ntk_atlas.jobs.parts.slice import rows
 from ntk_atlas.jobs.train_networks import network_row, train_row
 from ntk_atlas.kernels import relative_drift
 

@@ -11,7 +11,7 @@ import pytest
 import ntk_atlas.source_digest
 from ntk_atlas.config import NetworkSettings
 from ntk_atlas.jobs import JOBS, job_slice
-from ntk_atlas.jobs.parts.cells import rows
+from ntk_atlas.jobs.parts.slice import rows
 from ntk_atlas.registry import value_files
 from ntk_atlas.source_digest import SourceMemory, source_digest, source_files
 from ntk_atlas.study import load_study

@@ -17,7 +17,7 @@ from ntk_atlas.config import (
 from ntk_atlas.datasets import read_dataset
 from ntk_atlas.jobs import JOBS, job_slice
 from ntk_atlas.jobs.linearize_networks import linearize_row, linearized_row
-from ntk_atlas.jobs.parts.cells import rows
+from ntk_atlas.jobs.parts.slice import rows
 from ntk_atlas.jobs.train_networks import network_row, train_row
 from ntk_atlas.study import value_problems
 

@@ -11,7 +11,7 @@ from ntk_atlas.datasets import read_dataset
 from ntk_atlas.jobs import JOBS, job_slice
 from ntk_atlas.jobs.linearize_networks import linearize_row, linearized_row
 from ntk_atlas.jobs.parts import join_row
-from ntk_atlas.jobs.parts.cells import rows
+from ntk_atlas.jobs.parts.slice import rows
 from ntk_atlas.jobs.predict_output_variance import predict_output_variance
 from ntk_atlas.jobs.train_networks import network_row, train_row
 from ntk_atlas.study import consistency_problems, value_problems

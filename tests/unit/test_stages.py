@@ -16,7 +16,7 @@ from ntk_atlas.config import (
 from ntk_atlas.datasets import make_draw, read_dataset
 from ntk_atlas.jobs import job_slice
 from ntk_atlas.jobs.parts import join_row, recorded_digests
-from ntk_atlas.jobs.parts.cells import rows
+from ntk_atlas.jobs.parts.slice import rows
 from ntk_atlas.jobs.regress_empirical import RowStores, empirical_predictions, regress_row
 from ntk_atlas.jobs.train_networks import network_row, train_row
 

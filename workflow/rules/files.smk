@@ -3,12 +3,12 @@ from ntk_atlas.datasets.dataset import DataError
 from ntk_atlas.datasets.fetching import check_can_be_fetched, kept_package
 from ntk_atlas.datasets.official_files import CACHE, FetchedSource
 from ntk_atlas.datasets.sources import SOURCES as DATA_SOURCES, source_of
-from ntk_atlas.jobs.parts.cells import canonical_text, rows
-from ntk_atlas.jobs.parts.draw_shares import draws_in_words
+from ntk_atlas.jobs.parts.slice import canonical_text, rows
+from ntk_atlas.datasets.read import draws_in_words
 from ntk_atlas.study.outputs import earlier_results_told, final_results
 from ntk_atlas.config.figures import FIGURES
 from ntk_atlas.registry import is_own
-from ntk_atlas.jobs.parts.user_files import code_file_digest
+from ntk_atlas.jobs.parts.slice import code_file_digest
 from ntk_atlas.study.outputs import cubes_of, file_name, study_folder
 
 # Tables over all experiments of this study.

@@ -7,7 +7,7 @@ from ntk_atlas.cubes.netcdf import read_netcdf
 from ntk_atlas.figures.parts.look import save_figure
 from ntk_atlas.figures.parts.verdicts import plot_layer_changes
 from ntk_atlas.job_log import job_log
-from ntk_atlas.judging.layer_changes import layer_change_table
+from ntk_atlas.judging.equivalence import layer_change_table
 from ntk_atlas.study.config_files import load_thresholds
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ntk_atlas.job_log import job_log
-from ntk_atlas.judging.join import join_verdicts, read_verdicts
+from ntk_atlas.judging.verdicts import join_verdicts, read_verdicts
 from ntk_atlas.study.config_files import load_thresholds
 
 

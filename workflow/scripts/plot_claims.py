@@ -6,7 +6,7 @@ from ntk_atlas.figures.parts.look import save_figure
 from ntk_atlas.figures.parts.verdicts import plot_claims
 from ntk_atlas.job_log import job_log
 from ntk_atlas.jobs.parts.results import RESULTS
-from ntk_atlas.judging.join import read_verdicts
+from ntk_atlas.judging.verdicts import read_verdicts
 
 if "snakemake" in globals():
     with job_log(snakemake.log[0], f"plot_claims {snakemake.wildcards.experiment}", snakemake.input, snakemake.output):

@@ -62,21 +62,21 @@ CLAIM = Claim(
 import xarray as xr
 
 from ntk_atlas.config.claims import ClaimSettings
-from ntk_atlas.judging.decision import Comparison, NotJudgedError, Region
-from ntk_atlas.judging.dispersion import LOG_VARIANCE, inputs_text, log_variance
+from ntk_atlas.judging.decision import Comparison, Measurement, NotJudgedError, Region, remarks
 from ntk_atlas.judging.evidence import (
     Evidence,
+    at_largest_n,
     cell_text,
     deepest_cell,
+    final_values,
     need,
     need_dispersion,
+    ratio_median,
     scales_of,
     settled_depths,
     unsettled_reason,
 )
-from ntk_atlas.judging.measurement import Measurement, remarks
-from ntk_atlas.judging.movement import DRIFT, conditions
-from ntk_atlas.judging.networks import at_largest_n, final_values, ratio_median
+from ntk_atlas.judging.kernels import DRIFT, LOG_VARIANCE, conditions, inputs_text, log_variance
 from ntk_atlas.statistics.estimates import combination
 
 

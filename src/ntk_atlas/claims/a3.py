@@ -35,16 +35,9 @@ CLAIM = Claim(
 
 from ntk_atlas.config.claims import ClaimSettings
 from ntk_atlas.cubes.dictionary.cube import TEST_PROBE
-from ntk_atlas.judging.decision import Region
-from ntk_atlas.judging.evidence import (
-    Evidence,
-    deepest_cell,
-    need,
-    scales_of,
-)
-from ntk_atlas.judging.measurement import Measurement, remarks
-from ntk_atlas.judging.movement import DRIFT, EQUAL_LOSS, conditions, drift_comparisons
-from ntk_atlas.judging.networks import at_largest_n, final_values
+from ntk_atlas.judging.decision import Measurement, Region, remarks
+from ntk_atlas.judging.evidence import Evidence, at_largest_n, deepest_cell, final_values, need, scales_of
+from ntk_atlas.judging.kernels import DRIFT, EQUAL_LOSS, conditions, drift_comparisons
 
 
 def measure(evidence: Evidence, thresholds: ClaimSettings) -> Measurement:

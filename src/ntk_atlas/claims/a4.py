@@ -45,10 +45,10 @@ CLAIM = Claim(
 import xarray as xr
 
 from ntk_atlas.config.claims import ClaimSettings
-from ntk_atlas.judging.decision import Comparison, NotJudgedError, Region
-from ntk_atlas.judging.dispersion import LOG_VARIANCE, inputs_text, log_variance
+from ntk_atlas.judging.decision import Comparison, Measurement, NotJudgedError, Region, remarks
 from ntk_atlas.judging.evidence import (
     Evidence,
+    at_largest_n,
     cell_text,
     need,
     need_dispersion,
@@ -56,9 +56,15 @@ from ntk_atlas.judging.evidence import (
     settled_depths,
     unsettled_reason,
 )
-from ntk_atlas.judging.measurement import Measurement, remarks
-from ntk_atlas.judging.movement import DRIFT, EQUAL_LOSS, conditions, drift_comparisons
-from ntk_atlas.judging.networks import at_largest_n
+from ntk_atlas.judging.kernels import (
+    DRIFT,
+    EQUAL_LOSS,
+    LOG_VARIANCE,
+    conditions,
+    drift_comparisons,
+    inputs_text,
+    log_variance,
+)
 
 
 def measure(evidence: Evidence, thresholds: ClaimSettings) -> Measurement:

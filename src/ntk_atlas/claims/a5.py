@@ -57,18 +57,21 @@ import numpy as np
 import xarray as xr
 
 from ntk_atlas.config.claims import ClaimSettings
-from ntk_atlas.judging.decision import Comparison, NotJudgedError, Region
+from ntk_atlas.judging.decision import Comparison, Measurement, NotJudgedError, Region, remarks
 from ntk_atlas.judging.evidence import (
     Evidence,
+    at_largest_n,
+    cell_median,
     cell_text,
+    diverged_share,
     need,
+    replicate_remark,
     scales_of,
     settled_depths,
+    trained,
     unsettled_reason,
 )
-from ntk_atlas.judging.measurement import Measurement, remarks
-from ntk_atlas.judging.movement import TARGETS
-from ntk_atlas.judging.networks import at_largest_n, cell_median, diverged_share, replicate_remark, trained
+from ntk_atlas.judging.kernels import TARGETS
 
 
 def measure(evidence: Evidence, thresholds: ClaimSettings) -> Measurement:

@@ -60,10 +60,8 @@ import xarray as xr
 
 from ntk_atlas.config.claims import ClaimSettings
 from ntk_atlas.cubes.reading import SHARED_TRAIN
-from ntk_atlas.judging.decision import Comparison, NotJudgedError, Region
-from ntk_atlas.judging.evidence import Evidence, cell_text, need
-from ntk_atlas.judging.measurement import Measurement, remarks
-from ntk_atlas.judging.networks import ONE_DRAW, at_largest_n, cell_estimate
+from ntk_atlas.judging.decision import Comparison, Measurement, NotJudgedError, Region, remarks
+from ntk_atlas.judging.evidence import ONE_DRAW, Evidence, at_largest_n, cell_estimate, cell_text, need
 from ntk_atlas.statistics.estimates import Estimate, combination, from_interval, slope
 
 RATIO, OWN, MIDDLE = (

@@ -27,11 +27,9 @@ from collections.abc import Mapping, Sequence, Set
 import pandas as pd
 
 from ntk_atlas.config.claims import ClaimSettings, Thresholds
-from ntk_atlas.judging.decision import Word
-from ntk_atlas.judging.join import JUDGED
-from ntk_atlas.judging.measurement import remarks
-from ntk_atlas.judging.movement import TARGETS
-from ntk_atlas.judging.verdicts import Verdict
+from ntk_atlas.judging.decision import Word, remarks
+from ntk_atlas.judging.kernels import TARGETS
+from ntk_atlas.judging.verdicts import JUDGED, Verdict
 
 _UNIT, _UNTRAINED = "unit", "A2"
 _PARTS, _ACTIVATIONS = ("A2", "A3", "A4"), ("relu", "sigmoid")

@@ -54,16 +54,9 @@ import numpy as np
 import xarray as xr
 
 from ntk_atlas.config.claims import ClaimSettings
-from ntk_atlas.judging.decision import Comparison, NotJudgedError, Region
-from ntk_atlas.judging.dispersion import LOG_VARIANCE, inputs_text, log_variance, stored_value
-from ntk_atlas.judging.evidence import (
-    Evidence,
-    cell_text,
-    need,
-    need_dispersion,
-    scales_of,
-)
-from ntk_atlas.judging.measurement import Measurement
+from ntk_atlas.judging.decision import Comparison, Measurement, NotJudgedError, Region
+from ntk_atlas.judging.evidence import Evidence, cell_text, need, need_dispersion, scales_of
+from ntk_atlas.judging.kernels import LOG_VARIANCE, inputs_text, log_variance, stored_value
 from ntk_atlas.statistics.estimates import Estimate, combination
 from ntk_atlas.study.claim_needs import PHASES
 

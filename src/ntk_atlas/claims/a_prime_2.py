@@ -41,15 +41,9 @@ CLAIM = Claim(
 )
 
 from ntk_atlas.config.claims import ClaimSettings
-from ntk_atlas.judging.decision import NotJudgedError, Region
-from ntk_atlas.judging.dispersion import LOG_VARIANCE, growth_in_lambda, inputs_text
-from ntk_atlas.judging.evidence import (
-    Evidence,
-    need,
-    need_dispersion,
-    unsettled_reason,
-)
-from ntk_atlas.judging.measurement import Measurement
+from ntk_atlas.judging.decision import Measurement, NotJudgedError, Region
+from ntk_atlas.judging.evidence import Evidence, need, need_dispersion, unsettled_reason
+from ntk_atlas.judging.kernels import LOG_VARIANCE, growth_in_lambda, inputs_text
 from ntk_atlas.study.claim_needs import PHASES
 
 

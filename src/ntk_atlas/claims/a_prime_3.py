@@ -37,18 +37,18 @@ CLAIM = Claim(
 import numpy as np
 
 from ntk_atlas.config.claims import ClaimSettings
-from ntk_atlas.judging.decision import NotJudgedError, Region
+from ntk_atlas.judging.decision import Measurement, NotJudgedError, Region
 from ntk_atlas.judging.evidence import (
     Evidence,
+    at_largest_n,
     deepest_cell,
+    final_values,
     need,
     scales_of,
     settled_depths,
     unsettled_reason,
 )
-from ntk_atlas.judging.measurement import Measurement
-from ntk_atlas.judging.movement import DRIFT, conditions, drift_comparison
-from ntk_atlas.judging.networks import at_largest_n, final_values
+from ntk_atlas.judging.kernels import DRIFT, conditions, drift_comparison
 from ntk_atlas.study.claim_needs import PHASES
 
 

@@ -44,17 +44,18 @@ import xarray as xr
 
 from ntk_atlas.config.claims import ClaimSettings
 from ntk_atlas.cubes.dictionary.cube import TEST_PROBE
-from ntk_atlas.judging.decision import Comparison, Region
+from ntk_atlas.judging.decision import Comparison, Measurement, Region, remarks
 from ntk_atlas.judging.evidence import (
     Evidence,
+    at_largest_n,
+    cell_median,
     cell_text,
     deepest_cell,
+    final_values,
     need,
     scales_of,
 )
-from ntk_atlas.judging.measurement import Measurement, remarks
-from ntk_atlas.judging.movement import conditions
-from ntk_atlas.judging.networks import at_largest_n, cell_median, final_values
+from ntk_atlas.judging.kernels import conditions
 
 
 def measure(evidence: Evidence, thresholds: ClaimSettings) -> Measurement:

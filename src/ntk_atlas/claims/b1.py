@@ -19,9 +19,9 @@ CLAIM = Claim(
 )
 
 from ntk_atlas.config.claims import ClaimSettings
+from ntk_atlas.judging.decision import Measurement
 from ntk_atlas.judging.evidence import Evidence
-from ntk_atlas.judging.measurement import Measurement
-from ntk_atlas.judging.scaling_exponents import INITIAL, better_than
+from ntk_atlas.judging.scaling import INITIAL, better_than
 
 
 def measure(evidence: Evidence, thresholds: ClaimSettings) -> Measurement:

@@ -19,12 +19,9 @@ CLAIM = Claim(
 
 from ntk_atlas.config.claims import ClaimSettings
 from ntk_atlas.config.predictors import STAND_IN, predictor_label
-from ntk_atlas.judging.decision import NotJudgedError
+from ntk_atlas.judging.decision import Measurement, NotJudgedError
 from ntk_atlas.judging.evidence import Evidence, need_settings
-from ntk_atlas.judging.measurement import Measurement
-from ntk_atlas.judging.scaling_curves import cells, fitted_sizes
-from ntk_atlas.judging.scaling_exponents import INFINITE, better_than
-from ntk_atlas.judging.scaling_pairs import paired_laws
+from ntk_atlas.judging.scaling import INFINITE, better_than, cells, fitted_sizes, paired_laws
 
 
 def measure(evidence: Evidence, thresholds: ClaimSettings) -> Measurement:

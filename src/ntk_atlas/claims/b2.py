@@ -33,19 +33,9 @@ CLAIM = Claim(
 import numpy as np
 
 from ntk_atlas.config.claims import ClaimSettings
-from ntk_atlas.judging.decision import NotJudgedError, Region
-from ntk_atlas.judging.evidence import Evidence, cell_text
-from ntk_atlas.judging.measurement import Measurement, remarks
-from ntk_atlas.judging.networks import replicate_remark
-from ntk_atlas.judging.scaling_curves import (
-    above_target,
-    cells,
-    fitted_sizes,
-    need_curves,
-    variables_of,
-)
-from ntk_atlas.judging.scaling_exponents import INITIAL
-from ntk_atlas.judging.scaling_pairs import paired_laws
+from ntk_atlas.judging.decision import Measurement, NotJudgedError, Region, remarks
+from ntk_atlas.judging.evidence import Evidence, cell_text, replicate_remark
+from ntk_atlas.judging.scaling import INITIAL, above_target, cells, fitted_sizes, need_curves, paired_laws, variables_of
 from ntk_atlas.study.claim_needs import varied_knobs
 
 

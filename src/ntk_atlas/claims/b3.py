@@ -30,11 +30,10 @@ CLAIM = Claim(
 )
 
 from ntk_atlas.config.claims import ClaimSettings
-from ntk_atlas.judging.decision import Comparison, Region
-from ntk_atlas.judging.evidence import Evidence, cell_text
-from ntk_atlas.judging.measurement import Measurement, remarks
-from ntk_atlas.judging.networks import replicate_remark
-from ntk_atlas.judging.scaling_curves import (
+from ntk_atlas.judging.decision import Comparison, Measurement, Region, remarks
+from ntk_atlas.judging.evidence import Evidence, cell_text, replicate_remark
+from ntk_atlas.judging.scaling import (
+    INITIAL,
     cells,
     error_ratio,
     fitted_sizes,
@@ -43,7 +42,6 @@ from ntk_atlas.judging.scaling_curves import (
     quotient,
     target_text,
 )
-from ntk_atlas.judging.scaling_exponents import INITIAL
 
 
 def measure(evidence: Evidence, thresholds: ClaimSettings) -> Measurement:

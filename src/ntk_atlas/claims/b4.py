@@ -21,11 +21,9 @@ CLAIM = Claim(
 
 from ntk_atlas.config.claims import ClaimSettings
 from ntk_atlas.config.predictors import PRETRAINED
-from ntk_atlas.judging.evidence import Evidence
-from ntk_atlas.judging.measurement import Measurement, remarks
-from ntk_atlas.judging.networks import replicate_remark
-from ntk_atlas.judging.scaling_curves import fitted_sizes, need_curves, variables_of
-from ntk_atlas.judging.scaling_exponents import differences, pretrained_names
+from ntk_atlas.judging.decision import Measurement, remarks
+from ntk_atlas.judging.evidence import Evidence, replicate_remark
+from ntk_atlas.judging.scaling import differences, fitted_sizes, need_curves, pretrained_names, variables_of
 
 
 def measure(evidence: Evidence, thresholds: ClaimSettings) -> Measurement:

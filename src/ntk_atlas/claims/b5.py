@@ -32,20 +32,20 @@ CLAIM = Claim(
 
 from ntk_atlas.config.claims import ClaimSettings
 from ntk_atlas.config.predictors import predictor_label
-from ntk_atlas.judging.decision import Comparison, Region
-from ntk_atlas.judging.evidence import Evidence, cell_text
-from ntk_atlas.judging.measurement import Measurement, remarks
-from ntk_atlas.judging.networks import replicate_remark
-from ntk_atlas.judging.scaling_curves import (
+from ntk_atlas.judging.decision import Comparison, Measurement, Region, remarks
+from ntk_atlas.judging.evidence import Evidence, cell_text, replicate_remark
+from ntk_atlas.judging.scaling import (
+    FINAL,
     cells,
+    differences,
     error_ratio,
     fitted_sizes,
     mean_estimate,
     need_curves,
+    pretrained_names,
     target_text,
     variables_of,
 )
-from ntk_atlas.judging.scaling_exponents import FINAL, differences, pretrained_names
 
 
 def measure(evidence: Evidence, thresholds: ClaimSettings) -> Measurement:

@@ -49,14 +49,9 @@ import xarray as xr
 from ntk_atlas.config.claims import ClaimSettings
 from ntk_atlas.config.predictors import EPOCHS
 from ntk_atlas.cubes.reading import SHARED_TRAIN
-from ntk_atlas.judging.decision import Comparison, Region
-from ntk_atlas.judging.evidence import Evidence, cell_text, need
-from ntk_atlas.judging.measurement import Measurement, remarks
-from ntk_atlas.judging.networks import cell_estimate, replicate_remark
-from ntk_atlas.judging.scaling_curves import (
-    cells,
-    need_curves,
-)
+from ntk_atlas.judging.decision import Comparison, Measurement, Region, remarks
+from ntk_atlas.judging.evidence import Evidence, cell_estimate, cell_text, need, replicate_remark
+from ntk_atlas.judging.scaling import cells, need_curves
 from ntk_atlas.study.claim_needs import at_constant_rate
 
 _LEAST_CHECKPOINTS = 3

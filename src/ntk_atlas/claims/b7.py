@@ -29,11 +29,10 @@ CLAIM = Claim(
 )
 
 from ntk_atlas.config.claims import ClaimSettings
-from ntk_atlas.judging.decision import Comparison, Region
-from ntk_atlas.judging.evidence import Evidence, cell_text
-from ntk_atlas.judging.measurement import Measurement, remarks
-from ntk_atlas.judging.networks import replicate_remark
-from ntk_atlas.judging.scaling_curves import (
+from ntk_atlas.judging.decision import Comparison, Measurement, Region, remarks
+from ntk_atlas.judging.evidence import Evidence, cell_text, replicate_remark
+from ntk_atlas.judging.scaling import (
+    FINAL,
     cells,
     error_ratio,
     fitted_sizes,
@@ -42,7 +41,6 @@ from ntk_atlas.judging.scaling_curves import (
     target_text,
     variables_of,
 )
-from ntk_atlas.judging.scaling_exponents import FINAL
 
 
 def measure(evidence: Evidence, thresholds: ClaimSettings) -> Measurement:

@@ -38,11 +38,9 @@ from collections.abc import Sequence
 
 from ntk_atlas.config.claims import ClaimSettings
 from ntk_atlas.cubes.reading import errors_without_folds
-from ntk_atlas.judging.decision import Comparison, Region
-from ntk_atlas.judging.evidence import Evidence, cell, places, widest
-from ntk_atlas.judging.layer_changes import KERNEL, seeded
-from ntk_atlas.judging.measurement import Measurement, remarks
-from ntk_atlas.judging.networks import ratio_estimate
+from ntk_atlas.judging.decision import Comparison, Measurement, Region, remarks
+from ntk_atlas.judging.equivalence import KERNEL, seeded
+from ntk_atlas.judging.evidence import Evidence, cell, places, ratio_estimate, widest
 from ntk_atlas.statistics.estimates import Estimate
 
 

@@ -42,11 +42,9 @@ import xarray as xr
 from ntk_atlas.config.claims import ClaimSettings
 from ntk_atlas.config.predictors import known_predictors, predictor_label
 from ntk_atlas.cubes.reading import errors_without_folds
-from ntk_atlas.judging.decision import Comparison, Region
-from ntk_atlas.judging.evidence import Evidence, cell, widest
-from ntk_atlas.judging.layer_changes import KERNEL, seeded
-from ntk_atlas.judging.measurement import Measurement
-from ntk_atlas.judging.networks import ratio_estimate
+from ntk_atlas.judging.decision import Comparison, Measurement, Region
+from ntk_atlas.judging.equivalence import KERNEL, seeded
+from ntk_atlas.judging.evidence import Evidence, cell, ratio_estimate, widest
 
 
 def measure(evidence: Evidence, thresholds: ClaimSettings) -> Measurement:

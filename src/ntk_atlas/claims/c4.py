@@ -46,9 +46,8 @@ CLAIM = Claim(
 import numpy as np
 
 from ntk_atlas.config.claims import ClaimSettings
-from ntk_atlas.judging.decision import Comparison, NotJudgedError, Region
+from ntk_atlas.judging.decision import Comparison, Measurement, NotJudgedError, Region
 from ntk_atlas.judging.evidence import Evidence
-from ntk_atlas.judging.measurement import Measurement
 from ntk_atlas.statistics.estimates import from_replicates, slope
 
 

@@ -38,26 +38,22 @@ from ntk_atlas.config.claims import ClaimSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.dictionary.cube import GAP_TERMS, WHOLE_GAP, pair_name
 from ntk_atlas.cubes.reading import compared_ridge, errors_without_folds
-from ntk_atlas.judging.decision import Comparison, Region
+from ntk_atlas.judging.decision import Comparison, Measurement, Region, remarks
+from ntk_atlas.judging.equivalence import DISTANCE, KERNEL, squared_share
 from ntk_atlas.judging.evidence import (
     Evidence,
+    at_largest_n,
     at_widest,
     cell,
+    cell_estimate,
     own,
     places,
-    widest,
-)
-from ntk_atlas.judging.layer_changes import KERNEL
-from ntk_atlas.judging.measurement import Measurement, remarks
-from ntk_atlas.judging.networks import (
-    at_largest_n,
-    cell_estimate,
     ratio_estimate,
     replicate_remark,
     trained,
     unfinished_remark,
+    widest,
 )
-from ntk_atlas.judging.width_limit import DISTANCE, squared_share
 from ntk_atlas.statistics.estimates import Estimate
 from ntk_atlas.study.claim_needs import outside_the_theorem
 

@@ -77,22 +77,18 @@ from ntk_atlas.config.claims import ClaimSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.dictionary.cube import WHOLE_GAP
 from ntk_atlas.cubes.reading import FOLD_SHARE, SHARED_TRAIN, compared_ridge
-from ntk_atlas.judging.decision import Comparison, NotJudgedError, Region
+from ntk_atlas.judging.decision import Comparison, Measurement, NotJudgedError, Region, remarks
+from ntk_atlas.judging.equivalence import DISTANCE, KERNEL, seeded, squared_share, width_exponent, width_law
 from ntk_atlas.judging.evidence import (
     Evidence,
+    at_largest_n,
+    cell_estimate,
     cell_text,
     need,
     places,
-)
-from ntk_atlas.judging.layer_changes import KERNEL, seeded
-from ntk_atlas.judging.measurement import Measurement, remarks
-from ntk_atlas.judging.networks import (
-    at_largest_n,
-    cell_estimate,
     replicate_remark,
     unfinished_remark,
 )
-from ntk_atlas.judging.width_limit import DISTANCE, squared_share, width_exponent, width_law
 from ntk_atlas.statistics.estimates import Estimate
 from ntk_atlas.status import Status
 

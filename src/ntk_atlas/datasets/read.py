@@ -5,14 +5,20 @@ equal size, of which a draw has one. S is 8, or the next power of two that is no
 draw's samples do not fit into a share of that size, a smaller power that is not below the number of draws. Share d
 begins at the fraction 0.b₀b₁b₂… of the permutation, where d = … b₂b₁b₀ in binary (0, 1/2, 1/4, 3/4, 1/8, …). That does
 not depend on S, so draw d keeps its test, validation and first training samples when draws are added, and its whole
-share up to S draws. Where no power of two will do, S is the number of draws itself, and share d begins at d/S.
+share up to S draws. Where no power of two will do, S is the number of draws itself, and share d begins at d/S. Whether
+draws are disjoint is decided when a run is planned, from settings and the size of the data.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ntk_atlas.datasets.dataset import DataError, Dataset, DatasetBase, DatasetSize, check_split_sizes
 from ntk_atlas.datasets.sources import source_of
+
+if TYPE_CHECKING:
+    from ntk_atlas.config.study import ExperimentSettings
+
 
 _LEAST_SHARES = 8
 """Shares where there is room: so many draws there can be before any of them gets another pool."""
@@ -160,3 +166,39 @@ def _check_size(dataset: Dataset, size: DatasetSize, place: str) -> None:
             f"{place}: read gives inputs of shape {found[0]} and targets of shape {found[1]}, where size says "
             f"{said[0]} and {said[1]}: correct one of them"
         )
+
+
+def draw_shares(experiment: "ExperimentSettings") -> int:
+    """Number of shares into which an experiment's samples are cut, so that its draws are disjoint; 0 if they are not.
+
+    A draw needs the samples of the largest training set, or those whose kernels `kernel_variants` compares, if more.
+    """
+    try:
+        size = inspect_dataset(experiment.dataset)
+        return shares(size, experiment.dataset, draws=experiment.grid.draws, n_train=training_samples(experiment))
+    except DataError:  # a problem of the config, which is told before any job
+        return 0
+
+
+def draws_in_words(experiment: "ExperimentSettings") -> str:
+    """The draws of an experiment, with what they share and what would change that."""
+    draws, settings, n_train = experiment.grid.draws, experiment.dataset, training_samples(experiment)
+    if draws == 1:
+        return "1 draw"
+    if draw_shares(experiment):
+        return f"{draws} disjoint draws"
+    if settings.draw_samples == "overlapping":
+        return f"{draws} overlapping draws"
+    size = inspect_dataset(settings)
+    if key := source_of(settings).samples_key:
+        (room,) = rooms(size, settings, n_train)
+        enough = room.needed << (draws - 1).bit_length()
+        return f"{draws} overlapping draws (dataset.{key}: {enough} would make them disjoint)"
+    most = most_disjoint(size, settings, n_train)
+    return f"{draws} overlapping draws (there are samples for {most} disjoint)"
+
+
+def training_samples(experiment: "ExperimentSettings") -> int:
+    """The most training samples that any job takes of a draw."""
+    variants = experiment.kernel_variants
+    return max(*experiment.grid.n_train, 0 if variants is None else variants.n_samples)

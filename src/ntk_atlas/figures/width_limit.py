@@ -37,8 +37,8 @@ from ntk_atlas.figures.parts.look import (
     themed,
     value_ticks,
 )
-from ntk_atlas.judging.networks import at_largest_n, cell_estimate
-from ntk_atlas.judging.width_limit import squared_share, width_exponent, width_law
+from ntk_atlas.judging.equivalence import squared_share, width_exponent, width_law
+from ntk_atlas.judging.evidence import at_largest_n, cell_estimate
 
 _PARTS = {OTHER_PAIRS[0]: ("network to its own initial NTK", "s"), GAP_TERMS[-1]: ("initial to infinite NTK", "^")}
 _BEYOND = 8.0

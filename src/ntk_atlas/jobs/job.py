@@ -15,15 +15,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ntk_atlas.jobs.parts.cells import Row, canonical_text, rows
-from ntk_atlas.jobs.parts.slice import Narrowing, Slice, declares, slice_of
+from ntk_atlas.jobs.parts.slice import Narrowing, Row, Slice, canonical_text, declares, rows, slice_of
 from ntk_atlas.registry import value_files
 
 if TYPE_CHECKING:
     from ntk_atlas.config.jobs import JobSettings
     from ntk_atlas.config.study import ExperimentSettings, StudySettings
     from ntk_atlas.datasets.dataset import Dataset
-    from ntk_atlas.jobs.parts.cells import Unit
+    from ntk_atlas.jobs.parts.slice import Unit
 
 
 @dataclass(frozen=True)

@@ -49,9 +49,9 @@ from ntk_atlas.arrays import LabelledArrays, UnitStore, join
 from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.draws import Draw, make_draw, output_probes
 from ntk_atlas.jobs import Given, Slice
-from ntk_atlas.jobs.parts.cells import Unit, seed_blocks
 from ntk_atlas.jobs.parts.finished import finished_units, linearized_digests, row_grid
 from ntk_atlas.jobs.parts.row_networks import as_tensor, row_networks, target_scale
+from ntk_atlas.jobs.parts.slice import Unit, seed_blocks
 from ntk_atlas.numerics import compute_device
 from ntk_atlas.regression.metrics import classification_error, fold_errors
 from ntk_atlas.training.linearized import train_linearized

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ntk_atlas.datasets.read import draw_shares
 from ntk_atlas.datasets.sources import SOURCES, source_of
 from ntk_atlas.jobs import Job, Slice
-from ntk_atlas.jobs.parts.draw_shares import draw_shares
-from ntk_atlas.jobs.parts.user_files import code_file_digest
+from ntk_atlas.jobs.parts.slice import code_file_digest
 from ntk_atlas.provenance import file_digest
 from ntk_atlas.registry import is_own
 

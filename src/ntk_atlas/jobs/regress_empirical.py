@@ -57,7 +57,6 @@ from ntk_atlas.config.predictors import AROUND, EPOCHS, PRETRAINED
 from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.draws import Draw, make_draw
 from ntk_atlas.jobs import Given, Slice
-from ntk_atlas.jobs.parts.cells import Unit, seed_blocks
 from ntk_atlas.jobs.parts.finished import row_grid
 from ntk_atlas.jobs.parts.regression_arrays import regression_arrays, regression_targets
 from ntk_atlas.jobs.parts.regression_digests import (
@@ -67,6 +66,7 @@ from ntk_atlas.jobs.parts.regression_digests import (
     trained_predictors,
 )
 from ntk_atlas.jobs.parts.row_networks import as_tensor, row_networks, target_scale
+from ntk_atlas.jobs.parts.slice import Unit, seed_blocks
 from ntk_atlas.kernels.empirical.ntk import empirical_ntk
 from ntk_atlas.networks.stacked import StackedNetwork
 from ntk_atlas.numerics import compute_device

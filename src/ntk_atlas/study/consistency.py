@@ -14,13 +14,11 @@ from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.predictors import EPOCHS, PRETRAINED, STAND_IN, predictors_of, user_kernels
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.datasets.dataset import DataError, DatasetSize
-from ntk_atlas.datasets.read import inspect_dataset, shares
+from ntk_atlas.datasets.read import inspect_dataset, shares, training_samples
 from ntk_atlas.dispersion.theory import InitialKernelLaw, finite_sum
 from ntk_atlas.families import Family
 from ntk_atlas.jobs import JOBS
-from ntk_atlas.jobs.parts.cells import rows
-from ntk_atlas.jobs.parts.draw_shares import training_samples
-from ntk_atlas.jobs.parts.user_files import user_code
+from ntk_atlas.jobs.parts.slice import rows, user_code
 from ntk_atlas.kernels.infinite.variants import variant_family, variant_network
 from ntk_atlas.optimizers import optimizer
 from ntk_atlas.parameterizations import parameterization

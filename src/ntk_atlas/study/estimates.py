@@ -19,8 +19,8 @@ from ntk_atlas.datasets.read import inspect_dataset
 from ntk_atlas.dispersion.theory import has_exact_law
 from ntk_atlas.families import LayerSize
 from ntk_atlas.families.fully_connected import fully_connected
-from ntk_atlas.jobs.parts.cells import rows
 from ntk_atlas.jobs.parts.results import has_regimes, has_scaling_laws
+from ntk_atlas.jobs.parts.slice import rows
 from ntk_atlas.networks.convolutional_architecture import NetworkShapeError
 from ntk_atlas.study.outputs import figures_of
 from ntk_atlas.study.problems import Problem

@@ -9,9 +9,9 @@ from ntk_atlas.arrays import UnitStore, finished_seeds, read_labelled, seeds_of
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.config.training import TrainingSettings
 from ntk_atlas.jobs import JOBS, Slice
-from ntk_atlas.jobs.parts.cells import rows
 from ntk_atlas.jobs.parts.finished import initial_kernel_digests, linearized_digests, scale_name, training_digests
 from ntk_atlas.jobs.parts.regression_digests import regression_digests
+from ntk_atlas.jobs.parts.slice import rows
 from ntk_atlas.status import Status
 
 Sources = Callable[[str, Slice], str]

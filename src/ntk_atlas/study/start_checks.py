@@ -23,7 +23,7 @@ from ntk_atlas.arrays import whole_file
 from ntk_atlas.config.predictors import predictors_of, user_kernels
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.datasets.sources import SOURCES
-from ntk_atlas.jobs.parts.user_files import code_file_digest, user_code, user_file_digest
+from ntk_atlas.jobs.parts.slice import code_file_digest, user_code, user_file_digest
 from ntk_atlas.provenance import file_digest
 from ntk_atlas.registry import is_own, value_files
 from ntk_atlas.study.estimates import MOST_DISK, MOST_HOURS, job_seconds, probe_kernel_bytes, weight_bytes

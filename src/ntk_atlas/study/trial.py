@@ -24,15 +24,13 @@ from ntk_atlas.config.training import TrainingSettings
 from ntk_atlas.datasets.dataset import DataError, Dataset
 from ntk_atlas.datasets.draw_checks import check_draws, notices
 from ntk_atlas.datasets.draws import make_draw
-from ntk_atlas.datasets.read import inspect_dataset, read_dataset
+from ntk_atlas.datasets.read import draw_shares, inspect_dataset, read_dataset
 from ntk_atlas.datasets.sources import source_of
 from ntk_atlas.families import FamilyError, build_networks
 from ntk_atlas.families.fully_connected import fully_connected
 from ntk_atlas.jobs import job_slice
-from ntk_atlas.jobs.parts.cells import Row
-from ntk_atlas.jobs.parts.draw_shares import draw_shares
 from ntk_atlas.jobs.parts.row_networks import as_tensor, row_networks
-from ntk_atlas.jobs.parts.user_files import user_code
+from ntk_atlas.jobs.parts.slice import Row, user_code
 from ntk_atlas.kernels import empirical_ntk, infinite_kernels
 from ntk_atlas.kernels.user_kernel import UserKernelError, check_user_kernel, load_user_kernel
 from ntk_atlas.networks.factories import load_factory

@@ -12,7 +12,7 @@ from ntk_atlas.config.predictors import EPOCHS, PRETRAINED, predictors_of
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.datasets.dataset import DatasetSize
 from ntk_atlas.datasets.read import inspect_dataset
-from ntk_atlas.jobs.parts.cells import Row, rows
+from ntk_atlas.jobs.parts.slice import Row, rows
 from ntk_atlas.training.schedule import epoch_budget, scheduled_epochs, steps_per_epoch
 
 

@@ -1,13 +1,9 @@
-from ntk_atlas.jobs.parts.cells import Row as Row
-from ntk_atlas.jobs.parts.cells import canonical_text as canonical_text
-from ntk_atlas.jobs.parts.cells import seed_blocks as seed_blocks
-from ntk_atlas.jobs.parts.cells import units as units
-from ntk_atlas.jobs.parts.changes import param_changes as param_changes
-from ntk_atlas.jobs.parts.draw_shares import draws_in_words as draws_in_words
+from ntk_atlas.datasets.read import draws_in_words as draws_in_words
 from ntk_atlas.jobs.parts.finished import training_digests as training_digests
 from ntk_atlas.jobs.parts.made_with import OtherSettingsError as OtherSettingsError
 from ntk_atlas.jobs.parts.made_with import check_row as check_row
 from ntk_atlas.jobs.parts.made_with import load_prepared as load_prepared
+from ntk_atlas.jobs.parts.made_with import param_changes as param_changes
 from ntk_atlas.jobs.parts.results import RESULTS as RESULTS
 from ntk_atlas.jobs.parts.results import all_jobs as all_jobs
 from ntk_atlas.jobs.parts.results import rules_after as rules_after
@@ -17,4 +13,8 @@ from ntk_atlas.jobs.parts.row_networks import as_tensor as as_tensor
 from ntk_atlas.jobs.parts.run import join_row as join_row
 from ntk_atlas.jobs.parts.run import recorded_digests as recorded_digests
 from ntk_atlas.jobs.parts.run import run_job as run_job
-from ntk_atlas.jobs.parts.user_files import code_file_digest as code_file_digest
+from ntk_atlas.jobs.parts.slice import Row as Row
+from ntk_atlas.jobs.parts.slice import canonical_text as canonical_text
+from ntk_atlas.jobs.parts.slice import code_file_digest as code_file_digest
+from ntk_atlas.jobs.parts.slice import seed_blocks as seed_blocks
+from ntk_atlas.jobs.parts.slice import units as units

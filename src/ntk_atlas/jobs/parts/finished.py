@@ -7,8 +7,7 @@ left out, and so is what judges a training after it has ended.
 from collections.abc import Iterator, Mapping, Sequence
 
 from ntk_atlas.arrays import Grid, LabelledArrays, UnitStore, unit_digest
-from ntk_atlas.jobs.parts.cells import Unit, canonical_text, units
-from ntk_atlas.jobs.parts.slice import Slice
+from ntk_atlas.jobs.parts.slice import Slice, Unit, canonical_text, units
 
 GROUPING = ("grid.n_train", "grid.draws", "grid.seeds", "training.seeds_per_unit")
 _JUDGED_LATER = ("training.target_mse", "training.max_seconds")

@@ -3,9 +3,8 @@
 from dataclasses import dataclass, field
 
 from ntk_atlas.config.predictors import EPOCHS, PRETRAINED
-from ntk_atlas.jobs.parts.cells import Unit, units
 from ntk_atlas.jobs.parts.finished import GROUPING
-from ntk_atlas.jobs.parts.slice import Slice
+from ntk_atlas.jobs.parts.slice import Slice, Unit, units
 
 _OF_EMPIRICAL = ("regression.predictors", "regression.epoch_n_train")
 _ALWAYS_KEPT = ("regression.keep_predictions",)

@@ -1,15 +1,24 @@
-"""The settings that one job reads, under the names that they have in the config, and no other.
+"""What one job depends on: the settings that it reads, under the names that they have in the config, and no other.
 
 A job declares paths of the config (`training.dtype`, or a section, `network`). Its slice has their values, each
-perhaps narrowed to the job (the depth of its row, the predictors that it makes). A slice is read like the settings of
-an experiment, and reading a path that is not declared raises: what a job depends on is what it says it depends on.
+perhaps narrowed to the job (the depth of its row, the predictors that it makes), and digests of the user's code. It is
+read like the settings of an experiment, and reading a path that is not declared raises: what a job depends on is what
+it says it depends on.
+
+A *row* is one (depth, width) at one or more init scales: one training job. Its *units* are (init_scale, n_train, draw)
+and a block of seeds that train stacked. A name and a cell turn into each other without loss: names carry the canonical
+text of the validated value, so that `1`, `1.0` and `1.00` are one cell.
 """
 
+import ast
+import hashlib
 import importlib
 import inspect
 import json
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from pathlib import Path
 from types import MethodType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Self, Union, get_args, get_origin
@@ -20,20 +29,133 @@ from pydantic_core import to_jsonable_python
 
 from ntk_atlas.arrays import unit_digest
 from ntk_atlas.config.base import Settings, canonical_json
-from ntk_atlas.jobs.parts.cells import Row
-from ntk_atlas.jobs.parts.user_files import code_file_digest, user_code
+from ntk_atlas.config.grid import GridSettings
+from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.registry import is_own
+from ntk_atlas.source_digest import code_digest
+from ntk_atlas.user_imports import followed
 
 if TYPE_CHECKING:
     from ntk_atlas.config.dispersion import DispersionSettings
     from ntk_atlas.config.figures import FigureSettings
-    from ntk_atlas.config.grid import GridSettings
     from ntk_atlas.config.kernel_variants import KernelVariantsSettings
-    from ntk_atlas.config.network import NetworkSettings
     from ntk_atlas.config.regression import RegressionSettings
     from ntk_atlas.config.study import ExperimentSettings, StudySettings
     from ntk_atlas.config.training import TrainingSettings
     from ntk_atlas.datasets import DatasetBase
+
+
+def canonical_text(value: int | float) -> str:
+    """The shortest text that reads back as `value`: `64`, `2.0`, `1e-05`."""
+    return repr(int(value)) if isinstance(value, int) else repr(float(value))
+
+
+@dataclass(frozen=True, order=True)
+class Row:
+    """One architecture at one or more initializations: depth (hidden layers), width, init scales (σ_w²)."""
+
+    depth: int
+    width: int
+    init_scale: tuple[float, ...]
+
+    @property
+    def name(self) -> str:
+        """Name in paths, e.g. `depth-3_width-64_init_scale-2.0`, or `…_init_scale-1.0,2.0` of several."""
+        scales = ",".join(canonical_text(float(scale)) for scale in self.init_scale)
+        return f"depth-{self.depth}_width-{self.width}_init_scale-{scales}"
+
+    def per_init_scale(self) -> tuple["Row", ...]:
+        """The row cut into rows of one init scale each: what finished units are filed under."""
+        return tuple(Row(self.depth, self.width, (scale,)) for scale in self.init_scale)
+
+    @classmethod
+    def parse(cls, name: str) -> "Row":
+        """The row that has this name.
+
+        Raises:
+            ValueError: if no row has it.
+        """
+        match = re.fullmatch(r"depth-(\d+)_width-(\d+)_init_scale-([0-9.e+-]+(?:,[0-9.e+-]+)*)", name)
+        if match is None:
+            raise ValueError(f"{name!r} is not the name of a row (depth-D_width-W_init_scale-S, or S,S,… for several)")
+        return cls(int(match[1]), int(match[2]), tuple(float(scale) for scale in match[3].split(",")))
+
+
+@dataclass(frozen=True, order=True)
+class Unit:
+    """One cell of a row in one draw: what a block of seeds trains on."""
+
+    n_train: int
+    draw: int
+
+    @property
+    def name(self) -> str:
+        """Name in paths, e.g. `n_train-64_draw-0`."""
+        return f"n_train-{self.n_train}_draw-{self.draw}"
+
+
+def rows(grid: GridSettings, init_scales_per_job: int = 1) -> tuple[Row, ...]:
+    """All rows of a grid, in ascending order; init scales in consecutive groups of `init_scales_per_job`."""
+    scales = grid.init_scale
+    groups = [scales[start : start + init_scales_per_job] for start in range(0, len(scales), init_scales_per_job)]
+    return tuple(Row(d, w, group) for d in grid.depth for w in grid.width for group in groups)
+
+
+def units(n_train: Sequence[int], draws: int) -> tuple[Unit, ...]:
+    """All units of a row at one init scale, small ones first."""
+    return tuple(Unit(n, draw) for n in n_train for draw in range(draws))
+
+
+def seed_blocks(seeds: int, block: int) -> tuple[tuple[int, ...], ...]:
+    """Seeds 0 … seeds − 1 in fixed blocks: the blocks do not change when seeds are added."""
+    return tuple(tuple(range(start, min(start + block, seeds))) for start in range(0, seeds, block))
+
+
+def user_code(network: NetworkSettings | None, optimizer: str | None = None) -> dict[str, str]:
+    """What the user has brought for networks and their training: `my_file.py:name` by key; empty if all is built in."""
+    named = {}
+    if network is not None:
+        keys = ("factory", "architecture", "activation", "parameterization")
+        named = {f"network.{key}": getattr(network, key) for key in keys}
+    if optimizer is not None:
+        named["training.optimizer"] = optimizer
+    return {key: name for key, name in named.items() if name is not None and is_own(name)}
+
+
+def user_file_digest(network: NetworkSettings | None, optimizer: str | None = None) -> str:
+    """Digest of the user's code behind networks and their training; empty if all is built in."""
+    return "+".join(code_file_digest(Path(n.rpartition(":")[0])) for n in user_code(network, optimizer).values())
+
+
+def code_file_digest(file: Path) -> str:
+    """16 hexadecimal digits of a user's file and of all files of the user's own that it imports.
+
+    It is blind to comments, docstrings and formatting, and to where the files lie.
+
+    Args:
+        file: named in the config.
+
+    Returns:
+        The digest.
+    """
+    parts = sorted((name, _code_digest(place)) for name, place in followed(file).items())
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _code_digest(file: Path) -> str:
+    try:
+        return _digest_of(file.read_bytes())
+    except OSError:  # gone since it was found: the job that imports it says so
+        return ""
+
+
+@lru_cache(maxsize=512)
+def _digest_of(content: bytes) -> str:
+    try:
+        return code_digest(ast.parse(content))
+    except (SyntaxError, ValueError, RecursionError):
+        return hashlib.sha256(content).hexdigest()
+
 
 CONTENTS, FOUND = "contents", "found"
 """Parts of a slice that are no settings: digests of files that settings name, and numbers looked up in the data."""

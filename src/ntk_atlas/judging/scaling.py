@@ -1,8 +1,8 @@
-"""Exponent of networks minus that of a kernel: both curves fitted once, and why the difference cannot be judged.
+"""Learning curves as evidence: ratios of errors, one per replicate, and exponents of networks minus those of kernels.
 
-All claims about exponents (B1, B1∞, B2, B4, B5) go through `PairedLaws`. The two curves are masked to the sizes that
-both have in every draw, each may end in a floor (`scaling_laws/paired_laws.py`), and the claim stays open, whatever the
-interval says, where
+Both curves of a difference are fitted once. All claims about exponents (B1, B1∞, B2, B4, B5) go through `PairedLaws`.
+The two curves are masked to the sizes that both have in every draw, each may end in a floor
+(`scaling_laws/paired_laws.py`), and the claim stays open, whatever the interval says, where
 
 * fewer sizes are left than a law needs;
 * more than a stated share of a size's networks ended above the training error that they should reach: their budget
@@ -17,13 +17,11 @@ import numpy as np
 import xarray as xr
 
 from ntk_atlas.config.claims import ClaimSettings
-from ntk_atlas.config.predictors import predictor_label
-from ntk_atlas.cubes.reading import SHARED_TRAIN, draws_overlap, errors_without_folds, stand_ins_of
-from ntk_atlas.judging.decision import Comparison, Region
-from ntk_atlas.judging.evidence import Evidence
-from ntk_atlas.judging.measurement import remarks
-from ntk_atlas.judging.networks import cell_estimate
-from ntk_atlas.judging.scaling_curves import Cell, above_target_by_size, curve
+from ntk_atlas.config.predictors import PRETRAINED, predictor_label
+from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.cubes.reading import SHARED_TRAIN, draws_overlap, errors_without_folds, predictor_values, stand_ins_of
+from ntk_atlas.judging.decision import Comparison, Measurement, Region, remarks
+from ntk_atlas.judging.evidence import Evidence, cell_estimate, cell_text, need, replicate_remark
 from ntk_atlas.scaling_laws.floor_law import balanced_curves
 from ntk_atlas.scaling_laws.paired_laws import (
     LEAST_SIZES,
@@ -36,6 +34,103 @@ from ntk_atlas.scaling_laws.paired_laws import (
 from ntk_atlas.scaling_laws.power_law import on_common_sizes, usable
 from ntk_atlas.statistics.estimates import Estimate
 from ntk_atlas.statistics.student import t_critical
+from ntk_atlas.status import Status
+
+Cell = dict[str, int]
+
+
+def need_curves(evidence: Evidence, *predictors: str) -> None:
+    """Checks that an experiment has the curves of the network and these predictors.
+
+    Raises:
+        NotJudgedError: `not run`, naming the first that is missing.
+    """
+    need(evidence.cube, "test_mse_network", *(f"test_mse_{name}" for name in predictors))
+
+
+def fitted_sizes(evidence: Evidence, least: int = 0) -> np.ndarray:
+    """The n_train that laws are fitted to: those that the fit range rule, set beforehand, leaves from `least` on."""
+    sizes = evidence.cube["n_train"].values
+    return sizes[sizes >= max(evidence.settings.scaling.n_train_min, least)]
+
+
+def cells(cube: xr.Dataset) -> list[Cell]:
+    """All (depth, width, init_scale) of a cube."""
+    dims = ("depth", "width", "init_scale")
+    return [dict(zip(dims, place, strict=True)) for place in np.ndindex(*(cube.sizes[dim] for dim in dims))]
+
+
+def curve(cube: xr.Dataset, predictor: str, cell: Cell, settings: ExperimentSettings, field: str) -> xr.DataArray:
+    """One error of one predictor in one cell over (draw, seed, n_train); a kernel without seeds has one.
+
+    Args:
+        cube: the cube.
+        predictor: the predictor.
+        cell: the cell.
+        settings: the experiment's; they name the ridge of kernels.
+        field: `test_mse` or `test_error`.
+
+    Returns:
+        The errors; those of diverged networks and singular kernels are NaN.
+    """
+    values = predictor_values(cube, predictor, field, ridge=settings.scaling.ridge)
+    values = values.isel({dim: place for dim, place in cell.items() if dim in values.dims})
+    values = values if "seed" in values.dims else values.expand_dims("seed")
+    return values.transpose("draw", "seed", "n_train")
+
+
+def error_ratio(evidence: Evidence, above: str, below: str, cell: Cell, n_train: int) -> xr.DataArray:
+    """Ratio of the test MSEs of two predictors at one n_train over (left_out, draw, seed), see `shared_samples`."""
+    ratio = quotient(*(_errors_at(evidence, name, cell, n_train) for name in (above, below)))
+    return ratio if "seed" in ratio.dims else ratio.expand_dims("seed")
+
+
+def quotient(above: xr.DataArray, below: xr.DataArray) -> xr.DataArray:
+    """above/below, at one n_train or two; draws share what they do where they share more.
+
+    Arithmetic would drop the coordinate where the two differ, and with it what training samples make draws share.
+    """
+    shares = [float(values.coords[SHARED_TRAIN]) for values in (above, below) if SHARED_TRAIN in values.coords]
+    ratio = above / below
+    return ratio.assign_coords({SHARED_TRAIN: max(shares)}) if shares else ratio
+
+
+def mean_estimate(ratio: xr.DataArray) -> Estimate:
+    """Geometric mean of ratios over draws, with what draws share."""
+    return cell_estimate(ratio, logarithmic=True)
+
+
+def variables_of(*kernels: str) -> list[str]:
+    """The test errors of the network and of kernels."""
+    return ["test_mse_network", *(f"test_mse_{name}" for name in kernels)]
+
+
+def _errors_at(evidence: Evidence, predictor: str, cell: Cell, n_train: int) -> xr.DataArray:
+    errors = errors_without_folds(evidence.cube, predictor, ridge=evidence.settings.scaling.ridge)
+    place = {dim: i for dim, i in cell.items() if dim in errors.dims}
+    errors = errors.isel(place).sel(n_train=n_train)  # its `drop` would take what draws share along
+    return errors.drop_vars("n_train").clip(min=1e-12)
+
+
+def above_target(status: xr.DataArray) -> tuple[int, int]:
+    """How many networks ended above the training error that they should reach, or diverged, and of how many."""
+    codes = status.values
+    missed = np.isin(codes, [int(Status.BUDGET_SPENT), int(Status.DIVERGED)])
+    return int(missed.sum()), int((codes != int(Status.MISSING)).sum())
+
+
+def above_target_by_size(status: xr.DataArray) -> dict[int, tuple[int, int]]:
+    """The same at each n_train."""
+    return {int(n): above_target(status.isel(n_train=place)) for place, n in enumerate(status["n_train"].values)}
+
+
+def target_text(evidence: Evidence) -> str:
+    """Flags networks that did not reach the stated training error, by n_train, in words; empty if all did."""
+    counts = above_target_by_size(evidence.cube["status"])
+    parts = [f"{missed} of {total} at n = {n}" for n, (missed, total) in counts.items() if missed]
+    target = evidence.settings.training.target_mse
+    return f"above training MSE {target:g}: {', '.join(parts)}" if parts else ""
+
 
 _CONFIDENCE = 0.95
 """Coverage at which ends of the interval are found; other levels scale it by Student's quantiles."""
@@ -210,3 +305,52 @@ def _unfinished_text(cube: xr.Dataset, cell: Cell, sizes: np.ndarray, most: floa
         if missed > most * total
     ]
     return ", ".join(parts)
+
+
+INITIAL, FINAL, INFINITE = "ntk_init", "ntk_final", "infinite_ntk"
+
+
+def pretrained_names(settings: ExperimentSettings) -> list[str]:
+    """Kernels trained on m samples that an experiment has, by m."""
+    names = [name for name in settings.regression.predictors if name.startswith(PRETRAINED)]
+    return sorted(names, key=lambda name: int(name.removeprefix(PRETRAINED)))
+
+
+def differences(
+    evidence: Evidence, kernel: str, sizes: np.ndarray, thresholds: ClaimSettings
+) -> tuple[list[Comparison], str]:
+    """Exponent of the network minus that of a kernel in every cell, and the laws of the first cell in words."""
+    region, comparisons, texts = Region(lower=thresholds.exponent_difference.value), [], []
+    for cell in cells(evidence.cube):
+        laws = paired_laws(evidence, kernel, cell, sizes, thresholds)
+        label = f"exponent, network − {predictor_label(kernel)} at {cell_text(evidence.cube, cell)}"
+        comparisons.append(laws.comparison(label, region))
+        texts.append(laws.text)
+    return comparisons, texts[0]
+
+
+def better_than(evidence: Evidence, kernel: str, thresholds: ClaimSettings) -> Measurement:
+    """What B1 and B1∞ say: exponent of the network minus that of a kernel, in every cell.
+
+    Raises:
+        NotJudgedError: where there is nothing to compare.
+    """
+    need_curves(evidence, kernel)
+    sizes = fitted_sizes(evidence)
+    comparisons, text = differences(evidence, kernel, sizes, thresholds)
+    remark = remarks(
+        text,
+        _error_text(evidence, kernel, sizes, thresholds),
+        target_text(evidence),
+        replicate_remark(evidence.cube),
+    )
+    return Measurement(comparisons, variables_of(kernel), remark)
+
+
+def _error_text(evidence: Evidence, kernel: str, sizes: np.ndarray, thresholds: ClaimSettings) -> str:
+    """The difference for the share of wrong classes, in words; empty for regression data."""
+    if not bool(np.isfinite(evidence.cube["test_error_network"]).any()):
+        return ""
+    laws = paired_laws(evidence, kernel, cells(evidence.cube)[0], sizes, thresholds, field="test_error")
+    value, low, high = laws.estimate.interval(0.95)
+    return f"difference for the 0–1 error {value:.2g} [{low:.2g}, {high:.2g}]" if laws.estimate.known else ""
