@@ -138,7 +138,7 @@ class TrainingSettings(Settings):
     @model_validator(mode="after")
     def _consistent(self) -> "TrainingSettings":
         relative = self.learning_rate.relative is not None
-        # A user's file is not run here: `study.value_checks`.
+        # A user's file is not run here: `study.consistency`.
         if relative and not is_own(self.optimizer) and (reason := optimizer(self.optimizer).without_relative_rate()):
             raise ValueError(reason)
         longest = max(self.max_epochs, self.min_steps)

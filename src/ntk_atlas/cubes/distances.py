@@ -23,7 +23,7 @@ from ntk_atlas.cubes.experiment_files import ExperimentFiles, grid_labels
 from ntk_atlas.cubes.netcdf import from_xarray, to_xarray
 from ntk_atlas.cubes.reading import compared_ridge
 from ntk_atlas.folds import fold_means
-from ntk_atlas.jobs.parts.cells import Row
+from ntk_atlas.jobs.parts.slice import Row
 
 PREDICTIONS = "test_predictions"
 """Outputs on the test samples: of networks and linearized ones alone, `test_predictions_<predictor>` of kernels."""
