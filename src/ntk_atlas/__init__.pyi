@@ -1,1 +1,1 @@
-from ntk_atlas.cubes.reading import open_cube as open_cube
+from ntk_atlas.cubes.files import open_cube as open_cube

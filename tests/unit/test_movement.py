@@ -6,7 +6,7 @@ import torch
 import xarray as xr
 
 from ntk_atlas.config import NetworkSettings, TrainingSettings
-from ntk_atlas.cubes import kernel_measures, kernel_movement, movement_at_equal_loss, row_measures, velocities
+from ntk_atlas.cubes import assemble, kernel_movement, movement_at_equal_loss, row_measures, velocities
 from ntk_atlas.families import build_networks
 from ntk_atlas.streams import numpy_stream, torch_stream
 from ntk_atlas.training import UnitData, train_unit
@@ -60,7 +60,7 @@ def test_measures_are_those_of_a_loop(name, scales, monkeypatch):
     kernels[{"n_train": 0, "draw": 1, "seed": 2, "epoch": slice(2, None)}] = np.nan  # diverged
     kernels[{"n_train": 1, "epoch": 2}] = np.nan  # no such checkpoint at this size
     kernels[{"n_train": 0, "draw": 0, "seed": 0}] = np.nan  # missing
-    monkeypatch.setattr(kernel_measures, "BLOCK_ENTRIES", 2 * len(EPOCHS) * 36)  # two networks at a time, of three
+    monkeypatch.setattr(assemble, "BLOCK_ENTRIES", 2 * len(EPOCHS) * 36)  # two networks at a time, of three
     measured = kernel_movement(data, LABELS)[name]
     assert measured.dims == kernels.dims[:-2]
     expected = loop(data, name, LABELS)
@@ -72,7 +72,7 @@ def test_the_number_of_networks_at_a_time_changes_nothing(monkeypatch):
     data = row()
     targets = numpy_stream("targets").standard_normal((2, 6, 1))
     whole = kernel_movement(data, LABELS).merge(row_measures(data, targets))
-    monkeypatch.setattr(kernel_measures, "BLOCK_ENTRIES", 1)
+    monkeypatch.setattr(assemble, "BLOCK_ENTRIES", 1)
     single = kernel_movement(data, LABELS).merge(row_measures(data, targets))
     xr.testing.assert_allclose(single, whole, rtol=1e-6)  # the spectrum is float32
     first = data["probe_kernels"].isel(init_scale=0, n_train=0, draw=1, seed=2).values.astype(float)

@@ -146,14 +146,15 @@ EDITS = {
     ),
     "assemble_cube": ("src/ntk_atlas/cubes/assemble.py", without_variance(joined(2, assemble_functions=0))),
     "assemble_functions": (
-        "src/ntk_atlas/cubes/functions.py", {"assemble_functions": 1, **WITHOUT_CUBE},
+        "workflow/scripts/assemble_functions.py", {"assemble_functions": 1, **WITHOUT_CUBE},
     ),
     "map_regimes": ("src/ntk_atlas/regimes/regime.py", {"map_regimes": 1, "tabulate_costs": 1, "all": 1}),
     "assemble_dispersion": (
-        "src/ntk_atlas/cubes/dispersion.py", {"assemble_dispersion": 1, "plot_figure": 1, **WITHOUT_CUBE},
+        "workflow/scripts/assemble_dispersion.py", {"assemble_dispersion": 1, "plot_figure": 1, **WITHOUT_CUBE},
     ),
     "assemble_output_variance": (
-        "src/ntk_atlas/cubes/output_variance.py", {"assemble_output_variance": 1, "plot_figure": 1, **WITHOUT_CUBE},
+        "workflow/scripts/assemble_output_variance.py",
+        {"assemble_output_variance": 1, "plot_figure": 1, **WITHOUT_CUBE},
     ),
     "fit_scaling_laws": (  # error maps are drawn by code that knows laws, too
         "src/ntk_atlas/scaling_laws/fit.py", {"fit_scaling_laws": 1, "plot_figure": 2, "tabulate_costs": 1, "all": 1},

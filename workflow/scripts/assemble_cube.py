@@ -4,16 +4,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ntk_atlas.cubes.assemble import assemble_cube
+from ntk_atlas.cubes.assemble import assemble_cube, notice_attributes
 from ntk_atlas.cubes.experiment_files import ExperimentFiles
-from ntk_atlas.cubes.netcdf import write_netcdf
+from ntk_atlas.cubes.files import write_netcdf
 from ntk_atlas.datasets.draws import kernel_probes, make_draw, shared_samples
 from ntk_atlas.job_log import job_log
 from ntk_atlas.jobs import Slice
 from ntk_atlas.jobs.parts.made_with import load_prepared
 from ntk_atlas.jobs.parts.results import RESULTS
 from ntk_atlas.provenance import provenance_attributes
-from ntk_atlas.study.notices import notice_attributes
 
 
 def main(

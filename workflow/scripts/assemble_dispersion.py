@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from ntk_atlas.cubes.dispersion import assemble_dispersion
-from ntk_atlas.cubes.netcdf import write_netcdf
+from ntk_atlas.cubes.files import write_netcdf
+from ntk_atlas.cubes.other_files import assemble_dispersion
 from ntk_atlas.job_log import job_log
 from ntk_atlas.jobs import Slice, parse_architecture
 from ntk_atlas.jobs.parts.results import RESULTS

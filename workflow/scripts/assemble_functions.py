@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from ntk_atlas.cubes.experiment_files import ExperimentFiles
-from ntk_atlas.cubes.functions import assemble_functions
-from ntk_atlas.cubes.netcdf import write_netcdf
+from ntk_atlas.cubes.files import write_netcdf
+from ntk_atlas.cubes.other_files import assemble_functions
 from ntk_atlas.datasets.draws import make_draw
 from ntk_atlas.job_log import job_log
 from ntk_atlas.jobs import Slice

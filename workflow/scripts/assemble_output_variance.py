@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from ntk_atlas.cubes.experiment_files import ExperimentFiles
-from ntk_atlas.cubes.netcdf import write_netcdf
-from ntk_atlas.cubes.output_variance import assemble_output_variance
+from ntk_atlas.cubes.files import write_netcdf
+from ntk_atlas.cubes.other_files import assemble_output_variance
 from ntk_atlas.job_log import job_log
 from ntk_atlas.jobs import Slice
 from ntk_atlas.jobs.parts.made_with import load_prepared

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.cubes.netcdf import read_netcdf
+from ntk_atlas.cubes.files import read_netcdf
 from ntk_atlas.figures.parts.look import save_figure
 from ntk_atlas.figures.parts.verdicts import plot_layer_changes
 from ntk_atlas.job_log import job_log

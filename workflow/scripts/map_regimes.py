@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from ntk_atlas.cubes.netcdf import read_netcdf, write_netcdf
-from ntk_atlas.cubes.reading import experiment_settings
+from ntk_atlas.cubes.files import experiment_settings, read_netcdf, write_netcdf
 from ntk_atlas.job_log import job_log
 from ntk_atlas.regimes.map_file import regime_map
 from ntk_atlas.study.config_files import load_regime_thresholds

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ntk_atlas.cubes.netcdf import read_netcdf
+from ntk_atlas.cubes.files import read_netcdf
 from ntk_atlas.figures import FIGURES, FigureSettings
 from ntk_atlas.figures.parts.look import notices_of, save_figure
 from ntk_atlas.job_log import job_log

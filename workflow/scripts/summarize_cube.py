@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from ntk_atlas.cubes.netcdf import read_netcdf
-from ntk_atlas.cubes.outcomes import summary_table
+from ntk_atlas.cubes.files import read_netcdf, summary_table
 from ntk_atlas.job_log import job_log
 
 if "snakemake" in globals():

@@ -34,7 +34,7 @@ CLAIM = Claim(
 )
 
 from ntk_atlas.config.claims import ClaimSettings
-from ntk_atlas.cubes.dictionary.cube import TEST_PROBE
+from ntk_atlas.cubes.dictionary import TEST_PROBE
 from ntk_atlas.judging.decision import Measurement, Region, remarks
 from ntk_atlas.judging.evidence import Evidence, at_largest_n, deepest_cell, final_values, need, scales_of
 from ntk_atlas.judging.kernels import DRIFT, EQUAL_LOSS, conditions, drift_comparisons

@@ -59,7 +59,7 @@ import numpy as np
 import xarray as xr
 
 from ntk_atlas.config.claims import ClaimSettings
-from ntk_atlas.cubes.reading import SHARED_TRAIN
+from ntk_atlas.cubes.files import SHARED_TRAIN
 from ntk_atlas.judging.decision import Comparison, Measurement, NotJudgedError, Region, remarks
 from ntk_atlas.judging.evidence import ONE_DRAW, Evidence, at_largest_n, cell_estimate, cell_text, need
 from ntk_atlas.statistics.estimates import Estimate, combination, from_interval, slope

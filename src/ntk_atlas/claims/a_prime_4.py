@@ -43,7 +43,7 @@ import numpy as np
 import xarray as xr
 
 from ntk_atlas.config.claims import ClaimSettings
-from ntk_atlas.cubes.dictionary.cube import TEST_PROBE
+from ntk_atlas.cubes.dictionary import TEST_PROBE
 from ntk_atlas.judging.decision import Comparison, Measurement, Region, remarks
 from ntk_atlas.judging.evidence import (
     Evidence,

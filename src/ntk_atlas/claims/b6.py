@@ -48,7 +48,7 @@ import xarray as xr
 
 from ntk_atlas.config.claims import ClaimSettings
 from ntk_atlas.config.predictors import EPOCHS
-from ntk_atlas.cubes.reading import SHARED_TRAIN
+from ntk_atlas.cubes.files import SHARED_TRAIN
 from ntk_atlas.judging.decision import Comparison, Measurement, Region, remarks
 from ntk_atlas.judging.evidence import Evidence, cell_estimate, cell_text, need, replicate_remark
 from ntk_atlas.judging.scaling import cells, need_curves

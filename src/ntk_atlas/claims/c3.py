@@ -41,7 +41,7 @@ import xarray as xr
 
 from ntk_atlas.config.claims import ClaimSettings
 from ntk_atlas.config.predictors import known_predictors, predictor_label
-from ntk_atlas.cubes.reading import errors_without_folds
+from ntk_atlas.cubes.files import errors_without_folds
 from ntk_atlas.judging.decision import Comparison, Measurement, Region
 from ntk_atlas.judging.equivalence import KERNEL, seeded
 from ntk_atlas.judging.evidence import Evidence, cell, ratio_estimate, widest

@@ -75,8 +75,8 @@ import xarray as xr
 
 from ntk_atlas.config.claims import ClaimSettings
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.cubes.dictionary.cube import WHOLE_GAP
-from ntk_atlas.cubes.reading import FOLD_SHARE, SHARED_TRAIN, compared_ridge
+from ntk_atlas.cubes.dictionary import WHOLE_GAP
+from ntk_atlas.cubes.files import FOLD_SHARE, SHARED_TRAIN, compared_ridge
 from ntk_atlas.judging.decision import Comparison, Measurement, NotJudgedError, Region, remarks
 from ntk_atlas.judging.equivalence import DISTANCE, KERNEL, seeded, squared_share, width_exponent, width_law
 from ntk_atlas.judging.evidence import (

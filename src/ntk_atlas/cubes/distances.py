@@ -18,10 +18,9 @@ import xarray as xr
 from ntk_atlas.arrays import LabelledArrays, join
 from ntk_atlas.config.predictors import AROUND, distance_predictors
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.cubes.dictionary.variable import CELL
 from ntk_atlas.cubes.experiment_files import ExperimentFiles, grid_labels
-from ntk_atlas.cubes.netcdf import from_xarray, to_xarray
-from ntk_atlas.cubes.reading import compared_ridge
+from ntk_atlas.cubes.files import compared_ridge, from_xarray, to_xarray
+from ntk_atlas.cubes.variables import CELL
 from ntk_atlas.folds import fold_means
 from ntk_atlas.jobs.parts.slice import Row
 

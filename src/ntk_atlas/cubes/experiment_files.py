@@ -10,7 +10,7 @@ import numpy as np
 from ntk_atlas.arrays import Grid, LabelledArrays, read_labelled
 from ntk_atlas.config.grid import GridSettings
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.cubes.dictionary.variable import ARCHITECTURE
+from ntk_atlas.cubes.variables import ARCHITECTURE
 from ntk_atlas.folds import N_FOLDS
 from ntk_atlas.jobs import INIT_SCALE, JOBS, ROW, Job
 from ntk_atlas.jobs.parts.made_with import check_made_with, check_row

@@ -9,12 +9,11 @@ import xarray as xr
 from ntk_atlas.config.predictors import predictor_label
 from ntk_atlas.config.scaling import ScalingSettings
 from ntk_atlas.config.training import TrainingSettings
-from ntk_atlas.cubes.dictionary.cube import NO_CLASS
-from ntk_atlas.cubes.dictionary.laws import DIFFERENCES, FIELDS, LAW_CELL, LAW_ERRORS, LAWS, METRICS, NEW_DATA
-from ntk_atlas.cubes.netcdf import described
-from ntk_atlas.cubes.reading import (
+from ntk_atlas.cubes.dictionary import DIFFERENCES, FIELDS, LAW_CELL, LAW_ERRORS, LAWS, METRICS, NEW_DATA, NO_CLASS
+from ntk_atlas.cubes.files import (
     LEFT_OUT,
     SHARED_TRAIN,
+    described,
     draws_overlap,
     errors_without_folds,
     experiment_settings,

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.cubes.reading import scaling_settings
+from ntk_atlas.cubes.files import scaling_settings
 from ntk_atlas.figures.parts.curves import at_last_checkpoint, draw_curve, replicate_interval, set_epoch_scale
 from ntk_atlas.figures.parts.look import (
     EPOCH_LABEL,

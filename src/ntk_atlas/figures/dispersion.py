@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.cubes.reading import experiment_settings
+from ntk_atlas.cubes.files import experiment_settings
 from ntk_atlas.figures.parts.look import (
     DASHES,
     FAINT,

@@ -27,7 +27,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.predictors import predictor_label
-from ntk_atlas.cubes.reading import predictor_values, scaling_settings, stand_ins_of
+from ntk_atlas.cubes.files import predictor_values, scaling_settings, stand_ins_of
 from ntk_atlas.figures.learning_curves import present_predictors
 from ntk_atlas.figures.parts.curves import draw_interval, networks_left_out
 from ntk_atlas.figures.parts.look import (

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.predictors import predictor_label
-from ntk_atlas.cubes.reading import stand_ins_of
+from ntk_atlas.cubes.files import stand_ins_of
 from ntk_atlas.figures.parts.look import FAINT, METRIC_LABELS, PredictorStyle, finish, predictor_styles, themed
 
 _ENDS = ("", "_low", "_high", "_new_data_low", "_new_data_high")

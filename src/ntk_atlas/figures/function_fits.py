@@ -23,7 +23,7 @@ from matplotlib.patches import Patch
 
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.predictors import predictor_family, predictor_label
-from ntk_atlas.cubes.reading import compared_ridge, experiment_settings
+from ntk_atlas.cubes.files import compared_ridge, experiment_settings
 from ntk_atlas.figures.parts.look import (
     FAINT,
     INK,

@@ -21,8 +21,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.cubes.dictionary.cube import GAP_TERMS, WHOLE_GAP, pair_name
-from ntk_atlas.cubes.reading import compared_ridge, experiment_settings, predictor_values
+from ntk_atlas.cubes.dictionary import GAP_TERMS, WHOLE_GAP, pair_name
+from ntk_atlas.cubes.files import compared_ridge, experiment_settings, predictor_values
 from ntk_atlas.figures.parts.curves import draw_interval
 from ntk_atlas.figures.parts.look import (
     FAINT,

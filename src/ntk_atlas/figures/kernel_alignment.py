@@ -14,7 +14,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.cubes.reading import scaling_settings
+from ntk_atlas.cubes.files import scaling_settings
 from ntk_atlas.figures.parts.curves import Measure, plot_epoch_curves
 
 ALIGNMENT = Measure(

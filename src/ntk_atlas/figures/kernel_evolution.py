@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.cubes.reading import predictor_values, scaling_settings
+from ntk_atlas.cubes.files import predictor_values, scaling_settings
 from ntk_atlas.figures.parts.curves import draw_curve, draw_interval, set_epoch_scale
 from ntk_atlas.figures.parts.look import (
     EPOCH_LABEL,

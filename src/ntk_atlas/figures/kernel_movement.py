@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.cubes.reading import movement_settings, scaling_settings
+from ntk_atlas.cubes.files import movement_settings, scaling_settings
 from ntk_atlas.figures.parts.curves import at_last_checkpoint, replicate_interval, zeros_note
 from ntk_atlas.figures.parts.look import (
     INK,

@@ -23,7 +23,7 @@ from matplotlib.lines import Line2D
 
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.predictors import predictor_label
-from ntk_atlas.cubes.reading import predictor_values, stand_ins_of
+from ntk_atlas.cubes.files import predictor_values, stand_ins_of
 from ntk_atlas.cubes.scaling import LAW_ERRORS, laws_of
 from ntk_atlas.figures.parts.curves import draw_interval
 from ntk_atlas.figures.parts.look import (

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.cubes.reading import predictor_values, scaling_settings
+from ntk_atlas.cubes.files import predictor_values, scaling_settings
 from ntk_atlas.figures.parts.curves import draw_interval, interval_words
 from ntk_atlas.figures.parts.look import (
     FAINT,

@@ -26,7 +26,7 @@ from scipy.ndimage import distance_transform_edt
 
 from ntk_atlas.activations import Activation, activation
 from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.cubes.reading import experiment_settings
+from ntk_atlas.cubes.files import experiment_settings
 from ntk_atlas.figures.parts.look import (
     INK,
     color_map,

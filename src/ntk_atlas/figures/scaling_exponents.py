@@ -20,7 +20,7 @@ from matplotlib.lines import Line2D
 
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.predictors import predictor_label
-from ntk_atlas.cubes.reading import stand_ins_of
+from ntk_atlas.cubes.files import stand_ins_of
 from ntk_atlas.cubes.scaling import laws_of
 from ntk_atlas.figures.parts.look import (
     FAINT,

@@ -27,7 +27,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
 
 from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.cubes.reading import experiment_settings
+from ntk_atlas.cubes.files import experiment_settings
 from ntk_atlas.figures.error_map import contrasting_ink, label_init_scales, short_number
 from ntk_atlas.figures.parts.curves import at_last_checkpoint, draw_interval
 from ntk_atlas.figures.parts.look import (

@@ -22,8 +22,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.cubes.dictionary.cube import GAP_TERMS, OTHER_PAIRS, WHOLE_GAP, pair_name
-from ntk_atlas.cubes.reading import compared_ridge, experiment_settings
+from ntk_atlas.cubes.dictionary import GAP_TERMS, OTHER_PAIRS, WHOLE_GAP, pair_name
+from ntk_atlas.cubes.files import compared_ridge, experiment_settings
 from ntk_atlas.figures.parts.curves import draw_interval
 from ntk_atlas.figures.parts.look import (
     FAINT,

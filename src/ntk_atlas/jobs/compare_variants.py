@@ -40,7 +40,7 @@ import torch
 from torch import Tensor
 
 from ntk_atlas.arrays import LabelledArrays
-from ntk_atlas.cubes.dictionary.untrained import KERNEL_VARIANTS
+from ntk_atlas.cubes.variables import KERNEL_VARIANTS
 from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.draws import make_draw
 from ntk_atlas.families import build_networks

@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ntk_atlas.cubes.dictionary.cube import WHOLE_GAP, pair_name
-from ntk_atlas.cubes.reading import compared_ridge, errors_without_folds, experiment_settings, without_folds
+from ntk_atlas.cubes.dictionary import WHOLE_GAP, pair_name
+from ntk_atlas.cubes.files import compared_ridge, errors_without_folds, experiment_settings, without_folds
 from ntk_atlas.judging.evidence import at_largest_n, cell_estimate, trained
 from ntk_atlas.statistics.estimates import Estimate, rank_correlation
 

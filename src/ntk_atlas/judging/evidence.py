@@ -14,9 +14,8 @@ import xarray as xr
 from ntk_atlas.config.claims import Claim, ClaimSettings
 from ntk_atlas.config.output_variance import OutputVarianceSettings
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.cubes.dictionary.cube import NO_CLASS
-from ntk_atlas.cubes.netcdf import read_netcdf
-from ntk_atlas.cubes.reading import LEFT_OUT, SHARED_TRAIN, experiment_settings, fold_shares
+from ntk_atlas.cubes.dictionary import NO_CLASS
+from ntk_atlas.cubes.files import LEFT_OUT, SHARED_TRAIN, experiment_settings, fold_shares, read_netcdf
 from ntk_atlas.judging.decision import NotJudgedError
 from ntk_atlas.statistics.draws import common_variance
 from ntk_atlas.statistics.estimates import SMALLEST, Estimate, MedianEstimate, from_replicates, median_of

@@ -13,9 +13,7 @@ import xarray as xr
 
 from ntk_atlas.config.predictors import predictor_label
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.cubes.netcdf import read_netcdf
-from ntk_atlas.cubes.outcomes import summary_table
-from ntk_atlas.cubes.reading import predictor_values
+from ntk_atlas.cubes.files import predictor_values, read_netcdf, summary_table
 from ntk_atlas.judging.evidence import final_values
 from ntk_atlas.judging.verdicts import JUDGED, read_verdicts
 from ntk_atlas.statistics.estimates import from_replicates

@@ -15,7 +15,7 @@ import xarray as xr
 
 from ntk_atlas.config.predictors import distance_predictors
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.cubes.reading import (
+from ntk_atlas.cubes.files import (
     LEFT_OUT,
     SHARED_TRAIN,
     compared_ridge,

@@ -17,11 +17,8 @@ from ntk_atlas.config.claims import CLAIMS, Claim
 from ntk_atlas.config.dataset import section_of
 from ntk_atlas.config.network import SECTIONS
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
-from ntk_atlas.cubes.dictionary.cube import CUBE, FUNCTIONS
-from ntk_atlas.cubes.dictionary.laws import LAWS
-from ntk_atlas.cubes.dictionary.output_variance import OUTPUT_VARIANCE
-from ntk_atlas.cubes.dictionary.untrained import DISPERSION, KERNEL_VARIANTS
-from ntk_atlas.cubes.dictionary.variable import COORDINATES, SCHEMA_VERSION, Variable
+from ntk_atlas.cubes.dictionary import CUBE, FUNCTIONS, LAWS, OUTPUT_VARIANCE
+from ntk_atlas.cubes.variables import COORDINATES, DISPERSION, KERNEL_VARIANTS, SCHEMA_VERSION, Variable
 from ntk_atlas.datasets import SOURCES, DatasetBase
 from ntk_atlas.jobs.parts.results import all_jobs, rules_after, rules_before, rules_of
 from ntk_atlas.regimes.map_file import REGIMES

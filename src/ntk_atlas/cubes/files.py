@@ -1,21 +1,84 @@
-"""Reading a cube: opened in whichever version it is, its settings, and the errors of predictors by name.
+"""The NetCDF files of an experiment: written whole or not at all, opened in whichever version they are, read by name.
 
-Draws of one data set may share samples (`statistics.draws`): errors are read on whole test sets, and without each fold.
+Labelled arrays are what xarray has. Draws of one data set may share samples (`statistics.draws`): errors of predictors
+are read on whole test sets, and without each fold.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from pydantic import ValidationError
 
-from ntk_atlas.arrays import is_passing
+from ntk_atlas.arrays import LabelledArray, LabelledArrays, is_passing, whole_file
 from ntk_atlas.config.movement import MovementSettings
 from ntk_atlas.config.scaling import ScalingSettings
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.cubes.dictionary.cube import CUBE
-from ntk_atlas.cubes.dictionary.variable import SCHEMA_VERSION
+from ntk_atlas.cubes.dictionary import CUBE
+from ntk_atlas.cubes.variables import SCHEMA_VERSION, File
+from ntk_atlas.status import Status
+
+
+def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
+    """Writes compressed NetCDF-4 with checksums under a temporary name and renames it.
+
+    Args:
+        dataset: attributes must be text or numbers; NetCDF has no other kinds.
+        path: the file; its folder is made.
+    """
+    numeric = {name for name, variable in dataset.variables.items() if variable.dtype.kind in "fiub"}
+    encoding: dict[Hashable, dict[str, int]] = {name: {"fletcher32": True} for name in numeric if dataset[name].ndim}
+    encoding |= {name: {"fletcher32": True, "zlib": True, "complevel": 4} for name in numeric if dataset[name].ndim > 1}
+    with whole_file(path) as temporary:
+        dataset.to_netcdf(temporary, engine="netcdf4", encoding=encoding)
+
+
+def read_netcdf(path: Path, *, drop: tuple[str, ...] = ()) -> xr.Dataset:
+    """Reads a file into memory and closes it.
+
+    Args:
+        path: the file.
+        drop: variables that are not read.
+
+    Returns:
+        The dataset, with integer codes left as they were written.
+    """
+    with xr.open_dataset(path, engine="netcdf4", drop_variables=drop) as dataset:
+        return dataset.load()
+
+
+def described(dataset: xr.Dataset, file: File, attributes: Mapping[str, object]) -> xr.Dataset:
+    """The dataset with what the dictionary says of its kind of file and of each variable in it.
+
+    Args:
+        dataset: the contents of the file; its attributes are set in place.
+        file: the kind of file; variables that it has no row for keep their attributes.
+        attributes: of the file, besides those of its kind.
+    """
+    for name, row in file.attributes_of(map(str, dataset.variables)).items():
+        dataset[name].attrs = row
+    dataset.attrs = file.head | dict(attributes)
+    return dataset
+
+
+def to_xarray(contents: LabelledArrays) -> xr.Dataset:
+    """The same arrays and attributes for xarray; values are not copied."""
+    arrays = {name: (array.dims, array.values, dict(array.attributes)) for name, array in contents.arrays.items()}
+    coordinates = {name: arrays.pop(name) for name in contents.coordinates}
+    return xr.Dataset(arrays, coordinates, dict(contents.attributes))
+
+
+def from_xarray(dataset: xr.Dataset) -> LabelledArrays:
+    """The same arrays without xarray; attributes are left out."""
+    return LabelledArrays(
+        {
+            str(name): LabelledArray(tuple(map(str, array.dims)), array.values)
+            for name, array in dataset.variables.items()
+        }
+    )
+
 
 LEFT_OUT = "left_out"
 """Dimension of a statistic computed from whole test sets (place 0) and without each fold (places 1 … K)."""
@@ -235,3 +298,44 @@ def _with_shared_train(values: xr.DataArray, cube: xr.Dataset) -> xr.DataArray:
 
 def _renamed(dims: tuple[Hashable, ...]) -> tuple[Hashable, ...]:
     return tuple(LEFT_OUT if dim == "test_fold" else dim for dim in dims)
+
+
+def summary_table(cube: xr.Dataset) -> pd.DataFrame:
+    """Counts of networks by what became of them.
+
+    Args:
+        cube: the cube.
+
+    Returns:
+        One line a (init_scale, depth, width) and one for all: networks, how many reached the training error asked
+        (`target_mse`), ended their budget above it, diverged, were timed out or are missing, the share of the trained
+        that reached it, and the median training error at the end.
+    """
+    lines = []
+    for scale in cube["init_scale"].values:
+        for depth in cube["depth"].values:
+            for width in cube["width"].values:
+                cell = cube.sel(init_scale=scale, depth=depth, width=width)
+                keys = {"phase": cell["phase"].item(), "init_scale": scale, "depth": depth, "width": width}
+                lines.append(keys | _counts(cell))
+    for phase in dict.fromkeys(cube["phase"].values.tolist()):
+        chosen = cube.isel(init_scale=cube["phase"].values == phase)
+        lines.append({"phase": phase, "init_scale": "all", "depth": "all", "width": "all"} | _counts(chosen))
+    lines.append({"phase": "all", "init_scale": "all", "depth": "all", "width": "all"} | _counts(cube))
+    return pd.DataFrame(lines)
+
+
+def _counts(cell: xr.Dataset) -> dict[str, float]:
+    status = cell["status"]
+    count = {flag: int((status == int(flag)).sum()) for flag in Status}
+    trained = status.size - count[Status.MISSING] - count[Status.TIMED_OUT]
+    return {
+        "networks": status.size,
+        "reached target": count[Status.CONVERGED],
+        "budget spent": count[Status.BUDGET_SPENT],
+        "diverged": count[Status.DIVERGED],
+        "timed out": count[Status.TIMED_OUT],
+        "missing": count[Status.MISSING],
+        "share that reached it": count[Status.CONVERGED] / trained if trained else float("nan"),
+        "median final training MSE": float(cell["final_train_mse"].median()),
+    }
