@@ -71,7 +71,7 @@ def test_inspection_agrees_with_the_data(settings):
 def test_inspection_imports_nothing_heavy_for_small_tables_too(tmp_path):
     (tmp_path / "t.csv").write_text("a;y\n" + "".join(f"{i},5;{i % 2}\n" for i in range(12)))
     code = (
-        "import sys; from ntk_atlas.config.dataset import section_of;"
+        "import sys; from ntk_atlas.config.study import section_of;"
         "D, F = section_of('digits'), section_of('file');"
         "from ntk_atlas.datasets import inspect_dataset; inspect_dataset(D());"
         "assert inspect_dataset(F(path='t.csv', n_validation=2, n_test=2)).n_samples == 12;"

@@ -117,7 +117,7 @@ def test_units_depend_on_no_section_of_the_config_that_their_job_does_not_read()
     package = Path(ntk_atlas.__file__).parent
     for name in JOBS.names():
         files = {file.name for file in source_files(JOBS.module_file(name), package) if file.parent.name == "config"}
-        assert not files & {"study.py", "figures.py", "scaling.py", "movement.py", "jobs.py"}, name
+        assert not files & {"study.py", "figures.py", "analyses.py", "thresholds.py"}, name
 
 
 def test_only_training_runs_on_the_threads_of_training():

@@ -1,5 +1,5 @@
 # Claims are judged from the experiment's NetCDF files and a file of thresholds; included where the study names one.
-from ntk_atlas.config.claims import CLAIMS, claim_head
+from ntk_atlas.config.thresholds import CLAIMS, claim_head
 
 GIVEN_CLAIMS = [
     claim_head(key).name for key in load_thresholds(Path(STUDY.claims)).claims.by_name()

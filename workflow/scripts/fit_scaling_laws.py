@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ntk_atlas.config.scaling import ScalingSettings
+from ntk_atlas.config.analyses import ScalingSettings
 from ntk_atlas.cubes.files import read_netcdf, write_netcdf
 from ntk_atlas.cubes.scaling import difference_table, fit_cube, law_table
 from ntk_atlas.job_log import job_log

@@ -29,8 +29,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from ntk_atlas.config.claims import Threshold
-from ntk_atlas.config.regimes import RegimeThresholds
+from ntk_atlas.config.thresholds import RegimeThresholds, Threshold
 from ntk_atlas.kernels import empirical_ntk, relative_drift
 from ntk_atlas.regimes import Regime, decide
 from ntk_atlas.regression import safe_cholesky

@@ -1,6 +1,6 @@
 """Thresholds that several claims have in common, with their reasons."""
 
-from ntk_atlas.config.claims import Threshold
+from ntk_atlas.config.thresholds import Threshold
 
 DEEP = Threshold(
     value=0.1,

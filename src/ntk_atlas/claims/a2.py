@@ -43,7 +43,7 @@ CLAIM = Claim(
 
 import xarray as xr
 
-from ntk_atlas.config.claims import ClaimSettings
+from ntk_atlas.config.thresholds import ClaimSettings
 from ntk_atlas.judging.decision import Comparison, Measurement, Region, remarks
 from ntk_atlas.judging.evidence import Evidence, cell_text, deepest_cell, need, need_dispersion, scales_of
 from ntk_atlas.judging.kernels import LOG_VARIANCE, growth_in_lambda, inputs_text, log_variance, stored_value

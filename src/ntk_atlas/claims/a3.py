@@ -33,7 +33,7 @@ CLAIM = Claim(
     ),
 )
 
-from ntk_atlas.config.claims import ClaimSettings
+from ntk_atlas.config.thresholds import ClaimSettings
 from ntk_atlas.cubes.dictionary import TEST_PROBE
 from ntk_atlas.judging.decision import Measurement, Region, remarks
 from ntk_atlas.judging.evidence import Evidence, at_largest_n, deepest_cell, final_values, need, scales_of

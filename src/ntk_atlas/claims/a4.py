@@ -44,7 +44,7 @@ CLAIM = Claim(
 
 import xarray as xr
 
-from ntk_atlas.config.claims import ClaimSettings
+from ntk_atlas.config.thresholds import ClaimSettings
 from ntk_atlas.judging.decision import Comparison, Measurement, NotJudgedError, Region, remarks
 from ntk_atlas.judging.evidence import (
     Evidence,

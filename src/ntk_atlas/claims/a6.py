@@ -58,7 +58,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import xarray as xr
 
-from ntk_atlas.config.claims import ClaimSettings
+from ntk_atlas.config.thresholds import ClaimSettings
 from ntk_atlas.cubes.files import SHARED_TRAIN
 from ntk_atlas.judging.decision import Comparison, Measurement, NotJudgedError, Region, remarks
 from ntk_atlas.judging.evidence import ONE_DRAW, Evidence, at_largest_n, cell_estimate, cell_text, need

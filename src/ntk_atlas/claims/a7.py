@@ -26,7 +26,7 @@ from collections.abc import Mapping, Sequence, Set
 
 import pandas as pd
 
-from ntk_atlas.config.claims import ClaimSettings, Thresholds
+from ntk_atlas.config.thresholds import ClaimSettings, Thresholds
 from ntk_atlas.judging.decision import Word, remarks
 from ntk_atlas.judging.kernels import TARGETS
 from ntk_atlas.judging.verdicts import JUDGED, Verdict

@@ -53,7 +53,7 @@ CLAIM = Claim(
 import numpy as np
 import xarray as xr
 
-from ntk_atlas.config.claims import ClaimSettings
+from ntk_atlas.config.thresholds import ClaimSettings
 from ntk_atlas.judging.decision import Comparison, Measurement, NotJudgedError, Region
 from ntk_atlas.judging.evidence import Evidence, cell_text, need, need_dispersion, scales_of
 from ntk_atlas.judging.kernels import LOG_VARIANCE, inputs_text, log_variance, stored_value

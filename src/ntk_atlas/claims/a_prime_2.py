@@ -40,7 +40,7 @@ CLAIM = Claim(
     trained=False,
 )
 
-from ntk_atlas.config.claims import ClaimSettings
+from ntk_atlas.config.thresholds import ClaimSettings
 from ntk_atlas.judging.decision import Measurement, NotJudgedError, Region
 from ntk_atlas.judging.evidence import Evidence, need, need_dispersion, unsettled_reason
 from ntk_atlas.judging.kernels import LOG_VARIANCE, growth_in_lambda, inputs_text

@@ -36,7 +36,7 @@ CLAIM = Claim(
 
 import numpy as np
 
-from ntk_atlas.config.claims import ClaimSettings
+from ntk_atlas.config.thresholds import ClaimSettings
 from ntk_atlas.judging.decision import Measurement, NotJudgedError, Region
 from ntk_atlas.judging.evidence import (
     Evidence,

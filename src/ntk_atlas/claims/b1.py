@@ -18,7 +18,7 @@ CLAIM = Claim(
     ),
 )
 
-from ntk_atlas.config.claims import ClaimSettings
+from ntk_atlas.config.thresholds import ClaimSettings
 from ntk_atlas.judging.decision import Measurement
 from ntk_atlas.judging.evidence import Evidence
 from ntk_atlas.judging.scaling import INITIAL, better_than

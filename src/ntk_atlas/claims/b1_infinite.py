@@ -17,8 +17,8 @@ CLAIM = Claim(
     asks_itself=True,
 )
 
-from ntk_atlas.config.claims import ClaimSettings
 from ntk_atlas.config.predictors import STAND_IN, predictor_label
+from ntk_atlas.config.thresholds import ClaimSettings
 from ntk_atlas.judging.decision import Measurement, NotJudgedError
 from ntk_atlas.judging.evidence import Evidence, need_settings
 from ntk_atlas.judging.scaling import INFINITE, better_than, cells, fitted_sizes, paired_laws

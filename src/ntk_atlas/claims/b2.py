@@ -32,7 +32,7 @@ CLAIM = Claim(
 
 import numpy as np
 
-from ntk_atlas.config.claims import ClaimSettings
+from ntk_atlas.config.thresholds import ClaimSettings
 from ntk_atlas.judging.decision import Measurement, NotJudgedError, Region, remarks
 from ntk_atlas.judging.evidence import Evidence, cell_text, replicate_remark
 from ntk_atlas.judging.scaling import INITIAL, above_target, cells, fitted_sizes, need_curves, paired_laws, variables_of

@@ -19,8 +19,8 @@ CLAIM = Claim(
     ),
 )
 
-from ntk_atlas.config.claims import ClaimSettings
 from ntk_atlas.config.predictors import PRETRAINED
+from ntk_atlas.config.thresholds import ClaimSettings
 from ntk_atlas.judging.decision import Measurement, remarks
 from ntk_atlas.judging.evidence import Evidence, replicate_remark
 from ntk_atlas.judging.scaling import differences, fitted_sizes, need_curves, pretrained_names, variables_of

@@ -30,8 +30,8 @@ CLAIM = Claim(
     ),
 )
 
-from ntk_atlas.config.claims import ClaimSettings
 from ntk_atlas.config.predictors import predictor_label
+from ntk_atlas.config.thresholds import ClaimSettings
 from ntk_atlas.judging.decision import Comparison, Measurement, Region, remarks
 from ntk_atlas.judging.evidence import Evidence, cell_text, replicate_remark
 from ntk_atlas.judging.scaling import (

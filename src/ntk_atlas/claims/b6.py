@@ -46,8 +46,8 @@ CLAIM = Claim(
 import numpy as np
 import xarray as xr
 
-from ntk_atlas.config.claims import ClaimSettings
 from ntk_atlas.config.predictors import EPOCHS
+from ntk_atlas.config.thresholds import ClaimSettings
 from ntk_atlas.cubes.files import SHARED_TRAIN
 from ntk_atlas.judging.decision import Comparison, Measurement, Region, remarks
 from ntk_atlas.judging.evidence import Evidence, cell_estimate, cell_text, need, replicate_remark

@@ -38,8 +38,8 @@ CLAIM = Claim(
 import numpy as np
 import xarray as xr
 
-from ntk_atlas.config.claims import ClaimSettings
 from ntk_atlas.config.predictors import predictor_label
+from ntk_atlas.config.thresholds import ClaimSettings
 from ntk_atlas.cubes.files import compared_ridge
 from ntk_atlas.judging.decision import Comparison, Measurement, Region, remarks
 from ntk_atlas.judging.equivalence import COMPARED, KERNEL, relative_changes, seeded, signs_of

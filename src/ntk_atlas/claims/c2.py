@@ -36,7 +36,7 @@ CLAIM = Claim(
 
 from collections.abc import Sequence
 
-from ntk_atlas.config.claims import ClaimSettings
+from ntk_atlas.config.thresholds import ClaimSettings
 from ntk_atlas.cubes.files import errors_without_folds
 from ntk_atlas.judging.decision import Comparison, Measurement, Region, remarks
 from ntk_atlas.judging.equivalence import KERNEL, seeded

@@ -39,8 +39,8 @@ CLAIM = Claim(
 import numpy as np
 import xarray as xr
 
-from ntk_atlas.config.claims import ClaimSettings
 from ntk_atlas.config.predictors import known_predictors, predictor_label
+from ntk_atlas.config.thresholds import ClaimSettings
 from ntk_atlas.cubes.files import errors_without_folds
 from ntk_atlas.judging.decision import Comparison, Measurement, Region
 from ntk_atlas.judging.equivalence import KERNEL, seeded

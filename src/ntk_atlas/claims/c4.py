@@ -45,7 +45,7 @@ CLAIM = Claim(
 
 import numpy as np
 
-from ntk_atlas.config.claims import ClaimSettings
+from ntk_atlas.config.thresholds import ClaimSettings
 from ntk_atlas.judging.decision import Comparison, Measurement, NotJudgedError, Region
 from ntk_atlas.judging.evidence import Evidence
 from ntk_atlas.statistics.estimates import from_replicates, slope

@@ -34,8 +34,8 @@ CLAIM = Claim(
 
 import numpy as np
 
-from ntk_atlas.config.claims import ClaimSettings
 from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.config.thresholds import ClaimSettings
 from ntk_atlas.cubes.dictionary import GAP_TERMS, WHOLE_GAP, pair_name
 from ntk_atlas.cubes.files import compared_ridge, errors_without_folds
 from ntk_atlas.judging.decision import Comparison, Measurement, Region, remarks

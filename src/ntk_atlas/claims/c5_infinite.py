@@ -73,8 +73,8 @@ CLAIM = Claim(
 import numpy as np
 import xarray as xr
 
-from ntk_atlas.config.claims import ClaimSettings
 from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.config.thresholds import ClaimSettings
 from ntk_atlas.cubes.dictionary import WHOLE_GAP
 from ntk_atlas.cubes.files import FOLD_SHARE, SHARED_TRAIN, compared_ridge
 from ntk_atlas.judging.decision import Comparison, Measurement, NotJudgedError, Region, remarks

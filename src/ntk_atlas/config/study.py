@@ -1,22 +1,119 @@
-"""The whole config: figures, and experiments by name."""
+"""The whole config: what jobs may use, figures, and experiments by name, each with data of a source."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo, field_validator
+from pydantic_core import CoreSchema, PydanticKnownError, core_schema
 
-from ntk_atlas.config.base import Settings
-from ntk_atlas.config.dataset import DatasetSettings
-from ntk_atlas.config.dispersion import DispersionSettings
+from ntk_atlas.config.analyses import (
+    DispersionSettings,
+    KernelVariantsSettings,
+    MovementSettings,
+    OutputVarianceSettings,
+    ScalingSettings,
+)
+from ntk_atlas.config.base import Count, CountOrZero, Settings
 from ntk_atlas.config.figures import FigureName, FigureSettings
 from ntk_atlas.config.grid import GridSettings
-from ntk_atlas.config.jobs import JobSettings
-from ntk_atlas.config.kernel_variants import KernelVariantsSettings
-from ntk_atlas.config.movement import MovementSettings
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.config.output_variance import OutputVarianceSettings
 from ntk_atlas.config.regression import RegressionSettings
-from ntk_atlas.config.scaling import ScalingSettings
 from ntk_atlas.config.training import TrainingSettings
+from ntk_atlas.datasets.dataset import DatasetBase
+from ntk_atlas.datasets.sources import SOURCES
+from ntk_atlas.registry import is_own
+
+
+def section_of(source: str) -> type[DatasetBase]:
+    """The class of the section of a source, built in or in a file of the user's.
+
+    Raises:
+        DataError: if there is no such source.
+    """
+    return SOURCES.get(source).settings
+
+
+class _OfSource:
+    """Validates a section as the class that its `source` names; no other source is imported."""
+
+    def __get_pydantic_core_schema__(self, annotation: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.lax_or_strict_schema(
+            core_schema.no_info_plain_validator_function(lambda value: _section(value, strict=False)),
+            core_schema.with_info_plain_validator_function(_strict_section),
+            serialization=core_schema.simple_ser_schema("any"),
+        )
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        sections = {name: section_of(name).__pydantic_core_schema__ for name in SOURCES.names()}
+        return handler(core_schema.tagged_union_schema(sections, discriminator="source"))
+
+
+def _strict_section(value: Any, info: ValidationInfo) -> DatasetBase:
+    return _section(value, strict=info.mode == "python")  # JSON has no tuples
+
+
+def _section(value: Any, *, strict: bool) -> DatasetBase:
+    if isinstance(value, DatasetBase):
+        return value
+    if not isinstance(value, dict):
+        raise PydanticKnownError("model_type", {"class_name": "DatasetSettings"})
+    if "source" not in value:
+        raise PydanticKnownError("union_tag_not_found", {"discriminator": "'source'"})
+    source = value["source"]
+    if not isinstance(source, str) or not (source in SOURCES or is_own(source)):
+        tags = ", ".join(f"'{name}'" for name in SOURCES.names())
+        tag = {"discriminator": "'source'", "tag": str(source), "expected_tags": tags}
+        raise PydanticKnownError("union_tag_invalid", tag)
+    return section_of(source).model_validate(value, strict=strict)
+
+
+DatasetSettings = Annotated[DatasetBase, _OfSource(), Field(validate_default=True)]
+
+
+_PROCESS_MB = 800  # interpreter, torch, Lightning, data and networks
+_KERNELS_MB = 1200
+
+
+class JobSettings(Settings):
+    """What jobs may use and how work is cut into them. Nothing here changes more than the last digits of a number, by
+    the order of sums, and nothing is computed again for it.
+    """
+
+    memory_limit_mb: Annotated[int, Field(ge=50, le=2**24)] | None = None
+    """MiB that the kernels of a job may take, their results included; block sizes follow from it. Default: 1,200. Jobs
+    ask for 800 MiB more, for the process itself, and for twice or three times that when they are tried again."""
+
+    init_scales_per_job: Count = 1
+    """How many consecutive `grid.init_scale` values a job of networks holds. A job starts a process and imports for
+    some seconds: more values a job pay that once, and leave fewer jobs to run at the same time. Another value joins
+    rows and cube anew, trains and regresses nothing."""
+
+    rivals_per_job: Count = 1
+    """How many rival kernels a job regresses with: on small data a job's start costs more than its kernels. Another
+    value regresses with the rivals anew, to the same numbers."""
+
+    save_training_seconds: CountOrZero = 60
+    """Seconds of training after which its state is written, from which it goes on after a kill: 0 writes it after
+    every epoch, but never more often than 5 % of the time allow. Shorter trainings write nothing."""
+
+    allow_huge: bool = False
+    """Whether to start an experiment that takes more than a year of one core, a TiB of disk, or 128 GiB of memory in a
+    job, by the estimates of the plan. Without it a config that asks for as much is refused with the numbers: mostly it
+    has a zero too many."""
+
+    @property
+    def kernels_mb(self) -> int:
+        """MiB that the kernels of a job may take.
+
+        It is a fixed number, neither what happens to be free nor what a scheduler grants: block sizes follow from it,
+        and with them the last digits.
+        """
+        return _KERNELS_MB if self.memory_limit_mb is None else self.memory_limit_mb
+
+    @property
+    def kernel_job_mb(self) -> int:
+        """MiB that a job with kernels asks for."""
+        return _PROCESS_MB + self.kernels_mb
+
 
 EXPERIMENT_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$"
 """Regular expression of the names that an experiment may have."""

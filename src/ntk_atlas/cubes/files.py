@@ -13,8 +13,7 @@ import xarray as xr
 from pydantic import ValidationError
 
 from ntk_atlas.arrays import LabelledArray, LabelledArrays, is_passing, whole_file
-from ntk_atlas.config.movement import MovementSettings
-from ntk_atlas.config.scaling import ScalingSettings
+from ntk_atlas.config.analyses import MovementSettings, ScalingSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.dictionary import CUBE
 from ntk_atlas.cubes.variables import SCHEMA_VERSION, File

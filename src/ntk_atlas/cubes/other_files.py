@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from ntk_atlas.arrays import LabelledArrays, join, read_labelled
-from ntk_atlas.config.output_variance import OutputVarianceSettings
+from ntk_atlas.config.analyses import OutputVarianceSettings
 from ntk_atlas.config.predictors import predictor_names
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.dictionary import FUNCTIONS, NETWORKS, OUTPUT_RATIOS, OUTPUT_VARIANCE, PAIRS, pair_name

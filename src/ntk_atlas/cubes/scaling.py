@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ntk_atlas.config.analyses import ScalingSettings
 from ntk_atlas.config.predictors import predictor_label
-from ntk_atlas.config.scaling import ScalingSettings
 from ntk_atlas.config.training import TrainingSettings
 from ntk_atlas.cubes.dictionary import DIFFERENCES, FIELDS, LAW_CELL, LAW_ERRORS, LAWS, METRICS, NEW_DATA, NO_CLASS
 from ntk_atlas.cubes.files import (

@@ -23,7 +23,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.predictors import DISTANCES
-from ntk_atlas.config.regimes import RegimeThresholds
+from ntk_atlas.config.thresholds import RegimeThresholds
 from ntk_atlas.figures.parts.look import (
     INK,
     QUIET,

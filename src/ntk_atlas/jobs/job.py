@@ -19,8 +19,7 @@ from ntk_atlas.jobs.parts.slice import Narrowing, Row, Slice, canonical_text, de
 from ntk_atlas.registry import value_files
 
 if TYPE_CHECKING:
-    from ntk_atlas.config.jobs import JobSettings
-    from ntk_atlas.config.study import ExperimentSettings, StudySettings
+    from ntk_atlas.config.study import ExperimentSettings, JobSettings, StudySettings
     from ntk_atlas.datasets.dataset import Dataset
     from ntk_atlas.jobs.parts.slice import Unit
 
@@ -172,7 +171,7 @@ class Job:
     def names(self, experiment: ExperimentSettings, jobs: JobSettings | None = None) -> tuple[str, ...]:
         """The names of all jobs of this kind in an experiment; none if it wants none."""
         if jobs is None:
-            jobs = planning("ntk_atlas.config.jobs").JobSettings()
+            jobs = planning("ntk_atlas.config.study").JobSettings()
         return self.per.names(experiment, jobs) if self.wanted(experiment) else ()
 
     def file_of(self, name: str) -> str:

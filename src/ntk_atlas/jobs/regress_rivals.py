@@ -8,8 +8,7 @@ from ntk_atlas.config.regression import RivalSettings
 from ntk_atlas.jobs import Job, Per
 
 if TYPE_CHECKING:
-    from ntk_atlas.config.jobs import JobSettings
-    from ntk_atlas.config.study import ExperimentSettings
+    from ntk_atlas.config.study import ExperimentSettings, JobSettings
 
 
 def _of_kernels(experiment: "ExperimentSettings", name: str) -> Mapping[str, object]:

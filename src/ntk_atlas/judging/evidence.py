@@ -11,9 +11,9 @@ from typing import Literal
 import numpy as np
 import xarray as xr
 
-from ntk_atlas.config.claims import Claim, ClaimSettings
-from ntk_atlas.config.output_variance import OutputVarianceSettings
+from ntk_atlas.config.analyses import OutputVarianceSettings
 from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.config.thresholds import Claim, ClaimSettings
 from ntk_atlas.cubes.dictionary import NO_CLASS
 from ntk_atlas.cubes.files import LEFT_OUT, SHARED_TRAIN, experiment_settings, fold_shares, read_netcdf
 from ntk_atlas.judging.decision import NotJudgedError

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from ntk_atlas.config.claims import ClaimSettings
 from ntk_atlas.config.predictors import PRETRAINED, predictor_label
 from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.config.thresholds import ClaimSettings
 from ntk_atlas.cubes.files import SHARED_TRAIN, draws_overlap, errors_without_folds, predictor_values, stand_ins_of
 from ntk_atlas.judging.decision import Comparison, Measurement, Region, remarks
 from ntk_atlas.judging.evidence import Evidence, cell_estimate, cell_text, need, replicate_remark

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ntk_atlas.config.claims import CLAIMS, Claim, ClaimSettings, Thresholds, claim_head
 from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.config.thresholds import CLAIMS, Claim, ClaimSettings, Thresholds, claim_head
 from ntk_atlas.judging.decision import Measurement, NotJudgedError, Region, Word, decide, decide_any
 from ntk_atlas.judging.evidence import Evidence, need_settings
 from ntk_atlas.study.config_files import seed_conflict

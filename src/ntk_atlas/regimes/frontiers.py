@@ -18,7 +18,7 @@ from enum import IntEnum
 import numpy as np
 import xarray as xr
 
-from ntk_atlas.config.regimes import RegimeThresholds
+from ntk_atlas.config.thresholds import RegimeThresholds
 from ntk_atlas.regimes.distances import CELL, log_spread
 from ntk_atlas.statistics.draws import effective_cells
 from ntk_atlas.statistics.student import t_quantile

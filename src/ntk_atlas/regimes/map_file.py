@@ -6,8 +6,8 @@ import numpy as np
 import xarray as xr
 
 from ntk_atlas.config.predictors import distance_predictors
-from ntk_atlas.config.regimes import RegimeThresholds
 from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.config.thresholds import RegimeThresholds
 from ntk_atlas.cubes.files import described
 from ntk_atlas.cubes.variables import THEORY, File, Variable
 from ntk_atlas.regimes.distances import CELL, squared_distances

@@ -6,8 +6,8 @@ import numpy as np
 import xarray as xr
 
 from ntk_atlas.config.predictors import DISTANCES, distance_predictors
-from ntk_atlas.config.regimes import RegimeThresholds
 from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.config.thresholds import RegimeThresholds
 from ntk_atlas.regimes.distances import ERROR_RATIO, ratio_interval, shares, squared_distances
 
 

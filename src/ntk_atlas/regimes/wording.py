@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import xarray as xr
 
-from ntk_atlas.config.regimes import RegimeThresholds
+from ntk_atlas.config.thresholds import RegimeThresholds
 from ntk_atlas.regimes.distances import ERROR_RATIO
 from ntk_atlas.regimes.frontiers import FrontierStatus
 from ntk_atlas.regimes.regime import Regime

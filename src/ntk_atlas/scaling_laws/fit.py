@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from ntk_atlas.config.scaling import ScalingSettings
+from ntk_atlas.config.analyses import ScalingSettings
 from ntk_atlas.scaling_laws.floor_law import FloorFit, fit_with_floor
 from ntk_atlas.scaling_laws.power_law import MIN_SIZES, check_held_out, fit_power_law, usable
 from ntk_atlas.statistics.student import Interval, finite_mean, t_interval

@@ -18,7 +18,7 @@ from typing import Final, Literal, NamedTuple
 
 import numpy as np
 
-from ntk_atlas.config.scaling import ScalingSettings
+from ntk_atlas.config.analyses import ScalingSettings
 from ntk_atlas.scaling_laws.power_law import fit_power_law, log_errors
 from ntk_atlas.statistics.student import finite_mean, t_critical
 

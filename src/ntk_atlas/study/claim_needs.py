@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from ntk_atlas.config.claims import Claim, ClaimSettings, Thresholds, claim_head
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.predictors import EPOCHS, PRETRAINED, known_predictors, predictor_label
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
+from ntk_atlas.config.thresholds import Claim, ClaimSettings, Thresholds, claim_head
 from ntk_atlas.config.training import TrainingSettings
 from ntk_atlas.datasets.read import inspect_dataset
 from ntk_atlas.dispersion.theory import has_exact_law

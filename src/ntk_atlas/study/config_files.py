@@ -17,9 +17,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from ntk_atlas.config.claims import ClaimError, Thresholds, thresholds_model, thresholds_of
-from ntk_atlas.config.regimes import RegimeThresholds
 from ntk_atlas.config.study import ExperimentSettings
+from ntk_atlas.config.thresholds import ClaimError, RegimeThresholds, Thresholds, thresholds_model, thresholds_of
 from ntk_atlas.study.problems import ConfigError, Key, Node, Place, Problem, validation_problems
 
 _LARGEST_FILE = 4 * 2**20

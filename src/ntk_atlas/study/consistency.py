@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from ntk_atlas.config.dispersion import DispersionSettings
+from ntk_atlas.config.analyses import DispersionSettings
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.predictors import EPOCHS, PRETRAINED, STAND_IN, predictors_of, user_kernels
 from ntk_atlas.config.study import ExperimentSettings, StudySettings

@@ -13,10 +13,9 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from ntk_atlas.config.claims import CLAIMS, Claim
-from ntk_atlas.config.dataset import section_of
 from ntk_atlas.config.network import SECTIONS
-from ntk_atlas.config.study import ExperimentSettings, StudySettings
+from ntk_atlas.config.study import ExperimentSettings, StudySettings, section_of
+from ntk_atlas.config.thresholds import CLAIMS, Claim
 from ntk_atlas.cubes.dictionary import CUBE, FUNCTIONS, LAWS, OUTPUT_VARIANCE
 from ntk_atlas.cubes.variables import COORDINATES, DISPERSION, KERNEL_VARIANTS, SCHEMA_VERSION, Variable
 from ntk_atlas.datasets import SOURCES, DatasetBase

@@ -10,10 +10,9 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from ntk_atlas.activations import built_in
-from ntk_atlas.config.jobs import JobSettings
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.config.predictors import EPOCHS, PRETRAINED, STAND_IN, predictors_of
-from ntk_atlas.config.study import ExperimentSettings, StudySettings
+from ntk_atlas.config.study import ExperimentSettings, JobSettings, StudySettings
 from ntk_atlas.datasets.dataset import DataError
 from ntk_atlas.datasets.read import inspect_dataset
 from ntk_atlas.dispersion.theory import has_exact_law

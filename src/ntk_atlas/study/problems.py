@@ -10,9 +10,8 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from ntk_atlas.config.dataset import section_of
 from ntk_atlas.config.predictors import PREDICTOR_PATTERN, PREDICTORS
-from ntk_atlas.config.study import EXPERIMENT_NAME
+from ntk_atlas.config.study import EXPERIMENT_NAME, section_of
 from ntk_atlas.datasets.dataset import DataError, DatasetBase
 from ntk_atlas.datasets.sources import SOURCES
 

@@ -36,9 +36,8 @@ from ntk_atlas.source_digest import code_digest
 from ntk_atlas.user_imports import followed
 
 if TYPE_CHECKING:
-    from ntk_atlas.config.dispersion import DispersionSettings
+    from ntk_atlas.config.analyses import DispersionSettings, KernelVariantsSettings
     from ntk_atlas.config.figures import FigureSettings
-    from ntk_atlas.config.kernel_variants import KernelVariantsSettings
     from ntk_atlas.config.regression import RegressionSettings
     from ntk_atlas.config.study import ExperimentSettings, StudySettings
     from ntk_atlas.config.training import TrainingSettings

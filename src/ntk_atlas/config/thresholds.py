@@ -1,13 +1,13 @@
-"""Claims: what the plan knows of each, and the file of thresholds that judges them."""
+"""Claims and regimes: what the plan knows of each claim, and the files of thresholds, each number with its reason."""
 
 import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import ConfigDict, Field, NonNegativeInt, create_model
+from pydantic import ConfigDict, Field, NonNegativeInt, create_model, model_validator
 
 from ntk_atlas.config.base import Settings
 from ntk_atlas.registry import HeadRegistry, is_own
@@ -182,3 +182,38 @@ def _model(own: tuple[str, ...]) -> type[Thresholds]:
         fields[place] = (settings | None, Field(default=None, alias=name if is_own(name) else claim_name(name)))
     given = create_model("ClaimThresholds", __base__=ClaimThresholds, **fields)
     return create_model("Thresholds", __base__=Thresholds, claims=(given, ...))
+
+
+class RegimeThresholds(Settings):
+    """A file of thresholds of regimes: `config/regimes.yaml`."""
+
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
+    """Coverage of the two-sided intervals that regimes rest on."""
+    distance: Threshold
+    """τ: distance of a network from a predictor, in units of the predictor's own error, below which theory holds."""
+    error_ratio: Threshold
+    """ρ: ratio of two mean squared errors, either way, up to which they are no different."""
+    most_diverged: Threshold
+    """Share of diverged networks above which a cell is *diverged*."""
+    most_unfinished: Threshold
+    """Share of networks above the stated training error above which a cell was not trained to the end."""
+    uneven: Threshold
+    """p value of the test of equal spreads below which each cell is judged by its own spread, not the pooled one."""
+
+    def digest(self) -> str:
+        """16 hexadecimal digits over everything in the file but its formatting and comments."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+
+    @model_validator(mode="after")
+    def _make_sense(self) -> Self:
+        if self.distance.value <= 0.0:
+            raise ValueError(f"distance: {self.distance.value:g} is no distance: give a number above 0")
+        if self.error_ratio.value < 1.0:
+            raise ValueError(
+                f"error_ratio: {self.error_ratio.value:g} leaves no ratio that is no different: give 1 or more; it is "
+                "taken either way, 1/ρ … ρ"
+            )
+        for name in ("most_diverged", "most_unfinished", "uneven"):
+            if not 0.0 <= getattr(self, name).value <= 1.0:
+                raise ValueError(f"{name}: {getattr(self, name).value:g} is no share: give a number from 0 to 1")
+        return self
