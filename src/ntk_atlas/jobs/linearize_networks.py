@@ -1,24 +1,12 @@
 """Linearizes all networks of a row at their own initialization, and trains that; only what is not finished yet."""
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ntk_atlas.config.predictors import predictors_of
 from ntk_atlas.jobs import ROW, Job
 
 if TYPE_CHECKING:
-    from ntk_atlas.config.study import ExperimentSettings
-
-
-def _problems(experiment: "ExperimentSettings") -> Iterator[tuple[str, str]]:
-    """What the predictor `linearized` lacks beside a closed form (`value_checks`)."""
-    if predictors_of("linearized", experiment.regression.predictors) and experiment.training.stop_loss is not None:
-        yield (
-            "training.stop_loss",
-            "the predictor `linearized` is compared at equal steps, and a network that stopped has left it: remove "
-            "stop_loss, or `linearized` from predictors",
-        )
-
+    pass
 
 JOB = Job(
     reads=("dataset", "grid", "network", "training", "regression.predictors"),
@@ -35,7 +23,6 @@ JOB = Job(
         "training.checkpoints.n_probe": experiment.training.checkpoints.probe_count(experiment.grid.n_train),
     },
     stores=("linearized",),
-    problems=_problems,
     message="linearized networks of {row}",
     minutes=240,
 )
@@ -50,10 +37,11 @@ from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.draws import Draw, make_draw, output_probes
 from ntk_atlas.jobs import Given, Slice
 from ntk_atlas.jobs.parts.finished import finished_units, linearized_digests, row_grid
-from ntk_atlas.jobs.parts.row_networks import as_tensor, row_networks, target_scale
+from ntk_atlas.jobs.parts.row_networks import as_tensor, batch_stream_labels, row_networks, target_scale
 from ntk_atlas.jobs.parts.slice import Unit, seed_blocks
 from ntk_atlas.numerics import compute_device
 from ntk_atlas.regression.metrics import classification_error, fold_errors
+from ntk_atlas.status import Status
 from ntk_atlas.training.linearized import train_linearized
 from ntk_atlas.training.schedule import selected_checkpoint
 
@@ -80,7 +68,9 @@ def linearize_row(
     source: str,
     training_digests: dict[Unit, str],
 ) -> dict[Unit, str]:
-    """Linearized trainings of a row, with the learning rates and at the epochs of its trained networks.
+    """Linearized trainings of a row, with the learning rates and batches, at the epochs of its trained networks.
+
+    Where a network reached `training.stop_loss`, its linearization stops at the same epoch.
 
     Args:
         spec: the row.
@@ -101,7 +91,9 @@ def linearize_row(
             if not seeds:
                 continue
             log.info("linearized networks of %s, %s, seeds %s", spec.row.name, unit.name, seeds)
-            trained = networks.load(unit.name, training_digests[unit], seeds, ("learning_rate", "epoch"))
+            trained = networks.load(
+                unit.name, training_digests[unit], seeds, ("learning_rate", "epoch", "status", "stop_epoch")
+            )
             store.save(unit.name, digest, seeds, _linearize(spec, dataset, unit, seeds, trained))
     return digests
 
@@ -115,6 +107,8 @@ def _linearize(
     samples = [output_probes(draw, spec.training.checkpoints.n_probe)]
     samples += [draw.x_validation, draw.x_test] if spec.regression.predictors else []
     device, epochs = compute_device(), trained["epoch"].tolist()
+    labels = None if draw.labels_pool is None else torch.as_tensor(draw.labels_pool[: unit.n_train])
+    diverged = trained["status"] == int(Status.DIVERGED)
     result = train_linearized(
         row_networks(spec, dataset, unit.draw, seeds),
         as_tensor(x_train).to(device),
@@ -124,6 +118,9 @@ def _linearize(
         epochs=epochs,
         settings=spec.training,
         target_scale=target_scale(spec, spec.training.target_scale, draw),
+        stop_epochs=np.where(diverged, epochs[-1], trained["stop_epoch"]).tolist(),
+        batch_labels=[batch_stream_labels(spec, unit.n_train, unit.draw, seed) for seed in seeds],
+        labels_train=labels,
     )
     predictions = np.split(result.predictions, np.cumsum([len(x) for x in samples])[:-1], axis=2)
     arrays = {

@@ -1,6 +1,7 @@
 from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitecture as ConvolutionalArchitecture
 from ntk_atlas.networks.convolutional_architecture import NetworkShapeError as NetworkShapeError
 from ntk_atlas.networks.factories import load_factory as load_factory
+from ntk_atlas.networks.linearized import linearize as linearize
 from ntk_atlas.networks.module_checks import FactoryError as FactoryError
 from ntk_atlas.networks.modules import StackedModules as StackedModules
 from ntk_atlas.networks.notices import NetworkNotices as NetworkNotices

@@ -138,19 +138,16 @@ def _without_limit(experiment: ExperimentSettings) -> Iterator[tuple[str, str]]:
 
 
 def _closed_form(experiment: ExperimentSettings, *, own: bool) -> Iterator[tuple[str, str]]:
-    """What keeps the training from its linearization, where that is asked for; `own`: of the user's optimizer alone."""
+    """What keeps the training from a closed form, where it takes one; `own`: of the user's optimizer alone."""
     training = experiment.training
     asks = is_own(training.optimizer) == own
     found = list(without_closed_form(training, optimizer(training.optimizer) if asks else None))
-    asked = []
-    if "linearized" in experiment.regression.predictors:
-        asked.append(("the predictor `linearized` is solved in closed form", "it from predictors"))
-    if experiment.output_variance is not None:
-        asked.append(("output_variance compares training with its linearization in closed form", "output_variance"))
-    for reason, instead in asked:
-        for key, lack in found:
-            if key == "optimizer" or not own:
-                yield f"training.{key}", f"{reason}, {lack}, or remove {instead}"
+    if experiment.output_variance is None:
+        return
+    for key, lack in found:
+        if key == "optimizer" or not own:
+            reason = "output_variance compares training with its linearization in closed form"
+            yield f"training.{key}", f"{reason}, {lack}, or remove output_variance"
 
 
 _MOST_NAMED = 3

@@ -44,11 +44,24 @@ class Members:
         stop_epoch: the epoch at which it stopped, else the last.
     """
 
-    def __init__(self, n_members: int, n_epochs: int, *, stop_mse: float | None, divergence_factor: float):
-        self.stop_mse, self.divergence_factor = stop_mse, divergence_factor
+    def __init__(
+        self,
+        n_members: int,
+        n_epochs: int,
+        *,
+        stop_mse: float | None,
+        divergence_factor: float,
+        stop_epochs: Sequence[int] | None = None,
+    ):
+        self.stop_mse, self.divergence_factor, self.stop_epochs = stop_mse, divergence_factor, stop_epochs
         self.active, self.diverged = [True] * n_members, [False] * n_members
         self.stop_epoch = [n_epochs] * n_members
         self._limits: list[float] = []
+
+    @property
+    def may_stop(self) -> bool:
+        """Whether a member may stop before the last epoch without diverging."""
+        return self.stop_mse is not None or self.stop_epochs is not None
 
     def state(self) -> dict[str, list]:
         """Returns everything that `load_state` needs, as plain lists."""
@@ -66,7 +79,8 @@ class Members:
 
         Args:
             losses: training losses.
-            mses: mean squared training errors, or None if these weights cannot stop for being good enough.
+            mses: mean squared training errors, or None if these weights, in the middle of an epoch, cannot stop for
+                being good enough.
             epoch: the epoch that the weights belong to.
 
         Returns:
@@ -79,11 +93,16 @@ class Members:
             if not self.active[index]:
                 continue
             diverged = not math.isfinite(loss) or loss > self._limits[index]
-            done = mses is not None and self.stop_mse is not None and mses[index] <= self.stop_mse
+            done = mses is not None and self._is_done(index, mses[index], epoch)
             if diverged or done:
                 self.active[index], self.diverged[index], self.stop_epoch[index] = False, diverged, epoch
                 stopped.append(index)
         return stopped
+
+    def _is_done(self, index: int, mse: float, epoch: int) -> bool:
+        if self.stop_epochs is not None:
+            return epoch >= self.stop_epochs[index]
+        return self.stop_mse is not None and mse <= self.stop_mse
 
 
 class FullBatches:
@@ -248,8 +267,24 @@ class EnsembleTraining(pl.LightningModule):
         epochs: Sequence[int],
         member_labels: Sequence[Sequence[Label]],
         lambda_max: float | None = None,
+        rates: Sequence[float] | None = None,
+        stop_epochs: Sequence[int] | None = None,
     ):
+        """Sets up the training.
+
+        Args:
+            network: the members.
+            data: inputs and targets.
+            settings: how to train.
+            target_scale: targets are multiplied by it.
+            epochs: those recorded, 0 first.
+            member_labels: labels of each member's stream of batch orders.
+            lambda_max: of the infinite NTK, see `learning_rates`.
+            rates: η of each member; None for what the settings say. Optimizers that normalize gradients have theirs.
+            stop_epochs: the epoch at which each member stops, instead of `stop_loss`; None for `stop_loss`.
+        """
         super().__init__()
+        self._rates = rates
         self.automatic_optimization = False  # one plain step a batch; a third of the Trainer's cost of a step
         self.network, self.settings, self.target_scale = network, settings, target_scale
         self.epochs, self.member_labels = tuple(epochs), tuple(member_labels)
@@ -269,6 +304,7 @@ class EnsembleTraining(pl.LightningModule):
             self.epochs[-1],
             stop_mse=settings.stop_loss,
             divergence_factor=settings.divergence_factor,
+            stop_epochs=stop_epochs,
         )
         self.history = History()
         self.selected_predictions: Tensor | None = None
@@ -311,9 +347,13 @@ class EnsembleTraining(pl.LightningModule):
         if self.settings.initial_output == "subtract":
             for split in ("train", "validation", "test", "probe"):
                 setattr(self, f"offset_{split}", self._outputs(split))
-        self.learning_rate, self.lambda_max = learning_rates(
-            self.network, self.x_train, self.settings.learning_rate, lambda_max=self._lambda_max
-        )
+        if self._rates is None:
+            self.learning_rate, self.lambda_max = learning_rates(
+                self.network, self.x_train, self.settings.learning_rate, lambda_max=self._lambda_max
+            )
+        else:
+            self.learning_rate = torch.as_tensor(self._rates).to(self.y_train)
+            self.lambda_max = torch.full_like(self.learning_rate, torch.nan)
         in_groups = optimizer(self.settings.optimizer).normalizes_gradients()
         self._loss_weights = torch.ones_like(self.learning_rate) if in_groups else self.learning_rate.clone()
         self._best_validation = torch.full_like(self.learning_rate, torch.inf)
@@ -355,7 +395,7 @@ class EnsembleTraining(pl.LightningModule):
         epoch = self.current_epoch + 1
         if epoch in self._scheduled:
             self._record(epoch)
-        elif not self._full_batch and self.settings.stop_loss is not None:
+        elif not self._full_batch and self.members.may_stop:
             outputs = self._outputs("train")
             losses = self._loss(outputs, self._targets("train"))
             self._watch(losses, partial(self._mse, outputs, "train"), epoch)
@@ -404,7 +444,7 @@ class EnsembleTraining(pl.LightningModule):
     def _watch(self, losses: Tensor, train_mse, epoch: int) -> None:
         """Freezes members that diverged, or whose `train_mse()` is low enough; None cannot be low enough."""
         self.losses = losses.tolist()
-        may_stop = train_mse is not None and self.settings.stop_loss is not None
+        may_stop = train_mse is not None and self.members.may_stop
         stopped = self.members.update(self.losses, train_mse().tolist() if may_stop else None, epoch)
         if stopped:
             self._freeze(stopped)

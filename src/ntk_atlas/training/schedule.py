@@ -81,6 +81,11 @@ def without_closed_form(settings: TrainingSettings, chosen: Optimizer | None) ->
         yield "schedule", "which is known for constant learning rates: use constant"
 
 
+def has_closed_form(settings: TrainingSettings) -> bool:
+    """Whether training of a linear model has a closed form."""
+    return next(without_closed_form(settings, optimizer(settings.optimizer)), None) is None
+
+
 def dynamics_of(settings: TrainingSettings) -> Linearization:
     """The dynamics of a full-batch training of a linear model.
 

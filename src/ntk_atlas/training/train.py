@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from operator import attrgetter, methodcaller
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -105,9 +106,7 @@ def train_unit(
     )
     first_weights = runs.weights().cpu().numpy()
     found = state.found()
-    with precise_math(threads=settings.threads), plain_attention(), quiet_lightning():
-        callbacks = [ntk, ProgressLog(describe=methodcaller("progress")), state]
-        lean_trainer(n_epochs, callbacks).fit(module, ckpt_path=found, weights_only=True)
+    fit_module(module, n_epochs, [ntk, state], threads=settings.threads, found=found)
     if state.timed_out:
         raise TrainingTimedOutError(f"stopped after {state.seconds:.0f} s, of {settings.max_seconds:g} s allowed")
     if ntk.keep_weights:
@@ -123,6 +122,28 @@ def train_unit(
     for index in np.flatnonzero(unit.status == Status.DIVERGED):
         log.warning("member %d diverged at epoch %d", index, unit.stop_epoch[index])
     return unit
+
+
+def fit_module(
+    module: EnsembleTraining,
+    n_epochs: int,
+    callbacks: Sequence[pl.Callback] = (),
+    *,
+    threads: int,
+    found: Path | None = None,
+) -> None:
+    """Trains the networks of a module, quietly.
+
+    Args:
+        module: what is trained.
+        n_epochs: epochs.
+        callbacks: beside a progress log.
+        threads: of the process.
+        found: a state to go on from.
+    """
+    with precise_math(threads=threads), plain_attention(), quiet_lightning():
+        every = [ProgressLog(describe=methodcaller("progress")), *callbacks]
+        lean_trainer(n_epochs, every).fit(module, ckpt_path=found, weights_only=True)
 
 
 def lean_trainer(n_epochs: int, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
