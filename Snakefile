@@ -32,6 +32,9 @@ if STUDY.claims is not None:
     include: "workflow/rules/claims.smk"
 
 
+include: "workflow/rules/page.smk"
+
+
 localrules:
     all,
 
@@ -40,6 +43,7 @@ rule all:
     default_target: True
     input:
         [target for name in EXPERIMENTS for target in experiment_targets(name)],
+        PAGE,
         f"{ALL}/cost.csv",
         [f"{ALL}/claims.csv"] if STUDY.claims is not None else [],
         [f"{ALL}/layer_changes.svg"] if layer_experiments() else [],

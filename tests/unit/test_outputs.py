@@ -19,6 +19,7 @@ from ntk_atlas.study import (
     figures_of,
     final_results,
     foreign_results,
+    page_file,
     study_folder,
     tables_of,
 )
@@ -123,6 +124,10 @@ def test_every_study_has_a_folder_of_its_own_for_its_tables():
         "results/studies/finite_width"
     )
     assert study_folder(["elsewhere/my study, v1.2.yaml"]) == "results/studies/my-study-v1-2"
+    assert page_file([]) == "results/atlas.html"
+    assert page_file(["config/config.yaml", Path("config/studies/finite_width.yaml")]) == (
+        "results/atlas_finite_width.html"
+    )
 
 
 def test_results_of_an_earlier_config_are_named_and_no_others(tmp_path):

@@ -36,7 +36,7 @@ def joined(figures: int, **jobs: int) -> dict[str, int]:
     once = (
         "assemble_cube", "assemble_functions", "map_regimes", "assemble_output_variance", "fit_scaling_laws",
         "summarize_cube",
-        "judge_claims", "plot_claims", "join_claims", "compare_layer_changes", "tabulate_costs", "all",
+        "judge_claims", "plot_claims", "join_claims", "write_page", "compare_layer_changes", "tabulate_costs", "all",
     )  # fmt: skip
     return dict.fromkeys(once, 1) | {"plot_figure": figures} | jobs
 
@@ -49,7 +49,7 @@ def without_variance(jobs: dict[str, int]) -> dict[str, int]:
 NETWORKS = {"train_networks": 8, "linearize_networks": 8, "regress_empirical": 8}
 HALF_OF_THEM = dict.fromkeys(NETWORKS, 4)
 KERNELS = {"regress_infinite": 2, "regress_rivals": 2, "predict_output_variance": 2}
-WITHOUT_CUBE = {"judge_claims": 1, "plot_claims": 1, "join_claims": 1, "tabulate_costs": 1, "all": 1}
+WITHOUT_CUBE = dict.fromkeys(("judge_claims", "plot_claims", "join_claims", "write_page", "tabulate_costs", "all"), 1)
 EVERYTHING = joined(
     4, prepare_dataset=1, sample_initial_kernels=1, assemble_dispersion=1, compare_variants=1, **NETWORKS, **KERNELS
 )
@@ -112,12 +112,15 @@ CHANGES = {
     "kernel_variants.n_networks": (5, {"compare_variants": 1, **WITHOUT_CUBE}),
     "kernel_variants.n_samples": (7, {"compare_variants": 1, **WITHOUT_CUBE}),
     "show": ([*STUDY["experiments"]["one"]["show"], "kernel_drift"], {"plot_figure": 1, "all": 1}),
-    "figures.dpi": (60, {"plot_figure": 4, "plot_claims": 1, "compare_layer_changes": 1, "all": 1}),
+    "figures.dpi": (60, {"plot_figure": 4, "plot_claims": 1, "compare_layer_changes": 1, "write_page": 1, "all": 1}),
     "jobs.init_scales_per_job": (2, joined(3, **HALF_OF_THEM)),
     "jobs.rivals_per_job": (2, without_variance(joined(2, regress_rivals=1))),
     "jobs.memory_limit_mb": (900, {}),
     "claims": ("others.yaml", without_variance(joined(2, assemble_functions=0))),
-    "regimes": ("my_regimes.yaml", {"map_regimes": 1, "plot_figure": 0, "tabulate_costs": 1, "all": 1}),
+    "regimes": (
+        "my_regimes.yaml",
+        {"map_regimes": 1, "plot_figure": 0, "write_page": 1, "tabulate_costs": 1, "all": 1},
+    ),
     "presets": ({"small": {}}, {}),
 }
 """Key → another value of it, and the jobs that a dry run then plans."""
@@ -148,7 +151,9 @@ EDITS = {
     "assemble_functions": (
         "workflow/scripts/assemble_functions.py", {"assemble_functions": 1, **WITHOUT_CUBE},
     ),
-    "map_regimes": ("src/ntk_atlas/regimes/regime.py", {"map_regimes": 1, "tabulate_costs": 1, "all": 1}),
+    "map_regimes": (
+        "src/ntk_atlas/regimes/regime.py", {"map_regimes": 1, "write_page": 1, "tabulate_costs": 1, "all": 1},
+    ),
     "assemble_dispersion": (
         "workflow/scripts/assemble_dispersion.py", {"assemble_dispersion": 1, "plot_figure": 1, **WITHOUT_CUBE},
     ),
@@ -157,15 +162,18 @@ EDITS = {
         {"assemble_output_variance": 1, "plot_figure": 1, **WITHOUT_CUBE},
     ),
     "fit_scaling_laws": (  # error maps are drawn by code that knows laws, too
-        "src/ntk_atlas/scaling_laws/fit.py", {"fit_scaling_laws": 1, "plot_figure": 2, "tabulate_costs": 1, "all": 1},
+        "src/ntk_atlas/scaling_laws/fit.py",
+        {"fit_scaling_laws": 1, "plot_figure": 2, "write_page": 1, "tabulate_costs": 1, "all": 1},
     ),
     "summarize_cube": ("workflow/scripts/summarize_cube.py", {"summarize_cube": 1, "all": 1}),
     "plot_figure": ("src/ntk_atlas/figures/error_map.py", {"plot_figure": 1, "all": 1}),
     "judge_claims": (
-        "src/ntk_atlas/judging/verdicts.py", {"judge_claims": 1, "plot_claims": 1, "join_claims": 1, "all": 1},
+        "src/ntk_atlas/judging/verdicts.py",
+        {"judge_claims": 1, "plot_claims": 1, "join_claims": 1, "write_page": 1, "all": 1},
     ),
     "plot_claims": ("workflow/scripts/plot_claims.py", {"plot_claims": 1, "all": 1}),
-    "join_claims": ("workflow/scripts/join_claims.py", {"join_claims": 1, "all": 1}),
+    "join_claims": ("workflow/scripts/join_claims.py", {"join_claims": 1, "write_page": 1, "all": 1}),
+    "write_page": ("src/ntk_atlas/page/contents.py", {"write_page": 1, "all": 1}),
     "compare_layer_changes": ("workflow/scripts/compare_layer_changes.py", {"compare_layer_changes": 1, "all": 1}),
     "tabulate_costs": ("workflow/scripts/tabulate_costs.py", {"tabulate_costs": 1, "all": 1}),
 }  # fmt: skip

@@ -13,6 +13,8 @@ from ntk_atlas.study.outputs import cubes_of, file_name, study_folder
 
 # Tables over all experiments of this study.
 ALL = study_folder(workflow.config_settings.configfiles)
+# Their page.
+PAGE = page_file(workflow.config_settings.configfiles)
 
 
 def all_figures():
@@ -69,6 +71,18 @@ def inputs_of(job):
         return found
 
     return of
+
+
+def page_files():
+    """Files of each experiment that the page of the study shows, by the name of the experiment."""
+    return {
+        name: {
+            file: f"results/{name}/{file}.nc"
+            for file in ("cube", "regimes", "scaling_laws")
+            if file in cubes_of(experiment)
+        }
+        for name, experiment in EXPERIMENTS.items()
+    }
 
 
 def claim_files(wildcards):

@@ -28,6 +28,7 @@ from ntk_atlas.study.outputs import figure_problems as figure_problems
 from ntk_atlas.study.outputs import figures_of as figures_of
 from ntk_atlas.study.outputs import final_results as final_results
 from ntk_atlas.study.outputs import foreign_results as foreign_results
+from ntk_atlas.study.outputs import page_file as page_file
 from ntk_atlas.study.outputs import study_folder as study_folder
 from ntk_atlas.study.outputs import tables_of as tables_of
 from ntk_atlas.study.problems import ConfigError as ConfigError

@@ -16,6 +16,7 @@ from ntk_atlas.jobs import JOBS, Job
 from ntk_atlas.jobs.parts.results import has_scaling_laws, made_in_the_end
 from ntk_atlas.registry import is_own
 
+_DEFAULT = "config"
 _SCALING = ("scaling_laws", "exponent_differences")
 
 
@@ -82,8 +83,22 @@ def study_folder(files: Sequence[Path]) -> str:
     Returns:
         `results/studies/<name>`, the name of the last file, of which letters of other kinds become `-`.
     """
-    name = Path(files[-1]).stem if files else "config"
-    return f"results/studies/{re.sub('[^A-Za-z0-9_-]+', '-', name)}"
+    return f"results/studies/{_study_name(files)}"
+
+
+def page_file(files: Sequence[Path]) -> str:
+    """The page of a study: `results/atlas.html` of the default one, `results/atlas_<name>.html` of others.
+
+    Args:
+        files: as `study_folder` takes them.
+    """
+    name = _study_name(files)
+    return "results/atlas.html" if name == _DEFAULT else f"results/atlas_{name}.html"
+
+
+def _study_name(files: Sequence[Path]) -> str:
+    name = Path(files[-1]).stem if files else _DEFAULT
+    return re.sub("[^A-Za-z0-9_-]+", "-", name)
 
 
 _WITH_CONFIG = ("assemble_cube", "assemble_functions", "assemble_output_variance", "assemble_dispersion")

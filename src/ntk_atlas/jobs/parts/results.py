@@ -91,6 +91,9 @@ RESULTS = {
         _result("plot_claims", ("figures",), "figures/claims", ("judge_claims",)),
         _result("join_claims", (), "claims", ("judge_claims",), ("claims",)),
         _result(
+            "write_page", ("figures",), "atlas", ("assemble_cube", "map_regimes", "fit_scaling_laws", "join_claims"),
+        ),
+        _result(
             "compare_layer_changes", ("figures",), "layer_changes", ("assemble_cube",), ("claims",),
         ),
         _result("tabulate_costs", (), "cost", (*_CUBES, "map_regimes", "fit_scaling_laws")),
