@@ -9,7 +9,7 @@ from ntk_atlas.study.outputs import earlier_results_told, final_results
 from ntk_atlas.config.figures import FIGURES
 from ntk_atlas.registry import is_own
 from ntk_atlas.jobs.parts.slice import code_file_digest
-from ntk_atlas.study.outputs import cubes_of, file_name, study_folder
+from ntk_atlas.study.outputs import cubes_of, file_name, page_file, study_folder
 
 # Tables over all experiments of this study.
 ALL = study_folder(workflow.config_settings.configfiles)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from ntk_atlas.arrays import whole_file
 from ntk_atlas.config.figures import FigureSettings
-from ntk_atlas.cubes.netcdf import read_netcdf
+from ntk_atlas.cubes.files import read_netcdf
 from ntk_atlas.job_log import job_log
-from ntk_atlas.judging.join import read_verdicts
+from ntk_atlas.judging.verdicts import read_verdicts
 from ntk_atlas.page import experiment_contents, page_of, study_contents
 
 

@@ -19,11 +19,11 @@ from matplotlib.colors import to_hex
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.predictors import predictor_label
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.cubes.dictionary.cube import KERNEL_MEASURES, TRAINING_CURVES
-from ntk_atlas.cubes.dictionary.variable import CELL as NETWORK
-from ntk_atlas.cubes.dictionary.variable import COORDINATES
-from ntk_atlas.cubes.reading import compared_ridge, experiment_settings, scaling_settings, stand_ins_of
+from ntk_atlas.cubes.dictionary import KERNEL_MEASURES, TRAINING_CURVES
+from ntk_atlas.cubes.files import compared_ridge, experiment_settings, scaling_settings, stand_ins_of
 from ntk_atlas.cubes.scaling import laws_of
+from ntk_atlas.cubes.variables import CELL as NETWORK
+from ntk_atlas.cubes.variables import COORDINATES
 from ntk_atlas.figures.parts.curves import replicate_interval
 from ntk_atlas.figures.parts.look import INK, color_map, predictor_styles, readable_subset
 from ntk_atlas.figures.regime_map import LOOKS
