@@ -356,7 +356,7 @@ def test_an_experiment_that_lacks_most_says_which_keys_add_it(opened):
     page = opened("experiment=bare")
     said = page.locator("#missing").text_content()
     for key in (
-        "regression.keep_predictions",
+        "ntk_init or infinite_ntk in regression.predictors",
         "linearized",
         "no infinite kernel",
         "grid.width",

@@ -36,7 +36,7 @@ rule write_page:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        study=Path(ALL).name,
+        study="default study" if PAGE == page_file([]) else Path(ALL).name,
         files=page_files(),
         spec=STUDY.figures.canonical_json(),
         source=source("write_page.py"),

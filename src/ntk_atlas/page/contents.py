@@ -412,7 +412,7 @@ def _missing(
     own = settings is not None and bool(settings.network.factory)
     there = {str(name) for name in cube["predictor"].values}
     if regimes is None:
-        keys = "regression.keep_predictions: true, and linearized and ntk_init in regression.predictors"
+        keys = "linearized, ntk_init or infinite_ntk in regression.predictors"
         subtract = settings is None or settings.training.initial_output == "subtract"
         yield lacks("regimes and frontiers", keys if subtract else f"{keys}, training.initial_output: subtract")
     if "linearized" not in there:
