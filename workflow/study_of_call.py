@@ -19,7 +19,7 @@ sys.path.insert(0, str(PACKAGE.parent))  # the package beside this workflow, as 
 
 from ntk_atlas.config.study import EXPERIMENT_NAME, RESERVED_NAMES, StudySettings  # noqa: E402
 from ntk_atlas.jobs import JOBS, Slice  # noqa: E402
-from ntk_atlas.source_digest import SourceMemory, source_digest  # noqa: E402
+from ntk_atlas.provenance import SourceMemory, source_digest  # noqa: E402
 from ntk_atlas.study.load import load_study, read_tree, with_preset  # noqa: E402
 from ntk_atlas.study.problems import ConfigError, Node  # noqa: E402
 

@@ -12,7 +12,7 @@ from planned_jobs import planned_jobs
 from study_of_call import asked, sources
 
 from ntk_atlas.jobs.parts.made_with import param_changes
-from ntk_atlas.source_digest import SourceMemory
+from ntk_atlas.provenance import SourceMemory
 
 _MISSING = re.compile(r"(?:Missing|Incomplete) output files: ([^;]*)")
 _UPDATED = re.compile(r"Updated input files: ([^;]*)")

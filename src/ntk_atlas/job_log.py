@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ntk_atlas.arrays import is_passing, whole_file
-from ntk_atlas.user_imports import is_own
+from ntk_atlas.user_code import is_own
 
 FOLDER = ".digests"
 

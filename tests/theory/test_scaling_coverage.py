@@ -17,7 +17,7 @@ from ntk_atlas.scaling_laws import (
     score_t,
     zero_floor_t,
 )
-from ntk_atlas.scaling_laws.floor_law import EXPONENT, FLOOR
+from ntk_atlas.scaling_laws.laws import EXPONENT, FLOOR
 from ntk_atlas.statistics import finite_mean, t_critical, t_interval
 from ntk_atlas.streams import numpy_stream
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ntk_atlas.jobs.parts import param_changes
-from ntk_atlas.source_digest import SourceMemory, changed_files, source_digest
+from ntk_atlas.provenance import SourceMemory, changed_files, source_digest
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from typing import Annotated
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from ntk_atlas.provenance import source_digest
 from ntk_atlas.registry import Named, Registry, value_files
-from ntk_atlas.source_digest import source_digest
 
 SHADE = '"""A shade."""\n\nfrom palette.shade import Shade\n\nshade = Shade({light})\n'
 

@@ -13,7 +13,7 @@ from ntk_atlas.scaling_laws import (
     score_t,
     zero_floor_t,
 )
-from ntk_atlas.scaling_laws.floor_law import Held, curve, jacobian, solve
+from ntk_atlas.scaling_laws.laws import Held, curve, jacobian, solve
 from ntk_atlas.streams import numpy_stream
 
 SIZES = np.array([64, 128, 256, 512, 1024, 2048, 4096])
@@ -64,7 +64,7 @@ def test_small_noise_moves_the_fit_to_first_order(scale):
 
 
 def test_a_search_that_is_cut_short_has_not_converged(monkeypatch):
-    monkeypatch.setattr("ntk_atlas.scaling_laws.floor_law.MAX_STEPS", 3)
+    monkeypatch.setattr("ntk_atlas.scaling_laws.laws.MAX_STEPS", 3)
     y = planted(0.5, 0.0, -1.0)[0] + 0.1 * numpy_stream("short").normal(size=(50, len(SIZES)))
     assert not fit_floor_law(SIZES, y).converged.any()
 

@@ -12,7 +12,7 @@ import ntk_atlas
 from ntk_atlas.config import StudySettings
 from ntk_atlas.jobs import DROPPED, JOBS, Slice, UndeclaredSettingError, job_slice
 from ntk_atlas.jobs.parts import all_jobs, rules_after
-from ntk_atlas.source_digest import source_files
+from ntk_atlas.provenance import source_files
 
 STUDY = StudySettings.model_validate(BASE)
 EXPERIMENT = STUDY.experiments["one"]

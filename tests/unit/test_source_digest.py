@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-import ntk_atlas.source_digest
+import ntk_atlas.provenance
 from ntk_atlas.config import NetworkSettings
 from ntk_atlas.jobs import JOBS, job_slice
 from ntk_atlas.jobs.parts.slice import rows
+from ntk_atlas.provenance import SourceMemory, source_digest, source_files
 from ntk_atlas.registry import value_files
-from ntk_atlas.source_digest import SourceMemory, source_digest, source_files
 from ntk_atlas.study import load_study
 
 REPOSITORY = Path(__file__).parents[2]
@@ -88,7 +88,7 @@ def test_comments_docstrings_and_formatting_do_not_count(copied):
     ("module", "same", "other"),
     [
         ("figures/parts/look.py", "train_networks.py", "plot_figure.py"),
-        ("scaling_laws/power_law.py", "assemble_cube.py", "fit_scaling_laws.py"),
+        ("scaling_laws/laws.py", "assemble_cube.py", "fit_scaling_laws.py"),
         ("kernels/pairwise_distances.py", "train_networks.py", "regress_rivals.py"),
         ("regression/nested.py", "train_networks.py", "regress_empirical.py"),
         ("training/ensemble_module.py", "regress_rivals.py", "train_networks.py"),
@@ -164,8 +164,8 @@ def test_what_was_parsed_is_kept_by_content(copied, monkeypatch):
     first = source_digest(script, package, memory)
     memory.keep()
     parsed = []
-    original = ntk_atlas.source_digest._parse
-    monkeypatch.setattr(ntk_atlas.source_digest, "_parse", lambda *a: parsed.append(a) or original(*a))
+    original = ntk_atlas.provenance._parse
+    monkeypatch.setattr(ntk_atlas.provenance, "_parse", lambda *a: parsed.append(a) or original(*a))
     assert source_digest(script, package, SourceMemory(path)) == first
     assert not parsed
     file = package / "streams.py"

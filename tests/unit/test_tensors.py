@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from ntk_atlas.tensors import real_tensor
+from ntk_atlas.numerics import real_tensor
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,7 @@ import pytest
 from ntk_atlas.config import NetworkSettings
 from ntk_atlas.jobs.parts import code_file_digest
 from ntk_atlas.study.consistency import user_code_problems
-from ntk_atlas.user_code import load_function, load_named
-from ntk_atlas.user_imports import followed
+from ntk_atlas.user_code import followed, load_function, load_named
 
 
 class UserError(ValueError):

@@ -9,7 +9,7 @@ from pathlib import Path
 from worlds.registry import MODULES, WORLDS
 from worlds.world import N_FIRST, POWER_BAR, REPOSITORY, Counts, World, broken_bars, interval
 
-from ntk_atlas.source_digest import SourceMemory, source_digest
+from ntk_atlas.provenance import SourceMemory, source_digest
 
 RESULTS, PAGE = Path(__file__).parent / "results.csv", REPOSITORY / "docs" / "claims.md"
 MARKERS = "<!-- generated, worlds: begin -->", "<!-- generated, worlds: end -->"

@@ -20,7 +20,7 @@ os.environ.update(NTK_ATLAS=str(WORKFLOW))
 
 
 from ntk_atlas.registry import value_files
-from ntk_atlas.source_digest import SourceMemory, source_digest
+from ntk_atlas.provenance import SourceMemory, source_digest
 from ntk_atlas.jobs import ARCHITECTURE, JOBS, ROW
 from ntk_atlas.jobs.parts.results import all_jobs
 from ntk_atlas.study.load import load_study, read_study

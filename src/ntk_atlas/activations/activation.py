@@ -474,7 +474,7 @@ def check_elementwise(activation: Activation, dtypes: "tuple[torch.dtype, ...]")
 def _try(activation: Activation, probe: "Tensor", name: str) -> None:
     import torch
 
-    from ntk_atlas.tensors import equal_tensors
+    from ntk_atlas.numerics import equal_tensors
 
     state = _state(activation)
     given = probe.clone()

@@ -22,7 +22,7 @@ from ntk_atlas.datasets.draws import Draw
 from ntk_atlas.folds import N_FOLDS, fold_sizes
 from ntk_atlas.jobs import architecture_name, job_slice
 from ntk_atlas.jobs.parts.made_with import check_made_with
-from ntk_atlas.statistics.bootstrap import resampling_weights, variance_ratio
+from ntk_atlas.statistics.intervals import resampling_weights, variance_ratio
 from ntk_atlas.streams import numpy_stream
 
 log = logging.getLogger(__name__)
@@ -235,7 +235,7 @@ def assemble_output_variance(
         provenance: attributes that say where the numbers come from.
 
     Returns:
-        The dataset, see `cubes.dictionary.output_variance`.
+        The dataset, see `cubes.dictionary`.
 
     Raises:
         ValueError: if the experiment has no such section.

@@ -22,9 +22,9 @@ from ntk_atlas.cubes.files import (
     stand_ins_of,
 )
 from ntk_atlas.scaling_laws.fit import ScalingFit, compare_exponents, fit_scaling_law
-from ntk_atlas.scaling_laws.power_law import fit_power_law, on_common_sizes
-from ntk_atlas.statistics.draws import common_variance, for_new_data
-from ntk_atlas.statistics.student import finite_mean
+from ntk_atlas.scaling_laws.laws import fit_power_law, on_common_sizes
+from ntk_atlas.statistics.estimates import common_variance, for_new_data
+from ntk_atlas.statistics.intervals import finite_mean
 
 
 def fit_cube(cube: xr.Dataset, settings: ScalingSettings) -> xr.Dataset:

@@ -17,9 +17,15 @@ from ntk_atlas.config.thresholds import Claim, ClaimSettings
 from ntk_atlas.cubes.dictionary import NO_CLASS
 from ntk_atlas.cubes.files import LEFT_OUT, SHARED_TRAIN, experiment_settings, fold_shares, read_netcdf
 from ntk_atlas.judging.decision import NotJudgedError
-from ntk_atlas.statistics.draws import common_variance
-from ntk_atlas.statistics.estimates import SMALLEST, Estimate, MedianEstimate, from_replicates, median_of
-from ntk_atlas.statistics.student import finite_mean
+from ntk_atlas.statistics.estimates import (
+    SMALLEST,
+    Estimate,
+    MedianEstimate,
+    common_variance,
+    from_replicates,
+    median_of,
+)
+from ntk_atlas.statistics.intervals import finite_mean
 from ntk_atlas.status import NOT_TRAINED, Status
 from ntk_atlas.study.claim_needs import Asked, has_classes, no_deep_networks, unmet_needs
 

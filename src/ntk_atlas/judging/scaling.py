@@ -22,7 +22,7 @@ from ntk_atlas.config.thresholds import ClaimSettings
 from ntk_atlas.cubes.files import SHARED_TRAIN, draws_overlap, errors_without_folds, predictor_values, stand_ins_of
 from ntk_atlas.judging.decision import Comparison, Measurement, Region, remarks
 from ntk_atlas.judging.evidence import Evidence, cell_estimate, cell_text, need, replicate_remark
-from ntk_atlas.scaling_laws.floor_law import balanced_curves
+from ntk_atlas.scaling_laws.laws import balanced_curves, on_common_sizes, usable
 from ntk_atlas.scaling_laws.paired_laws import (
     LEAST_SIZES,
     FlooredCurve,
@@ -31,9 +31,8 @@ from ntk_atlas.scaling_laws.paired_laws import (
     compare_paired,
     hold_out_largest,
 )
-from ntk_atlas.scaling_laws.power_law import on_common_sizes, usable
 from ntk_atlas.statistics.estimates import Estimate
-from ntk_atlas.statistics.student import t_critical
+from ntk_atlas.statistics.intervals import t_critical
 from ntk_atlas.status import Status
 
 Cell = dict[str, int]

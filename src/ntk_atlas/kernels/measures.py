@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ntk_atlas.tensors import Given, real_number, real_tensor
+from ntk_atlas.numerics import Given, real_number, real_tensor
 
 
 def relative_drift(k_t: Given, k_0: Given) -> Tensor:

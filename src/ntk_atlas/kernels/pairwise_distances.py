@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ntk_atlas.tensors import Given, real_tensor
+from ntk_atlas.numerics import Given, real_tensor
 
 # Below this share of ‖x‖² + ‖x'‖² a squared distance from the expanded square has lost too many digits.
 _CANCELLED = 1e-6

@@ -14,7 +14,7 @@ from ntk_atlas.kernels.rival_kernel import Rival
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ntk_atlas.tensors import Given
+    from ntk_atlas.numerics import Given
 
 _LARGEST = 1e100
 """Where a polynomial would overflow, its product with the exponential, 0, is not NaN."""
@@ -36,7 +36,7 @@ class StationaryKernel(Rival):
         Raises:
             ValueError: if ℓ is no positive number, or a distance none.
         """
-        from ntk_atlas.tensors import real_tensor
+        from ntk_atlas.numerics import real_tensor
 
         length_scale = _checked(length_scale)
         return self.function((real_tensor(distance, "distance") / length_scale).clamp_(max=_LARGEST))
@@ -89,7 +89,7 @@ class InnerProductKernel(Rival):
 
 
 def _checked(length_scale: float) -> float:
-    from ntk_atlas.tensors import real_number
+    from ntk_atlas.numerics import real_number
 
     if not 0 < real_number(length_scale, "the length scale") < math.inf:
         raise ValueError(f"the length scale must be positive and finite, got {length_scale}")

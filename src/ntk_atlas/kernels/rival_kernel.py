@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ntk_atlas.tensors import Given
+    from ntk_atlas.numerics import Given
 
 
 class Look(NamedTuple):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ntk_atlas.kernels.errors import KernelInputError
-from ntk_atlas.tensors import real_tensor
+from ntk_atlas.numerics import real_tensor
 from ntk_atlas.user_code import check_function, load_function, load_named
 
 _PRECISIONS = (torch.float64, torch.float32)

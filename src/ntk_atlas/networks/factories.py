@@ -20,9 +20,8 @@ from ntk_atlas.networks.module_checks import (
 from ntk_atlas.networks.modules import StackedModules, convert_network
 from ntk_atlas.networks.plain_state import difference, registered
 from ntk_atlas.networks.running import eagerly, in_evaluation_mode
-from ntk_atlas.numerics import is_out_of_memory
+from ntk_atlas.numerics import equal_tensors, is_out_of_memory
 from ntk_atlas.streams import global_streams
-from ntk_atlas.tensors import equal_tensors
 from ntk_atlas.user_code import load_function, told
 
 _SAMPLES = "training samples"

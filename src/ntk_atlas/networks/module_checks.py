@@ -17,9 +17,8 @@ from ntk_atlas.networks.running import (
     without_symmetry,
     without_wrappers,
 )
-from ntk_atlas.numerics import is_out_of_memory, plain_attention, precise_math
+from ntk_atlas.numerics import Given, equal_tensors, is_out_of_memory, plain_attention, precise_math, real_tensor
 from ntk_atlas.streams import global_streams
-from ntk_atlas.tensors import Given, equal_tensors, real_tensor
 from ntk_atlas.user_code import told
 
 

@@ -33,8 +33,7 @@ from ntk_atlas.networks.plain_state import (
 )
 from ntk_atlas.networks.running import eagerly, has_attention
 from ntk_atlas.networks.stacked import StackedNetwork
-from ntk_atlas.numerics import is_out_of_memory
-from ntk_atlas.tensors import Given
+from ntk_atlas.numerics import Given, is_out_of_memory
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ntk_atlas.tensors import equal_tensors
+from ntk_atlas.numerics import equal_tensors
 
 # A module may lead to a whole data set: what is looked at is bounded.
 _MOST_OBJECTS = 100_000

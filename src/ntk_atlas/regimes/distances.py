@@ -23,8 +23,8 @@ from ntk_atlas.cubes.files import (
     fold_shares,
     without_folds,
 )
-from ntk_atlas.statistics.draws import common_variance, pooled_spread
-from ntk_atlas.statistics.student import finite_mean, t_quantile
+from ntk_atlas.statistics.estimates import common_variance, pooled_spread
+from ntk_atlas.statistics.intervals import finite_mean, t_quantile
 from ntk_atlas.status import NOT_TRAINED, Status
 
 CELL = ("depth", "width", "init_scale", "n_train")

@@ -20,8 +20,8 @@ import xarray as xr
 
 from ntk_atlas.config.thresholds import RegimeThresholds
 from ntk_atlas.regimes.distances import CELL, log_spread
-from ntk_atlas.statistics.draws import effective_cells
-from ntk_atlas.statistics.student import t_quantile
+from ntk_atlas.statistics.estimates import effective_cells
+from ntk_atlas.statistics.intervals import t_quantile
 
 LEAST_POINTS = 3
 """Places along the axis that a law needs."""

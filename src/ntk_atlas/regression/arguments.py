@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ntk_atlas.tensors import Given, real_number, real_tensor
+from ntk_atlas.numerics import Given, real_number, real_tensor
 
 Axes = Sequence[tuple[str, int | None]]
 """Name and size of each axis; None accepts any size."""

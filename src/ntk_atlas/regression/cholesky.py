@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ntk_atlas.numerics import real_tensor
 from ntk_atlas.regression.arguments import (
     check_symmetric,
     checked_block,
@@ -28,7 +29,6 @@ from ntk_atlas.regression.arguments import (
     sample_major,
 )
 from ntk_atlas.status import Status
-from ntk_atlas.tensors import real_tensor
 
 logger = logging.getLogger(__name__)
 

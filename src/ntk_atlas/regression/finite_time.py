@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ntk_atlas.numerics import Given, real_number, real_tensor
 from ntk_atlas.regression.arguments import (
     Axes,
     check_symmetric,
@@ -25,7 +26,6 @@ from ntk_atlas.regression.arguments import (
     rounding_in,
     sample_major,
 )
-from ntk_atlas.tensors import Given, real_number, real_tensor
 
 logger = logging.getLogger(__name__)
 

@@ -14,13 +14,13 @@ from ntk_atlas.folds import N_FOLDS
 from ntk_atlas.kernels.pairwise_distances import median_distance
 from ntk_atlas.kernels.rival_kernel import Rival
 from ntk_atlas.kernels.user_kernel import UserKernel
+from ntk_atlas.numerics import real_tensor
 from ntk_atlas.regression.arguments import check_distinct, checked_sizes
 from ntk_atlas.regression.nested import KernelSystem, kernel_system
 from ntk_atlas.regression.regress import NestedRegression, extreme_eigenvalues
 from ntk_atlas.regression.selection import checked_data, choose, chosen_arrays, solve_path, solve_table, stack_tables
 from ntk_atlas.regression.tiled import ProductSystem, products_of_function
 from ntk_atlas.status import Status
-from ntk_atlas.tensors import real_tensor
 
 
 class NoLengthScaleError(ValueError):

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from ntk_atlas.folds import N_FOLDS, fold_means
+from ntk_atlas.numerics import Given, real_tensor
 from ntk_atlas.regression.arguments import checked_targets
-from ntk_atlas.tensors import Given, real_tensor
 
 
 def mean_squared_error(predictions: Given, targets: Given) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ntk_atlas.config.regression import SolveSettings
+from ntk_atlas.numerics import real_tensor
 from ntk_atlas.regression.arguments import (
     checked_kernel,
     checked_matrix,
@@ -26,7 +27,6 @@ from ntk_atlas.regression.metrics import checked_labels, classification_error, f
 from ntk_atlas.regression.nested import KernelSystem, NestedSolution, solve_system
 from ntk_atlas.regression.tiled import ProductSystem, iterative_path
 from ntk_atlas.status import Status
-from ntk_atlas.tensors import real_tensor
 
 Extremes = Callable[[int, int], tuple[float, float]]
 

@@ -6,9 +6,8 @@ from typing import Literal
 import numpy as np
 
 from ntk_atlas.config.analyses import ScalingSettings
-from ntk_atlas.scaling_laws.floor_law import FloorFit, fit_with_floor
-from ntk_atlas.scaling_laws.power_law import MIN_SIZES, check_held_out, fit_power_law, usable
-from ntk_atlas.statistics.student import Interval, finite_mean, t_interval
+from ntk_atlas.scaling_laws.laws import MIN_SIZES, FloorFit, check_held_out, fit_power_law, fit_with_floor, usable
+from ntk_atlas.statistics.intervals import Interval, finite_mean, t_interval
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,7 +28,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ntk_atlas.statistics.student import t_critical
+from ntk_atlas.statistics.intervals import t_critical
 
 SMALLEST_EXPONENT, LARGEST_EXPONENT = -1.0, 5.0
 """Range of exponents; an interval that reaches an end of it is not bounded there."""

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ntk_atlas.statistics.bootstrap import bootstrap_t
-from ntk_atlas.statistics.student import Interval
+from ntk_atlas.statistics.intervals import Interval, bootstrap_t
 
 LARGE_LOG_VARIANCE, MANY_NETWORKS = 1.0, 10_000
 """R is not trusted above this Var log Θ with fewer networks than this."""

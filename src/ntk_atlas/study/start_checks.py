@@ -29,7 +29,7 @@ from ntk_atlas.registry import is_own, value_files
 from ntk_atlas.study.estimates import MOST_DISK, MOST_HOURS, job_seconds, probe_kernel_bytes, weight_bytes
 from ntk_atlas.study.problems import Problem
 from ntk_atlas.study.work import OwnCost
-from ntk_atlas.user_imports import PACKAGE
+from ntk_atlas.user_code import PACKAGE
 
 SECONDS = 90.0
 """That the trial of one experiment may take; what is not tried by then is a notice."""

@@ -46,8 +46,7 @@ from ntk_atlas.streams import numpy_stream, torch_stream
 from ntk_atlas.study.consistency import value_problems
 from ntk_atlas.study.start_checks import FIRST_STEP, STEP_MARK
 from ntk_atlas.study.work import OwnCost
-from ntk_atlas.user_code import told
-from ntk_atlas.user_imports import followed, own_files
+from ntk_atlas.user_code import followed, own_files, told
 
 SAMPLES = 4
 _TIMED_SAMPLES = 16

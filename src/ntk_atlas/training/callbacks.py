@@ -25,7 +25,7 @@ from ntk_atlas.kernels.empirical.network_checks import plain_module
 from ntk_atlas.kernels.empirical.ntk import kernel_and_record
 from ntk_atlas.kernels.errors import KernelInputError
 from ntk_atlas.networks.stacked import StackedNetwork
-from ntk_atlas.tensors import Given, real_number, real_tensor
+from ntk_atlas.numerics import Given, real_number, real_tensor
 from ntk_atlas.training.lightning_import import pl
 from ntk_atlas.training.schedule import scheduled_epochs
 

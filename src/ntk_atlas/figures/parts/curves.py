@@ -34,7 +34,7 @@ from ntk_atlas.figures.parts.look import (
     sequential_colors,
     themed,
 )
-from ntk_atlas.statistics.student import finite_mean, t_interval
+from ntk_atlas.statistics.intervals import finite_mean, t_interval
 
 
 def draw_interval(

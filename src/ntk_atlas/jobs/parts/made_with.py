@@ -10,7 +10,7 @@ from ntk_atlas.config.base import canonical_json
 from ntk_atlas.datasets.dataset import Dataset, DatasetBase
 from ntk_atlas.datasets.store import load_dataset
 from ntk_atlas.jobs.parts.slice import CONTENTS, FOUND, Slice
-from ntk_atlas.source_digest import SourceMemory, changed_files
+from ntk_atlas.provenance import SourceMemory, changed_files
 
 _FOUND = {"files": "the file of dataset.path", "shares": "disjoint draws, in shares of the data"}
 """What is looked up for jobs, in words."""

@@ -31,9 +31,9 @@ from ntk_atlas.arrays import unit_digest
 from ntk_atlas.config.base import Settings, canonical_json
 from ntk_atlas.config.grid import GridSettings
 from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.provenance import code_digest
 from ntk_atlas.registry import is_own
-from ntk_atlas.source_digest import code_digest
-from ntk_atlas.user_imports import followed
+from ntk_atlas.user_code import followed
 
 if TYPE_CHECKING:
     from ntk_atlas.config.analyses import DispersionSettings, KernelVariantsSettings

@@ -18,8 +18,7 @@ from torch.autograd.graph import Node
 from ntk_atlas.kernels.errors import KernelInputError, MixedSamplesError, RandomNetworkError
 from ntk_atlas.networks.running import accumulated_gradients, without_symmetry, without_wrappers
 from ntk_atlas.networks.stacked import StackedNetwork
-from ntk_atlas.numerics import default_memory_limit, is_out_of_memory
-from ntk_atlas.tensors import Given, real_tensor
+from ntk_atlas.numerics import Given, default_memory_limit, is_out_of_memory, real_tensor
 
 # Samples of a network that are compared: alone, together, and in another order.
 _SAMPLES = 8

@@ -34,8 +34,7 @@ from ntk_atlas.kernels.empirical.structure import NetworkStructure, probe_networ
 from ntk_atlas.kernels.empirical.verification import verified_structure, without_layers
 from ntk_atlas.kernels.errors import MemoryLimitError, StructureChangedError
 from ntk_atlas.networks.stacked import StackedConv2d, StackedLinear, StackedNetwork
-from ntk_atlas.numerics import freed_memory, is_out_of_memory, release_freed_memory
-from ntk_atlas.tensors import Given
+from ntk_atlas.numerics import Given, freed_memory, is_out_of_memory, release_freed_memory
 
 log = logging.getLogger(__name__)
 

@@ -43,8 +43,7 @@ from ntk_atlas.kernels.errors import KernelInputError
 from ntk_atlas.networks.plain_state import called_with
 from ntk_atlas.networks.running import is_scripted, without_symmetry
 from ntk_atlas.networks.stacked import StackedNetwork
-from ntk_atlas.numerics import is_out_of_memory
-from ntk_atlas.tensors import Given, real_tensor
+from ntk_atlas.numerics import Given, is_out_of_memory, real_tensor
 
 log = logging.getLogger(__name__)
 

@@ -40,8 +40,7 @@ from ntk_atlas.kernels.infinite.recursion import LayerErrors, carried_errors, ch
 from ntk_atlas.kernels.infinite.series import dual_of
 from ntk_atlas.kernels.infinite.soundness import LayerOfPair, warn_of_range, warn_of_rounding
 from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitecture, image_shape
-from ntk_atlas.numerics import default_memory_limit, in_turn_or_at_once, precise_math
-from ntk_atlas.tensors import Given
+from ntk_atlas.numerics import Given, default_memory_limit, in_turn_or_at_once, precise_math
 
 log = logging.getLogger(__name__)
 

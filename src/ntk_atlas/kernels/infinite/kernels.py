@@ -27,8 +27,7 @@ from ntk_atlas.kernels.errors import KernelInputError, MemoryLimitError
 from ntk_atlas.kernels.infinite.recursion import PreparedLayers, Recursion, Sides
 from ntk_atlas.kernels.infinite.series import dual_of
 from ntk_atlas.kernels.infinite.soundness import warn_of_entries, warn_of_range, without_underflow
-from ntk_atlas.numerics import default_memory_limit, in_turn_or_at_once, precise_math
-from ntk_atlas.tensors import Given, real_number, real_tensor
+from ntk_atlas.numerics import Given, default_memory_limit, in_turn_or_at_once, precise_math, real_number, real_tensor
 
 _LARGEST_SCALE = 1e150
 """Kernels have squares of σ_w²."""
