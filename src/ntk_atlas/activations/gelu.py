@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ntk_atlas.activations.activation import Activation, ClosedFormDual, DualTile, squared_cosine
+from ntk_atlas.activations import Activation, ClosedFormDual, DualTile, squared_cosine
 
 if TYPE_CHECKING:
     import torch

@@ -1,6 +1,6 @@
 """Leaky ReLU: φ(u) = 0.01 u below 0, torch's default."""
 
-from ntk_atlas.activations.activation import Activation
+from ntk_atlas.activations import Activation
 from ntk_atlas.activations.relu import Homogeneous
 
 

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ntk_atlas.activations import Activation, Moments
 from ntk_atlas.activations import tanh as half
-from ntk_atlas.activations.activation import Activation, Moments
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ntk_atlas.activations.activation import Activation, Moments, short_range_mean
+from ntk_atlas.activations import Activation, Moments, short_range_mean
 from ntk_atlas.activations.tanh import sech2
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ntk_atlas.activations.activation import Activation, Moments, short_range_mean
+from ntk_atlas.activations import Activation, Moments, short_range_mean
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ntk_atlas.optimizers.base import Optimizer
+from ntk_atlas.optimizers import Optimizer
 
 if TYPE_CHECKING:
     import torch

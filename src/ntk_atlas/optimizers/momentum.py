@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ntk_atlas.optimizers.base import Linearization, Optimizer
+from ntk_atlas.optimizers import Linearization, Optimizer
 
 if TYPE_CHECKING:
     import torch

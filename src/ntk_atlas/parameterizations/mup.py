@@ -19,7 +19,7 @@ does not see the factors, and its rates are those of the last column over √c.
 import math
 from dataclasses import dataclass
 
-from ntk_atlas.parameterizations.base import Parameter, Parameterization
+from ntk_atlas.parameterizations import Parameter, Parameterization
 
 
 @dataclass(frozen=True)

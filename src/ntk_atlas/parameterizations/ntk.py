@@ -1,6 +1,6 @@
 """NTK parameterization (Jacot et al. 2018): the scale of a layer is a factor in the forward pass."""
 
-from ntk_atlas.parameterizations.base import Parameter, Parameterization
+from ntk_atlas.parameterizations import Parameter, Parameterization
 
 
 class NTK(Parameterization):

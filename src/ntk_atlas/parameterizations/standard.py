@@ -1,6 +1,6 @@
 """Standard parameterization: weights carry their scale themselves, as libraries of networks initialize them."""
 
-from ntk_atlas.parameterizations.base import Parameter, Parameterization
+from ntk_atlas.parameterizations import Parameter, Parameterization
 
 
 class Standard(Parameterization):

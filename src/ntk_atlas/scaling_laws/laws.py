@@ -1,4 +1,4 @@
-"""The pure law, err = A n^−α, and the law with an irreducible error, err = E + A n^−α: fits, intervals, a held-out size.
+"""The pure law, err = A n^−α, and the law with an irreducible error, err = E + A n^−α: fits, intervals, held-out size.
 
 The pure law is a straight line of log error on log n. Many curves with irreducible error are fitted at once by least
 squares of log(E + A n^−α), in coordinates that keep it well behaved: θ = (a, b, u), a = log amplitude at the geometric

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from ntk_atlas.config.predictors import distance_predictors, predictors_of
 from ntk_atlas.config.study import ExperimentSettings
-from ntk_atlas.jobs import JOBS
-from ntk_atlas.jobs.job import Job
+from ntk_atlas.jobs import JOBS, Job
 
 _MIN_SIZES = 3
 _EXPERIMENT = tuple(ExperimentSettings.model_fields)

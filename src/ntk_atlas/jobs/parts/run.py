@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ntk_atlas.arrays import LabelledArrays, join, made_again_if_lost, read_labelled, write_labelled
-from ntk_atlas.jobs.job import Given, Job
+from ntk_atlas.jobs import Given, Job
 from ntk_atlas.jobs.parts.finished import row_grid
 from ntk_atlas.jobs.parts.made_with import check_row, load_prepared
 from ntk_atlas.jobs.parts.slice import Slice, Unit

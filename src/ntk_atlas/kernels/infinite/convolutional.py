@@ -16,8 +16,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ntk_atlas.activations import ActivationChoice
-from ntk_atlas.activations.activation import Dual
+from ntk_atlas.activations import ActivationChoice, Dual
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.kernels.errors import KernelInputError, MemoryLimitError
 from ntk_atlas.kernels.infinite.convolutional_recursion import (

@@ -23,8 +23,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ntk_atlas.activations import ActivationOverflowError
-from ntk_atlas.activations.activation import Dual
+from ntk_atlas.activations import ActivationOverflowError, Dual
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.kernels.infinite.recursion import bias_part, weight_part
 from ntk_atlas.kernels.infinite.soundness import without_underflow

@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ntk_atlas.activations import ActivationOverflowError
-from ntk_atlas.activations.activation import Dual
+from ntk_atlas.activations import ActivationOverflowError, Dual
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.kernels.errors import KernelInputError
 from ntk_atlas.kernels.infinite.soundness import LayerOfPair, warn_of_range, warn_of_rounding, without_underflow

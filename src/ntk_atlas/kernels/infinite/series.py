@@ -24,8 +24,17 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from ntk_atlas.activations import Activation, ActivationChoice, ActivationError, ActivationOverflowError, activation
-from ntk_atlas.activations.activation import STEP, Dual, DualTile, Moments
+from ntk_atlas.activations import (
+    STEP,
+    Activation,
+    ActivationChoice,
+    ActivationError,
+    ActivationOverflowError,
+    Dual,
+    DualTile,
+    Moments,
+    activation,
+)
 
 MOST_TERMS = 2048
 _FEWEST_TERMS = 64

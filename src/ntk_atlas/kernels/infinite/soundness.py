@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ntk_atlas.activations.activation import Dual
+from ntk_atlas.activations import Dual
 
 log = logging.getLogger(__name__)
 
