@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Several processes share the cores: threads that spin while they wait cost more than they compute.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help run report test test-slow check format benchmark status why clean-orphans migrate unlock clean
+.PHONY: help run card report test test-slow check format benchmark status why clean-orphans migrate unlock clean
 
 help:
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -16,6 +16,13 @@ STUDY_ARGS = $(if $(STUDY),--configfile config/studies/$(STUDY).yaml --report re
 
 run: .venv/.done  ## build the environment, run the default study (another: STUDY=finite_width, yours: MINE=my.yaml), write its report
 	$(BIN)/python workflow/run.py $(STUDY_ARGS) $(RUN_ARGS)
+
+# From any folder: make -C path/to/ntk-atlas card NETWORK=my_net.py:build DATA=my_data.csv TARGET=price
+card: .venv/.done  ## in which regime is one model? NETWORK=my_net.py:build DATA=my_data.csv TARGET=price (TASK= WIDTH= DEPTH= N= MINUTES=)
+	@$(BIN)/python workflow/card.py $(if $(NETWORK),--network "$(NETWORK)") $(if $(DATA),--data "$(DATA)") \
+	  $(if $(TARGET),--target "$(TARGET)") $(if $(TASK),--task $(TASK)) $(if $(WIDTH),--width $(WIDTH)) \
+	  $(if $(DEPTH),--depth $(DEPTH)) $(if $(INIT_SCALE),--init-scale $(INIT_SCALE)) $(if $(ACTIVATION),--activation "$(ACTIVATION)") \
+	  $(if $(N),--n-train $(N)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(NAME),--name $(NAME)) $(RUN_ARGS)
 
 report: .venv/.done  ## write the report of what is finished (STUDY=, MINE=), run nothing
 	$(BIN)/python workflow/run.py --report-only $(STUDY_ARGS)

@@ -3,3 +3,8 @@ from ntk_atlas.cards.module_card import CardInputError as CardInputError
 from ntk_atlas.cards.module_card import Measured as Measured
 from ntk_atlas.cards.module_card import RegimeCard as RegimeCard
 from ntk_atlas.cards.module_card import regime_card as regime_card
+from ntk_atlas.cards.study_card import CardRequest as CardRequest
+from ntk_atlas.cards.study_card import card_dataset as card_dataset
+from ntk_atlas.cards.study_card import card_experiments as card_experiments
+from ntk_atlas.cards.study_card import card_lines as card_lines
+from ntk_atlas.cards.study_card import widths_around as widths_around

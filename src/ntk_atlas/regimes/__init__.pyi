@@ -3,6 +3,8 @@ from ntk_atlas.regimes.distances import squared_distances as squared_distances
 from ntk_atlas.regimes.frontiers import FrontierStatus as FrontierStatus
 from ntk_atlas.regimes.frontiers import frontier as frontier
 from ntk_atlas.regimes.map_file import REGIMES as REGIMES
+from ntk_atlas.regimes.map_file import frontier_of as frontier_of
+from ntk_atlas.regimes.map_file import is_given as is_given
 from ntk_atlas.regimes.map_file import regime_map as regime_map
 from ntk_atlas.regimes.map_file import said_of as said_of
 from ntk_atlas.regimes.regime import Regime as Regime

@@ -102,6 +102,8 @@ LAYERS_SHOWN = 0.5
 JUDGED = 3e-4
 """Of a network that is judged."""
 _MOST_NAMED = 4
+_CLASSES = 10
+"""Of data whose classes only their labels tell."""
 LAW = 0.017
 """Of the law of one curve, its intervals included, for each n_train beyond three."""
 
@@ -131,7 +133,7 @@ def job_seconds(
         seconds = work.empirical_flops / rate + SOLVE * _empirical_regressions(experiment)
         found["regress_empirical"] = n_rows * START["regress_empirical"] + seconds
     if "linearized" in predictors or experiment.output_variance is not None:
-        found["linearize_networks"] = n_rows * START["linearize_networks"] + _linearized(experiment, work)
+        found["linearize_networks"] = n_rows * START["linearize_networks"] + _linearized(experiment, work, costs)
     infinite = predictors_of("infinite", predictors)
     if infinite:
         n_jobs = len(experiment.grid.init_scale)
@@ -306,17 +308,26 @@ def _solve_flops(experiment: ExperimentSettings, n: int) -> float:
     return (1 + len(experiment.regression.ridge_grid)) * (n**3 / 3 + 2 * n * _evaluated(experiment))
 
 
-def _linearized(experiment: ExperimentSettings, work: Work) -> float:
-    """Kernels of all networks with their spectra; where there is no closed form, a training of each linear model."""
+def _linearized(experiment: ExperimentSettings, work: Work, costs: Sequence[OwnCost]) -> float:
+    """Full kernels of all networks, whose outputs mix, and their spectra; without a closed form, a training of each."""
     training = experiment.training
     if is_own(training.optimizer) or not has_closed_form(training):
         return LINEAR_STEP * _training(experiment, work)
-    grid, flops = experiment.grid, 0.0
+    grid, own, flops = experiment.grid, experiment.network.family.measured, 0.0
+    outputs = inspect_dataset(experiment.dataset).n_outputs or _CLASSES
     for row in rows(grid):
-        layers = _layers(experiment, row.depth, row.width)
-        numbers = sum(layer.fan_in + layer.fan_out if layer.positions == 1 else layer.parameters for layer in layers)
+        if own:
+            cost = cost_at(costs, row.depth, row.width)
+            numbers, gradients = outputs**2 * cost.parameters, cost.kernel_seconds * KERNEL_FLOPS
+        else:
+            layers, gradients = _layers(experiment, row.depth, row.width), 0.0
+            numbers = sum(
+                layer.fan_in + outputs**2 * layer.fan_out if layer.positions == 1 else outputs**2 * layer.parameters
+                for layer in layers
+            )
         for n in grid.n_train:
-            flops += 2.0 * numbers * n * (n + _evaluated(experiment)) + 12.0 * n**3
+            predicted = n + _evaluated(experiment)
+            flops += 2.0 * numbers * n * predicted + gradients * predicted + 12.0 * (n * outputs) ** 3
     return grid.draws * grid.seeds * flops / KERNEL_FLOPS
 
 
