@@ -196,7 +196,7 @@ def card_experiments(request: CardRequest, widths: Sequence[int]) -> Iterator[di
                 "selection": "final",
                 "checkpoints": {"epochs": "log", "n_log": 6, "n_probe": min(20, max(n // 4, min(LEAST_TRAINED, n)))},
             },
-            "regression": {"predictors": predictors, "keep_predictions": True},
+            "regression": {"predictors": predictors},
             "show": ["regime_map", "learning_curves", "kernel_drift"],
         }
 
