@@ -19,7 +19,7 @@ from pathlib import Path
 from ntk_atlas.job_log import cpu_seconds, log_of
 from ntk_atlas.study.estimates import all_seconds, seconds_of_study
 from ntk_atlas.study.load import read_study
-from ntk_atlas.study.outputs import study_folder
+from ntk_atlas.study.results import study_folder
 
 Line = tuple[str, str, int, float, float]
 """Rule, experiment, jobs, seconds estimated and seconds taken."""

@@ -21,9 +21,8 @@ from study_of_call import REPOSITORY, Call, add_options, call_of, config_files, 
 
 from ntk_atlas.job_log import FOLDER, forget_digest
 from ntk_atlas.study.config_files import read_config
-from ntk_atlas.study.finished_units import Sources, needed_units
-from ntk_atlas.study.outputs import study_folder
 from ntk_atlas.study.problems import ConfigError, Node
+from ntk_atlas.study.results import Sources, needed_units, study_folder
 
 RESULTS = Path("results")
 RECORDS = "snakemake_records"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ntk_atlas.config.study import StudySettings
 from ntk_atlas.job_log import FOLDER, forget_digest, is_as_noted
-from ntk_atlas.study.outputs import foreign_results
+from ntk_atlas.study.results import foreign_results
 
 log = logging.getLogger("ntk-atlas")
 _HALF_WRITTEN = re.compile(r"\..+\.\d+\.tmp")

@@ -26,12 +26,12 @@ from ntk_atlas.arrays import LabelledArrays, LostUnitError, UnitStore
 from ntk_atlas.config.predictors import EPOCHS, PRETRAINED
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.jobs import JOBS, Slice
-from ntk_atlas.jobs.parts.made_with import load_prepared
 from ntk_atlas.jobs.parts.regression_digests import trained_predictors
+from ntk_atlas.jobs.parts.run import load_prepared
 from ntk_atlas.jobs.parts.slice import Unit
 from ntk_atlas.numerics import memory_limited, precise_math
-from ntk_atlas.study.finished_units import needed_units
 from ntk_atlas.study.problems import ConfigError
+from ntk_atlas.study.results import needed_units
 
 _EARLIER = """
 import argparse, json, sys
@@ -41,7 +41,7 @@ sys.path[:0] = [sys.argv[1] + "/src", sys.argv[1] + "/workflow"]
 del sys.argv[1]
 import study_of_call
 try:
-    from ntk_atlas.study.finished_units import needed_units
+    from ntk_atlas.study.results import needed_units
 except ModuleNotFoundError:  # versions before it
     from ntk_atlas.study.needed_units import needed_units
 if hasattr(study_of_call, "job_digest"):

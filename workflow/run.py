@@ -24,8 +24,8 @@ from slurm_queue import cancel_jobs, end_lost_jobs, queued_jobs, wait_for_submis
 from snakemake_process import SNAKEMAKE, StopAskedError, StopSignals, run_snakemake
 from study_of_call import add_options, call_of
 
-from ntk_atlas.study.outputs import missing_results
 from ntk_atlas.study.problems import ConfigError
+from ntk_atlas.study.results import missing_results
 
 log = logging.getLogger("ntk-atlas")
 LEAST_FREE_MB = 50

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from study_of_call import asked, job_digest
 
-from ntk_atlas.study.finished_units import Progress, progress_of
+from ntk_atlas.study.results import Progress, progress_of
 
 
 def main() -> None:

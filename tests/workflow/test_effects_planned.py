@@ -275,6 +275,6 @@ def test_an_edit_in_what_fetches_data_fetches_again_and_only_that(everything):
         (everything.folder / file).write_text("")
     everything.snakemake("--touch", "--force", "--cores", "1", "--quiet", "all", "--", *files)
     assert everything.plan(targets=files) == {}
-    planned = planned_after_an_edit(everything, "src/ntk_atlas/datasets/fetching.py", files)
+    planned = planned_after_an_edit(everything, "src/ntk_atlas/datasets/official_files.py", files)
     assert planned == dict.fromkeys(FETCHES, 1)
     assert everything.plan() == {}

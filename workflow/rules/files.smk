@@ -1,15 +1,24 @@
 # Which files an experiment has: what its cube is made of, and everything that is made of it.
 from ntk_atlas.datasets.dataset import DataError
-from ntk_atlas.datasets.fetching import check_can_be_fetched, kept_package
-from ntk_atlas.datasets.official_files import CACHE, FetchedSource
+from ntk_atlas.datasets.official_files import (
+    CACHE,
+    FetchedSource,
+    check_can_be_fetched,
+    kept_package,
+)
 from ntk_atlas.datasets.sources import SOURCES as DATA_SOURCES, source_of
-from ntk_atlas.jobs.parts.slice import canonical_text, rows
+from ntk_atlas.jobs.parts.slice import canonical_text, code_file_digest, rows
 from ntk_atlas.datasets.read import draws_in_words
-from ntk_atlas.study.outputs import earlier_results_told, final_results
 from ntk_atlas.config.figures import FIGURES
 from ntk_atlas.registry import is_own
-from ntk_atlas.jobs.parts.slice import code_file_digest
-from ntk_atlas.study.outputs import cubes_of, file_name, page_file, study_folder
+from ntk_atlas.study.results import (
+    cubes_of,
+    earlier_results_told,
+    file_name,
+    final_results,
+    page_file,
+    study_folder,
+)
 
 # Tables over all experiments of this study.
 ALL = study_folder(workflow.config_settings.configfiles)

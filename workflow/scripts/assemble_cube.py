@@ -10,8 +10,8 @@ from ntk_atlas.cubes.files import write_netcdf
 from ntk_atlas.datasets.draws import kernel_probes, make_draw, shared_samples
 from ntk_atlas.job_log import job_log
 from ntk_atlas.jobs import Slice
-from ntk_atlas.jobs.parts.made_with import load_prepared
 from ntk_atlas.jobs.parts.results import RESULTS
+from ntk_atlas.jobs.parts.run import load_prepared
 from ntk_atlas.provenance import provenance_attributes
 
 

@@ -8,8 +8,8 @@ from ntk_atlas.cubes.other_files import assemble_functions
 from ntk_atlas.datasets.draws import make_draw
 from ntk_atlas.job_log import job_log
 from ntk_atlas.jobs import Slice
-from ntk_atlas.jobs.parts.made_with import load_prepared
 from ntk_atlas.jobs.parts.results import RESULTS
+from ntk_atlas.jobs.parts.run import load_prepared
 from ntk_atlas.provenance import provenance_attributes
 
 

@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 from ntk_atlas.arrays import whole_file
-from ntk_atlas.datasets.fetching import fetched_package, official_contents
+from ntk_atlas.datasets.official_files import fetched_package, official_contents
 from ntk_atlas.datasets.sources import SOURCES
 from ntk_atlas.job_log import job_log
 

@@ -13,7 +13,7 @@ from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.variables import ARCHITECTURE
 from ntk_atlas.folds import N_FOLDS
 from ntk_atlas.jobs import INIT_SCALE, JOBS, ROW, Job
-from ntk_atlas.jobs.parts.made_with import check_made_with, check_row
+from ntk_atlas.jobs.parts.run import check_made_with, check_row
 from ntk_atlas.jobs.parts.slice import Row, canonical_text
 from ntk_atlas.phases.phase import phase_of
 

@@ -21,7 +21,7 @@ from ntk_atlas.cubes.variables import DISPERSION
 from ntk_atlas.datasets.draws import Draw
 from ntk_atlas.folds import N_FOLDS, fold_sizes
 from ntk_atlas.jobs import architecture_name, job_slice
-from ntk_atlas.jobs.parts.made_with import check_made_with
+from ntk_atlas.jobs.parts.run import check_made_with
 from ntk_atlas.statistics.intervals import resampling_weights, variance_ratio
 from ntk_atlas.streams import numpy_stream
 

@@ -11,10 +11,6 @@ from ntk_atlas.datasets.draws import make_draw as make_draw
 from ntk_atlas.datasets.draws import probe_indices as probe_indices
 from ntk_atlas.datasets.draws import shared_samples as shared_samples
 from ntk_atlas.datasets.draws import split_indices as split_indices
-from ntk_atlas.datasets.fetching import check_can_be_fetched as check_can_be_fetched
-from ntk_atlas.datasets.fetching import fetched_package as fetched_package
-from ntk_atlas.datasets.fetching import kept_package as kept_package
-from ntk_atlas.datasets.fetching import official_contents as official_contents
 from ntk_atlas.datasets.images import ImageSource as ImageSource
 from ntk_atlas.datasets.images import area_average as area_average
 from ntk_atlas.datasets.images import overlap_lengths as overlap_lengths
@@ -22,6 +18,10 @@ from ntk_atlas.datasets.normalization import encode_targets as encode_targets
 from ntk_atlas.datasets.normalization import fit_normalizer as fit_normalizer
 from ntk_atlas.datasets.official_files import FetchedSource as FetchedSource
 from ntk_atlas.datasets.official_files import OfficialFile as OfficialFile
+from ntk_atlas.datasets.official_files import check_can_be_fetched as check_can_be_fetched
+from ntk_atlas.datasets.official_files import fetched_package as fetched_package
+from ntk_atlas.datasets.official_files import kept_package as kept_package
+from ntk_atlas.datasets.official_files import official_contents as official_contents
 from ntk_atlas.datasets.read import inspect_dataset as inspect_dataset
 from ntk_atlas.datasets.read import read_dataset as read_dataset
 from ntk_atlas.datasets.sources import SOURCES as SOURCES

@@ -25,8 +25,8 @@ from ntk_atlas.parameterizations import parameterization
 from ntk_atlas.registry import is_own
 from ntk_atlas.statistics.moments import LARGEST_RELATIVE_ERROR, relative_error_of_ratio
 from ntk_atlas.study.config_files import load_regime_thresholds, load_thresholds, seed_conflict
-from ntk_atlas.study.outputs import figure_problems
 from ntk_atlas.study.problems import ConfigError, Problem, did_you_mean
+from ntk_atlas.study.results import figure_problems
 from ntk_atlas.training.schedule import scheduled_epochs, without_closed_form
 
 

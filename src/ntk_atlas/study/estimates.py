@@ -22,8 +22,8 @@ from ntk_atlas.jobs.parts.results import has_regimes, has_scaling_laws
 from ntk_atlas.jobs.parts.slice import rows
 from ntk_atlas.networks.convolutional_architecture import NetworkShapeError
 from ntk_atlas.registry import is_own
-from ntk_atlas.study.outputs import figures_of
 from ntk_atlas.study.problems import Problem
+from ntk_atlas.study.results import figures_of
 from ntk_atlas.study.work import (
     FLOPS_PER_SECOND,
     SECONDS_PER_STEP,

@@ -1,4 +1,4 @@
-from ntk_atlas.figures.parts.coordinate_check import plot_coordinate_check as plot_coordinate_check
+from ntk_atlas.figures.parts.curves import plot_coordinate_check as plot_coordinate_check
 from ntk_atlas.figures.parts.curves import replicate_interval as replicate_interval
 from ntk_atlas.figures.parts.look import decimals as decimals
 from ntk_atlas.figures.parts.look import notices_of as notices_of
