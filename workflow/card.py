@@ -17,7 +17,7 @@ from study_of_call import REPOSITORY, Call, sources
 
 from ntk_atlas.cards import CardRequest, card_experiments, card_lines, widths_around
 from ntk_atlas.datasets import DataError
-from ntk_atlas.source_digest import source_digest
+from ntk_atlas.provenance import source_digest
 from ntk_atlas.study import ConfigError, StartChecks, all_seconds, load_regime_thresholds, load_study
 from ntk_atlas.user_code import told
 
