@@ -1,5 +1,4 @@
 from ntk_atlas.page.contents import MOST_CELLS as MOST_CELLS
 from ntk_atlas.page.contents import experiment_contents as experiment_contents
 from ntk_atlas.page.contents import study_contents as study_contents
-from ntk_atlas.page.html import encoded as encoded
 from ntk_atlas.page.html import page_of as page_of

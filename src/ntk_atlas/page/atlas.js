@@ -1,11 +1,11 @@
-// The page of a study. State lives in the URL's hash; numbers are slices of the arrays in #contents, formatted.
+// The page of a study. State lives in the URL's hash; numbers are slices of the arrays in the blocks, formatted.
 "use strict";
 (() => {
 const contents = JSON.parse(document.getElementById("contents").textContent);
 const $ = (id) => document.getElementById(id);
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const PLACE = ["depth", "width", "init_scale"];
-const MOST_PANELS = 9;
+const MOST_PANELS = 9, MOST_DRAWN = 2500;
 
 // ---- elements ----------------------------------------------------------------------------------------------------
 const SVG = "http://www.w3.org/2000/svg";
@@ -21,13 +21,16 @@ function element(name, attributes = {}, ...children) {
 const TYPES = {f8: Float64Array, f4: Float32Array, i1: Int8Array, i4: Int32Array};
 function numbers(array) {
   if (!array.numbers) {
-    const text = atob(array.data), bytes = new Uint8Array(text.length);
+    const block = $(`block-${array.block}`), text = atob(block.textContent), bytes = new Uint8Array(text.length);
     for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
     array.numbers = new TYPES[array.type](bytes.buffer);
-    array.data = null;
+    block.remove();
   }
   return array.numbers;
 }
+// The page is long: what stands before this script is there from the start, the rest when all of it has been read.
+const here = (array) => Boolean(array.numbers || $(`block-${array.block}`));
+const loaded = new Promise((done) => (document.readyState === "loading" ? document.addEventListener("DOMContentLoaded", done) : done()));
 function at(array, dims, place) {
   let offset = 0;
   for (let i = 0; i < dims.length; i++) {
@@ -113,7 +116,8 @@ const layer = () => experiment.layers[state.colour];
 
 // ---- axes of the map ---------------------------------------------------------------------------------------------
 const size = (dim) => experiment.axes[dim]?.values.length ?? 1;
-const panels_are_scales = () => size("init_scale") <= MOST_PANELS;
+// Panels side by side, or where they would be too many to see (and to draw at once), one with a slider.
+const panels_are_scales = () => size("init_scale") <= MOST_PANELS && size("depth") * size("width") * size("init_scale") <= MOST_DRAWN;
 function slider_axes() {
   const shown = new Set(panels_are_scales() ? PLACE : ["depth", "width"]);
   const dims = new Set([...(layer()?.dims ?? []), "n_train", "ridge"]);
@@ -136,25 +140,35 @@ function shade(one, v) {
   const part = high === low ? 0.5 : logarithmic ? Math.log(Math.max(v, low) / low) / Math.log(high / low) : (v - low) / (high - low);
   return contents.shades[Math.round(part * (contents.shades.length - 1))];
 }
+const inks = new Map();
 function ink_on(colour) {
+  if (!inks.has(colour)) inks.set(colour, legible(colour));
+  return inks.get(colour);
+}
+function legible(colour) {
   if (!colour.startsWith("#")) return "var(--ink)";
   const [r, g, b] = [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16) / 255);
   return 0.299 * r + 0.587 * g + 0.114 * b < 0.55 ? "#ffffff" : "#1a1a1a";
 }
-function face(place) {
-  const one = layer(), v = value(one, place);
+const flag_at = (one, place) => experiment.flags[state.colour].find((f) => f.value === value(one, place));
+function face(place, texts = true) {
+  const one = layer();
   if (one.kind === "flags") {
-    const flag = experiment.flags[state.colour].find((f) => f.value === v);
-    if (!flag) return {colour: "var(--wash)", text: "", words: "no networks", hatched: false};
-    const colour = flag.color === "#ffffff" ? "var(--paper)" : flag.color;
-    return {colour, text: flag.letters, words: flag.words, hatched: flag.hatched};
+    const flag = flag_at(one, place);
+    if (!flag) return {colour: "var(--wash)", text: "", hatched: false};
+    return {colour: flag.color === "#ffffff" ? "var(--paper)" : flag.color, text: flag.letters, hatched: flag.hatched};
   }
-  const words = `${interval(v, value(one, place, "low"), value(one, place, "high"))}`;
-  return {colour: shade(one, v), text: Number.isNaN(v) ? "" : figures(v, 2), words, hatched: false};
+  const v = value(one, place);
+  return {colour: shade(one, v), text: !texts || Number.isNaN(v) ? "" : figures(v, 2), hatched: false};
+}
+function words_of(place) {
+  const one = layer();
+  if (one.kind === "flags") return flag_at(one, place)?.words ?? "no networks";
+  return interval(value(one, place), value(one, place, "low"), value(one, place, "high"));
 }
 
 // ---- the map -----------------------------------------------------------------------------------------------------
-let cells = [], panels = [];
+let cells = [], panels = [], many = false;
 function build_map() {
   const host = $("map-panels");
   host.replaceChildren();
@@ -183,12 +197,9 @@ function build_map() {
       for (let j = 0; j < columns; j++) {
         const x = left + j * cw, y = top + (rows - 1 - i) * ch;
         const rect = element("rect", {class: "face", x, y, width: cw, height: ch});
-        const hatch = element("rect", {x: x + 1, y: y + 1, width: cw - 2, height: ch - 2, fill: "url(#hatch)", "pointer-events": "none", visibility: "hidden"});
-        const text = element("text", {x: x + cw / 2, y: y + ch / 2 + 4, "text-anchor": "middle", "font-size": Math.min(15, cw / 3.4), "font-weight": 600});
-        const ring = element("rect", {class: "ring", x: x + 2, y: y + 2, width: cw - 4, height: ch - 4});
-        const tip = element("title");
-        const node = element("g", {class: "cell", role: "gridcell", tabindex: -1}, rect, hatch, ring, ...(cw >= 26 ? [text] : []), tip);
-        const one = {node, rect, hatch, text, tip, panel, depth: i, width: j, drawn: {}};
+        const text = cw < 26 ? null : element("text", {x: x + cw / 2, y: y + ch / 2 + 4, "text-anchor": "middle", "font-size": Math.min(15, cw / 3.4), "font-weight": 600});
+        const node = element("g", {class: "cell", role: "gridcell", tabindex: -1}, rect, text);
+        const one = {node, rect, hatch: null, ring: null, text, tip: null, panel, depth: i, width: j, drawn: {name: "cell"}};
         node.cell = one;
         line.append(node);
         cells.push(one);
@@ -200,6 +211,7 @@ function build_map() {
     panels.push(panel);
     host.append(svg);
   }
+  many = cells.length > 600;
   if (cells.length) (cells.find((c) => same(place_of(c), state.cell)) ?? cells[0]).node.setAttribute("tabindex", 0);
 }
 function panel_title(scale) {
@@ -210,22 +222,46 @@ function panel_title(scale) {
 const place_of = (one) => ({depth: one.depth, width: one.width, init_scale: one.panel.scale ?? state.at.init_scale ?? 0});
 
 function update_map() {
+  const needed = [layer(), ...Object.values(experiment.frontiers)].flatMap((one) => ["value", "low", "high", "status"].map((end) => one[end])).filter((array) => array?.shape);
+  if (!needed.every(here)) { loaded.then(update_map); return; }
   for (const panel of panels) panel.title.textContent = panel_title(panel.scale);
   for (const one of cells) {
-    const place = full(place_of(one)), {colour, text, words, hatched} = face(place), drawn = one.drawn;
-    if (drawn.colour !== colour) { one.rect.setAttribute("fill", colour); one.text.setAttribute("fill", ink_on(colour)); one.text.style.fill = ink_on(colour); drawn.colour = colour; }
-    if (drawn.text !== text) { one.text.textContent = text; drawn.text = text; }
-    if (drawn.hatched !== hatched) { one.hatch.setAttribute("visibility", hatched ? "visible" : "hidden"); drawn.hatched = hatched; }
-    const said = `${place_words(place)}: ${words}`;
-    if (drawn.said !== said) { one.node.setAttribute("aria-label", said); one.tip.textContent = said; drawn.said = said; }
+    const place = full(place_of(one)), {colour, text, hatched} = face(place, one.text), drawn = one.drawn;
+    if (drawn.colour !== colour) { one.rect.setAttribute("fill", colour); if (one.text) one.text.style.fill = ink_on(colour); drawn.colour = colour; }
+    if (one.text && drawn.text !== text) { one.text.textContent = text; drawn.text = text; }
+    if (drawn.hatched !== hatched) { hatch(one, hatched); drawn.hatched = hatched; }
+    if (!many) say(one, place);
     mark(one);
   }
   for (const panel of panels) draw_frontier(panel);
   draw_legend();
 }
+// What a cell is called: of many, only the one that is pointed at or walked to.
+function say(one, place = full(place_of(one))) {
+  const said = `${place_words(place)}: ${words_of(place)}`;
+  if (one.drawn.said === said) return;
+  one.node.setAttribute("aria-label", said);
+  if (!one.tip) one.node.append(one.tip = element("title"));
+  one.tip.textContent = said;
+  one.drawn.said = said;
+}
+for (const event of ["focusin", "pointerover"]) $("map-panels").addEventListener(event, ({target}) => { const one = target.closest?.(".cell")?.cell; if (one) say(one); });
+function inside(one, margin, more) {
+  const at_ = (name, by) => Number(one.rect.getAttribute(name)) + by;
+  return element("rect", {x: at_("x", margin), y: at_("y", margin), width: at_("width", -2 * margin), height: at_("height", -2 * margin), ...more});
+}
+function hatch(one, shown) {
+  one.hatch?.remove();
+  one.hatch = shown ? inside(one, 1, {fill: "url(#hatch)", "pointer-events": "none"}) : null;
+  if (shown) one.rect.after(one.hatch);
+}
+function ring(one) { if (!one.ring) one.rect.after(one.ring = inside(one, 2, {class: "ring"})); }
 function mark(one) {
   const place = place_of(one), name = `cell${same(place, state.cell) ? " open" : ""}${state.chosen.some((c) => same(c, place)) ? " chosen" : ""}`;
-  if (one.drawn.name !== name) { one.node.setAttribute("class", name); one.drawn.name = name; }
+  if (one.drawn.name === name) return;
+  one.node.setAttribute("class", name);
+  one.drawn.name = name;
+  ring(one);
 }
 // Place of a width among the widths of the grid, between which places are logarithmic.
 function column_of(width) {
@@ -348,9 +384,8 @@ $("map-panels").addEventListener("pointermove", (event) => {
   const one = event.target.closest?.(".cell")?.cell;
   if (!one || one.panel !== brush.from.panel || one === brush.to) return;
   brush.to = one;
-  const inside = new Set(brushed(brush));
-  for (const c of brush.from.panel.svg.querySelectorAll(".cell")) c.classList.toggle("chosen", inside.has(c.cell));
-  for (const c of inside) c.drawn.name = null;
+  const within = new Set(brushed(brush));
+  for (const c of cells) if (c.panel === brush.from.panel) { if (within.has(c)) ring(c); c.node.classList.toggle("chosen", within.has(c)); c.drawn.name = null; }
 });
 addEventListener("pointerup", (event) => {
   if (!brush) return;
@@ -662,9 +697,10 @@ function snippet(place) {
   const own = `${experiment.name}_depth${values.depth}_width${values.width}_scale${String(values.init_scale).replace(".", "p")}_n${values.n_train}`;
   return `# make run MINE=this_cell.yaml\nexperiments:\n  ${own}:\n    grid: {${grid}, draws: ${experiment.draws}, seeds: ${experiment.seeds}}\n${experiment.config.replace(/^(?=.)/gm, "    ")}`;
 }
-function draw_card() {
+async function draw_card() {
+  await loaded;
   const host = $("card");
-  if (!state.cell) { host.replaceChildren(...overview()); return Promise.resolve(); }
+  if (!state.cell) { host.replaceChildren(...overview()); return null; }
   const place = full(state.cell), flags = Object.entries(experiment.layers).filter(([, one]) => one.kind === "flags");
   const words = flags.map(([key, one]) => experiment.flags[key].find((f) => f.value === value(one, place))?.words).filter(Boolean);
   let charts = host.querySelector(".charts");
@@ -707,10 +743,11 @@ const buttons = (pairs) => element("div", {class: "buttons"}, ...pairs.map(([act
 
 // ---- comparison --------------------------------------------------------------------------------------------------
 let compared = "network";
-function draw_compare() {
+async function draw_compare() {
+  await loaded;
   const host = $("compare");
   host.hidden = !state.chosen.length;
-  if (!state.chosen.length) { host.replaceChildren(); return Promise.resolve(); }
+  if (!state.chosen.length) { host.replaceChildren(); return null; }
   const palette = experiment.predictors.map((p) => p.color).filter((c) => c !== "ink"), markers = "os^Dv*";
   const most = 12, shown = state.chosen.slice(0, most);
   const looks = shown.map((c, k) => ({color: k === 0 ? "ink" : contents.shades[Math.round(4 + (k - 1) / Math.max(1, shown.length - 2) * 26)] ?? palette[0], marker: markers[k % 6], dash: [[], [6, 3], [2, 2], [7, 2, 2, 2]][k % 4], label: place_words(c, PLACE)}));
@@ -957,13 +994,14 @@ function rebuild() {
 const defs = element("svg", {id: "defs", width: 0, height: 0, style: "position:absolute", "aria-hidden": "true"}, element("defs", {}, element("pattern", {id: "hatch", width: 7, height: 7, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)"}, element("path", {d: "M0 0V7", stroke: "var(--faint)", "stroke-width": 2.2}))));
 document.body.prepend(defs);
 window.atlas = {contents, state, figures, interval, load_library};
-from_hash();
-rebuild();
-draw_claims();
-draw_experiments();
-draw_made();
+const first_arrays = Object.values(contents.experiments[0]?.frontiers ?? {}).map((one) => one.value);
+const asked = new URLSearchParams(location.hash.slice(1)).get("experiment");
+const start = () => { from_hash(); return rebuild(); };
+if (first_arrays.every(here) && (!asked || asked === contents.experiments[0].name)) start();
+else loaded.then(start);
+loaded.then(() => { draw_claims(); draw_experiments(); draw_made(); });
 addEventListener("hashchange", () => { if (location.hash !== written) { from_hash(); rebuild(); } });
 dark.addEventListener("change", () => refresh());
 performance.mark("atlas-drawn");
-(window.requestIdleCallback ?? setTimeout)(() => setTimeout(load_library, 300));
+loaded.then(() => (window.requestIdleCallback ?? setTimeout)(() => setTimeout(load_library, 300)));
 })();

@@ -121,9 +121,9 @@ def experiment_contents(
         "folder": folder or f"results/{name}",
         "axes": {dim: _axis(cube, dim) for dim in (*CELL, "epoch", "ridge", "mode", "checkpoint") if dim in used},
         "phase": [str(p) for p in cube["phase"].values] if "phase" in cube.coords else [],
+        "frontiers": {} if regimes is None else _frontiers(regimes),  # these, and then the first layer, are drawn first
         "layers": layers,
         "flags": {key: _flags(key, regimes) for key, layer in layers.items() if layer["kind"] == "flags"},
-        "frontiers": {} if regimes is None else _frontiers(regimes),
         "laws": {} if laws is None else _laws(laws, predictors),
         "predictors": _predictors(cube, predictors, style),
         "counts": _counts(cube, predictors),
@@ -236,7 +236,8 @@ def _mean(values: xr.DataArray, confidence: float, *, single: bool = False, loga
         logarithmic = attributes.get("valid_min", 0.0) == 0.0 and "valid_max" not in attributes
     ends, _ = replicate_interval(values, logarithmic=logarithmic, confidence=confidence)
     dims = [dim for dim in (*CELL, "epoch", "ridge") if dim in ends[0].dims]
-    kept = [end.transpose(*dims).values.astype(np.float32 if single else np.float64) for end in ends]
+    with np.errstate(over="ignore"):  # ends of few draws may be beyond float32
+        kept = [end.transpose(*dims).values.astype(np.float32 if single else np.float64) for end in ends]
     return {
         "kind": "number",
         "label": str(attributes.get("long_name", values.name)),

@@ -13,29 +13,32 @@ import numpy as np
 _HERE = Path(__file__).parent
 LIBRARY = ("bokeh.min.js", "bokeh-api.min.js")
 """Scripts of the Bokeh wheel that draw curves; the map is drawn without them."""
+_FIRST_BYTES = 500_000
+"""Arrays that stand before the script, which draws the first map from them; the order is that of the contents."""
 _TYPES = {"float64": "f8", "float32": "f4", "int8": "i1", "int32": "i4"}
 
 
-def encoded(value: Any) -> Any:
-    """Contents as JSON can have them: arrays as base64 of their little-endian bytes, numbers that are none as null.
+def encoded(value: Any, blocks: list[str]) -> Any:
+    """Contents as JSON can have them, numbers that are none as null; arrays stand apart.
 
     Args:
         value: plain values, mappings, sequences and NumPy arrays of float64, float32, int8 or int32.
+        blocks: gets the base64 of each array's little-endian bytes.
 
     Returns:
-        The same of plain values alone; an array is `{"type", "shape", "data"}`.
+        The same of plain values alone; an array is `{"type", "shape", "block"}`, the place of its bytes in `blocks`.
     """
     if isinstance(value, np.ndarray):
         array = np.ascontiguousarray(value)
         code = _TYPES[array.dtype.name]
-        data = base64.b64encode(array.astype(array.dtype.newbyteorder("<")).tobytes()).decode()
-        return {"type": code, "shape": list(array.shape), "data": data}
+        blocks.append(base64.b64encode(array.astype(array.dtype.newbyteorder("<")).tobytes()).decode())
+        return {"type": code, "shape": list(array.shape), "block": len(blocks) - 1}
     if isinstance(value, Mapping):
-        return {str(key): encoded(inner) for key, inner in value.items()}
+        return {str(key): encoded(inner, blocks) for key, inner in value.items()}
     if isinstance(value, str):
         return value
     if isinstance(value, Sequence):
-        return [encoded(inner) for inner in value]
+        return [encoded(inner, blocks) for inner in value]
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
@@ -63,12 +66,18 @@ def page_of(contents: Mapping[str, Any]) -> str:
     Returns:
         HTML.
     """
-    data = json.dumps(encoded(contents), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    blocks: list[str] = []
+    data = json.dumps(encoded(contents, blocks), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    elements = [f'<script type="text/plain" id="block-{i}">{block}</script>' for i, block in enumerate(blocks)]
+    first = int(np.searchsorted(np.cumsum([len(block) for block in blocks]), _FIRST_BYTES)) + 1
     parts = {
         "STUDY": str(contents["study"]).replace("&", "&amp;").replace("<", "&lt;"),
         "STYLE": (_HERE / "atlas.css").read_text(encoding="utf-8"),
         "SCRIPT": _inline((_HERE / "atlas.js").read_text(encoding="utf-8")),
         "DATA": data.replace("<", "\\u003c"),
+        # The first map is drawn while the rest of the file is still being read.
+        "FIRST": "\n".join(elements[:first]),
+        "OTHERS": "\n".join(elements[first:]),
         # Not run before curves are asked for: the map does not wait for it.
         "LIBRARY": "\n".join(
             f'<script type="text/plain" class="library">{_inline(script)}</script>' for script in library_scripts()
