@@ -215,3 +215,24 @@ def test_the_limit_says_rate_and_fixed_width_beside_it():
     ).groups()
     assert float(distance) == pytest.approx(0.6, abs=0.011) and float(exponent) == pytest.approx(-0.5, abs=0.011)
     assert int(width) == pytest.approx(0.6**2 * 1024 / 0.33**2, rel=0.1)
+
+
+def lazy(distance: float, **training: object) -> Evidence:
+    """Networks at this distance from their linearization at the largest width, ten times as far at others."""
+    own = settings(**training)
+    regression = own.regression.model_copy(update={"predictors": ("linearized",)})
+    cube = evidence().cube.drop_vars([f"test_mse_{name}" for name in ("infinite_ntk", "nngp", "laplace", "rbf")])
+    error = cube["test_mse_network"]
+    cube = cube.assign(test_mse_linearized=error, distance_linearized=xr.full_like(error, 10.0 * distance))
+    cube["distance_linearized"][{"width": -1}] = distance
+    return Evidence("planted", own.model_copy(update={"regression": regression}), cube)
+
+
+@pytest.mark.parametrize(("distance", "word"), [(0.2, "supported"), (0.5, "not supported")])
+def test_a_network_is_its_linearization_or_not(distance, word):
+    thresholds = load_thresholds(Path(__file__).parents[2] / "config" / "claims" / "laziness.yaml")
+    (verdict,) = judge_experiment(lazy(distance), thresholds)
+    assert (verdict.claim, verdict.verdict, verdict.threshold) == ("R1", word, "< 0.33")
+    assert verdict.value == pytest.approx(distance) and "networks of width 1024" in verdict.reason
+    (lacking,) = judge_experiment(evidence(), thresholds)
+    assert lacking.verdict == "not run" and "add linearized to regression.predictors" in lacking.reason

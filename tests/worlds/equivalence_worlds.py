@@ -1,4 +1,4 @@
-"""Claims on equivalence (C) on planted errors, predictions and kernels, in the sizes of the quick study.
+"""Claims on equivalence (C) and laziness (R) on planted errors, functions and kernels, in the sizes of the quick study.
 
 Spreads are those of a pilot: a draw's mean of three networks scatters by .08 of the kernel's error at each depth, a log
 ratio of errors by .1, a log squared distance of functions by .3.
@@ -180,6 +180,23 @@ def in_the_limit(*curves: np.ndarray, noise: Noise = normal, spread: float = 0.3
     return word
 
 
+def linear(distances: Sequence[float], *, noise: Noise = normal):
+    """R1: at each depth the distance of networks from their linearization over its error."""
+    depths, draws = len(distances), 10
+
+    def word(generator: np.random.Generator) -> str:
+        experiment = settings(depths, (128,), draws)
+        regression = experiment.regression.model_copy(update={"predictors": ("linearized",)})
+        experiment = experiment.model_copy(update={"regression": regression})
+        cube = empty(experiment)
+        cube["test_mse_linearized"] = xr.full_like(cube["status"], ERROR, dtype=float)
+        squared = np.asarray(distances)[:, None] ** 2 * np.exp(0.3 * noise(generator, (depths, draws)))
+        cube["distance_linearized"] = NETWORK, np.expand_dims(np.sqrt(squared), (1, 2, 3, 5))
+        return judged("R1", "laziness", Evidence("planted", experiment, cube))
+
+    return word
+
+
 THIRD = 0.33**2
 """C5's threshold, squared."""
 
@@ -238,4 +255,9 @@ WORLDS = (
     World("C5∞", "distance falls as M^(-1/4) to nothing", in_the_limit(law(0), 0.4 * (WIDTHS / 64) ** -0.5), REJECTED),
     World("C5∞", "the theorem holds, three networks in ten lack training",
           in_the_limit(law(0.0), law(4.0 * THIRD), short=3), REJECTED),
+    World("R1", "lazy: at a third of the threshold", linear([0.11] * 3), SUPPORTED, powerful=True),
+    World("R1", "one depth at the threshold", linear([0.11, 0.11, 0.33]), THRESHOLD),
+    World("R1", "all depths at the threshold", linear([0.33] * 3), THRESHOLD),
+    World("R1", "features: twice the threshold at one depth", linear([0.11, 0.11, 0.66]), REJECTED, powerful=True),
+    World("R1", "one depth at the threshold, skewed", linear([0.11, 0.11, 0.33], noise=skewed), THRESHOLD, skewed=True),
 )  # fmt: skip

@@ -126,7 +126,7 @@ def broken_bars(world: World, counts: Counts, level: float) -> list[str]:
 
 @cache
 def thresholds_of(study: str) -> Thresholds:
-    """The thresholds of a shipped study: `finite_width`, `scaling_laws` or `equivalence`."""
+    """The thresholds of a shipped file: `finite_width`, `scaling_laws`, `equivalence` or `laziness`."""
     return load_thresholds(REPOSITORY / "config" / "claims" / f"{study}.yaml")
 
 

@@ -310,7 +310,7 @@ def _claim_rows(claim: Claim) -> str:
 
 
 def _with_claims(page: str) -> str:
-    for study in "ABC":
+    for study in "ABCR":
         markers = f"<!-- generated, claims {study}: begin -->", f"<!-- generated, claims {study}: end -->"
         page = _between(markers, page, claims_markdown(study))
     return page
