@@ -6,13 +6,14 @@ import xarray as xr
 
 from ntk_atlas.arrays import UnitStore, write_labelled
 from ntk_atlas.config import CheckpointSettings, ExperimentSettings, section_of
-from ntk_atlas.cubes import ExperimentFiles, assemble_cube
+from ntk_atlas.cubes import ExperimentFiles, assemble_cube, initial_fluctuation
 from ntk_atlas.datasets import DataError, kernel_probes, make_draw, probe_indices, read_dataset, shared_samples
 from ntk_atlas.jobs import job_slice
 from ntk_atlas.jobs.parts import join_row
 from ntk_atlas.jobs.parts.slice import rows
 from ntk_atlas.jobs.train_networks import network_row, train_row
 from ntk_atlas.kernels import relative_drift
+from ntk_atlas.optimizers import optimizer
 
 DiabetesSettings = section_of("diabetes")
 DigitsSettings = section_of("digits")
@@ -158,3 +159,32 @@ def test_outputs_are_recorded_on_test_samples_whatever_the_kernel_is_recorded_on
         joined = network_row(spec, store, train_row(spec, read_dataset(settings.dataset), "data", store, "source"))
         found[probe] = joined["probe_predictions"]
     np.testing.assert_array_equal(found["train"], found["test"])
+
+
+def test_the_fluctuation_of_initial_kernels_does_not_depend_on_how_many_show_it():
+    """Kernels of mean 1 whose entries scatter by .3: three networks and thirty say so alike, on average."""
+    generator, found = np.random.default_rng(0), {}
+    for n_seeds in (3, 30):
+        kernels = 1.0 + 0.3 * generator.standard_normal((400, 1, n_seeds, 2, 5, 5))
+        dims = ("n_train", "draw", "seed", "epoch", "probe", "probe_2")
+        row = xr.Dataset({"probe_kernels": (dims, kernels)})
+        row["probe_kernels"][:, :, -1, 0] = np.nan if n_seeds > 3 else row["probe_kernels"][:, :, -1, 0]
+        measured = initial_fluctuation(row)["kernel_fluctuation"]
+        assert measured.dims == ("n_train", "draw")
+        found[n_seeds] = float((measured**2).mean())
+        centred = kernels[0, 0, : n_seeds - (n_seeds > 3), 0] - kernels[0, 0, : n_seeds - (n_seeds > 3), 0].mean(0)
+        mean = kernels[0, 0, : n_seeds - (n_seeds > 3), 0].mean(0)
+        by_hand = np.sqrt((centred**2).sum() / (len(centred) - 1) / (mean**2).sum())
+        assert float(measured[0, 0]) == pytest.approx(by_hand)
+    assert found[3] == pytest.approx(0.09 / 1.03, rel=0.03) and found[30] == pytest.approx(0.09 / 1.003, rel=0.03)
+    assert bool(initial_fluctuation(row.isel(seed=[0]))["kernel_fluctuation"].isnull().all())
+
+
+def test_the_leading_eigenvalue_stands_beside_the_limit_of_the_optimizer(cubes):
+    cube = cubes["both"]
+    for suffix in ("", "_test_probe"):
+        found = cube[f"rate_lambda_max{suffix}"]
+        expected = cube["learning_rate"] * cube[f"kernel_spectrum{suffix}"].isel(mode=0)
+        np.testing.assert_allclose(found, expected.transpose(*found.dims))
+        training = experiment("both").training
+        assert found.attrs["limit"] == optimizer(training.optimizer).stability_limit(training.momentum)

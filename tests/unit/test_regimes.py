@@ -9,14 +9,16 @@ from dictionary_checks import departures
 from pydantic import ValidationError
 
 from ntk_atlas.config import ExperimentSettings, FigureSettings, RegimeThresholds
-from ntk_atlas.figures.regime_map import LOOKS, draw
+from ntk_atlas.figures.regime_map import LOOKS, STRIP, draw
 from ntk_atlas.folds import N_FOLDS
 from ntk_atlas.regimes import (
     REGIMES,
+    FirstBreak,
     FrontierStatus,
     Regime,
     counts,
     decide,
+    first_break,
     frontier,
     ratio_interval,
     regime_map,
@@ -143,6 +145,32 @@ LOW, HIGH, WIDE = (0.1, 0.2), (0.5, 0.6), (0.2, 0.5)
 def test_the_first_rule_that_applies_is_the_regime(numbers, regime):
     assert Regime(int(decide(cell(**numbers), THRESHOLDS)[0])) is regime
     assert regime.words
+
+
+@pytest.mark.parametrize(
+    ("numbers", "link"),
+    [
+        ({"diverged": np.nan}, FirstBreak.MISSING),
+        ({"diverged": 0.6}, FirstBreak.DIVERGED),
+        ({"distance_infinite_ntk": LOW, "distance_linearized": HIGH}, FirstBreak.NOTHING),
+        ({"distance_own_ntk": LOW}, FirstBreak.NOTHING),  # a network without an infinite kernel
+        ({"distance_infinite_ntk": HIGH, "distance_own_ntk": LOW}, FirstBreak.KERNEL_RANDOM),
+        ({"distance_infinite_ntk": WIDE, "distance_own_ntk": LOW}, FirstBreak.UNDECIDED),
+        (
+            {"distance_infinite_ntk": HIGH, "distance_own_ntk": HIGH, "distance_linearized": HIGH},
+            FirstBreak.KERNEL_MOVES,
+        ),
+        ({"unfinished": 0.6, "distance_linearized": HIGH}, FirstBreak.KERNEL_MOVES),
+        ({"unfinished": 0.6, "distance_linearized": LOW, "distance_own_ntk": HIGH}, FirstBreak.NOT_TRAINED),
+        ({"unfinished": 0.6, "distance_own_ntk": HIGH}, FirstBreak.NOT_TRAINED),
+        ({"distance_linearized": LOW, "distance_own_ntk": HIGH}, FirstBreak.NOT_TRAINED),
+        ({"distance_own_ntk": WIDE, "error_ratio": (1.2, 1.3)}, FirstBreak.ERROR),
+        ({"distance_own_ntk": WIDE, "error_ratio": (0.9, 1.3)}, FirstBreak.UNDECIDED),
+    ],
+)
+def test_what_breaks_first(numbers, link):
+    assert FirstBreak(int(first_break(cell(**numbers), THRESHOLDS)[0])) is link
+    assert link.words
 
 
 @pytest.mark.parametrize("draws", [3, 6])
@@ -364,11 +392,14 @@ def test_the_map_has_the_numbers_of_the_file_and_says_the_finding():
         value, low, high = (float(cell[f"{DISTANCE}{end}"]) for end in ("", "_low", "_high"))
         assert f"{value:.2f} [{low:.2f}, {high:.2f}]" in texts
         assert LOOKS[Regime(int(cell["regime"]))][1] in texts
+        link = FirstBreak(int(cell["breaks_first"]))
+        assert link not in STRIP or STRIP[link][1] in texts
     title = figure.get_suptitle()
     assert said_of(found)[0].split(" (")[0] in title.replace("\n", " ")
     assert f"{float(found['frontier_infinite_ntk'].squeeze()):.0f} [" in title
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
     assert any(Regime.INFINITE_NTK.words in text for text in legend)
+    assert any(FirstBreak.KERNEL_RANDOM.words in text for text in legend)
 
 
 def test_networks_with_their_initial_output_have_a_map_beside_their_linearization_alone():
@@ -394,6 +425,7 @@ def test_a_network_without_an_infinite_kernel_has_the_frontier_of_its_own():
 def test_every_regime_has_a_look_of_its_own_without_colours_too():
     there = [regime for regime in Regime if regime is not Regime.MISSING]
     assert set(LOOKS) == set(Regime)
+    assert len({letter for _, letter in STRIP.values()}) == len(STRIP)
     assert len({LOOKS[regime][1] for regime in there}) == len({LOOKS[regime][0] for regime in there}) == len(there)
 
 

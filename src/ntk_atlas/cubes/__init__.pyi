@@ -1,6 +1,7 @@
 from ntk_atlas.cubes.assemble import assemble_cube as assemble_cube
 from ntk_atlas.cubes.assemble import check_failures as check_failures
 from ntk_atlas.cubes.assemble import gap_terms as gap_terms
+from ntk_atlas.cubes.assemble import initial_fluctuation as initial_fluctuation
 from ntk_atlas.cubes.assemble import kernel_blocks as kernel_blocks
 from ntk_atlas.cubes.assemble import kernel_movement as kernel_movement
 from ntk_atlas.cubes.assemble import movement_at_equal_loss as movement_at_equal_loss

@@ -28,6 +28,8 @@ from ntk_atlas.datasets.draws import Draw
 from ntk_atlas.folds import fold_sizes
 from ntk_atlas.kernels.measures import class_block_ratios, kernel_distance, relative_drift, spectrum, target_alignment
 from ntk_atlas.networks.notices import GRID_KEYS
+from ntk_atlas.optimizers import optimizer
+from ntk_atlas.registry import is_own
 from ntk_atlas.status import Status
 
 log = logging.getLogger(__name__)
@@ -69,6 +71,25 @@ def row_measures(row: xr.Dataset, targets: np.ndarray) -> xr.Dataset:
         },
         coords={**{dim: row[dim] for dim in dims if dim in row.coords}, "mode": np.arange(n_probe)},
     )
+
+
+def initial_fluctuation(row: xr.Dataset) -> xr.Dataset:
+    """How random the initial probe kernel is over the networks of a cell and draw.
+
+    √(Σ_s ‖Θ₀ˢ − Θ̄₀‖²/(S − 1))/‖Θ̄₀‖ over S seeds, Frobenius norms: the mean square deviation times S/(S − 1), since the
+    mean is that of the same S.
+
+    Args:
+        row: as in `row_measures`.
+
+    Returns:
+        `kernel_fluctuation` (..., n_train, draw); NaN with fewer than two networks.
+    """
+    initial = row["probe_kernels"].isel(epoch=0, drop=True).astype(np.float64)
+    there, mean = initial.notnull().all(["probe", "probe_2"]), initial.mean("seed")
+    squares = ((initial - mean) ** 2).sum(["probe", "probe_2"]).where(there).sum("seed")
+    n, norm = there.sum("seed"), (mean**2).sum(["probe", "probe_2"])
+    return xr.Dataset({"kernel_fluctuation": ((squares / (n - 1).where(n > 1)) / norm.where(norm > 0.0)) ** 0.5})
 
 
 def kernel_movement(row: xr.Dataset, labels: np.ndarray | None) -> xr.Dataset:
@@ -312,10 +333,18 @@ def assemble_cube(
     for suffix in probe_parts(experiment):
         cube = cube.assign(movement_at_equal_loss(cube, experiment.movement.equal_loss, suffix).data_vars)
     cube = with_distances(cube.merge(gap_terms(cube)), experiment)
+    cube = cube.assign(
+        {f"rate_lambda_max{suffix}": _rate_lambda_max(cube, suffix) for suffix in probe_parts(experiment)}
+    )
     classes = np.full(targets.shape[:2], NO_CLASS) if labels is None else labels
     for suffix, of_part in probe_parts(experiment).items():
         cube[f"probe_class{suffix}"] = ("draw", "probe"), classes[:, of_part].astype(np.int32)
     return _described(cube, experiment, provenance)
+
+
+def _rate_lambda_max(cube: xr.Dataset, suffix: str) -> xr.DataArray:
+    """η λ_max(Θ_t)/P on the P probe samples, along training; beside the limit of stability in its attributes."""
+    return (cube["learning_rate"] * cube[f"kernel_spectrum{suffix}"].isel(mode=0, drop=True)).transpose(*CELL, "epoch")
 
 
 def probe_parts(experiment: ExperimentSettings) -> dict[str, slice]:
@@ -335,6 +364,7 @@ def part_measures(row: xr.Dataset, of_part: slice, targets: np.ndarray, labels: 
     return xr.merge(
         [
             row_measures(part, targets[:, of_part]),
+            initial_fluctuation(part),
             kernel_movement(part, None if labels is None else labels[:, of_part]),
         ]
     )
@@ -389,6 +419,10 @@ def _described(cube: xr.Dataset, experiment: ExperimentSettings, provenance: Map
         **provenance,
     }
     cube = described(cube, CUBE, attributes)
+    if not is_own(experiment.training.optimizer):
+        limit = optimizer(experiment.training.optimizer).stability_limit(experiment.training.momentum)
+        for suffix in probe_parts(experiment) if limit is not None else ():
+            cube[f"rate_lambda_max{suffix}"].attrs["limit"] = limit
     for name in (str(name) for name in cube.data_vars if str(name).startswith(_OF_PROBES)):
         of_test = name.endswith(TEST_PROBE)
         cube[name].attrs["probe"] = _probed_samples(experiment)[int(of_test)]

@@ -57,11 +57,15 @@ _BETWEEN = "mean entry of the probe kernel between classes over its mean diagona
 _AT_LOSS = "first checkpoint with `train_mse` ≤ `movement.equal_loss` × `zero_train_mse`"
 _ONE_KERNEL = "probe kernel of one network: draw 0, seed 0, largest n_train"
 _OF_ONE_NETWORK = ("depth", "width", "init_scale", "epoch", "probe", "probe_2")
+_FLUCTUATION = "√(Σ_seeds ‖Θ_0 − Θ̄_0‖²/(S − 1))/‖Θ̄_0‖ of the initial probe kernel, Θ̄_0 its mean over S seeds"
+_SHARPNESS = "η λ_max(Θ_t)/P on the P probe samples; gradient descent is stable below the attribute `limit`"
 KERNEL_MEASURES = (
     Variable("kernel_drift", _CURVE, _DRIFT, "1", 0.0),
     Variable("kernel_distance", _CURVE, "1 − cosine of Θ_t and Θ_0 (probe kernel)", "1", 0.0, 2.0),
     Variable("kernel_alignment", _CURVE, _ALIGNMENT, "1", 0.0, 1.0),
     Variable("kernel_spectrum", (*_CURVE, "mode"), _SPECTRUM, "kernel", dtype="float32"),
+    Variable("kernel_fluctuation", CELL[:-1], _FLUCTUATION, "1", 0.0, missing="fewer than two networks"),
+    Variable("rate_lambda_max", _CURVE, _SHARPNESS, "1", 0.0),
     Variable("kernel_velocity", _CURVE, _VELOCITY, "1/epoch", 0.0, missing="as above, or the first checkpoint"),
     Variable("within_class_ratio", _CURVE, _WITHIN, missing=_NO_CLASSES),
     Variable("between_class_ratio", _CURVE, _BETWEEN, missing=_NO_CLASSES),

@@ -8,7 +8,8 @@ FIGURE = AtlasFigure(
         "coloured by regime. Each cell has its regime in letters and the distance of its networks from regression "
         "with the infinite NTK (or the nearest predictor that there is), in units of the kernel's own error. The "
         "diamond is the width from which on the infinite NTK predicts the networks, by the law of the distance in the "
-        "width, with its interval. Undecided cells are hatched: more draws would decide them."
+        "width, with its interval. Undecided cells are hatched: more draws would decide them. The strip at the right of "
+        "a cell says in a letter what breaks first there."
     ),
     files=("regimes",),
 )
@@ -35,7 +36,7 @@ from ntk_atlas.figures.parts.look import (
     themed,
 )
 from ntk_atlas.regimes.map_file import frontier_of, is_given, said_of
-from ntk_atlas.regimes.regime import Regime
+from ntk_atlas.regimes.regime import FirstBreak, Regime
 
 LOOKS = {
     Regime.INFINITE_NTK: ("#0a4f86", "∞"),
@@ -54,6 +55,16 @@ LOOKS = {
 }
 """Colour and letters of each regime. Where theory holds is blue and dark to light, features are orange: the two differ
 for readers who see no red or green, and all differ by their letters in print without colours."""
+STRIP = {
+    FirstBreak.KERNEL_RANDOM: ("#f2f2f2", "R"),
+    FirstBreak.KERNEL_MOVES: ("#2b2b2b", "M"),
+    FirstBreak.NOT_TRAINED: ("#a6a6a6", "T"),
+    FirstBreak.ERROR: ("#d5d5d5", "E"),
+    FirstBreak.DIVERGED: ("#6b6b6b", "D"),
+}
+"""Grey and letter of what breaks first; where nothing does, or it is undecided, a cell has no strip."""
+_STRIP_WIDTH = 0.13
+"""Of a strip, in cells."""
 _HATCHED = (Regime.UNDECIDED, Regime.FEATURES_UNDECIDED)
 _DARK = 0.55
 """Luminance below which letters are white."""
@@ -87,7 +98,7 @@ def draw(found: xr.Dataset, style: FigureSettings) -> Figure:
             ax.set_xlabel("width (units)")
         for ax in axes[:, 0]:
             ax.set_ylabel("depth")
-        outside_legend(figure, _handles(shown))
+        outside_legend(figure, _handles(shown), _strip_handles(shown))
         first, *others = said_of(found)
         confidence = RegimeThresholds.model_validate_json(found.attrs["thresholds"]).confidence
         interval = f"{100 * confidence:g}\N{NO-BREAK SPACE}% interval over {found.attrs['replicates']}"
@@ -124,18 +135,44 @@ def _draw_cells(ax: Axes, place: xr.Dataset, distance: str) -> None:
                     (column - 0.5, row - 0.5), 1, 1, facecolor=color, edgecolor="#b8b8b8", hatch=hatch, linewidth=0.8
                 )
             )
+            _draw_strip(ax, column, row, FirstBreak(int(cell["breaks_first"])))
             ink = "white" if _luminance(color) < _DARK else INK
             box = {"facecolor": color, "edgecolor": "none", "pad": 1.0} if hatch else None
             value, low, high = (float(cell[f"{distance}{end}"]) for end in ("", "_low", "_high"))
-            ax.text(column, row + 0.26, letters, ha="center", va="center", color=ink, fontweight="bold", bbox=box)
+            middle = column - 0.5 * _STRIP_WIDTH
+            ax.text(middle, row + 0.26, letters, ha="center", va="center", color=ink, fontweight="bold", bbox=box)
             if np.isfinite(value):
                 text = f"{value:.2f} [{low:.2f}, {high:.2f}]" if np.isfinite(high) else f"{value:.2f}"
-                ax.text(column, row - 0.08, text, ha="center", va="center", color=ink, fontsize=small * 0.82, bbox=box)
+                ax.text(middle, row - 0.08, text, ha="center", va="center", color=ink, fontsize=small * 0.82, bbox=box)
     ax.set_xlim(-0.5, len(widths) - 0.5)
     ax.set_ylim(-0.5, len(depths) - 0.5)
     ax.set_xticks(range(len(widths)), [str(width) for width in widths])
     ax.set_yticks(range(len(depths)), [str(depth) for depth in depths])
     ax.grid(False)
+
+
+def _draw_strip(ax: Axes, column: int, row: int, link: FirstBreak) -> None:
+    """What breaks first in a cell, at its right edge."""
+    if link not in STRIP:
+        return
+    color, letter = STRIP[link]
+    left = column + 0.5 - _STRIP_WIDTH
+    ax.add_patch(
+        Rectangle((left, row - 0.5), _STRIP_WIDTH, 1, facecolor=color, edgecolor="#b8b8b8", linewidth=0.8, zorder=1.5)
+    )
+    ink = "white" if _luminance(color) < _DARK else INK
+    ax.text(left + 0.5 * _STRIP_WIDTH, row, letter, ha="center", va="center", color=ink, fontweight="bold")
+
+
+def _strip_handles(shown: xr.Dataset) -> list[Patch]:
+    there = [link for link in STRIP if (shown["breaks_first"] == int(link)).any()]
+    return [
+        Patch(
+            facecolor=STRIP[link][0], edgecolor=QUIET,
+            label=f"{STRIP[link][1]}  breaks first: {link.words}",
+        )
+        for link in there
+    ]  # fmt: skip
 
 
 def _draw_frontier(ax: Axes, place: xr.Dataset) -> None:

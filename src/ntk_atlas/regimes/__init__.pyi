@@ -7,8 +7,10 @@ from ntk_atlas.regimes.map_file import frontier_of as frontier_of
 from ntk_atlas.regimes.map_file import is_given as is_given
 from ntk_atlas.regimes.map_file import regime_map as regime_map
 from ntk_atlas.regimes.map_file import said_of as said_of
+from ntk_atlas.regimes.regime import FirstBreak as FirstBreak
 from ntk_atlas.regimes.regime import Regime as Regime
 from ntk_atlas.regimes.regime import decide as decide
+from ntk_atlas.regimes.regime import first_break as first_break
 from ntk_atlas.regimes.regime import regimes as regimes
 from ntk_atlas.regimes.wording import counts as counts
 from ntk_atlas.regimes.wording import sentences as sentences

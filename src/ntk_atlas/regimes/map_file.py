@@ -12,7 +12,7 @@ from ntk_atlas.cubes.files import described
 from ntk_atlas.cubes.variables import THEORY, File, Variable
 from ntk_atlas.regimes.distances import CELL, squared_distances
 from ntk_atlas.regimes.frontiers import FrontierStatus, frontier
-from ntk_atlas.regimes.regime import Regime, regimes
+from ntk_atlas.regimes.regime import FirstBreak, Regime, regimes
 from ntk_atlas.regimes.wording import sentences
 
 FRONTIERS = {"infinite_ntk": "distance_infinite_ntk", "own_ntk": "distance_own_ntk"}
@@ -31,6 +31,8 @@ def _with_ends(name: str, dims: tuple[str, ...], words: str, units: str, missing
 REGIME_VARIABLES = (
     Variable("regime", CELL, "which part of NTK theory describes a cell's networks", missing="-1: no networks",
              dtype="int8", flags=tuple(Regime)),
+    Variable("breaks_first", CELL, "which link of theory breaks first there", missing="-1: no networks",
+             dtype="int8", flags=tuple(FirstBreak)),
     Variable("diverged", CELL, "share of a cell's networks that diverged", "1", missing="no networks"),
     Variable("unfinished", CELL, "share that ended above `training.target_mse`", "1", missing="no networks"),
     *_with_ends("distance_linearized", CELL, "root mean square of network − its linearization over the error of the "
