@@ -8,8 +8,8 @@ FIGURE = AtlasFigure(
         "coloured by regime. Each cell has its regime in letters and the distance of its networks from regression "
         "with the infinite NTK (or the nearest predictor that there is), in units of the kernel's own error. The "
         "diamond is the width from which on the infinite NTK predicts the networks, by the law of the distance in the "
-        "width, with its interval. Undecided cells are hatched: more draws would decide them. The strip at the right of "
-        "a cell says in a letter what breaks first there."
+        "width, with its interval. Undecided cells are hatched: more draws would decide them. The strip at the right "
+        "of a cell says in a letter what breaks first there."
     ),
     files=("regimes",),
 )
