@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from ntk_atlas.arrays import Status
 from ntk_atlas.config import CheckpointSettings, LearningRateSettings, NetworkSettings, TrainingSettings
 from ntk_atlas.families import build_networks
-from ntk_atlas.status import Status
 from ntk_atlas.streams import torch_stream
 from ntk_atlas.training import UnitData, train_unit
 

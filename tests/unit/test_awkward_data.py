@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from ntk_atlas.arrays.labelled import LabelledArrays
+from ntk_atlas.arrays import LabelledArrays, Status
 from ntk_atlas.config import ExperimentSettings, predictors_of
 from ntk_atlas.cubes import KERNEL_VARIANTS
 from ntk_atlas.datasets import DataError, Dataset, read_dataset
@@ -14,7 +14,6 @@ from ntk_atlas.jobs.compare_variants import compare_variants
 from ntk_atlas.jobs.regress_infinite import regress_infinite
 from ntk_atlas.jobs.regress_rivals import regress_rivals
 from ntk_atlas.kernels import UserKernelError
-from ntk_atlas.status import Status
 
 RIVALS = ("laplace", "rbf", "polynomial", "linear")
 INFINITE = ("infinite_ntk", "nngp", "ntk_without_bias", "last_layer_without_bias")

@@ -7,8 +7,8 @@ import pytest
 import scipy.linalg
 import torch
 
+from ntk_atlas.arrays import Status
 from ntk_atlas.regression import MAX_JITTER, MAX_JITTER_FLOAT32, jitter_ladder, leading_factor, safe_cholesky
-from ntk_atlas.status import Status
 from ntk_atlas.streams import torch_stream
 
 

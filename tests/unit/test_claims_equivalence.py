@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from ntk_atlas.arrays import Status
 from ntk_atlas.config import ExperimentSettings
 from ntk_atlas.cubes import with_distances
 from ntk_atlas.folds import N_FOLDS
 from ntk_atlas.judging import Evidence, judge_experiment
-from ntk_atlas.status import Status
 from ntk_atlas.study import load_thresholds
 
 THRESHOLDS = load_thresholds(Path(__file__).parents[2] / "config" / "claims" / "equivalence.yaml")

@@ -111,7 +111,7 @@ def test_interrupted_writing_leaves_the_old_file(tmp_path, monkeypatch):
         file.createDimension("half", 3)
         raise OSError("disk full")
 
-    monkeypatch.setattr("ntk_atlas.arrays.labelled._write", half_written)
+    monkeypatch.setattr("ntk_atlas.arrays._write", half_written)
     with pytest.raises(OSError, match="disk full"):
         save_dataset(read_dataset(DiabetesSettings()), path)
     assert path.read_bytes() == before

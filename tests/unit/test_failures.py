@@ -6,11 +6,11 @@ import pytest
 import xarray as xr
 from test_init_scales import cube, experiment, run
 
+from ntk_atlas.arrays import Status
 from ntk_atlas.config import FigureSettings
 from ntk_atlas.cubes import check_failures, summary_table
 from ntk_atlas.figures import error_map, kernel_alignment, kernel_drift, kernel_movement, kernel_spectra, trainability
 from ntk_atlas.jobs import train_networks as stage
-from ntk_atlas.status import Status
 from ntk_atlas.training import TrainingTimedOutError
 
 FIGURES = (error_map, kernel_alignment, kernel_drift, kernel_movement, kernel_spectra, trainability)

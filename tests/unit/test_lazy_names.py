@@ -7,7 +7,7 @@ from importlib import import_module
 import pytest
 
 ROOMS = """
-cards config cubes datasets dispersion kernels phases regimes regression scaling_laws statistics study training
+cards config cubes datasets dispersion kernels regimes regression scaling_laws statistics study training
 """
 ROOMS = ["ntk_atlas", *(f"ntk_atlas.{room}" for room in ROOMS.split())]
 

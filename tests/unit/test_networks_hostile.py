@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from ntk_atlas.arrays import Status
 from ntk_atlas.config import CheckpointSettings, LearningRateSettings, NetworkSettings, TrainingSettings
 from ntk_atlas.families import build_networks
 from ntk_atlas.kernels import largest_eigenvalue
-from ntk_atlas.status import Status
 from ntk_atlas.streams import global_streams, torch_stream
 from ntk_atlas.training import Resume, TrainingTimedOutError, UnitData, train_unit
 

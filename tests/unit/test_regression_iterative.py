@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ntk_atlas.arrays import Status
 from ntk_atlas.regression import (
     conjugate_gradient,
     mixed_outputs,
@@ -17,7 +18,6 @@ from ntk_atlas.regression import (
     pivoted_cholesky_preconditioner,
     solve,
 )
-from ntk_atlas.status import Status
 from ntk_atlas.streams import torch_stream
 
 N, N_OUTPUTS = 150, 3

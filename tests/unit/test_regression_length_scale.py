@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from ntk_atlas.arrays import Status
 from ntk_atlas.config import RegressionSettings
 from ntk_atlas.kernels import distances, median_distance, rival
 from ntk_atlas.regression import DuplicateSamplesError, NestedRegression, RivalRegression, regress_nested, regress_rival
-from ntk_atlas.status import Status
 from ntk_atlas.streams import torch_stream
 
 N, N_VALIDATION, N_TEST = 60, 30, 25

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.kernel_ridge import KernelRidge
 
+from ntk_atlas.arrays import Status
 from ntk_atlas.regression import SolveReport, nested_coefficients, solve_nested
-from ntk_atlas.status import Status
 from ntk_atlas.streams import torch_stream
 
 N, N_EVAL, N_OUTPUTS = 60, 15, 3

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF
 
+from ntk_atlas.arrays import Status
 from ntk_atlas.regression import finite_time_variance, posterior_variance
-from ntk_atlas.status import Status
 from ntk_atlas.streams import torch_stream
 
 N, N_TEST, N_OUTPUTS = 13, 5, 2

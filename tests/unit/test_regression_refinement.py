@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from ntk_atlas.arrays import Status
 from ntk_atlas.regression import is_worth_refining, refined_solution, solve, solve_misfit
-from ntk_atlas.status import Status
 from ntk_atlas.streams import torch_stream
 
 N = 700

@@ -6,10 +6,10 @@ import scipy.linalg
 import torch
 
 from ntk_atlas import regression
+from ntk_atlas.arrays import Status
 from ntk_atlas.config import RegressionSettings
 from ntk_atlas.folds import N_FOLDS
 from ntk_atlas.regression import NestedRegression, regress_around, regress_nested
-from ntk_atlas.status import Status
 from ntk_atlas.streams import torch_stream
 
 N, N_VALIDATION, N_TEST = 70, 40, 30

@@ -11,8 +11,8 @@ from sklearn.gaussian_process.kernels import RBF
 from sklearn.kernel_ridge import KernelRidge
 
 from ntk_atlas import regression
+from ntk_atlas.arrays import Status
 from ntk_atlas.regression import MAX_JITTER_FLOAT32, solve, solve_nested
-from ntk_atlas.status import Status
 from ntk_atlas.streams import torch_stream
 
 N, N_EVAL, N_OUTPUTS = 50, 12, 3

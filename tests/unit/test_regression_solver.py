@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from ntk_atlas.arrays import Status
 from ntk_atlas.config import RegressionSettings, RivalSettings
 from ntk_atlas.datasets import read_dataset
 from ntk_atlas.jobs import job_slice
@@ -11,7 +12,6 @@ from ntk_atlas.jobs.regress_infinite import regress_infinite
 from ntk_atlas.jobs.regress_rivals import regress_rivals
 from ntk_atlas.kernels import rival
 from ntk_atlas.regression import regress_nested, regress_rival
-from ntk_atlas.status import Status
 from ntk_atlas.streams import torch_stream
 from ntk_atlas.study import ConfigError, load_study
 

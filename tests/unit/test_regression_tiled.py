@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ntk_atlas.arrays import Status
 from ntk_atlas.kernels import MemoryLimitError
 from ntk_atlas.numerics import memory_limited
 from ntk_atlas.regression import (
@@ -18,7 +19,6 @@ from ntk_atlas.regression import (
     regress_tiled,
     solve,
 )
-from ntk_atlas.status import Status
 from ntk_atlas.streams import torch_stream
 
 N, N_TEST = 97, 23

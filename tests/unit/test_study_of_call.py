@@ -200,7 +200,7 @@ def test_every_command_says_what_is_wrong_from_any_folder(script, tmp_path):
 
 
 def test_make_hands_the_file_on():
-    for target, script in (("run", "run.py"), ("status", "status.py"), ("why", "why.py"), ("report", "run.py"),
+    for target, script in (("run", "run.py"), ("status", "arrays.py"), ("why", "why.py"), ("report", "run.py"),
                            ("clean-orphans", "clean_orphans.py")):  # fmt: skip
         command = ["make", "-n", "-C", str(WORKFLOW.parent), target, "MINE=my.yaml", "PRESET=full"]
         said = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout

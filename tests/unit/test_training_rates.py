@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
+from ntk_atlas.arrays import Status
 from ntk_atlas.config import CheckpointSettings, LearningRateSettings, NetworkSettings, TrainingSettings
 from ntk_atlas.families import build_networks
 from ntk_atlas.networks import StackedModules
-from ntk_atlas.status import Status
 from ntk_atlas.streams import torch_stream
 from ntk_atlas.training import UnitData, common_learning_rate, kept_runs, learning_rates, train_unit
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from ntk_atlas.arrays import Status
 from ntk_atlas.config import CheckpointSettings, LearningRateSettings, NetworkSettings, TrainingSettings
 from ntk_atlas.families import build_networks
 from ntk_atlas.kernels import empirical_ntk
-from ntk_atlas.status import Status
 from ntk_atlas.streams import torch_stream
 from ntk_atlas.training import UnitData, train_unit
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from ntk_atlas.arrays import Status
 from ntk_atlas.config import (
     RegressionSettings,
     curve_names,
@@ -17,7 +18,6 @@ from ntk_atlas.config import (
 )
 from ntk_atlas.kernels import UserKernelError, check_user_kernel, load_user_kernel, rival
 from ntk_atlas.regression import regress_rival
-from ntk_atlas.status import Status
 from ntk_atlas.streams import torch_stream
 
 X = torch.randn(70, 3, generator=torch_stream("user kernel"), dtype=torch.float64)

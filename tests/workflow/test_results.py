@@ -10,11 +10,11 @@ import torch
 import xarray as xr
 from dictionary_checks import departures
 
+from ntk_atlas.arrays import Status
 from ntk_atlas.config import ExperimentSettings
 from ntk_atlas.cubes import CUBE, predictor_values
 from ntk_atlas.datasets import load_dataset, make_draw
 from ntk_atlas.kernels import empirical_ntk
-from ntk_atlas.status import Status
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]  # they share a finished study
 CELL = {"depth": 1, "width": 8, "init_scale": 2.0, "n_train": 16, "draw": 1, "seed": 0}

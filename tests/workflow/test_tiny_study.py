@@ -10,7 +10,7 @@ import yaml
 from conftest import REPOSITORY
 from workflow_micro import FIGURES, MICRO
 
-from ntk_atlas.status import Status
+from ntk_atlas.arrays import Status
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 

@@ -12,9 +12,9 @@ import xarray as xr
 from worlds.decision_worlds import REJECTED, SUPPORTED, Noise, normal, skewed, uneven
 from worlds.world import THRESHOLD, World, judged
 
+from ntk_atlas.arrays import Status
 from ntk_atlas.config import ExperimentSettings
 from ntk_atlas.judging import Evidence
-from ntk_atlas.status import Status
 
 NETWORK = ("depth", "width", "init_scale", "n_train", "draw", "seed")
 KERNEL = ("depth", "init_scale", "n_train", "draw", "ridge")

@@ -8,8 +8,8 @@ from synthetic_scaling import CELL, FEATURES, evidence, settings
 from worlds.decision_worlds import REJECTED, SUPPORTED, Noise, normal, skewed
 from worlds.world import THRESHOLD, World, judged
 
+from ntk_atlas.arrays import Status
 from ntk_atlas.judging import Evidence
-from ntk_atlas.status import Status
 
 SIZES = np.array([64, 128, 256, 512, 1024])
 KERNEL = (*CELL, "ridge")

@@ -29,11 +29,11 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
+from ntk_atlas.arrays import Status
 from ntk_atlas.config.thresholds import RegimeThresholds, Threshold
 from ntk_atlas.kernels import empirical_ntk, relative_drift
 from ntk_atlas.regimes import Regime, decide
 from ntk_atlas.regression import safe_cholesky
-from ntk_atlas.status import Status
 
 N_BOOTSTRAP = 2000
 """Resamples of the test samples behind an interval."""

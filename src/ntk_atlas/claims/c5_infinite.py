@@ -73,6 +73,7 @@ CLAIM = Claim(
 import numpy as np
 import xarray as xr
 
+from ntk_atlas.arrays import Status
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.config.thresholds import ClaimSettings
 from ntk_atlas.cubes.dictionary import WHOLE_GAP
@@ -90,7 +91,6 @@ from ntk_atlas.judging.evidence import (
     unfinished_remark,
 )
 from ntk_atlas.statistics.estimates import Estimate
-from ntk_atlas.status import Status
 
 
 def measure(evidence: Evidence, thresholds: ClaimSettings) -> Measurement:

@@ -1,5 +1,5 @@
 """Typed, frozen settings: one file a section of the config, `study` joins them."""
 
-from ntk_atlas.lazy_names import lazy_names
+from ntk_atlas import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

@@ -15,7 +15,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from ntk_atlas.arrays import LabelledArrays, join
+from ntk_atlas.arrays import LabelledArrays, Status, join
 from ntk_atlas.config.predictors import AROUND, curve_names, predictor_names, stand_ins
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.config.training import TrainingSettings
@@ -30,7 +30,6 @@ from ntk_atlas.kernels.measures import class_block_ratios, kernel_distance, rela
 from ntk_atlas.networks.notices import GRID_KEYS
 from ntk_atlas.optimizers import optimizer
 from ntk_atlas.registry import is_own
-from ntk_atlas.status import Status
 
 log = logging.getLogger(__name__)
 

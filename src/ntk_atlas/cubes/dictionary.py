@@ -1,7 +1,7 @@
 """The dictionary of files that join jobs: `cube.nc`, `functions.nc`, `scaling_laws.nc` and `output_variance.nc`."""
 
+from ntk_atlas.arrays import Status
 from ntk_atlas.cubes.variables import CELL, THEORY, File, Variable
-from ntk_atlas.status import Status
 
 NO_CLASS = -1
 """`probe_class` of samples without classes."""

@@ -15,7 +15,7 @@ from ntk_atlas.folds import N_FOLDS
 from ntk_atlas.jobs import INIT_SCALE, JOBS, ROW, Job
 from ntk_atlas.jobs.parts.run import check_made_with, check_row
 from ntk_atlas.jobs.parts.slice import Row, canonical_text
-from ntk_atlas.phases.phase import phase_of
+from ntk_atlas.phases import phase_of
 
 _SCALE = "init_scale-"
 """Before the init scale in the name of a file of one init scale."""

@@ -12,12 +12,11 @@ import pandas as pd
 import xarray as xr
 from pydantic import ValidationError
 
-from ntk_atlas.arrays import LabelledArray, LabelledArrays, is_passing, whole_file
+from ntk_atlas.arrays import LabelledArray, LabelledArrays, Status, is_passing, whole_file
 from ntk_atlas.config.analyses import MovementSettings, ScalingSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.dictionary import CUBE
 from ntk_atlas.cubes.variables import SCHEMA_VERSION, File
-from ntk_atlas.status import Status
 
 
 def write_netcdf(dataset: xr.Dataset, path: Path) -> None:

@@ -29,7 +29,7 @@ import numpy as np
 from ntk_atlas.activations import built_in
 from ntk_atlas.config.network import NetworkSettings
 from ntk_atlas.parameterizations import Parameter, layer_parameters, parameterization
-from ntk_atlas.phases.phase import phase_of
+from ntk_atlas.phases import phase_of
 
 log = logging.getLogger(__name__)
 

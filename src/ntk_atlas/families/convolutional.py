@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ntk_atlas.kernels.infinite.kernels import InfiniteKernels
     from ntk_atlas.networks.convolutional_architecture import ConvolutionalArchitecture
     from ntk_atlas.networks.stacked import StackedNetwork
-    from ntk_atlas.phases.phase import Phase
+    from ntk_atlas.phases import Phase
 
 
 class ConvolutionalSettings(Settings):
@@ -191,7 +191,7 @@ class Convolutional(Family):
 
     def phase(self, settings: "NetworkSettings", init_scale: float) -> "Phase":
         """See `Family`: that of a fully connected network, whose variance recursion pixels share."""
-        from ntk_atlas.phases.phase import phase_at
+        from ntk_atlas.phases import phase_at
 
         return phase_at(settings.activation, init_scale, settings.bias_variance)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ntk_atlas.kernels.infinite.kernels import InfiniteKernels
     from ntk_atlas.networks.notices import NetworkNotices
     from ntk_atlas.networks.stacked import StackedNetwork
-    from ntk_atlas.phases.phase import Phase
+    from ntk_atlas.phases import Phase
 
 
 class FamilyError(ValueError):

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from ntk_atlas.config.network import NetworkSettings
     from ntk_atlas.kernels.infinite.kernels import InfiniteKernels
-    from ntk_atlas.phases.phase import Phase
+    from ntk_atlas.phases import Phase
 
 
 class FullyConnected(Family):
@@ -54,7 +54,7 @@ class FullyConnected(Family):
 
     def phase(self, settings: "NetworkSettings", init_scale: float) -> "Phase":
         """See `Family`."""
-        from ntk_atlas.phases.phase import phase_at
+        from ntk_atlas.phases import phase_at
 
         return phase_at(settings.activation, init_scale, settings.bias_variance)
 

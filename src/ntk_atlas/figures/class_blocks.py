@@ -15,6 +15,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ntk_atlas.arrays import Status
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.files import scaling_settings
 from ntk_atlas.figures.parts.curves import at_last_checkpoint, draw_curve, replicate_interval, set_epoch_scale
@@ -39,7 +40,6 @@ from ntk_atlas.figures.parts.look import (
     sequential_colors,
     themed,
 )
-from ntk_atlas.status import Status
 
 RATIOS = {
     "within_class_ratio": ("within classes", "-", True),

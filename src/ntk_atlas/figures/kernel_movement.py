@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ntk_atlas.arrays import NOT_TRAINED, Status
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.files import movement_settings, scaling_settings
 from ntk_atlas.figures.parts.curves import at_last_checkpoint, replicate_interval, zeros_note
@@ -43,7 +44,6 @@ from ntk_atlas.figures.parts.look import (
     themed,
     value_ticks,
 )
-from ntk_atlas.status import NOT_TRAINED, Status
 
 DRIFT_LABEL = "relative drift (pure number)\n" + r"$\Vert\Theta_t - \Theta_0\Vert_F\ /\ \Vert\Theta_0\Vert_F$"
 MAX_PANELS = 3

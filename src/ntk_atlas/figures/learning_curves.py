@@ -21,6 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ntk_atlas.arrays import Status
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.predictors import predictor_label
 from ntk_atlas.cubes.files import predictor_values, stand_ins_of
@@ -43,7 +44,6 @@ from ntk_atlas.figures.parts.look import (
     themed,
     value_ticks,
 )
-from ntk_atlas.status import Status
 
 
 def plot_learning_curves(

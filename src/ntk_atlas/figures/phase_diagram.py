@@ -37,7 +37,7 @@ from ntk_atlas.figures.parts.look import (
     panel_grid,
     themed,
 )
-from ntk_atlas.phases.critical import CriticalPoint, chi_1_plane, critical_points
+from ntk_atlas.phases import CriticalPoint, chi_1_plane, critical_points
 
 LEVELS = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 0.85, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0)
 """Values of χ₁ whose curves are drawn, beside the critical line."""

@@ -26,6 +26,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
 
+from ntk_atlas.arrays import NOT_TRAINED, Status
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.files import experiment_settings
 from ntk_atlas.figures.error_map import contrasting_ink, label_init_scales, short_number
@@ -44,7 +45,6 @@ from ntk_atlas.figures.parts.look import (
     select,
     themed,
 )
-from ntk_atlas.status import NOT_TRAINED, Status
 
 UNTRAINED = 0.5
 """Share of the error of predicting zero above which the title calls a cell untrained."""

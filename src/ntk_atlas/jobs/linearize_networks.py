@@ -32,7 +32,7 @@ import logging
 import numpy as np
 import torch
 
-from ntk_atlas.arrays import LabelledArrays, UnitStore, join
+from ntk_atlas.arrays import LabelledArrays, Status, UnitStore, join
 from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.draws import Draw, make_draw, output_probes
 from ntk_atlas.jobs import Given, Slice
@@ -41,7 +41,6 @@ from ntk_atlas.jobs.parts.row_networks import as_tensor, batch_stream_labels, ro
 from ntk_atlas.jobs.parts.slice import Unit, seed_blocks
 from ntk_atlas.numerics import compute_device
 from ntk_atlas.regression.metrics import classification_error, fold_errors
-from ntk_atlas.status import Status
 from ntk_atlas.training.linearized import train_linearized
 from ntk_atlas.training.schedule import selected_checkpoint
 

@@ -23,14 +23,13 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from ntk_atlas.arrays import LabelledArrays, UnitStore, join
+from ntk_atlas.arrays import LabelledArrays, Status, UnitStore, join
 from ntk_atlas.datasets.dataset import Dataset
 from ntk_atlas.datasets.draws import Draw, kernel_probes, make_draw, missing_classes, output_probes
 from ntk_atlas.jobs import Given, Slice
 from ntk_atlas.jobs.parts.finished import finished_units, row_grid, training_digests
 from ntk_atlas.jobs.parts.row_networks import as_tensor, batch_stream_labels, row_networks, target_scale
 from ntk_atlas.jobs.parts.slice import Unit, seed_blocks
-from ntk_atlas.status import Status
 from ntk_atlas.training.callbacks import Resume, TrainingTimedOutError
 from ntk_atlas.training.schedule import epoch_budget
 from ntk_atlas.training.train import train_unit

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import xarray as xr
 
+from ntk_atlas.arrays import NOT_TRAINED, Status
 from ntk_atlas.config.analyses import OutputVarianceSettings
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.config.thresholds import Claim, ClaimSettings
@@ -26,7 +27,6 @@ from ntk_atlas.statistics.estimates import (
     median_of,
 )
 from ntk_atlas.statistics.intervals import finite_mean
-from ntk_atlas.status import NOT_TRAINED, Status
 from ntk_atlas.study.claim_needs import Asked, has_classes, no_deep_networks, unmet_needs
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from ntk_atlas.arrays import Status
 from ntk_atlas.config.predictors import PRETRAINED, predictor_label
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.config.thresholds import ClaimSettings
@@ -33,7 +34,6 @@ from ntk_atlas.scaling_laws.paired_laws import (
 )
 from ntk_atlas.statistics.estimates import Estimate
 from ntk_atlas.statistics.intervals import t_critical
-from ntk_atlas.status import Status
 
 Cell = dict[str, int]
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from ntk_atlas.arrays import NOT_TRAINED, Status
 from ntk_atlas.config.predictors import distance_predictors
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.files import (
@@ -25,7 +26,6 @@ from ntk_atlas.cubes.files import (
 )
 from ntk_atlas.statistics.estimates import common_variance, pooled_spread
 from ntk_atlas.statistics.intervals import finite_mean, t_quantile
-from ntk_atlas.status import NOT_TRAINED, Status
 
 CELL = ("depth", "width", "init_scale", "n_train")
 ERROR_RATIO = "error_ratio"

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ntk_atlas.arrays import Status
 from ntk_atlas.numerics import real_tensor
 from ntk_atlas.regression.arguments import (
     check_symmetric,
@@ -28,7 +29,6 @@ from ntk_atlas.regression.arguments import (
     precision_of,
     sample_major,
 )
-from ntk_atlas.status import Status
 
 logger = logging.getLogger(__name__)
 

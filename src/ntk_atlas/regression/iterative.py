@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ntk_atlas.arrays import Status
 from ntk_atlas.numerics import real_number, real_tensor
 from ntk_atlas.regression.arguments import (
     PRODUCT,
@@ -25,7 +26,6 @@ from ntk_atlas.regression.arguments import (
     checked_targets,
     checked_working_dtype,
 )
-from ntk_atlas.status import Status
 
 logger = logging.getLogger(__name__)
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ntk_atlas.arrays import Status
 from ntk_atlas.config.regression import RivalSettings
 from ntk_atlas.folds import N_FOLDS
 from ntk_atlas.kernels.pairwise_distances import median_distance
@@ -20,7 +21,6 @@ from ntk_atlas.regression.nested import KernelSystem, kernel_system
 from ntk_atlas.regression.regress import NestedRegression, extreme_eigenvalues
 from ntk_atlas.regression.selection import checked_data, choose, chosen_arrays, solve_path, solve_table, stack_tables
 from ntk_atlas.regression.tiled import ProductSystem, products_of_function
-from ntk_atlas.status import Status
 
 
 class NoLengthScaleError(ValueError):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ntk_atlas.arrays import Status
 from ntk_atlas.numerics import real_tensor
 from ntk_atlas.regression.arguments import (
     checked_block,
@@ -23,7 +24,6 @@ from ntk_atlas.regression.arguments import (
     sample_major,
 )
 from ntk_atlas.regression.cholesky import SolveReport, jitter_ladder, leading_factor, mean_diagonal
-from ntk_atlas.status import Status
 
 _BLOCK = 256
 _COLUMNS = 1024

@@ -13,13 +13,13 @@ import torch
 from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 from torch import Tensor
 
+from ntk_atlas.arrays import Status
 from ntk_atlas.config.regression import SolveSettings
 from ntk_atlas.numerics import real_tensor
 from ntk_atlas.regression.arguments import checked_block, checked_kernel
 from ntk_atlas.regression.nested import kernel_system
 from ntk_atlas.regression.selection import checked_data, choose, chosen_arrays, solve_path, solve_table
 from ntk_atlas.regression.tiled import products_of_matrix
-from ntk_atlas.status import Status
 
 logger = logging.getLogger(__name__)
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ntk_atlas.arrays import Status
 from ntk_atlas.config.regression import SolveSettings
 from ntk_atlas.numerics import real_tensor
 from ntk_atlas.regression.arguments import (
@@ -26,7 +27,6 @@ from ntk_atlas.regression.cholesky import SolveReport
 from ntk_atlas.regression.metrics import checked_labels, classification_error, fold_errors, mean_squared_error
 from ntk_atlas.regression.nested import KernelSystem, NestedSolution, solve_system
 from ntk_atlas.regression.tiled import ProductSystem, iterative_path
-from ntk_atlas.status import Status
 
 Extremes = Callable[[int, int], tuple[float, float]]
 

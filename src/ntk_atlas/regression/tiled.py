@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ntk_atlas.arrays import Status
 from ntk_atlas.config.regression import SolveSettings
 from ntk_atlas.kernels.errors import MemoryLimitError
 from ntk_atlas.numerics import default_memory_limit, is_out_of_memory, real_tensor
@@ -29,7 +30,6 @@ from ntk_atlas.regression.arguments import (
 from ntk_atlas.regression.cholesky import SolveReport, jitter_ladder, relative_residual
 from ntk_atlas.regression.iterative import IterativeSolution, conjugate_gradient, pivoted_cholesky_preconditioner
 from ntk_atlas.regression.nested import KernelSystem, NestedSolution
-from ntk_atlas.status import Status
 
 logger = logging.getLogger(__name__)
 

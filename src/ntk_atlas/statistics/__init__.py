@@ -3,6 +3,6 @@
 The only room that computes an interval; laws, kernels, regimes and the judge of claims take theirs from it.
 """
 
-from ntk_atlas.lazy_names import lazy_names
+from ntk_atlas import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

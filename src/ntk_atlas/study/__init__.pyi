@@ -11,8 +11,11 @@ from ntk_atlas.study.documents import direct_rules as direct_rules
 from ntk_atlas.study.documents import effects_markdown as effects_markdown
 from ntk_atlas.study.documents import generated_documents as generated_documents
 from ntk_atlas.study.documents import note_of as note_of
+from ntk_atlas.study.estimates import OwnCost as OwnCost
 from ntk_atlas.study.estimates import all_seconds as all_seconds
+from ntk_atlas.study.estimates import cost_at as cost_at
 from ntk_atlas.study.estimates import disk_estimate as disk_estimate
+from ntk_atlas.study.estimates import experiment_work as experiment_work
 from ntk_atlas.study.estimates import job_seconds as job_seconds
 from ntk_atlas.study.estimates import seconds_of_study as seconds_of_study
 from ntk_atlas.study.estimates import study_estimate as study_estimate
@@ -36,6 +39,3 @@ from ntk_atlas.study.results import study_folder as study_folder
 from ntk_atlas.study.results import tables_of as tables_of
 from ntk_atlas.study.start_checks import StartChecks as StartChecks
 from ntk_atlas.study.start_checks import trial_digest as trial_digest
-from ntk_atlas.study.work import OwnCost as OwnCost
-from ntk_atlas.study.work import cost_at as cost_at
-from ntk_atlas.study.work import experiment_work as experiment_work

@@ -18,7 +18,7 @@ from ntk_atlas.datasets.read import inspect_dataset
 from ntk_atlas.dispersion.theory import has_exact_law
 from ntk_atlas.optimizers import optimizer
 from ntk_atlas.parameterizations import Parameter, parameterization
-from ntk_atlas.phases.phase import phase_of
+from ntk_atlas.phases import phase_of
 from ntk_atlas.registry import is_own
 
 PHASES = ("ordered", "critical", "chaotic")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ntk_atlas.arrays import UnitStore, finished_seeds, read_labelled, seeds_of
+from ntk_atlas.arrays import Status, UnitStore, finished_seeds, read_labelled, seeds_of
 from ntk_atlas.config.figures import FIGURES, FigureError, Shown
 from ntk_atlas.config.study import ExperimentSettings, StudySettings
 from ntk_atlas.config.training import TrainingSettings
@@ -21,7 +21,6 @@ from ntk_atlas.jobs.parts.regression_digests import regression_digests
 from ntk_atlas.jobs.parts.results import has_scaling_laws, made_in_the_end
 from ntk_atlas.jobs.parts.slice import rows
 from ntk_atlas.registry import is_own
-from ntk_atlas.status import Status
 
 _DEFAULT = "config"
 _SCALING = ("scaling_laws", "exponent_differences")

@@ -26,9 +26,8 @@ from ntk_atlas.datasets.sources import SOURCES
 from ntk_atlas.jobs.parts.slice import code_file_digest, user_code, user_file_digest
 from ntk_atlas.provenance import file_digest
 from ntk_atlas.registry import is_own, value_files
-from ntk_atlas.study.estimates import MOST_DISK, MOST_HOURS, job_seconds, probe_kernel_bytes, weight_bytes
+from ntk_atlas.study.estimates import MOST_DISK, MOST_HOURS, OwnCost, job_seconds, probe_kernel_bytes, weight_bytes
 from ntk_atlas.study.problems import Problem
-from ntk_atlas.study.work import OwnCost
 from ntk_atlas.user_code import PACKAGE
 
 SECONDS = 90.0

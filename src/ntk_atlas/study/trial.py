@@ -40,12 +40,12 @@ from ntk_atlas.networks.stacked import StackedNetwork
 from ntk_atlas.numerics import is_out_of_memory, kept_settings, precise_math
 from ntk_atlas.optimizers import OptimizerError, optimizer
 from ntk_atlas.parameterizations import ParameterizationError, parameterization
-from ntk_atlas.phases.phase import phase_of
+from ntk_atlas.phases import phase_of
 from ntk_atlas.registry import is_own
 from ntk_atlas.streams import numpy_stream, torch_stream
 from ntk_atlas.study.consistency import value_problems
+from ntk_atlas.study.estimates import OwnCost
 from ntk_atlas.study.start_checks import FIRST_STEP, STEP_MARK
-from ntk_atlas.study.work import OwnCost
 from ntk_atlas.user_code import followed, own_files, told
 
 SAMPLES = 4

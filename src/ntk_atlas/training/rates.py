@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ntk_atlas.arrays import Status
 from ntk_atlas.config.training import LearningRateSettings
 from ntk_atlas.networks.stacked import StackedNetwork
-from ntk_atlas.status import Status
 from ntk_atlas.training.unit import TrainedUnit
 
 _OF_THE_UNIT = ("epochs", "weight_epochs", "target_scale", "seconds")

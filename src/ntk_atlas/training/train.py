@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ntk_atlas.arrays import Status
 from ntk_atlas.config.training import TrainingSettings
 from ntk_atlas.networks.stacked import StackedNetwork
 from ntk_atlas.numerics import plain_attention, precise_math
 from ntk_atlas.regression.metrics import fold_errors
-from ntk_atlas.status import Status
 from ntk_atlas.streams import Label
 from ntk_atlas.training.callbacks import (
     EmpiricalNTKCheckpoint,

@@ -82,7 +82,7 @@ class TrainedUnit:
     weight_epochs: np.ndarray
     """`(W,)`."""
     status: np.ndarray
-    """`(S,)` `ntk_atlas.status.Status` codes."""
+    """`(S,)` `ntk_atlas.arrays.Status` codes."""
     stop_epoch: np.ndarray
     """`(S,)` epoch at which a member stopped or diverged, else the last."""
     learning_rate: np.ndarray
