@@ -16,13 +16,14 @@ class Entry:
     Attributes:
         build: makes the module, float64, with weights of a named stream.
         input_shape: shape of one sample.
-        forms: layers that must be found: how many by `factors`, how many by `gradients`.
+        ways: how many linear layers that see a sample once must be found, and how many parameters beside theirs that
+            meet samples by known rules.
         others: parameters that must go through the Jacobian.
     """
 
     build: Callable[[], nn.Module]
     input_shape: tuple[int, ...]
-    forms: tuple[int, int]
+    ways: tuple[int, int]
     others: int = 0
 
 
@@ -72,6 +73,67 @@ class Viewed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(torch.tanh(self.convolution(x)).view(len(x), -1))
+
+
+class Tokens(nn.Module):
+    """Tokens and places as people write them: ids, learned positions, a class token, tokens first, a tied readout."""
+
+    def __init__(self):
+        super().__init__()
+        self.ids, self.places = nn.Embedding(7, 4, padding_idx=2), nn.Embedding(5, 4)
+        self.token, self.shift = nn.Parameter(torch.zeros(1, 1, 4)), nn.Parameter(torch.zeros(5, 4))
+        self.layer = nn.TransformerEncoderLayer(4, 2, 6)
+        self.memory = nn.MultiheadAttention(4, 2, kdim=3, vdim=3, batch_first=True)
+        self.head = nn.Linear(4, 7)
+        self.head.weight = self.ids.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        ids = (x.abs() * 100).long() % 7
+        h = self.ids(ids) + self.places(torch.arange(4)) - self.shift[1:]
+        h = torch.cat([self.token.expand(len(h), -1, -1), h], 1)
+        h = self.layer(h.transpose(0, 1)).transpose(0, 1)
+        keys = x.unsqueeze(-1) * torch.arange(1.0, 4.0, dtype=x.dtype)
+        return self.head(h[:, 0] + self.memory(h[:, :1], keys, keys)[0][:, 0])
+
+
+class Steps(nn.Module):
+    """Recurrent layers, the last step read out; one of them twice, its second time backwards."""
+
+    def __init__(self, kind: type[nn.Module], **options):
+        super().__init__()
+        self.steps = kind(3, 4, **options)
+        self.head = nn.Linear(4 * (1 + bool(options.get("bidirectional"))), 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.steps(x.transpose(0, 1))[0][-1] + self.steps(x.flip(1).transpose(0, 1))[0][-1])
+
+
+class Frames(nn.Module):
+    """Each frame of a sample by itself, samples and frames on one axis, then all of them."""
+
+    def __init__(self):
+        super().__init__()
+        self.frame, self.row, self.head = nn.Conv2d(1, 3, 3), nn.Linear(4, 2), nn.Linear(60, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.tanh(self.frame(x.flatten(0, 1).unsqueeze(1)))
+        rows = torch.tanh(self.row(h.flatten(0, 2)))
+        return self.head(rows.unflatten(0, (len(x), -1)).flatten(1))
+
+
+class FromTheLeft(nn.Module):
+    """A matrix times columns of samples, factors of a parameter, a quotient, and a weight made of two."""
+
+    def __init__(self):
+        super().__init__()
+        self.left, self.scale = nn.Parameter(torch.zeros(5, 4)), nn.Parameter(torch.zeros(5))
+        self.low, self.high = nn.Parameter(torch.zeros(3, 1)), nn.Parameter(torch.zeros(1, 5))
+        self.shared = nn.Parameter(torch.zeros(3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.tanh((0.5 * self.left @ x.mT).mT) * self.scale.abs().sqrt() - self.scale
+        h = torch.tanh(nn.functional.linear(h, self.low @ self.high))
+        return torch.tanh(h @ self.shared) @ self.shared.mT + (self.shared[0] / (1 + h**2))
 
 
 def _moved_statistics(module: nn.Module) -> nn.Module:
@@ -124,41 +186,63 @@ CATALOGUE: dict[str, Entry] = {
         "normalized": (
             lambda: nn.Sequential(
                 nn.Linear(4, 6), nn.LayerNorm(6), nn.Tanh(), nn.Linear(6, 6), nn.BatchNorm1d(6), nn.GELU(),
-                nn.RMSNorm(6), nn.Linear(6, 2)), (4,), (3, 3)),
+                nn.RMSNorm(6), nn.Linear(6, 2)), (4,), (3, 5)),
         "tokens": (
             lambda: nn.Sequential(
                 nn.Linear(3, 4), nn.LayerNorm((5, 4)), nn.GELU(), nn.Linear(4, 2), nn.Flatten(), nn.Linear(10, 3)),
-            (5, 3), (1, 3)),
+            (5, 3), (1, 6)),
         "residual": (
             lambda: Residual(nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 4)), nn.Linear(4, 2)),
             (4,), (3, 0)),
-        "shared weights": (SharedLayer, (4,), (3, 0), 3),
-        "convolution": (_convolution(), _IMAGE, (1, 2)),
-        "strided convolution": (_convolution(stride=(2, 3), padding=(2, 1)), _IMAGE, (1, 2)),
-        "dilated convolution": (_convolution(dilation=(2, 1), kernel_size=(2, 3), padding=1), _IMAGE, (1, 2)),
-        "grouped convolution": (_convolution(groups=2, stride=2, bias=False), _IMAGE, (1, 2)),
-        "same-padded convolution": (_convolution(padding="same", kernel_size=(4, 3)), _IMAGE, (1, 2)),
+        "shared weights": (SharedLayer, (4,), (3, 3)),
+        "convolution": (_convolution(), _IMAGE, (1, 4)),
+        "strided convolution": (_convolution(stride=(2, 3), padding=(2, 1)), _IMAGE, (1, 4)),
+        "dilated convolution": (_convolution(dilation=(2, 1), kernel_size=(2, 3), padding=1), _IMAGE, (1, 4)),
+        "grouped convolution": (_convolution(groups=2, stride=2, bias=False), _IMAGE, (1, 3)),
+        "same-padded convolution": (_convolution(padding="same", kernel_size=(4, 3)), _IMAGE, (1, 4)),
         "convolution in one dimension": (
             lambda: nn.Sequential(
                 nn.Conv1d(2, 4, 3, padding=2), nn.ReLU(), nn.AvgPool1d(2), nn.Conv1d(4, 4, 2, groups=2), nn.Flatten(),
-                nn.Linear(12, 2)), (2, 7), (1, 2)),
+                nn.Linear(12, 2)), (2, 7), (1, 4)),
         "pooling and batch normalization": (
             lambda: nn.Sequential(
                 nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 5, 2),
-                nn.GroupNorm(5, 5), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 3)), _IMAGE, (1, 4)),
+                nn.GroupNorm(5, 5), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 3)), _IMAGE, (1, 8)),
         "residual convolution": (
             lambda: Residual(
                 nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), nn.ReLU(), nn.Conv2d(3, 2, 1)),
-                nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), nn.Linear(18, 2))), _IMAGE, (1, 2)),
+                nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), nn.Linear(18, 2))), _IMAGE, (1, 4)),
         "reflecting padding": (
             lambda: nn.Sequential(
                 nn.Conv2d(2, 3, 3, padding=1, padding_mode="reflect"), nn.Tanh(), nn.Flatten(), nn.Linear(126, 2)),
-            _IMAGE, (1, 0), 2),
-        "image by view": (Viewed, (2, 5, 5), (1, 1)),
-        "attention": (Attention, (3, 4), (1, 1), 4),
+            _IMAGE, (1, 2)),
+        "image by view": (Viewed, (2, 5, 5), (1, 2)),
+        "attention": (Attention, (3, 4), (1, 6)),
+        "tokens, places and a tied readout": (Tokens, (4,), (1, 22)),
+        "LSTM": (lambda: Steps(nn.LSTM, num_layers=2), (3, 3), (1, 8)),
+        "GRU in both directions": (lambda: Steps(nn.GRU, bidirectional=True), (3, 3), (1, 8)),
+        "RNN without biases": (lambda: Steps(nn.RNN, bias=False), (3, 3), (1, 2)),
+        "weights made of others": (FromTheLeft, (4,), (0, 5)),
+        "normalized weights": (
+            lambda: nn.Sequential(
+                nn.utils.parametrizations.weight_norm(nn.Conv2d(2, 3, 3)), nn.PReLU(3), nn.Flatten(),
+                nn.utils.parametrizations.weight_norm(nn.Linear(60, 3))), _IMAGE, (0, 7)),
+        "convolution in three dimensions": (
+            lambda: nn.Sequential(
+                nn.Unflatten(1, (2, 1)), nn.Conv3d(2, 4, (1, 3, 2), (1, 2, 1), (0, 1, 1)), nn.Tanh(),
+                nn.Conv3d(4, 4, 1, groups=2), nn.Flatten(), nn.Linear(4 * 28, 2)), _IMAGE, (1, 4)),
+        "transposed convolutions": (
+            lambda: nn.Sequential(
+                nn.ConvTranspose2d(2, 3, (3, 2), 2, 1, output_padding=1, dilation=(1, 2)), nn.Tanh(), nn.Flatten(2),
+                nn.ConvTranspose1d(3, 2, 3, 3, 1, bias=False), nn.Tanh(), nn.Flatten(), nn.Linear(1004, 2)),
+            _IMAGE, (1, 3)),
+        "grouped transposed convolution": (
+            lambda: nn.Sequential(nn.ConvTranspose2d(2, 4, 2, groups=2), nn.Tanh(), nn.Flatten(), nn.Linear(224, 2)),
+            _IMAGE, (1, 1), 1),
+        "frames": (Frames, _IMAGE, (1, 4)),
         "transposed convolution": (
             lambda: nn.Sequential(nn.ConvTranspose2d(2, 2, 2), nn.Flatten(), nn.PReLU(), nn.Linear(112, 2)),
-            _IMAGE, (1, 0), 3),
+            _IMAGE, (1, 3)),
     }.items()
 }  # fmt: skip
 

@@ -10,7 +10,7 @@ from ntk_atlas.config import NetworkSettings
 from ntk_atlas.families import build_networks
 from ntk_atlas.kernels import probe_network, verified_structure
 from ntk_atlas.kernels.empirical.capture import capture_factors
-from ntk_atlas.kernels.empirical.gram import Piece
+from ntk_atlas.kernels.empirical.structure import Item
 from ntk_atlas.streams import torch_stream
 
 
@@ -52,10 +52,10 @@ def test_signals_are_those_of_automatic_differentiation(network, output_reductio
     assert len(structure.chain) == len(structure.layers) == 4
     layers = structure.layers
     for wanted in (layers, layers[:1], layers[2:3], layers[1:], layers[-1:]):
-        pieces = [Piece(layer) for layer in wanted]
+        items = [Item(layer) for layer in wanted]
         choice = {"output_reduction": output_reduction, "samples_a_pass": 4}
-        at_once = capture_factors(network, structure, pieces, x, **choice)
-        one_by_one = capture_factors(network, replace(structure, chain=()), pieces, x, **choice)
+        at_once = capture_factors(network, structure, items, x, **choice)
+        one_by_one = capture_factors(network, replace(structure, chain=()), items, x, **choice)
         for found, expected in zip(at_once, one_by_one, strict=True):
             torch.testing.assert_close(found.inputs, expected.inputs, rtol=0, atol=0)
             torch.testing.assert_close(found.signals, expected.signals, rtol=1e-12, atol=1e-13)

@@ -7,12 +7,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_catalogue import CATALOGUE, gradients, ntk_by_loop, reduced, samples
+from kernel_catalogue import CATALOGUE, Tokens, gradients, ntk_by_loop, reduced, samples
 from torch import nn
 from torch.func import functional_call, jacrev, vmap
 
 from ntk_atlas.kernels import OUTPUT_REDUCTIONS, empirical_ntk, probe_network
-from ntk_atlas.kernels.empirical.layer_gradients import Windows, by_grouped_convolution, by_kernel_rows
+from ntk_atlas.kernels.empirical.capture import capture_factors
+from ntk_atlas.kernels.empirical.convolution_gradients import Windows, by_grouped_convolution, by_kernel_rows
+from ntk_atlas.kernels.empirical.gram import add_gram, mirror_upper
+from ntk_atlas.kernels.empirical.parts import Embedded
+from ntk_atlas.kernels.empirical.structure import Item
 from ntk_atlas.streams import torch_stream
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-12}
@@ -29,10 +33,10 @@ def case(request):
 def test_each_parameter_goes_its_way(case):
     entry, network, x1, *_ = case
     structure = probe_network(network, x1)
-    forms = [layer.form for layer in structure.layers]
-    assert (forms.count("factors"), forms.count("gradients")) == entry.forms
+    assert (len(structure.layers), sum(len(part.parameters) for part in structure.parts)) == entry.ways
     assert len(structure.others) == entry.others
-    counted = sum(layer.n_parameters for layer in structure.layers) + sum(p.numel() for p in structure.others.values())
+    counted = sum(way.n_parameters for way in [*structure.layers, *structure.parts])
+    counted += sum(p.numel() for p in structure.others.values())
     assert counted == sum(p.numel() for p in network.parameters() if p.requires_grad)
 
 
@@ -48,13 +52,41 @@ def test_kernel_agrees_with_a_loop_of_gradients(case, output_reduction):
 
 def test_kernel_agrees_with_vmap_of_jacrev(case):
     _, network, x1, _, same, _ = case
-    if any(isinstance(module, nn.ConvTranspose2d) for module in network.modules()):
-        pytest.skip("torch.vmap has no rule for the gradient of a transposed convolution: the loop above is its twin")
+    without_a_rule = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.Conv3d, nn.RNNBase, Tokens)
+    if any(isinstance(m, without_a_rule) or nn.utils.parametrize.is_parametrized(m) for m in network.modules()):
+        pytest.skip("torch.vmap has no rule for some of its gradients: the loop above is its twin")
     trained = {name: p.detach() for name, p in network.named_parameters() if p.requires_grad}
     jacobian = vmap(jacrev(lambda p, x: functional_call(network, p, (x[None],))[0]), (None, 0))(trained, x1)
     full = sum(torch.einsum("icp,jdp->ijcd", j, j) for j in (j.flatten(2) for j in jacobian.values()))
     torch.testing.assert_close(full, same, **CLOSE)
     torch.testing.assert_close(empirical_ntk(network, x1, output_reduction="full"), full, **CLOSE)
+
+
+def test_forms_of_a_part_give_the_same(case):
+    _, network, x1, x2, *_ = case
+    structure = probe_network(network, x1)
+    for part in structure.parts:
+        if not part.products:
+            continue
+        forms = ["gradients", "positions"] + ["channels"] * (not isinstance(part.products[0], Embedded))
+        for reduction, kept in (("trace", 1), ("full", structure.n_outputs)):
+            kernels = []
+            for form, workspace in [(form, size) for form in forms for size in (2**8, 2**20)]:
+                left, right = (
+                    capture_factors(
+                        network, structure, [Item(part, form)], x, output_reduction=reduction, samples_a_pass=2,
+                        workspace=workspace,
+                    )
+                    for x in (x1, x2)
+                )  # fmt: skip
+                square, cross = (torch.zeros(1, kept, 5, kept, n, dtype=x1.dtype) for n in (5, 3))
+                add_gram(square, left, left, upper=True)
+                mirror_upper(square)
+                add_gram(cross, left, right)
+                kernels.append((square, cross))
+            for square, cross in kernels[1:]:
+                torch.testing.assert_close(square, kernels[0][0], **CLOSE)
+                torch.testing.assert_close(cross, kernels[0][1], **CLOSE)
 
 
 def test_trace_is_the_sum_of_squared_gradients(case):
@@ -98,10 +130,8 @@ def test_forms_of_convolution_gradients_agree(n, c, groups, per_group, kernel, s
     )
     windows = Windows(kernel, stride, padding, dilation)
     torch.testing.assert_close(by_grouped_convolution(x, signals, windows, groups), expected, **CLOSE)
-    rows = by_kernel_rows(x, signals, windows, groups)
-    gram = torch.einsum("icp,jdp->icjd", expected, expected)
-    torch.testing.assert_close(torch.einsum("icp,jdp->icjd", rows, rows), gram, **CLOSE)
-    assert rows.shape == expected.shape == (n, c, math.prod(weight.shape))
+    torch.testing.assert_close(by_kernel_rows(x, signals, windows, groups), expected, **CLOSE)
+    assert expected.shape == (n, c, math.prod(weight.shape))
 
 
 _ACTIVATIONS = [nn.ReLU, nn.Tanh, nn.GELU, nn.Sigmoid, nn.Identity]

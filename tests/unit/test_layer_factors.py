@@ -11,7 +11,7 @@ from ntk_atlas.config import NetworkSettings
 from ntk_atlas.families import build_networks
 from ntk_atlas.kernels import probe_network
 from ntk_atlas.kernels.empirical.capture import capture_factors
-from ntk_atlas.kernels.empirical.gram import Piece
+from ntk_atlas.kernels.empirical.structure import Item
 from ntk_atlas.streams import torch_stream
 
 
@@ -62,7 +62,7 @@ def test_factors_of_a_stack_multiply_to_the_gradients(parameterization):
     )
     x = torch.randn(5, 3, dtype=torch.float64, generator=torch_stream("x"))
     structure = probe_network(network, x)
-    factors = capture_factors(network, structure, [Piece(layer) for layer in structure.layers], x)
+    factors = capture_factors(network, structure, [Item(layer) for layer in structure.layers], x)
     assert [tuple(f.inputs.shape) for f in factors] == [(1, 5, 4), (3, 5, 5), (3, 5, 5)]
     assert [f.signals.shape[1] for f in factors] == [5, 5, 1], "the readout's signals are the same for all samples"
     for layer, factor in zip(network.layers, factors, strict=True):
@@ -77,8 +77,8 @@ def test_factors_of_a_stack_multiply_to_the_gradients(parameterization):
 
 def grams(network, x, output_reduction):
     structure = probe_network(network, x)
-    pieces = [Piece(layer) for layer in structure.layers]
-    factors = capture_factors(network, structure, pieces, x, output_reduction=output_reduction)
+    items = [Item(layer) for layer in structure.layers]
+    factors = capture_factors(network, structure, items, x, output_reduction=output_reduction)
     products = [f.signals.flatten(2) @ f.signals.flatten(2).mT for f in factors]
     return [f.signals.shape[-1] for f in factors], products
 
@@ -87,8 +87,8 @@ def test_sum_of_outputs_needs_one_signal():
     network = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 5)).double()
     x = torch.randn(6, 3, generator=torch_stream("x"), dtype=torch.float64)
     structure = probe_network(network, x)
-    pieces = [Piece(layer) for layer in structure.layers]
-    one, every = (capture_factors(network, structure, pieces, x, output_reduction=r) for r in ("logit_sum", "full"))
+    items = [Item(layer) for layer in structure.layers]
+    one, every = (capture_factors(network, structure, items, x, output_reduction=r) for r in ("logit_sum", "full"))
     for summed, apart in zip(one, every, strict=True):
         torch.testing.assert_close(summed.signals, apart.signals.sum(2, keepdim=True))
 
@@ -131,15 +131,19 @@ def test_passes_beside_each_other_give_the_bits_of_passes_in_turn(output_reducti
     )  # fmt: skip
     x = torch.randn(23, 2, 6, 6, generator=torch_stream("x"))
     structure = probe_network(network, x)
-    pieces = [Piece(y, (0, y.out_features) if y.form == "gradients" else None) for y in structure.layers]
+    items = [*map(Item, structure.layers), *(Item(part, "gradients") for part in structure.parts)]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         in_turn, at_once, by_copies = (
             capture_factors(
-                network, structure, pieces, x, output_reduction=output_reduction, samples_a_pass=3, at_once=networks
+                network, structure, items, x, output_reduction=output_reduction, samples_a_pass=3, at_once=networks
             )
-            for networks in ([], [network] * 4, [network, *(copy.deepcopy(network) for _ in range(3))])
+            for networks in (
+                [],
+                [network] * 4,
+                [network, *(copy.deepcopy(network, {id(p): p for p in network.parameters()}) for _ in range(3))],
+            )
         )
     finally:
         torch.set_num_threads(threads)
@@ -156,7 +160,7 @@ def test_an_error_in_a_pass_beside_others_is_the_error():
     x = torch.randn(9, 2, 6, 6, generator=torch_stream("x"))
     structure = probe_network(network, x)
     network[0].register_forward_hook(lambda module, args, output: output[:1])
-    pieces = [Piece(y, (0, y.out_features) if y.form == "gradients" else None) for y in structure.layers]
+    items = [*map(Item, structure.layers), *(Item(part, "gradients") for part in structure.parts)]
     with pytest.raises(ValueError, match=r"the network must map \(3, 2, 6, 6\)"):
-        capture_factors(network, structure, pieces, x, samples_a_pass=3, at_once=[network] * 2)
+        capture_factors(network, structure, items, x, samples_a_pass=3, at_once=[network] * 2)
     assert torch.get_num_threads() >= 1

@@ -5,8 +5,8 @@ z^{l+1} = x^l W^{l+1} + b^{l+1}, the signals B_c^l = ∂f_c/∂z^l of all output
 
     B_c^l = (B_c^{l+1} W^{l+1}ᵀ) ⊙ φ'(z^l),
 
-so that one matrix product per layer does what automatic differentiation needs a pass per output for. Layers that meet a
-sample at many positions give the gradients of each sample (`layer_gradients`).
+so that one matrix product per layer does what automatic differentiation needs a pass per output for. Everywhere else
+one backward pass an output gives the signals of all samples, at layers and wherever parameters meet samples (`parts`).
 """
 
 from collections.abc import Sequence
@@ -15,18 +15,13 @@ from queue import SimpleQueue
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import GradientEdge
+from torch.autograd.graph import GradientEdge, Node
 
 from ntk_atlas.kernels.empirical.evaluation import twins
-from ntk_atlas.kernels.empirical.gram import FactorStore, LayerFactors, Piece
-from ntk_atlas.kernels.empirical.layer_gradients import layer_gradients
+from ntk_atlas.kernels.empirical.gram import Factors, FactorStore
 from ntk_atlas.kernels.empirical.network_checks import kernel_dtype, n_samples, run, sample_axis
-from ntk_atlas.kernels.empirical.structure import (
-    Layer,
-    LayerRecorder,
-    NetworkStructure,
-    Record,
-)
+from ntk_atlas.kernels.empirical.parts import Graph, Meeting, Part, Summed, anchor_of, pulled_back, shape_of
+from ntk_atlas.kernels.empirical.structure import Item, Layer, LayerRecorder, NetworkStructure, Record
 from ntk_atlas.kernels.errors import StructureChangedError
 from ntk_atlas.networks.stacked import StackedLinear
 from ntk_atlas.numerics import in_turn_or_at_once
@@ -38,14 +33,15 @@ _CHAIN_BLOCK = 2**19
 def capture_factors(
     network: nn.Module,
     structure: NetworkStructure,
-    pieces: Sequence[Piece],
+    items: Sequence[Item],
     x: Tensor,
     *,
     output_reduction: str = "full",
     samples_a_pass: int = 2048,
     at_once: Sequence[nn.Module] = (),
-) -> list[LayerFactors]:
-    """Runs the network forward and backward over `x` and collects the factors of `pieces`.
+    workspace: int = 2**26,
+) -> list[Factors]:
+    """Runs the network forward and backward over `x` and collects the factors of `items`.
 
     Two properties of the readout save work. Its own signals are the same for all samples. And where an elementwise
     activation leads from the last hidden layer z to the readout, the signals of z are B_cj = φ'(z_j) v_cj with
@@ -54,19 +50,23 @@ def capture_factors(
     Args:
         network: in evaluation mode.
         structure: of the network (`structure.probe_network`).
-        pieces: what is wanted, each piece once.
+        items: what is wanted, each layer and part once.
         x: inputs as for `network`.
         output_reduction: of the kernel; all but `full` give C = 1.
         samples_a_pass: samples in one forward and backward pass.
         at_once: as many passes run at a time, each on one thread and by one of these (`replicas.replicas`); none
             stands for the network alone.
+        workspace: bytes that products of positions may hold later.
 
     Returns:
-        One `LayerFactors` a piece; S = 1 unless the network is a stack.
+        The factors of each item; S = 1 unless the network is a stack.
     """
-    if not pieces:
+    if not items:
         return []
-    store = FactorStore(structure, pieces, output_reduction, n_samples(network, x), kernel_dtype(network))
+    if structure.channels_last:
+        x = x.contiguous(memory_format=torch.channels_last)
+    n = n_samples(network, x)
+    store = FactorStore(structure, items, output_reduction, n, kernel_dtype(network), workspace)
     axis = sample_axis(network, x)
     blocks = x.split(samples_a_pass, dim=axis)
     starts = [i * samples_a_pass for i in range(len(blocks))]
@@ -84,7 +84,7 @@ def capture_factors(
             replica = idle.get()  # kept to the end: a backward pass may run parts of it again
             try:
                 with recorder.record() as record:
-                    output = run(replica, block)
+                    output = run(replica, _as_probed(block, axis) if store.parts else block)
                 _Pass(store, record, output, slice(start, start + block.shape[axis])).add()
             finally:
                 idle.put(replica)
@@ -95,18 +95,31 @@ def capture_factors(
     return store.results()
 
 
+def _as_probed(block: Tensor, axis: int) -> Tensor:
+    """Samples as the probes see them, with a gradient and not alone: graphs of one sample may differ."""
+    block = torch.cat([block, block], axis) if block.shape[axis] == 1 else block
+    return block.detach().clone().requires_grad_() if block.is_floating_point() else block
+
+
 class _Pass:
     """One forward pass, and the backward passes that turn it into factors.
 
     Attributes:
         rows: its samples among all.
-        position_signals: ∂f_c/∂z at layers with gradients, `(n, C, *shape of z)`.
+        graph: of its output, as far as parts are concerned.
+        signals: ∂f_c/∂z of each output at products whose gradients are formed here, by node.
+        factors: numbers of the forward pass that multiply signals, the same for all outputs.
     """
 
     def __init__(self, store: FactorStore, record: Record, output: Tensor, rows: slice):
         self.store, self.record, self.output, self.rows = store, record, output, rows
         self.members = store.structure.n_members
-        self.position_signals: dict[nn.Module, Tensor] = {}
+        self.signals: dict[Node, list[Tensor]] = {}
+        self.factors: dict[Meeting, Tensor | float | None] = {}
+        if store.parts:
+            self.graph = Graph(output, store.structure.met)
+            if self.graph.names != store.structure.graph_names:
+                raise StructureChangedError("the graph of its outputs depends on the samples, or on their number")
 
     def add(self) -> None:
         """Runs backward and fills the rows of this pass."""
@@ -118,17 +131,19 @@ class _Pass:
         else:
             self._add_signals()
         for layer in store.layers:
-            if layer.form == "factors":
-                self._add_inputs(layer, self.record.inputs(layer))
-            else:
-                self._add_gradients(layer, self.record.inputs(layer))
+            self._add_inputs(layer, self.record.inputs(layer))
+        for part in store.parts:
+            if store.form[part] != "gradients":
+                self._add_kept_inputs(part)
+            elif part.products:
+                self._add_gradients(part)
 
     def _add_chain(self) -> None:
         store, chain = self.store, self.store.structure.chain
-        wanted = [layer.module in store.factor_piece for layer in chain]
+        wanted = [layer.module in store.modules for layer in chain]
         coefficients = store.coefficients.unsqueeze(1)  # (S, 1, C, m)
         if wanted[-1]:
-            self._place(chain[-1].module, coefficients.shape[2:], constant=True).copy_(coefficients)
+            self._place(chain[-1], coefficients.shape[2:], constant=True).copy_(coefficients)
         slope_of = {
             position: slopes(
                 self.record, chain[position + 1], self.record.edges[chain[position].module], self.members
@@ -143,42 +158,123 @@ class _Pass:
             for position, slope in slope_of.items():
                 signals = signals_at_input(chain[position + 1], signals)
                 needed = any(wanted[:position])
-                signals = self._add_chain_rows(chain[position].module, signals, slope[:, rows, None], rows, needed)
+                signals = self._add_chain_rows(chain[position], signals, slope[:, rows, None], rows, needed)
 
-    def _add_chain_rows(self, module: nn.Module, signals: Tensor, slope: Tensor, rows: slice, needed: bool) -> Tensor:
+    def _add_chain_rows(self, layer: Layer, signals: Tensor, slope: Tensor, rows: slice, needed: bool) -> Tensor:
         """Places the signals of one layer for some rows of this pass; returns them if those below `needed` them."""
         store = self.store
-        if module is store.shortcut:
+        if layer.module is store.shortcut:
             length = torch.linalg.vector_norm(signals, dim=2, keepdim=True)
-            torch.mul(slope, length, out=self._place(module, length.shape[2:])[:, rows])
-        elif module in store.factor_piece:
-            return torch.mul(signals, slope, out=self._place(module, signals.shape[2:])[:, rows])
+            torch.mul(slope, length, out=self._place(layer, length.shape[2:])[:, rows])
+        elif layer.module in store.modules:
+            return torch.mul(signals, slope, out=self._place(layer, signals.shape[2:])[:, rows])
         return signals * slope if needed else signals
 
-    def _place(self, module: nn.Module, shape: tuple[int, ...], *, constant: bool = False) -> Tensor:
+    def _place(self, layer: Layer, shape: tuple[int, ...], *, constant: bool = False) -> Tensor:
         # Where the signals of this pass are kept, (S, n, C, m).
-        store = self.store
-        whole = (self.members, 1 if constant else store.n, *shape)
-        signals = store.signals(store.factor_piece[module], whole, self.output)
+        whole = (self.members, 1 if constant else self.store.n, *shape)
+        signals = self.store.held((layer, "signals"), whole, self.output)
         return signals if constant else signals[:, self.rows]
 
     def _add_signals(self) -> None:
         output, store = self.output, self.store
-        edges: dict[nn.Module, GradientEdge] = {m.module: self.record.edges[m.module] for m in store.layers}
-        if store.shortcut is not None and store.structure.readout is not None:
-            self._add_shortcut(store.shortcut, store.structure.readout.module, edges.pop(store.shortcut))
+        layers = [layer for layer in store.layers if layer.module is not store.shortcut]
+        shortcut = next((layer for layer in store.layers if layer.module is store.shortcut), None)
+        if shortcut is not None and store.structure.readout is not None:
+            self._add_shortcut(shortcut, store.structure.readout.module)
+        nodes = list(dict.fromkeys(self.graph.nodes[m.node] for part in store.parts for m in part.meetings))
+        edges = [self.record.edges[layer.module] for layer in layers] + [GradientEdge(node, 0) for node in nodes]
+        # What the forward pass has saved is read after the last output, too.
+        again = bool(store.parts)
         sums = output_sums(output, summed=store.reduction == "logit_sum")
         for c, output_c in enumerate(sums if edges else []):
-            gradients = torch.autograd.grad(
-                output_c, list(edges.values()), retain_graph=c + 1 < len(sums), allow_unused=True
-            )
-            for module, gradient in zip(edges, gradients, strict=True):
+            gradients = torch.autograd.grad(output_c, edges, retain_graph=again or c + 1 < len(sums), allow_unused=True)
+            for layer, gradient in zip(layers, gradients[: len(layers)], strict=True):
                 if gradient is None:
-                    gradient = output.new_zeros(self.record.output_shapes[module])
-                self._add_signal(module, gradient, c, len(sums))
+                    gradient = output.new_zeros(self.record.output_shapes[layer.module])
+                self._add_signal(layer, gradient, c, len(sums))
+            signals = {
+                node: output.new_zeros(shape_of(node)) if signal is None else signal
+                for node, signal in zip(nodes, gradients[len(layers) :], strict=True)
+            }
+            for part in store.parts:
+                self._add_part(part, signals, c, len(sums))
 
-    def _add_shortcut(self, hidden: nn.Module, readout: nn.Module, edge: GradientEdge) -> None:
-        store, squares = self.store, []
+    @torch.no_grad()
+    def _add_part(self, part: Part, signals: dict[Node, Tensor], c: int, n_outputs: int) -> None:
+        """Places what one output gives to a part, or keeps its signals until gradients of all outputs are formed."""
+        store = self.store
+        if store.form[part] != "gradients":
+            start, like = 0, next(iter(signals.values()))
+            shape = (store.n, part.positions, n_outputs, part.products[0].fan_out)
+            place = store.held((part, "signals"), shape, like)[self.rows]
+            for meeting, product in zip(part.meetings, part.products, strict=True):
+                found = product.signals(meeting.axis, signals[self.graph.nodes[meeting.node]])
+                place[:, start : start + product.positions, c] = found[: len(place)]
+                start += product.positions
+        elif part.products:
+            for node in {self.graph.nodes[meeting.node] for meeting in part.meetings}:
+                kept = self.signals.setdefault(node, [])
+                if len(kept) == c:
+                    kept.append(signals[node])
+        elif part.direct:
+            for meeting in part.meetings:
+                node, rule = self.graph.nodes[meeting.node], meeting.rule
+                if isinstance(rule, Summed):
+                    if meeting not in self.factors:
+                        self.factors[meeting] = rule.factor_of(node)
+                    found = rule.summed(meeting.axis, [signals[node]], store.dtype, self.factors[meeting])
+                else:
+                    found = rule.gradients(node, meeting.axis, [signals[node]], store.dtype)
+                self._put(part, found, c, n_outputs)
+        else:
+            self._put(part, self._pulled_back(part, signals), c, n_outputs)
+
+    def _pulled_back(self, part: Part, signals: dict[Node, Tensor]) -> Tensor:
+        anchors: dict[tuple[Node, int], Tensor] = {}
+        for meeting in part.meetings:
+            node = self.graph.nodes[meeting.node]
+            anchor = anchor_of(node, meeting.argument)
+            found = meeting.rule.gradients(node, meeting.axis, [signals[node]], self.store.dtype)
+            found = found.reshape(len(found), *shape_of(*anchor)).to(signals[node].dtype)
+            anchors[anchor] = anchors[anchor] + found if anchor in anchors else found
+        return pulled_back(anchors, list(part.parameters.values())).unsqueeze(1)
+
+    def _put(self, part: Part, gradients: Tensor, c: int, n_outputs: int) -> None:
+        place = self._place_of(part, n_outputs, gradients.shape[-1])
+        place[:, c : c + gradients.shape[1]] = gradients[: len(place)]
+
+    def _place_of(self, part: Part, n_outputs: int, n_parameters: int) -> Tensor:
+        # Where the gradients of this pass are kept, (n, C, P).
+        shape = (1, self.store.n, n_outputs, n_parameters)
+        return self.store.held((part, "signals"), shape, self.output)[0, self.rows]
+
+    @torch.no_grad()
+    def _add_gradients(self, part: Part) -> None:
+        """Per-sample gradients of all outputs at once."""
+        found = None
+        for meeting, product in zip(part.meetings, part.products, strict=True):
+            node = self.graph.nodes[meeting.node]
+            signals = self.signals[node]
+            place = self._place_of(part, len(signals), part.n_parameters)
+            alone = len(part.meetings) == 1 and len(place) == self.output.shape[0]
+            one = product.unordered(node, meeting.axis, signals, self.store.dtype, place if alone else None)
+            found = one if found is None else found + one
+            if alone and found.data_ptr() == place.data_ptr():
+                return
+        assert found is not None
+        self._put(part, found, 0, found.shape[1])
+
+    @torch.no_grad()
+    def _add_kept_inputs(self, part: Part) -> None:
+        for number, (meeting, product) in enumerate(zip(part.meetings, part.products, strict=True)):
+            found = product.inputs(self.graph.nodes[meeting.node], meeting.axis).detach()
+            dtype = self.store.dtype if found.is_floating_point() else found.dtype
+            place = self.store.held((part, number), (self.store.n, *found.shape[1:]), found, dtype)[self.rows]
+            place.copy_(found[: len(place)])
+
+    def _add_shortcut(self, hidden: Layer, readout: nn.Module) -> None:
+        store, squares, edge = self.store, [], self.record.edges[hidden.module]
         activations = self.record.live_inputs[readout]
         (slope,) = torch.autograd.grad(activations.sum(), edge, retain_graph=True)
         for output_c in self.output.unbind(-1):
@@ -186,25 +282,17 @@ class _Pass:
             v = v.reshape(self.members, -1, v.shape[-1]).to(store.dtype)
             _check_constant(v, v[:, :1])
             squares.append(v[:, :1] ** 2)
-        slope = slope.reshape(self.members, -1, slope.shape[-1]).to(store.dtype)
+        slope = slope.reshape(self.members, -1, slope.shape[-1]).to(store.dtype)[:, : self.rows.stop - self.rows.start]
         shape = (self.members, store.n, 1, slope.shape[-1])
-        signals = store.signals(store.factor_piece[hidden], shape, slope)
+        signals = store.held((hidden, "signals"), shape, slope)
         torch.mul(slope, reduce(torch.add, squares).sqrt(), out=signals[:, self.rows, 0])
 
-    def _add_signal(self, module: nn.Module, gradient: Tensor, c: int, n_outputs: int) -> None:
+    def _add_signal(self, layer: Layer, gradient: Tensor, c: int, n_outputs: int) -> None:
         store = self.store
-        if module not in store.factor_piece:
-            if module not in self.position_signals:
-                # One output needs no copy; several are laid out as their gradients, channels first or last.
-                gradient, one = gradient.to(store.dtype), n_outputs == 1
-                self.position_signals[module] = gradient.unsqueeze(1) if one else _empty_outputs(gradient, n_outputs)
-            if n_outputs > 1:
-                self.position_signals[module][:, c] = gradient
-            return
-        gradient = gradient.reshape(self.members, -1, gradient.shape[-1])
-        constant = module is store.structure.readout_module
+        gradient = gradient.reshape(self.members, -1, gradient.shape[-1])[:, : self.rows.stop - self.rows.start]
+        constant = layer.module is store.structure.readout_module
         shape = (self.members, 1 if constant else store.n, n_outputs, gradient.shape[-1])
-        signals = store.signals(store.factor_piece[module], shape, gradient)
+        signals = store.held((layer, "signals"), shape, gradient)
         if constant:
             if self.rows.start == 0:
                 signals[:, :, c] = gradient[:, :1]
@@ -215,31 +303,17 @@ class _Pass:
     def _add_inputs(self, layer: Layer, x: Tensor) -> None:
         # A = [w_f x, b_f], written where it stays.
         k = x.shape[-1] * layer.has_weight
-        inputs = self.store.inputs(layer.module, (x.shape[0], self.store.n, k + layer.has_bias), x)[:, self.rows]
+        x = x[:, : self.rows.stop - self.rows.start]
+        inputs = self.store.held((layer, "inputs"), (x.shape[0], self.store.n, k + layer.has_bias), x)[:, self.rows]
         if layer.has_weight:
             torch.mul(x, getattr(layer.module, "weight_factor", 1.0), out=inputs[..., :k])
         if layer.has_bias:
             inputs[..., k] = getattr(layer.module, "bias_factor", 1.0)
 
-    def _add_gradients(self, layer: Layer, x: Tensor) -> None:
-        for piece in self.store.pieces:
-            if piece.layer is layer:
-                signals = self.position_signals[layer.module]
-                gradients = layer_gradients(layer, x.to(self.store.dtype), signals, piece.channels)
-                shape = (1, self.store.n, *gradients.shape[1:])
-                self.store.signals(piece, shape, gradients)[0, self.rows] = gradients
-
 
 def _check_constant(rows: Tensor, row: Tensor) -> None:
     if not torch.allclose(rows, row.expand_as(rows), rtol=16 * torch.finfo(rows.dtype).eps, atol=0.0, equal_nan=True):
         raise StructureChangedError("the readout's coefficients depend on the sample")
-
-
-def _empty_outputs(gradient: Tensor, n_outputs: int) -> Tensor:
-    if gradient.dim() == 4 and gradient.is_contiguous(memory_format=torch.channels_last):
-        n, channels, height, width = gradient.shape
-        return gradient.new_empty(n, n_outputs, height, width, channels).permute(0, 1, 4, 2, 3)
-    return gradient.new_empty(len(gradient), n_outputs, *gradient.shape[1:])
 
 
 def output_sums(output: Tensor, *, summed: bool) -> list[Tensor]:

@@ -42,9 +42,9 @@ def evaluation_mode(network: nn.Module) -> Iterator[None]:
     """Runs of the network in the block are evaluations of its function f, all under the same conditions.
 
     Evaluation mode: dropout off, batch normalization with its running statistics. Gradients are recorded, matrix
-    products have full precision, autocast is off. Attention is made of separate products, parts that are compiled run
-    as they are written, and embeddings give dense gradients: each is another way to the same f, without rules for
-    some derivatives. Hooks on gradients, of modules and of parameters, are off: they are no part of f.
+    products have full precision, autocast is off. Attention and recurrence are made of separate products, parts that
+    are compiled run as they are written, and embeddings give dense gradients: each is another way to the same f,
+    without rules for some derivatives. Hooks on gradients, of modules and of parameters, are off: no part of f.
 
     The network is left as it was, whatever its `forward` and `train` do: training flags, buffers, attributes of its
     modules (numbers, tensors, and what lists, sets and dictionaries of theirs hold), and the global random streams.
@@ -67,6 +67,7 @@ def evaluation_mode(network: nn.Module) -> Iterator[None]:
             torch.enable_grad(),
             precise_math(),
             plain_attention(),
+            _recurrence_of_separate_products(network),
             eagerly(attention=False),
             kept_streams(sorted(accelerators, key=str)),
             _left_as_it_was(network),
@@ -76,6 +77,22 @@ def evaluation_mode(network: nn.Module) -> Iterator[None]:
         ):
             stack.enter_context(context)
         yield
+
+
+@contextmanager
+def _recurrence_of_separate_products(network: nn.Module) -> Iterator[None]:
+    """Recurrent layers step by step: fused forms hide where parameters meet samples, and have no batching rule."""
+    if not any(isinstance(m, nn.RNNBase) for m in network.modules()):
+        yield
+        return
+    fused = torch._C._get_mkldnn_enabled(), torch._C._get_cudnn_enabled()
+    torch._C._set_mkldnn_enabled(False)
+    torch._C._set_cudnn_enabled(False)
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(fused[0])
+        torch._C._set_cudnn_enabled(fused[1])
 
 
 @contextmanager

@@ -18,13 +18,14 @@ kernel that is summed over outputs has C = 1.
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from ntk_atlas.kernels.empirical.structure import Layer, NetworkStructure
+from ntk_atlas.kernels.empirical.parts import Embedded, Part, product_gradients
+from ntk_atlas.kernels.empirical.structure import Item, Layer, NetworkStructure
 from ntk_atlas.kernels.errors import KernelInputError
 from ntk_atlas.numerics import in_turn_or_at_once
 
@@ -57,24 +58,62 @@ class LayerFactors:
 
 
 @dataclass(frozen=True)
-class Piece:
-    """A layer, or those of its parameters that belong to some of its output channels.
+class PositionFactors:
+    """Inputs and signals of a part at all positions of each sample.
 
     Attributes:
-        layer: the layer.
-        channels: first output channel and the one after the last; None for a layer with input and signal factors.
+        part: whose meetings are all products.
+        inputs: what is kept of the inputs of each meeting, `(n, ...)`.
+        signals: δ, `(n, T, C, o)`, positions of one meeting after those of another.
+        by_channels: whether per-sample gradients of some output channels at a time are formed, rather than Gram
+            matrices of all pairs of positions.
+        workspace: bytes that may be held beside.
     """
 
-    layer: Layer
-    channels: tuple[int, int] | None = None
+    part: Part
+    inputs: tuple[Tensor, ...]
+    signals: Tensor
+    by_channels: bool
+    workspace: int
+
+    @property
+    def n_samples(self) -> int:
+        """Number of samples n."""
+        return len(self.signals)
+
+    def unfolded(self, rows: slice) -> Tensor:
+        """Inputs a of some samples, `(rows, T, i)`; ids `(rows, T)` of an embedding."""
+        kept = [x[rows] for x in self.inputs]
+        if self.is_embedding:
+            return torch.cat(kept, 1)
+        return torch.cat([p.unfolded(x) for p, x in zip(self.part.products, kept, strict=True)], 1)
+
+    def once_unfolded(self) -> Callable[[slice], Tensor]:
+        """Returns `unfolded`, or, where all samples' fit beside the rest, views of what it gives for all of them."""
+        if self.is_embedding:
+            return self.unfolded
+        entries = self.signals.shape[0] * self.signals.shape[1] * self.part.products[0].fan_in
+        if 2 * entries * self.signals.element_size() > self.workspace:
+            return self.unfolded
+        whole = self.unfolded(slice(None))
+        return lambda rows: whole[rows]
+
+    @property
+    def is_embedding(self) -> bool:
+        """Whether inputs are ids."""
+        return isinstance(self.part.products[0], Embedded)
+
+
+Factors = LayerFactors | PositionFactors
 
 
 class FactorStore:
     """Factors of all samples, filled pass by pass.
 
     Attributes:
-        layers: layers of the pieces.
-        factor_piece: the piece of each layer with input and signal factors, by module.
+        items: layers and parts, each with its form.
+        layers: those of the items that are layers.
+        parts: those that are parts.
         shortcut: the last hidden layer, if it is wanted and its outputs are summed.
         recorded: layers to listen to.
         dtype: precision of the factors, that of the kernel.
@@ -82,51 +121,45 @@ class FactorStore:
     """
 
     def __init__(
-        self,
-        structure: NetworkStructure,
-        pieces: Sequence[Piece],
-        output_reduction: str,
-        n: int,
-        dtype: torch.dtype,
-    ):
-        self.structure, self.pieces, self.reduction, self.n = structure, pieces, output_reduction, n
-        self.dtype = dtype
-        self.layers = list(dict.fromkeys(piece.layer for piece in pieces))
-        self.factor_piece: dict[nn.Module, Piece] = {
-            piece.layer.module: piece for piece in pieces if piece.layer.form == "factors"
-        }
+        self, structure: NetworkStructure, items: Sequence[Item], output_reduction: str, n: int, dtype: torch.dtype,
+        workspace: int,
+    ):  # fmt: skip
+        self.structure, self.items, self.reduction, self.n = structure, items, output_reduction, n
+        self.dtype, self.workspace = dtype, workspace
+        self.layers = [item.of for item in items if isinstance(item.of, Layer)]
+        self.parts = [item.of for item in items if isinstance(item.of, Part)]
+        self.form = {item.of: item.form for item in items}
+        self.modules: set[nn.Module] = {layer.module for layer in self.layers}
         sums = output_reduction in ("trace", "mean")
-        self.shortcut = structure.last_hidden if sums and structure.last_hidden in self.factor_piece else None
+        self.shortcut = structure.last_hidden if sums and structure.last_hidden in self.modules else None
         self.recorded = {*self.layers, *structure.chain}
         if self.shortcut is not None and structure.readout is not None:
             self.recorded.add(structure.readout)
         self.coefficients: Tensor  # is set where there is a chain
-        self._inputs: dict[nn.Module, Tensor] = {}
-        self._signals: dict[Piece, Tensor] = {}
+        self._held: dict[object, Tensor] = {}
         self._allocation = threading.Lock()
 
-    def inputs(self, module: nn.Module, shape: tuple[int, ...], like: Tensor) -> Tensor:
-        """Returns where the inputs A of all samples are kept."""
+    def held(self, key: object, shape: tuple[int, ...], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """Returns where what is called `key` is kept, of all samples: (layer or part, what)."""
         with self._allocation:
-            if module not in self._inputs:
-                self._inputs[module] = like.new_empty(shape, dtype=self.dtype)
-            return self._inputs[module]
+            if key not in self._held:
+                self._held[key] = like.new_empty(shape, dtype=dtype or self.dtype)
+            return self._held[key]
 
-    def signals(self, piece: Piece, shape: tuple[int, ...], like: Tensor) -> Tensor:
-        """Returns where the signals B of all samples are kept."""
-        with self._allocation:
-            if piece not in self._signals:
-                self._signals[piece] = like.new_empty(shape, dtype=self.dtype)
-            return self._signals[piece]
-
-    def results(self) -> list[LayerFactors]:
-        """Returns the factors of all pieces."""
-        found = []
-        for piece in self.pieces:
-            inputs, signals = self._inputs.get(piece.layer.module), self._signals[piece]
+    def results(self) -> list[Factors]:
+        """Returns the factors of all items."""
+        found: list[Factors] = []
+        for item in self.items:
+            signals = self._held[item.of, "signals"]
+            if isinstance(item.of, Part) and item.form in ("positions", "channels"):
+                inputs = tuple(self._held[item.of, k] for k in range(len(item.of.meetings)))
+                found.append(PositionFactors(item.of, inputs, signals, item.form == "channels", self.workspace))
+                continue
             if self.reduction != "full":
                 signals = signals.flatten(2).unsqueeze(2)
-            found.append(LayerFactors(inputs, signals))
+            if isinstance(item.of, Part) and item.of.scale != 1.0:
+                signals *= item.of.scale
+            found.append(LayerFactors(self._held.get((item.of, "inputs")), signals))
         return found
 
 
@@ -174,8 +207,8 @@ def workspace_numbers(members: int, n_outputs: int, n1: int, n2: int, widest: in
 
 def add_gram(
     kernel: Tensor,
-    left: Sequence[LayerFactors],
-    right: Sequence[LayerFactors],
+    left: Sequence[Factors],
+    right: Sequence[Factors],
     *,
     upper: bool = False,
     scale: float = 1.0,
@@ -192,6 +225,13 @@ def add_gram(
         workers: tiles at a time; None takes the threads that are set.
     """
     members, n_outputs = kernel.shape[:2]
+    for a, b in zip(left, right, strict=True):
+        if isinstance(a, PositionFactors) and isinstance(b, PositionFactors):
+            _add_positions(kernel, a, b, upper=upper, scale=scale * a.part.scale**2, workers=workers)
+    pairs = [(a, b) for a, b in zip(left, right, strict=True) if isinstance(a, LayerFactors)]
+    factors = [(a, b) for a, b in pairs if isinstance(b, LayerFactors)]
+    if not factors:
+        return
     rows, columns = tile_shape(n_outputs, kernel.shape[2] if upper else None)
     # Narrow stacks share a tile's product; wide ones would push each other out of the cache.
     together = max(1, _ROWS * _COLUMNS // (min(rows, kernel.shape[2]) * min(columns, kernel.shape[4]) * n_outputs**2))
@@ -206,9 +246,86 @@ def add_gram(
 
     for start in range(0, members, together):
         stack = slice(start, start + together)
-        part, terms = kernel[stack], [_Term.of(a, b, stack) for a, b in zip(left, right, strict=True)]
+        part, terms = kernel[stack], [_Term.of(a, b, stack) for a, b in factors]
         work = [(part, terms, i, j) for i, j in tiles]
         in_turn_or_at_once(add_tile, *zip(*work, strict=True), workers=workers or _workers(kernel, len(tiles)))
+
+
+def _add_positions(
+    kernel: Tensor, a: PositionFactors, b: PositionFactors, *, upper: bool, scale: float, workers: int | None
+) -> None:
+    """Adds Σ_tt' (a_t · a'_t') (δ_ct · δ'_c't') of one part, for all pairs or on and above the diagonal."""
+    if a.by_channels:
+        for left, right in _gradients_by_channels(a, b, summed=kernel.shape[1] == 1):
+            add_gram(kernel, [left], [right], upper=upper, scale=scale, workers=workers)
+        return
+    n1, n2, t = kernel.shape[2], kernel.shape[4], a.signals.shape[1]
+    rows, columns = max(1, _ROWS // t), max(1, _COLUMNS // t)
+    summed = kernel.shape[1] == 1
+    of_rows = a.once_unfolded()
+    of_columns = of_rows if a is b else b.once_unfolded()
+
+    def add_tiles(i: slice, several: Sequence[slice]) -> None:
+        inputs, signals = of_rows(i), a.signals[i]
+        for j in several:
+            others, other_signals = of_columns(j), b.signals[j]
+            if a.is_embedding:
+                same = (inputs.flatten()[:, None] == others.flatten()[None]) & (inputs >= 0).flatten()[:, None]
+                products = same.to(kernel.dtype)
+            else:
+                products = inputs.flatten(0, 1) @ others.flatten(0, 1).mT
+            if summed:
+                pair = signals.flatten(2).flatten(0, 1) @ other_signals.flatten(2).flatten(0, 1).mT
+                kernel[0, 0, i, 0, j] += scale * _sum_of_positions(pair.mul_(products), t)
+                continue
+            for c in range(kernel.shape[1]):
+                for d in range(kernel.shape[3]):
+                    pair = signals[:, :, c].flatten(0, 1) @ other_signals[:, :, d].flatten(0, 1).mT
+                    kernel[0, c, i, d, j] += scale * _sum_of_positions(pair.mul_(products), t)
+
+    lines: dict[int, tuple[slice, list[slice]]] = {}
+    for i, j in _tiles(n1, n2, rows, columns, upper):
+        lines.setdefault(i.start, (i, []))[1].append(j)
+    in_turn_or_at_once(add_tiles, *zip(*lines.values(), strict=True), workers=workers or _workers(kernel, len(lines)))
+
+
+def _sum_of_positions(pairs: Tensor, t: int) -> Tensor:
+    """Sums of t × t blocks."""
+    sums: Tensor = pairs.unflatten(1, (-1, t)).sum(2).unflatten(0, (-1, t)).sum(1)
+    return sums
+
+
+def _gradients_by_channels(
+    a: PositionFactors, b: PositionFactors, *, summed: bool
+) -> Iterator[tuple[LayerFactors, LayerFactors]]:
+    """Per-sample gradients of both sides, of as many output channels (and inputs) at a time as `workspace` holds."""
+    c, fan_out = a.signals.shape[2:]
+    fan_in = a.part.products[0].fan_in
+    n = a.n_samples + (0 if a is b else b.n_samples)
+    numbers = max(1, a.workspace // (2 * a.signals.element_size() * n * c))
+    width = min(fan_out, max(1, numbers // fan_in))
+    depth = min(fan_in, max(1, numbers // width))
+    # Memory that is asked for anew costs about as much as the products that fill it.
+    buffers = [x.signals.new_empty(x.n_samples * c * width * depth) for x in ((a,) if a is b else (a, b))]
+    for first in range(0, fan_out, width):
+        for start in range(0, fan_in, depth):
+            chosen = slice(first, min(first + width, fan_out)), slice(start, min(start + depth, fan_in))
+            left = _gradients_of_channels(a, *chosen, buffers[0], summed=summed)
+            yield left, left if a is b else _gradients_of_channels(b, *chosen, buffers[1], summed=summed)
+
+
+def _gradients_of_channels(
+    factors: PositionFactors, outputs: slice, inputs: slice, buffer: Tensor, *, summed: bool
+) -> LayerFactors:
+    signals = factors.signals[..., outputs]
+    n, t, c, o = signals.shape
+    gradients = buffer[: n * c * o * (inputs.stop - inputs.start)].view(n, c, o, -1)
+    # Windows are larger than what they are made of: some samples at a time.
+    step = max(1, factors.workspace // (4 * signals.element_size() * t * factors.part.products[0].fan_in))
+    for start in range(0, n, step):
+        rows = slice(start, start + step)
+        product_gradients(factors.unfolded(rows)[..., inputs], signals[rows], gradients[rows])
+    return LayerFactors(None, gradients.flatten(1 if summed else 2).view(1, n, 1 if summed else c, -1))
 
 
 def mirror_upper(kernel: Tensor, *, workers: int = 1) -> None:

@@ -14,16 +14,13 @@ from torch import Tensor, nn
 from torch.func import jacrev, vmap
 
 from ntk_atlas.kernels.empirical.gram import LayerFactors, add_gram
-from ntk_atlas.kernels.empirical.network_checks import gradients, rounding, run
+from ntk_atlas.kernels.empirical.network_checks import ROUNDED, gradients, rounding, run
 from ntk_atlas.kernels.errors import RandomNetworkError
 from ntk_atlas.networks.plain_state import called_with
 from ntk_atlas.networks.running import is_scripted, without_symmetry
 from ntk_atlas.numerics import is_out_of_memory
 
 log = logging.getLogger(__name__)
-
-# Rounding of a gradient's entry, in units of the largest entry: attention's key biases have gradients of 0, rounded.
-_ROUNDED = 64
 
 
 def add_jacobian_gram(
@@ -164,7 +161,8 @@ def _in_a_batch(network: nn.Module, chosen: Mapping[str, Tensor], x: Tensor, sum
             raise RandomNetworkError(
                 "the network draws random numbers in evaluation mode: its NTK is random"
             ) from error
-        say_once(f"{type(network).__name__} goes one sample at a time: {_why_no_batch(network, error)}")
+        text = (str(error).strip() or type(error).__name__).splitlines()[0]
+        say_once(f"{type(network).__name__} goes one sample at a time: torch.func.vmap cannot batch it ({text[:150]})")
         return None
     parts = [jacobian[name].reshape(*jacobian[name].shape[:2], p.numel()) for name, p in chosen.items()]
     jacobian = torch.cat(parts, dim=2).detach()
@@ -175,14 +173,6 @@ def _in_a_batch(network: nn.Module, chosen: Mapping[str, Tensor], x: Tensor, sum
         )
         return None
     return jacobian
-
-
-def _why_no_batch(network: nn.Module, error: Exception) -> str:
-    recurrent = {f"nn.{type(m).__name__}" for m in network.modules() if isinstance(m, nn.RNNBase)}
-    if recurrent:
-        return f"torch.func.vmap has no batching rule for {' and '.join(sorted(recurrent))}"
-    text = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return f"torch.func.vmap cannot batch it ({text[:150]})"
 
 
 @lru_cache(maxsize=256)
@@ -203,7 +193,7 @@ def _adds_up(jacobian: Tensor, network: nn.Module, parameters: list[Tensor], x: 
     gap, size = (found - expected).abs()[finite], size[finite]
     eps = rounding(jacobian, output)
     largest = size[torch.isfinite(size)].amax() if size.numel() else 0.0
-    return bool((gap <= eps**0.5 * size + _ROUNDED * eps * largest).all())
+    return bool((gap <= eps**0.5 * size + ROUNDED * eps * largest).all())
 
 
 def _groups(

@@ -22,6 +22,8 @@ from ntk_atlas.numerics import Given, default_memory_limit, is_out_of_memory, re
 
 # Samples of a network that are compared: alone, together, and in another order.
 _SAMPLES = 8
+# Rounding of a gradient's entry, in units of the largest entry of the network's gradient.
+ROUNDED = 64
 _HALF = (torch.float16, torch.bfloat16)
 
 
@@ -299,11 +301,11 @@ def check_samples_apart(output: Tensor, x: Tensor, axis: int) -> None:
             )
 
 
-def compared_samples(network: nn.Module, x: Tensor) -> Tensor:
-    """Returns up to eight samples from all over `x`."""
+def compared_samples(network: nn.Module, x: Tensor, most: int = _SAMPLES) -> Tensor:
+    """Returns up to `most` samples from all over `x`."""
     axis = sample_axis(network, x)
     n = x.shape[axis]
-    chosen = torch.linspace(0, n - 1, min(n, _SAMPLES), dtype=torch.float64).long().to(x.device)
+    chosen = torch.linspace(0, n - 1, min(n, most), dtype=torch.float64).long().to(x.device)
     return x.index_select(axis, chosen)
 
 
@@ -451,12 +453,14 @@ def gradients_add_up(network: nn.Module, x: Tensor, accumulates: bool) -> bool:
     together, u = pulled_back(x, None)
     alone = [pulled_back(x[i : i + 1], u[i : i + 1])[0] for i in range(len(x))]
     eps = rounding(u, *parameters)
-    for batch, *samples in zip(together, *alone, strict=True):
-        size = sum(g.abs() for g in samples)
-        largest = size.max() if size.numel() else 0.0
-        if bool(((batch - sum(samples)).abs() > eps**0.5 * (size + largest)).any()):
-            return False
-    return True
+    sizes = [torch.stack(samples).abs().sum(0) for samples in zip(*alone, strict=True)]
+    # Gradients that are zero but for rounding, as of the biases before a norm, are compared with the others.
+    noise = ROUNDED * eps * max(float(size.max()) for size in sizes if size.numel())
+    return not any(
+        bool(((batch - sum(samples)).abs() > eps**0.5 * (size + size.max()) + noise).any())
+        for batch, size, *samples in zip(together, sizes, *alone, strict=True)
+        if batch.numel()
+    )
 
 
 def graph_nodes(output: Tensor) -> Iterator[Node]:

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from ntk_atlas.kernels.empirical.capture import capture_factors
 from ntk_atlas.kernels.empirical.evaluation import evaluation_mode, replicas
-from ntk_atlas.kernels.empirical.gram import LayerFactors, add_gram, check_output_reduction, mirror_upper
+from ntk_atlas.kernels.empirical.gram import Factors, add_gram, check_output_reduction, mirror_upper
 from ntk_atlas.kernels.empirical.jacobian import add_jacobian_gram
-from ntk_atlas.kernels.empirical.memory_plan import MemoryPlan, PieceGroup, mebibytes, plan_memory
+from ntk_atlas.kernels.empirical.memory_plan import Group, MemoryPlan, mebibytes, plan_memory
 from ntk_atlas.kernels.empirical.network_checks import (
     check_finite,
     checked,
@@ -30,13 +30,21 @@ from ntk_atlas.kernels.empirical.network_checks import (
     recordable,
     sample_axis,
 )
-from ntk_atlas.kernels.empirical.structure import NetworkStructure, probe_network
+from ntk_atlas.kernels.empirical.parts import Part
+from ntk_atlas.kernels.empirical.structure import Form, Layer, NetworkStructure, probe_network
 from ntk_atlas.kernels.empirical.verification import verified_structure, without_layers
 from ntk_atlas.kernels.errors import MemoryLimitError, StructureChangedError
 from ntk_atlas.networks.stacked import StackedConv2d, StackedLinear, StackedNetwork
 from ntk_atlas.numerics import Given, freed_memory, is_out_of_memory, release_freed_memory
 
 log = logging.getLogger(__name__)
+
+_FORMS: dict[Form, str] = {
+    "factors": "factors",
+    "gradients": "gradients",
+    "positions": "pairs of positions",
+    "channels": "gradients of channels",
+}
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,7 @@ class KernelRecord:
     @classmethod
     def of(
         cls,
+        network: nn.Module,
         structure: NetworkStructure,
         plan: MemoryPlan,
         output_reduction: str,
@@ -80,7 +89,7 @@ class KernelRecord:
         return cls(
             output_reduction=output_reduction,
             n_outputs=structure.n_outputs,
-            parameterization=_parameterization(structure),
+            parameterization=_parameterization(network),
             dtype=str(dtype).removeprefix("torch."),
             device=str(device),
             matmul_precision=torch.get_float32_matmul_precision(),
@@ -103,18 +112,22 @@ class KernelRecord:
         )
 
 
-def _parameterization(structure: NetworkStructure) -> str:
-    modules = [layer.module for layer in structure.layers]
-    stacked = [module for module in modules if isinstance(module, StackedLinear | StackedConv2d)]
-    if structure.others or len(stacked) < len(modules):
-        return "as written"
-    names = {module.scaling.parameterization for module in stacked}
-    return names.pop() if len(names) == 1 else "as written"
+def _parameterization(network: nn.Module) -> str:
+    owners = [m for m in network.modules() if any(p is not None for p in m._parameters.values())]
+    stacked = [m for m in owners if isinstance(m, StackedLinear | StackedConv2d)]
+    names = {m.scaling.parameterization for m in stacked}
+    return names.pop() if len(names) == 1 and len(stacked) == len(owners) else "as written"
 
 
 def _layers(structure: NetworkStructure, plan: MemoryPlan) -> str:
-    forms = Counter(layer.form for layer in structure.layers)
+    items = [item for group in plan.groups for item in group.items]
+    forms = Counter(_FORMS[item.form] for item in items if isinstance(item.of, Layer))
     parts = [f"{_counted(count, 'layer')} by {form}" for form, count in sorted(forms.items())]
+    forms = Counter()
+    for item in items:
+        if isinstance(item.of, Part):
+            forms[_FORMS[item.form]] += len(item.of.parameters)
+    parts += [f"{_counted(count, 'parameter')} by {form}" for form, count in sorted(forms.items())]
     if structure.others:
         parts.append(f"{_counted(len(structure.others), 'parameter')} by Jacobian")
     if len(plan.groups) > 1:
@@ -265,9 +278,8 @@ def _structure(network: nn.Module, x: Tensor, *, finite: bool) -> NetworkStructu
 
 
 def _goes_by_member(network: nn.Module, structure: NetworkStructure) -> bool:
-    # Layers with gradients gain nothing from a stack: each sample's are made by themselves.
-    by_gradients = structure.others or any(layer.form == "gradients" for layer in structure.layers)
-    return isinstance(network, StackedNetwork) and bool(by_gradients)
+    # Parts gain nothing from a stack: each sample's are made by themselves.
+    return isinstance(network, StackedNetwork) and bool(structure.others or structure.parts)
 
 
 def _within_memory(
@@ -298,7 +310,7 @@ def _within_memory(
             raise MemoryLimitError(
                 f"{x1.device} ran out of memory, and the kernel cannot be had with less: after halving, {error}"
             ) from exhausted
-        record = KernelRecord.of(structure, plan, output_reduction, dtype, x1.device)
+        record = KernelRecord.of(network, structure, plan, output_reduction, dtype, x1.device)
         _log_once(record.describe())
         try:
             with freed_memory(kept=plan.is_ample):
@@ -307,7 +319,7 @@ def _within_memory(
             if structure.readout is not None:
                 structure = replace(structure, readout=None, last_hidden=None, chain=())
             else:
-                structure = without_layers(network, structure, structure.layers, str(change))
+                structure = without_layers(network, structure, [*structure.layers, *structure.parts], str(change))
             continue
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -333,9 +345,6 @@ def _evaluate(
 ) -> Tensor:
     """Returns the kernel `(S, C, n1, C, n2)`, C = 1 if it is summed over outputs."""
     network = networks[0]
-    if structure.channels_last:
-        x1 = x1.contiguous(memory_format=torch.channels_last)
-        x2 = None if x2 is None else x2.contiguous(memory_format=torch.channels_last)
     axis, columns_of = sample_axis(network, x1), x1 if x2 is None else x2
     n1, n2 = n_samples(network, x1), n_samples(network, columns_of)
     kept = structure.n_outputs if output_reduction == "full" else 1
@@ -343,16 +352,17 @@ def _evaluate(
     kernel = torch.zeros(structure.n_members, kept, n1, kept, n2, dtype=dtype, device=x1.device)
     for group in plan.groups:
 
-        def factors(x: Tensor, start: int, group: PieceGroup = group) -> list[LayerFactors]:
+        def factors(x: Tensor, start: int, group: Group = group) -> list[Factors]:
             block = x.narrow(axis, start, min(group.block, x.shape[axis] - start))
             return capture_factors(
                 network,
                 structure,
-                group.pieces,
+                group.items,
                 block,
                 output_reduction=output_reduction,
                 samples_a_pass=plan.samples_a_pass,
                 at_once=networks[: plan.workers],
+                workspace=plan.workspace,
             )
 
         for i in range(0, n1, group.block):

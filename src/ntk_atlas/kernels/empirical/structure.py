@@ -1,7 +1,7 @@
-"""What a network is made of, found by trial runs on a few samples: layers, readout, shapes and memory per sample.
+"""What a network is made of, found by trial runs on a few samples: layers, parts, readout, sizes and memory per sample.
 
-A layer is a module whose part of the NTK follows from its inputs and the gradients of its outputs; a recorder keeps
-what passes through chosen layers while the network runs.
+A layer is a linear module that sees a sample once; a recorder keeps what passes through chosen layers while the network
+runs. Everything else is found in the graph of the outputs (`parts`).
 """
 
 import threading
@@ -26,14 +26,14 @@ from ntk_atlas.kernels.empirical.network_checks import (
     sample_axis,
     trainable_parameters,
 )
+from ntk_atlas.kernels.empirical.parts import Part, find_parts
 from ntk_atlas.kernels.errors import KernelInputError, StructureChangedError
-from ntk_atlas.networks.stacked import StackedConv2d, StackedLinear, StackedNetwork, acts_on_entries
+from ntk_atlas.networks.stacked import StackedLinear, StackedNetwork, acts_on_entries
 
-DividedModule = nn.Linear | nn.Conv1d | nn.Conv2d | StackedConv2d
-"""Modules for which gradients of some output channels can be had without those of the others."""
-BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
-LayerModule = StackedLinear | DividedModule | BatchNorm | nn.LayerNorm | nn.RMSNorm | nn.GroupNorm
-Form = Literal["factors", "gradients"]
+LayerModule = StackedLinear | nn.Linear
+Form = Literal["factors", "gradients", "positions", "channels"]
+"""How a layer or part enters the kernel: Gram matrices of inputs and signals that multiply; per-sample gradients,
+formed in the passes; Gram matrices of all pairs of positions; gradients of some channels at a time, formed after."""
 # Nodes of the graph that act on each entry by itself, and those that keep an affine function affine.
 _ELEMENTWISE = {
     f"{name}Backward0"
@@ -45,20 +45,19 @@ _AFFINE = {f"{name}Backward0" for name in ("Mul", "Squeeze", "Unsqueeze", "View"
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A layer whose parameters enter the network nowhere else, and once a sample.
+    """A linear layer that sees a sample once, and whose parameters enter the network nowhere else.
+
+    Its Gram matrix is that of its inputs times that of its signals.
 
     Attributes:
-        module: a linear, convolutional or normalization layer.
+        module: the layer.
         has_weight: whether its weight counts in the kernel.
         has_bias: whether its bias counts in the kernel.
-        form: `factors`: its Gram matrix is that of its inputs times that of its signals; `gradients`: it is the Gram
-            matrix of per-sample gradients.
     """
 
     module: LayerModule
     has_weight: bool
     has_bias: bool
-    form: Form
 
     def parameters(self) -> list[nn.Parameter]:
         """Returns the parameters that count."""
@@ -70,42 +69,34 @@ class Layer:
         """Number of parameters that count, of all members together."""
         return sum(p.numel() for p in self.parameters())
 
-    @property
-    def can_be_divided(self) -> bool:
-        """Whether gradients of some output channels can be had without those of the others."""
-        return isinstance(self.module, DividedModule)
 
-    @property
-    def out_features(self) -> int:
-        """Size of the axis of outputs, along which its parameters can be divided."""
-        axis = {StackedLinear: -1, StackedConv2d: 1}.get(type(self.module), 0)
-        return self.module.weight.shape[axis]
+@dataclass(frozen=True)
+class Item:
+    """A layer or part, and how it enters the kernel.
+
+    Attributes:
+        of: the layer, whose form is `factors`, or the part.
+        form: see `Form`.
+    """
+
+    of: Layer | Part
+    form: Form = "factors"
 
 
 def candidate(module: nn.Module) -> Layer | None:
-    """Returns the module as a layer, if it is just that: no subclass, no hooks, no replaced `forward`.
-
-    Its `form` is provisional: that of a linear layer depends on how it is called (`form_of_call`).
-    """
+    """Returns the module as a layer, if it is just that: no subclass, no hooks, no replaced `forward`."""
     if not isinstance(module, LayerModule) or type(module) not in get_args(LayerModule):
         return None
     if module._forward_hooks or module._forward_pre_hooks or "weight" not in module._parameters:
         return None
     if "forward" in module.__dict__:
         return None
-    if isinstance(module, nn.Conv1d | nn.Conv2d) and module.padding_mode != "zeros":
-        return None
-    if isinstance(module, BatchNorm) and module.running_mean is None:
-        return None
     trains = {name for name, p in module._parameters.items() if p is not None and p.requires_grad}
-    if not trains:
-        return None
-    form: Form = "factors" if isinstance(module, StackedLinear | nn.Linear) else "gradients"
-    return Layer(module, "weight" in trains, "bias" in trains, form)
+    return Layer(module, "weight" in trains, "bias" in trains) if trains else None
 
 
-def form_of_call(module: LayerModule, x: Tensor, members: int, n: int) -> Form | None:
-    """How a layer enters the kernel, judged by one call.
+def sees_a_sample_once(module: LayerModule, x: Tensor, members: int, n: int) -> bool:
+    """Whether each sample is one row of the input of a layer, judged by one call.
 
     Args:
         module: the module of a candidate.
@@ -114,18 +105,11 @@ def form_of_call(module: LayerModule, x: Tensor, members: int, n: int) -> Form |
         n: samples that the network was evaluated at.
 
     Returns:
-        `factors` if a sample is one row of `x`, `gradients` if it is several positions, None if the axes of `x`
-        are not those of samples and members.
+        Whether it is.
     """
     if isinstance(module, StackedLinear):
-        fits = module.weight.shape[0] == members and x.shape[:-1] in ((n,), (1, n), (members, n))
-        return "factors" if fits else None
-    if members != 1 or x.dim() < 2 or x.shape[0] != n:
-        return None
-    if isinstance(module, nn.Linear):
-        return "factors" if x.dim() == 2 else "gradients"
-    wanted = {nn.Conv1d: 3, nn.Conv2d: 4, StackedConv2d: 4}.get(type(module), x.dim())
-    return "gradients" if x.dim() == wanted else None
+        return module.weight.shape[0] == members and x.shape[:-1] in ((n,), (1, n), (members, n))
+    return members == 1 and x.dim() == 2 and x.shape[0] == n
 
 
 class Record:
@@ -163,7 +147,7 @@ class Record:
             self.edges[module] = get_gradient_edge(output)
 
     def check(self, layer: Layer, n: int, members: int) -> None:
-        """Checks that a layer was called as it has to be, see `layers.form_of_call`.
+        """Checks that a layer was called as it has to be, see `sees_a_sample_once`.
 
         Args:
             layer: the layer.
@@ -175,11 +159,11 @@ class Record:
         """
         m = layer.module
         once = self.calls[m] == 1 and m in self.edges
-        if not once or form_of_call(m, self.live_inputs[m], members, n) != layer.form:
+        if not once or not sees_a_sample_once(m, self.live_inputs[m], members, n):
             raise StructureChangedError(f"{m} is not called once with all samples")
 
     def inputs(self, layer: Layer) -> Tensor:
-        """Returns the input of a layer, detached: `(S or 1, n, k)` for layers with factors, else as it came.
+        """Returns the input of a layer, detached, `(S or 1, n, k)`.
 
         Raises:
             KernelInputError: if it has been overwritten in place; such a network cannot be trained either.
@@ -189,7 +173,7 @@ class Record:
             raise KernelInputError(
                 f"the input of {layer.module} is overwritten in place after the layer: copy it first"
             )
-        return x.detach().unsqueeze(0) if layer.form == "factors" and x.dim() == 2 else x.detach()
+        return x.detach().unsqueeze(0) if x.dim() == 2 else x.detach()
 
 
 class LayerRecorder:
@@ -250,7 +234,10 @@ class NetworkStructure:
     """How each trainable parameter of a network enters its kernel.
 
     Attributes:
-        layers: layers whose parameters follow from inputs and signals.
+        layers: linear layers that see a sample once.
+        parts: what else enters where parameters meet samples by known rules.
+        graph_names: of the nodes of a pass's graph for which the parts hold, those that lead to `met`.
+        met: parameters by name, all but those of the layers.
         others: all other trainable parameters, by name; they need the Jacobian.
         n_members: networks in the stack, 1 if it is none.
         n_outputs: C.
@@ -266,6 +253,9 @@ class NetworkStructure:
     """
 
     layers: tuple[Layer, ...]
+    parts: tuple[Part, ...]
+    graph_names: tuple[str, ...] = field(repr=False)
+    met: dict[str, nn.Parameter] = field(repr=False)
     others: dict[str, nn.Parameter]
     n_members: int
     n_outputs: int
@@ -281,6 +271,7 @@ class NetworkStructure:
     def parameter_bytes(self) -> int:
         """Bytes of all trainable parameters."""
         parameters = [p for layer in self.layers for p in layer.parameters()] + list(self.others.values())
+        parameters += [p for part in self.parts for p in part.parameters.values()]
         return sum(p.nbytes for p in parameters)
 
     @property
@@ -332,7 +323,7 @@ def probe_network(network: nn.Module, x: Tensor, *, finite: bool = False) -> Net
             graph_bytes = _bytes_of_graph(network, outputs[-1])
         forms.append(
             {
-                layer.module: form_of_call(layer.module, record.live_inputs[layer.module], members, len(probe))
+                layer.module: sees_a_sample_once(layer.module, record.live_inputs[layer.module], members, len(probe))
                 for layer in candidates
                 if record.calls[layer.module] == 1
             }
@@ -356,19 +347,23 @@ def probe_network(network: nn.Module, x: Tensor, *, finite: bool = False) -> Net
 
     layers = []
     for layer in candidates:
-        form = forms[0].get(layer.module)
-        if form is not None and form == forms[1].get(layer.module):
+        if all(form.get(layer.module) for form in forms):
             m = layer.module
-            layer = Layer(
-                m, layer.has_weight and alone(m.weight), layer.has_bias and alone(getattr(m, "bias", None)), form
-            )
+            layer = Layer(m, layer.has_weight and alone(m.weight), layer.has_bias and alone(getattr(m, "bias", None)))
             layers += [layer] if layer.parameters() else []
     owned = {id(p) for layer in layers for p in layer.parameters()}
+    others = {name: p for name, p in trainable_parameters(network).items() if id(p) not in owned}
+    searched = others and not (accumulates or isinstance(network, StackedNetwork))
+    parts, graph_names = find_parts(outputs[0], outputs[1], others) if searched else ((), ())
+    owned |= {id(p) for part in parts for p in part.parameters.values()}
     readout = _readout(outputs[-1], layers, record)
     chain = _chain(readout, layers, record)
     return NetworkStructure(
         layers=tuple(layers),
-        others={name: p for name, p in trainable_parameters(network).items() if id(p) not in owned},
+        parts=parts,
+        graph_names=graph_names,
+        met=others,
+        others={name: p for name, p in others.items() if id(p) not in owned},
         n_members=members,
         n_outputs=outputs[-1].shape[-1],
         graph_bytes=graph_bytes // 3,
@@ -380,7 +375,7 @@ def probe_network(network: nn.Module, x: Tensor, *, finite: bool = False) -> Net
         },
         readout=readout,
         last_hidden=None if len(chain) < 2 else chain[-2].module,
-        chain=chain if len(chain) == len(layers) else (),
+        chain=chain if len(chain) == len(layers) and not parts else (),
         channels_last=channels_last,
         accumulates=accumulates,
     )
@@ -464,13 +459,13 @@ def _uses_in_graph(output: Tensor) -> Counter[int]:
 
 def _readout(output: Tensor, layers: list[Layer], record: Record) -> Layer | None:
     """Returns the layer from whose output a chain of affine operations with fixed coefficients leads to `output`."""
-    ends = {record.edges[x.module].node: x for x in layers if x.form == "factors" and x.module in record.edges}
+    ends = {record.edges[x.module].node: x for x in layers if x.module in record.edges}
     return _follow(output.grad_fn, ends, _AFFINE)
 
 
 def _chain(readout: Layer | None, layers: list[Layer], record: Record) -> tuple[Layer, ...]:
     """Returns the layers from which elementwise functions lead, one after another, to the readout, the last."""
-    ends = {record.edges[x.module].node: x for x in layers if x.form == "factors" and x.module in record.edges}
+    ends = {record.edges[x.module].node: x for x in layers if x.module in record.edges}
     chain: list[Layer] = []
     layer = readout
     while layer is not None and layer not in chain:
