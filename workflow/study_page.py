@@ -1,4 +1,4 @@
-"""Writes the measured parts of docs/studies and of README from the results of a study that has run."""
+"""Writes the measured parts of docs/studies and the lines of README from the results of a study that has run."""
 
 import argparse
 import shutil
@@ -40,10 +40,10 @@ def main() -> None:
         asked.wall,
     )
     page.write_text(text)
-    readme = HERE / "README.md"
-    error_map = results / asked.study / "figures" / "error_map.png"
-    if asked.study == "digits" and error_map.is_file():
-        shutil.copy(error_map, HERE / "docs" / "figures" / "error_map.png")
+    readme = HERE / ("README.md" if asked.study == "digits" else "docs/studies/README.md")
+    drawn = results / asked.study / "figures" / "regime_map.png"
+    if asked.study == "digits" and drawn.is_file():
+        shutil.copy(drawn, HERE / "docs" / "figures" / "regime_map_digits.png")
     readme.write_text(
         measured_part(readme.read_text(), headlines(experiments, results, tables), readme_markers(asked.study))
     )

@@ -16,6 +16,7 @@ from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.cubes.files import predictor_values, read_netcdf, summary_table
 from ntk_atlas.judging.evidence import final_values
 from ntk_atlas.judging.verdicts import JUDGED, read_verdicts
+from ntk_atlas.regimes import said_of
 from ntk_atlas.statistics.estimates import from_replicates
 
 MARKERS = "<!-- measured: begin -->", "<!-- measured: end -->"
@@ -47,7 +48,7 @@ def readme_markers(study: str) -> tuple[str, str]:
 
 
 def headlines(experiments: Mapping[str, ExperimentSettings], results: Path, tables: Path) -> str:
-    """What README says of a study: the verdicts in words, or for a study without claims its errors and exponents.
+    """What README says of a study: the verdicts in words, or for a study without claims what its maps say.
 
     Args:
         experiments: settings of the study's experiments, by name.
@@ -76,30 +77,14 @@ def _just(table: pd.DataFrame) -> pd.Series:
 
 
 def _in_short(folder: Path) -> Iterator[str]:
-    cube, laws = read_netcdf(folder / "cube.nc"), read_netcdf(folder / "scaling_laws.nc")
-    sizes = sorted({int(cube["n_train"].min()), int(cube["n_train"].max())})
-    phases = cube["phase"].values
-    scale = cube["init_scale"].values[int(np.argmax(phases == "critical"))]
-    place = {"depth": int(cube["depth"].max()), "width": int(cube["width"].max()), "init_scale": scale}
-    ratios = " and ".join(f"{_network_over_ntk(cube, place, n)} at n = {n}" for n in sizes)
-    yield (
-        f"test MSE of the network over that of its infinite NTK at depth {place['depth']}, width {place['width']}, "
-        f"σ_w² = {scale:g}: {ratios}"
-    )
-    last = final_values(cube, "kernel_drift").isel(n_train=int(np.argmax(cube["n_train"].values)))
-    drifts = [
-        (
-            _geometric_mean(last.sel(depth=depth, width=width, init_scale=s)),
-            f"depth {depth}, width {width}, σ_w² = {s:g}",
-        )
-        for depth in cube["depth"].values
-        for width in cube["width"].values
-        for s in cube["init_scale"].values
-    ]
-    (least, where_least), (most, where_most) = min(drifts), max(drifts)
-    yield f"drift of the kernel in training: from {_number(least)} ({where_least}) to {_number(most)} ({where_most})"
-    yield _differences(laws.sel(metric="mse"))
-    yield _networks(cube)
+    """What the map says, and how many networks it rests on."""
+    yield from _map_says(folder)
+    yield _networks(read_netcdf(folder / "cube.nc"))
+
+
+def _map_says(folder: Path) -> list[str]:
+    """The sentences of an experiment's map; none if it has no map."""
+    return said_of(read_netcdf(folder / "regimes.nc")) if (folder / "regimes.nc").is_file() else []
 
 
 def study_page(
@@ -176,8 +161,9 @@ def _stated(verdict: str, nearness: float) -> str:
 
 
 def _experiment(name: str, experiment: ExperimentSettings, folder: Path) -> Iterator[str]:
-    cube = read_netcdf(folder / "cube.nc")
+    cube, said = read_netcdf(folder / "cube.nc"), _map_says(folder)
     parts = [
+        *(["What the [map of regimes](../regimes.md) says:", "\n".join(f"* {line}" for line in said)] if said else []),
         _networks(cube),
         *_errors(cube),
         *_drifts(cube),
