@@ -40,6 +40,8 @@ OTHERS = {
     "grid.draws": 4,  # of eight shares, one more: draws keep their samples
     "dataset.draw_samples": "overlapping",
     "network.factory": "net.py:build",
+    "network.initial_state": "weights.pt",
+    "network.trainable": ["head.*"],
     "network.architecture": "convolutional",
     "network.activation": "tanh",
     "network.parameterization": "ntk",
@@ -73,6 +75,9 @@ OTHERS = {
 """Another value of the keys whose values are no plain numbers."""
 
 
+OF_OWN_NETWORKS = ("network.factory", "network.initial_state", "network.trainable")
+
+
 def another(key, value):
     """Another value of a key: from the list above, or a number beside the present one."""
     if key in OTHERS:
@@ -97,8 +102,8 @@ def changed_config(base, key, value):
     for part in path:
         section = section.setdefault(part, {})
     section[last] = value
-    if key == "network.factory":
-        config["experiments"]["one"]["network"] = {"factory": value}
+    if key in OF_OWN_NETWORKS:
+        config["experiments"]["one"]["network"] = {"factory": "net.py:build", last: value}
     if key == "training.learning_rate.absolute":
         section.pop("relative", None)
     elif path[-1:] == ["learning_rate"]:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from config_keys import keys_of, sources
 from job_specs import rules_that_change
-from study_changes import BASE, another, changed_config
+from study_changes import BASE, OF_OWN_NETWORKS, another, changed_config
 
 from ntk_atlas.config import StudySettings
 from ntk_atlas.job_log import log_of
@@ -78,6 +78,8 @@ def test_a_row_is_what_the_specs_say(key):
     base = copy.deepcopy(BASE)
     if "convolutional." in key:
         base["experiments"]["one"]["network"]["architecture"] = "convolutional"
+    if key in OF_OWN_NETWORKS[1:]:
+        base["experiments"]["one"]["network"] = {"factory": "net.py:build"}
     before = StudySettings.model_validate(base)
     after = changed(base, key, another(key, value_of(before, key)))
     assert value_of(after, key) != value_of(before, key)

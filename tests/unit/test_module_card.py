@@ -178,9 +178,9 @@ class Evil:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"initial_state": {}}, "lacks '0.weight': it is of another module"),
+        ({"initial_state": {}}, "initial_state: lacks '0.weight': it is of another module"),
         ({"initial_state": "absent.pt"}, "there is no file absent.pt"),
-        ({"initial_state": 3}, "initial_state is a int: give a state_dict"),
+        ({"initial_state": 3}, "initial_state: a int is no state_dict: give"),
         ({"trainable": ["head.*"]}, "no parameter is named 'head.*'; there are 0.weight, 2.weight"),
         ({"y_train": np.zeros(3)}, "y_train has 3 targets for 24 samples"),
         ({"y_test": np.full(80, np.nan)}, "y_test is not finite"),

@@ -18,7 +18,6 @@ squared loss are judged by g and ℓ, others by h.
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from textwrap import wrap
@@ -32,6 +31,7 @@ from torch import Tensor, nn
 from ntk_atlas.arrays import Status
 from ntk_atlas.config.thresholds import RegimeThresholds, Threshold
 from ntk_atlas.kernels import empirical_ntk, relative_drift
+from ntk_atlas.networks.initial_state import InitialStateError, load_state, read_state, trainable_names
 from ntk_atlas.regimes import Regime, decide
 from ntk_atlas.regression import safe_cholesky
 
@@ -217,7 +217,12 @@ def regime_card(
     """
     trained = deepcopy(module).eval().double()
     device = next((p.device for p in trained.parameters()), torch.device("cpu"))
-    names = _freeze(trained, trainable)
+    try:
+        names = trainable_names(trained, trainable)
+    except InitialStateError as error:
+        raise CardInputError(f"trainable: {error}") from error
+    if not names:
+        raise CardInputError("the module has no trainable parameters: set requires_grad, or name some in `trainable`")
     x = {part: _inputs(values, device, part) for part, values in (("x_train", x_train), ("x_test", x_test))}
     with torch.no_grad():
         f = {part: _outputs(trained, x[part], part) for part in x}
@@ -441,64 +446,16 @@ def _interval(above: Tensor, below: Tensor, generator: np.random.Generator) -> M
         return Measured(float(top.mean() / bottom.mean()), float(low), float(high))
 
 
-def _freeze(module: nn.Module, trainable: Sequence[str] | None) -> set[str]:
-    """Leaves the trainable parameters alone differentiable; returns their names.
-
-    Raises:
-        CardInputError: if there are none, or a pattern names none.
-    """
-    names = {name for name, p in module.named_parameters() if p.requires_grad}
-    if trainable is not None:
-        every = [name for name, _ in module.named_parameters()]
-        unused = [pattern for pattern in trainable if not any(fnmatchcase(name, pattern) for name in every)]
-        if unused:
-            shown = ", ".join(every[:8]) + (", …" if len(every) > 8 else "")
-            raise CardInputError(f"trainable: no parameter is named {unused[0]!r}; there are {shown}")
-        names = {name for name in every if any(fnmatchcase(name, pattern) for pattern in trainable)}
-        for name, p in module.named_parameters():
-            p.requires_grad_(name in names)
-    if not names:
-        raise CardInputError("the module has no trainable parameters: set requires_grad, or name some in `trainable`")
-    return names
-
-
 def _load(start: nn.Module, given: Mapping[str, Tensor] | str | Path, trained: nn.Module, names: set[str]) -> None:
     """Loads the initial state into `start`.
 
     Raises:
         CardInputError: if it cannot be read, or is of another module.
     """
-    state: Any = given
-    if isinstance(given, str | Path):
-        if not Path(given).is_file():
-            raise CardInputError(f"initial_state: there is no file {given}")
-        try:
-            state = torch.load(given, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise CardInputError(
-                f"initial_state: {given} cannot be read as weights alone ({error}): save `module.state_dict()` before "
-                "training"
-            ) from error
-    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-        state = state["state_dict"]
-    if not isinstance(state, Mapping):
-        raise CardInputError(f"initial_state is a {type(state).__name__}: give a state_dict or a file of one")
-    wanted = start.state_dict()
-    # Lightning and wrappers put the name of the attribute that holds the module before each key.
-    prefix = next(
-        (p for p in ("", *{k[: -len(w)] for k in state for w in list(wanted)[:1] if k.endswith(w)})
-         if all(p + key in state for key in wanted)), None,
-    )  # fmt: skip
-    if prefix is None:
-        missing = next(key for key in wanted if key not in state)
-        raise CardInputError(f"initial_state lacks {missing!r}: it is of another module")
-    for key, tensor in wanted.items():
-        if state[prefix + key].shape != tensor.shape:
-            raise CardInputError(
-                f"initial_state has {key!r} of shape {tuple(state[prefix + key].shape)}, the module "
-                f"{tuple(tensor.shape)}: it is of another module"
-            )
-    start.load_state_dict({key: state[prefix + key] for key in wanted})
+    try:
+        load_state(start, read_state(given), whole=True)
+    except InitialStateError as error:
+        raise CardInputError(f"initial_state: {error}") from error
     here = dict(trained.named_parameters())
     for name, p in start.named_parameters():
         if name not in names and not torch.equal(p.detach(), here[name].detach()):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, create_model, model_validator
 
 from ntk_atlas.activations import ACTIVATIONS
-from ntk_atlas.config.base import Scale, Settings
+from ntk_atlas.config.base import Scale, Settings, UserPath
 from ntk_atlas.families import FAMILIES, Family
 from ntk_atlas.parameterizations import PARAMETERIZATIONS
 from ntk_atlas.registry import Named
@@ -16,12 +16,24 @@ SECTIONS = {family.name: family.section for family in FAMILIES.values() if famil
 """Classes of the families' own sections, `network.<family>`."""
 
 
+def _absent(value: object) -> bool:
+    return value is None
+
+
 class NetworkSettings(Settings):
     """Everything about the network that is not an axis of the grid."""
 
     factory: str | None = None
     """A network of your own, `my_net.py:build`: a function of (depth, width, init_scale, input_shape,
-    n_outputs, generator) that returns a `torch.nn.Module`. The keys below but `output_scale` then do not apply."""
+    n_outputs, generator) that returns a `torch.nn.Module`. The keys from `architecture` on then do
+    not apply, `output_scale` apart."""
+    initial_state: UserPath | None = Field(default=None, exclude_if=_absent)
+    """Weights that a network of your own starts from, as in fine-tuning: a file of its `state_dict` (`torch.save`; a
+    checkpoint of Lightning too), read as weights alone. What the file does not have, such as a new head, stays as the
+    factory drew it. A file that has all weights makes all seeds the same network: set `grid.seeds: 1`."""
+    trainable: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(default=None, exclude_if=_absent)
+    """The parameters of a network of your own that train, by patterns of their names: `["head.*", "*.lora_*"]`; its
+    kernel is the kernel of these. By default those that the factory leaves trainable."""
     architecture: Annotated[str, Named(FAMILIES)] = Field(
         default="fully_connected",
         description=f"The family of the networks. {_FAMILIES}; the others are the files of `families/`; or your own, "
@@ -92,16 +104,15 @@ class NetworkSettings(Settings):
                 )
             if ":" not in self.factory:
                 raise ValueError(f"factory {self.factory!r} has no function: write `my_net.py:build`")
+        elif self.initial_state is not None or self.trainable is not None:
+            key = "initial_state" if self.initial_state is not None else "trainable"
+            raise ValueError(f"{key} goes with a network of your own: set factory, or remove it")
         elif given:
             raise ValueError(
                 f"{given[0]} does not apply to the architecture {self.architecture}: remove it, or set architecture "
                 f"to {given[0]}"
             )
         return self
-
-
-def _absent(value: object) -> bool:
-    return value is None
 
 
 if not TYPE_CHECKING:  # a field per family with a section: a new family's is there without a line here

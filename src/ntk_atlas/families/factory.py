@@ -19,7 +19,7 @@ class Factory(Family):
 
     title = "a network of your own"
     summary = "a network of your own, which `factory` names and by which it is chosen"
-    keys = frozenset({"factory", "output_scale"})
+    keys = frozenset({"factory", "initial_state", "trainable", "output_scale"})
     measured = True
 
     def layers(

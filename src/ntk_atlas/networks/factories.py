@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ntk_atlas.config.network import NetworkSettings
+from ntk_atlas.networks.initial_state import InitialStateError, load_state, read_state, trainable_names
 from ntk_atlas.networks.module_checks import (
     FactoryError,
     agree,
@@ -62,6 +63,42 @@ def load_factory(spec: str) -> Factory:
     return build
 
 
+def factory_of(settings: NetworkSettings) -> Factory:
+    """The factory that settings name; its networks start from their file of weights, and train what they say.
+
+    Args:
+        settings: `factory`, `initial_state` and `trainable`.
+
+    Returns:
+        The factory.
+
+    Raises:
+        FactoryError: see `load_factory`; also if the file cannot be read or is of another network, when it is read or
+            a network is built.
+    """
+    factory = load_factory(settings.factory)
+    if settings.initial_state is None and settings.trainable is None:
+        return factory
+    try:
+        state = None if settings.initial_state is None else read_state(settings.initial_state)
+    except InitialStateError as error:
+        raise FactoryError(f"network.initial_state: {error}") from error
+
+    def build(**arguments) -> nn.Module:
+        module = factory(**arguments)
+        try:
+            key = f"network.initial_state: {settings.initial_state}"
+            if state is not None:
+                load_state(module, state, whole=False)
+            key = "network.trainable:"
+            trainable_names(module, settings.trainable)
+        except InitialStateError as error:
+            raise FactoryError(f"{key} {error}") from error
+        return module
+
+    return build
+
+
 def factory_networks(
     settings: NetworkSettings,
     sizes: Mapping[str, int | float],
@@ -87,7 +124,7 @@ def factory_networks(
         FactoryError: if a network cannot be used (see `StackedModules`), two seeds give one network, one seed gives
             another network each time, networks share what decides their outputs, or they fail in double precision.
     """
-    factory, name = load_factory(settings.factory), f"network factory {settings.factory!r}"
+    factory, name = factory_of(settings), f"network factory {settings.factory!r}"
     seeds = [int(generator.initial_seed()) for generator in generators]
     made_up = torch.rand(2, *input_shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     x = (made_up if samples is None else samples.detach()).to("cpu", dtype)
@@ -109,7 +146,7 @@ def factory_networks(
         modules.append(build(seed))
         outputs.append(_outputs(modules[-1], x))
     # With one network there is another to compare it with.
-    compared = modules if len(modules) > 1 else [*modules, build(seeds[0] ^ 1)]
+    compared = modules if len(modules) > 1 or settings.initial_state is not None else [*modules, build(seeds[0] ^ 1)]
     check_members_apart(compared, name)
     check_one_architecture(compared, name)
     for index, (module, first) in enumerate(zip(modules, outputs, strict=True)):
@@ -121,6 +158,11 @@ def factory_networks(
             )
     for index, module in enumerate(compared[1:], start=1):
         if any(_is_one_network(earlier, module, x, sizes["n_outputs"], name) for earlier in compared[:index]):
+            if settings.initial_state is not None:
+                raise FactoryError(
+                    f"network.initial_state: {settings.initial_state} has all weights of the network, so seeds are the "
+                    "same network: set grid.seeds to 1, or leave what is drawn anew, such as the head, out of the file"
+                )
             raise FactoryError(
                 f"{name} gives two seeds the same network: draw its weights from `generator`, or from the global "
                 "streams of torch, NumPy or Python, and set no seed in it"

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.networks.factories import Factory, built_network, load_factory
+from ntk_atlas.networks.factories import Factory, built_network, factory_of
 from ntk_atlas.networks.module_checks import evaluate
 from ntk_atlas.networks.plain_state import deep_copy
 from ntk_atlas.streams import global_streams, stream_seed
@@ -56,7 +56,7 @@ def network_notices(
     """
     name = f"network factory {settings.factory!r}"
     smallest = {key: min(grid[key]) for key in GRID_KEYS}
-    module = _built(load_factory(settings.factory), smallest, samples, n_outputs, name)
+    module = _built(factory_of(settings), smallest, samples, n_outputs, name)
     off = evaluation_mode_notice(module, samples, name)
     repeated = repeated_cells(settings, grid, samples, n_outputs)
     said = [repeats_notice(name, key, groups) for key, groups in repeated.items()]
@@ -156,7 +156,7 @@ def repeated_cells(
     Raises:
         FactoryError: if the factory cannot be used.
     """
-    factory, name = load_factory(settings.factory), f"network factory {settings.factory!r}"
+    factory, name = factory_of(settings), f"network factory {settings.factory!r}"
     smallest = {key: min(grid[key]) for key in GRID_KEYS}
     repeated = {}
     for key in GRID_KEYS:

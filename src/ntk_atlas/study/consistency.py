@@ -60,6 +60,9 @@ def user_code_problems(
     """What is wrong with the user's files, without running them: (key, message) of each problem."""
     for key, name in user_code(network, optimizer).items():
         yield from _problems_of(key, name)
+    if network.initial_state is not None and not Path(network.initial_state).is_file():
+        where = f"relative to {Path.cwd()} or beside the config"
+        yield "network.initial_state", f"there is no file {network.initial_state} ({where}): correct the path"
     for kernel in user_kernels(predictors).values():
         yield from _problems_of("regression.predictors", kernel)
 

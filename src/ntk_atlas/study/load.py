@@ -32,7 +32,7 @@ from ntk_atlas.study.problems import (
 
 _VALUES = ("factory", "architecture", "activation", "parameterization", "optimizer", "source")
 """Keys whose text may name something in a file, `my_file.py:name`."""
-_KEYS = ("path", "claims", "regimes", *_VALUES)
+_KEYS = ("path", "initial_state", "claims", "regimes", *_VALUES)
 """Keys whose text names a file."""
 _LISTS = ("predictors", "show")
 """Keys of lists in which kernels and figures of the user's are named, `my_kernel.py:k`."""

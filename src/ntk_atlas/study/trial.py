@@ -33,7 +33,7 @@ from ntk_atlas.jobs.parts.row_networks import as_tensor, row_networks
 from ntk_atlas.jobs.parts.slice import Row, user_code
 from ntk_atlas.kernels import empirical_ntk, infinite_kernels
 from ntk_atlas.kernels.user_kernel import UserKernelError, check_user_kernel, load_user_kernel
-from ntk_atlas.networks.factories import load_factory
+from ntk_atlas.networks.factories import factory_of
 from ntk_atlas.networks.module_checks import FactoryError
 from ntk_atlas.networks.notices import GRID_KEYS
 from ntk_atlas.networks.stacked import StackedNetwork
@@ -182,7 +182,7 @@ def _networks(
     name = f"{'network factory' if factory else key.removeprefix('network.')} {code!r}"
     own_activation = is_own(experiment.network.activation)
     if factory:
-        load_factory(factory)
+        factory_of(experiment.network)
     else:
         parameterization(experiment.network.parameterization)
     if own_activation:
@@ -293,7 +293,7 @@ def _called_only(experiment: ExperimentSettings) -> Iterator[Finding]:
     try:
         if network.factory is not None:
             size = inspect_dataset(experiment.dataset)
-            load_factory(network.factory)(
+            factory_of(network)(
                 **{key: min(getattr(grid, key)) for key in GRID_KEYS},
                 input_shape=size.input_shape,
                 n_outputs=size.n_outputs or 2,

@@ -31,7 +31,7 @@ from ntk_atlas.arrays import unit_digest
 from ntk_atlas.config.base import Settings, canonical_json
 from ntk_atlas.config.grid import GridSettings
 from ntk_atlas.config.network import NetworkSettings
-from ntk_atlas.provenance import code_digest
+from ntk_atlas.provenance import code_digest, file_digest
 from ntk_atlas.registry import is_own
 from ntk_atlas.user_code import followed
 
@@ -122,8 +122,19 @@ def user_code(network: NetworkSettings | None, optimizer: str | None = None) -> 
 
 
 def user_file_digest(network: NetworkSettings | None, optimizer: str | None = None) -> str:
-    """Digest of the user's code behind networks and their training; empty if all is built in."""
-    return "+".join(code_file_digest(Path(n.rpartition(":")[0])) for n in user_code(network, optimizer).values())
+    """Digest of the user's code and weights behind networks and their training; empty if all is built in."""
+    digests = [code_file_digest(Path(n.rpartition(":")[0])) for n in user_code(network, optimizer).values()]
+    if network is not None and network.initial_state is not None:
+        digests.append(state_file_digest(Path(network.initial_state)))
+    return "+".join(digests)
+
+
+def state_file_digest(file: Path) -> str:
+    """16 hexadecimal digits of a file of weights; empty if it cannot be read: the job that reads it says so."""
+    try:
+        return file_digest(file)
+    except OSError:
+        return ""
 
 
 def code_file_digest(file: Path) -> str:
@@ -363,7 +374,9 @@ def _contents(part: Slice) -> dict[str, str]:
     )
     predictors: Iterable[str] = part.values.get("regression.predictors", ())  # type: ignore[assignment]
     named |= {f"regression.predictors.{name}": name for name in predictors if is_own(name)}
-    return {path: code_file_digest(Path(name.rpartition(":")[0])) for path, name in named.items()}
+    contents = {path: code_file_digest(Path(name.rpartition(":")[0])) for path, name in named.items()}
+    state = None if network is None else network.initial_state  # type: ignore[attr-defined]
+    return contents | ({} if state is None else {"network.initial_state": state_file_digest(Path(state))})
 
 
 def _value(experiment: "ExperimentSettings", study: "StudySettings | None", path: str) -> object:
