@@ -24,8 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from machine import machine
 
 from ntk_atlas.config import FigureSettings
-from ntk_atlas.page import experiment_contents, page_of, study_contents
-from ntk_atlas.page.html import library_scripts
+from ntk_atlas.page import experiment_contents, library_scripts, page_of, study_contents
 from tests.synthetic_page import planted_files
 
 FIRST_PAINT, MOVE, MEGABYTES = 1000.0, 100.0, 30.0

@@ -25,7 +25,7 @@ from snakemake_process import SNAKEMAKE, StopAskedError, StopSignals, run_snakem
 from study_of_call import add_options, call_of
 
 from ntk_atlas.study.problems import ConfigError
-from ntk_atlas.study.results import missing_results
+from ntk_atlas.study.results import missing_results, page_file
 
 log = logging.getLogger("ntk-atlas")
 LEAST_FREE_MB = 50
@@ -184,10 +184,47 @@ def write_report(call: argparse.Namespace, study: list[str], stops: StopSignals,
     log.info("writing the report")
     status = run_snakemake(stops, *study, "--report", call.report, "--quiet", "rules", folder=folder / "results")
     if status == 0:
-        log.info("done: open %s in a browser; cubes are results/<experiment>/cube.nc", call.report)
+        page = page_file(call_of(call).files)
+        open_on_the_page(folder / call.report, page)
+        log.info(
+            "done: open %s in a browser; all figures and tables are in %s, cubes are results/<experiment>/cube.nc",
+            page, call.report,
+        )  # fmt: skip
     else:
         log.error("the report was not written: %s; results are complete", reason(folder))
     return status
+
+
+_OPENING = """<script>
+// Added by NTK Atlas. Browsers refuse addresses of some MB, as which the report has pages: they get short ones.
+for (const [path, result] of Object.entries(results)) {
+  if (!path.endsWith(".html") || !String(result.data_uri).startsWith("data:")) continue;
+  const bytes = Uint8Array.from(atob(result.data_uri.split(",")[1]), (letter) => letter.charCodeAt(0));
+  result.data_uri = URL.createObjectURL(new Blob([bytes], {type: "text/html"}));
+}
+(function open() {
+  const page = results["%s"];
+  if (!page) return;
+  if (typeof app === "undefined" || !app) { setTimeout(open, 20); return; }
+  app.setView({content: "html", contentPath: page.data_uri, resultPath: "%s"});
+})();
+</script>
+</body>"""
+
+
+def open_on_the_page(report: Path, page: str) -> None:
+    """Has a report open on the page of the study in place of the graph of rules, which is one click away.
+
+    Args:
+        report: an HTML report; others (zip) are left alone.
+        page: the page, as the report has it.
+    """
+    if report.suffix != ".html":
+        return
+    text = report.read_text(encoding="utf-8")
+    before, end, after = text.rpartition("</body>")
+    if end:
+        report.write_text(before + _OPENING % (page, page) + after, encoding="utf-8")
 
 
 def reason(folder: Path) -> str:

@@ -1,14 +1,8 @@
-"""The page of a study in a real browser: its numbers are the cube's, it answers to mouse, keys and links, and is alone.
-
-Chromium (or Chrome) is the system's. Without one these tests are skipped, or fail where `NTK_ATLAS_NEEDS_BROWSER` is
-set.
-"""
+"""The page of a study in a real browser: its numbers are the cube's, it answers to mouse, keys and links, and is alone."""
 
 import csv
 import io
-import os
 import re
-import shutil
 from xml.etree import ElementTree
 
 import numpy as np
@@ -18,11 +12,11 @@ import xarray as xr
 import yaml
 
 from ntk_atlas.config import FigureSettings
-from ntk_atlas.page import MOST_CELLS, experiment_contents, page_of, study_contents
+from ntk_atlas.page import MOST_CELLS, experiment_contents, library_scripts, page_of, study_contents
 from ntk_atlas.study import read_study
+from tests.browser import chromium
 from tests.synthetic_page import CELL, SENTENCES, planted_claims, planted_files, settings_of
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 STYLE = FigureSettings()
 in_browser = pytest.mark.slow
 NUMBER = r"(−?∞|−?[\d.]+(?:e−?\d+)?)"
@@ -30,15 +24,8 @@ NUMBER = r"(−?∞|−?[\d.]+(?:e−?\d+)?)"
 
 @pytest.fixture(scope="module")
 def browser():
-    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    needed = os.environ.get("NTK_ATLAS_NEEDS_BROWSER")
-    if found is None and not needed:
-        pytest.skip("there is no Chromium on this machine (Debian: apt-get install chromium)")
-    assert found is not None, "NTK_ATLAS_NEEDS_BROWSER is set, and there is no Chromium"
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        yield driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
+    with chromium() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -408,3 +395,15 @@ def test_large_grids_are_thinned_and_say_so():
     assert "15 of 30 widths" in contents["notices"][-1]
     layer = contents["layers"]["kernel_drift"]
     assert layer["value"].shape[:4] == tuple(len(contents["axes"][dim]["values"]) for dim in CELL)
+
+
+@pytest.mark.slow
+def test_ten_thousand_cells_are_a_page_of_less_than_thirty_megabytes():
+    axes = [2**k for k in range(3, 13)]
+    grid = {"depth": range(1, 11), "width": axes, "init_scale": np.linspace(1.0, 3.0, 10), "n_train": axes}
+    predictors = ("network", "ntk_init", "ntk_final", "infinite_ntk", "rbf")
+    files = planted_files(np.random.default_rng(8), **grid, draws=2, seeds=1, predictors=predictors)
+    contents = experiment_contents("large", *files, style=STYLE)
+    assert np.prod([len(contents["axes"][dim]["values"]) for dim in CELL]) == MOST_CELLS
+    page = page_of(study_contents("large", [contents], None, style=STYLE))
+    assert len(page.encode()) - sum(len(script.encode()) for script in library_scripts()) < 30e6

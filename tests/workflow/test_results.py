@@ -1,6 +1,7 @@
 """The cube of a real run against numbers computed anew from its data and weights, by other means."""
 
 import json
+import re
 import warnings
 from inspect import signature
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from browser import chromium
 from dictionary_checks import departures
 
 from ntk_atlas.arrays import Status
@@ -159,6 +161,32 @@ def test_tables_figures_and_logs_are_there(finished_once):
     log = (finished_once.folder / "logs/one/train_networks/depth-1_width-8_init_scale-2.0.log").read_text()
     assert "training 1 of 6: depth-1_width-8_init_scale-2.0, n_train-8_draw-0" in log
     assert "done" in log
+
+
+def test_the_page_of_the_study_has_its_experiments(finished_once):
+    page = (finished_once.folder / "results/atlas.html").read_text()
+    contents = json.loads(re.search(r'id="contents">(.*?)</script>', page, re.S).group(1))
+    assert [each["name"] for each in contents["experiments"]] == ["one", "two"]
+    assert contents["study"] == "default study" and not contents["judges"]
+    one, two = contents["experiments"]
+    assert one["axes"]["n_train"]["values"] == [8, 16, 32] and one["n_networks"] == 24
+    assert one["laws"]["predictors"] and not two["laws"]
+
+
+@pytest.mark.slow
+def test_the_report_opens_on_the_page(finished_once):
+    finished_once.ask("run", "--report-only")
+    with chromium() as browser:
+        page = browser.new_page()
+        wrong = []
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.goto((finished_once.folder / "results/report.html").as_uri())
+        inside = page.frame_locator("iframe")
+        inside.locator(".cell").first.click()
+        inside.locator("#card .charts[data-drawn=yes]").wait_for()
+        assert inside.locator("h1").first.text_content().startswith("one: 24 networks")
+        assert page.get_by_text("atlas", exact=True).count() == 1
+        assert not wrong
 
 
 def test_laws_of_the_cube_are_there_for_every_predictor(finished_once):
