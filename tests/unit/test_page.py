@@ -1,4 +1,4 @@
-"""The page of a study in a real browser: its numbers are the cube's, it answers to mouse, keys and links, and is alone."""
+"""The page of a study in a browser: its numbers are the cube's, it answers to mouse, keys and links, and is alone."""
 
 import csv
 import io
