@@ -94,7 +94,7 @@ WORLDS = {
     "a linear model": (experiment(depth=0, width=1), {Regime.INFINITE_NTK}, FirstBreak.NOTHING),
     "wide and lazy": (experiment(**LAZY), {Regime.INFINITE_NTK}, FirstBreak.NOTHING),
     "narrow and lazy": (experiment(width=16, network=LAZY["network"]), {Regime.OWN_NTK}, FirstBreak.KERNEL_RANDOM),
-    "a tenth of the budget": (experiment(**LAZY, max_epochs=10), {Regime.FINITE_TIME}, FirstBreak.NOT_TRAINED),
+    "a fraction of the budget": (experiment(**LAZY, max_epochs=10), {Regime.FINITE_TIME}, FirstBreak.NOT_TRAINED),
     "parity from a small last layer": (
         experiment(
             dataset=PARITY, n_train=300, width=64, init_scale=1.0, network={"last_layer_scale": 0.03}, max_epochs=1500
