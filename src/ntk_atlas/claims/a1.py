@@ -1,7 +1,6 @@
 """A1: chaotic against ordered at the deepest cell, and deep against shallow in chaos; dispersion and drift."""
 
-from ntk_atlas.claims import Claim, Threshold
-from ntk_atlas.claims._thresholds import DEEP, SETTLED
+from ntk_atlas.claims import DEEP, SETTLED, Claim, Threshold
 from ntk_atlas.study.claim_needs import DISPERSION, deep_networks, differing_phases, two_depths_everywhere
 
 CLAIM = Claim(

@@ -1,7 +1,6 @@
 """A2: Var log Θ of the deepest chaotic networks, and its slope in λ at their width."""
 
-from ntk_atlas.claims import Claim, Threshold
-from ntk_atlas.claims._thresholds import DEEP, GROWS
+from ntk_atlas.claims import DEEP, GROWS, Claim, Threshold
 from ntk_atlas.study.claim_needs import DISPERSION, deep_networks, depths_to_grow_over, differing_phases
 
 CLAIM = Claim(

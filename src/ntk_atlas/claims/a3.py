@@ -1,7 +1,6 @@
 """A3: median drift of the deepest chaotic networks, at the last epoch and at equal training loss."""
 
-from ntk_atlas.claims import Claim
-from ntk_atlas.claims._thresholds import DEEP, MOVES
+from ntk_atlas.claims import DEEP, MOVES, Claim
 from ntk_atlas.study.claim_needs import deep_networks, some_phases
 
 CLAIM = Claim(

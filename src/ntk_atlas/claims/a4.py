@@ -1,7 +1,6 @@
 """A4: Var log Θ and median drift of all ordered cells that have settled, drift at equal epoch and loss."""
 
-from ntk_atlas.claims import Claim, Threshold
-from ntk_atlas.claims._thresholds import SETTLED, STILL
+from ntk_atlas.claims import SETTLED, STILL, Claim, Threshold
 from ntk_atlas.study.claim_needs import DISPERSION, differing_phases, settled_comparisons
 
 CLAIM = Claim(

@@ -1,7 +1,6 @@
 """A5: median final training MSE over that of predicting zero, best of the learning rates, at the largest width."""
 
-from ntk_atlas.claims import Claim, Threshold
-from ntk_atlas.claims._thresholds import SETTLED
+from ntk_atlas.claims import SETTLED, Claim, Threshold
 from ntk_atlas.study.claim_needs import differing_phases, fair_training, several
 
 CLAIM = Claim(

@@ -1,7 +1,6 @@
 """A'2: slopes of Var log Θ in λ at the narrowest width, phase by phase; ordered only where the phase settled."""
 
-from ntk_atlas.claims import Claim, Threshold
-from ntk_atlas.claims._thresholds import GROWS, SETTLED
+from ntk_atlas.claims import GROWS, SETTLED, Claim, Threshold
 from ntk_atlas.study.claim_needs import DISPERSION, PHASES, depths_to_grow_over, differing_phases
 
 CLAIM = Claim(

@@ -1,7 +1,6 @@
 """A'3: median drift of the deepest networks, small if ordered, large if critical or chaotic."""
 
-from ntk_atlas.claims import Claim
-from ntk_atlas.claims._thresholds import DEEP, MOVES, SETTLED, STILL
+from ntk_atlas.claims import DEEP, MOVES, SETTLED, STILL, Claim
 from ntk_atlas.study.claim_needs import PHASES, deep_networks, differing_phases
 
 CLAIM = Claim(

@@ -1,7 +1,6 @@
 """A'4: |change of (within − between) over training|, median over networks, at the deepest cell, at criticality."""
 
-from ntk_atlas.claims import Claim, Threshold
-from ntk_atlas.claims._thresholds import DEEP
+from ntk_atlas.claims import DEEP, Claim, Threshold
 from ntk_atlas.study.claim_needs import classes, deep_networks, settling_phase
 
 CLAIM = Claim(

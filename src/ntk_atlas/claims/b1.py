@@ -1,7 +1,6 @@
 """B1: exponent of the network minus that of its own NTK at initialization, in every cell."""
 
-from ntk_atlas.claims import Claim
-from ntk_atlas.claims._thresholds import EXPONENTS
+from ntk_atlas.claims import EXPONENTS, Claim
 from ntk_atlas.study.claim_needs import own_curves, predictor, sizes_of_a_law
 
 CLAIM = Claim(

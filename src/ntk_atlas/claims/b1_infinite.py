@@ -1,7 +1,6 @@
 """B1∞: the same against the infinite-width NTK; a stand-in is not judged, its difference is a remark."""
 
-from ntk_atlas.claims import Claim
-from ntk_atlas.claims._thresholds import EXPONENTS
+from ntk_atlas.claims import EXPONENTS, Claim
 from ntk_atlas.study.claim_needs import own_curves, predictor, sizes_of_a_law
 
 CLAIM = Claim(

@@ -1,7 +1,6 @@
 """B2: exponent of each variant's networks minus that of the experiment's initial NTK, in every cell."""
 
-from ntk_atlas.claims import Claim, Threshold
-from ntk_atlas.claims._thresholds import EXPONENTS
+from ntk_atlas.claims import EXPONENTS, Claim, Threshold
 from ntk_atlas.study.claim_needs import own_curves, predictor, sizes_of_a_law, varied_training
 
 CLAIM = Claim(

@@ -1,7 +1,6 @@
 """B3: the network's advantage over its initial NTK grows with n and shrinks with the width."""
 
-from ntk_atlas.claims import Claim
-from ntk_atlas.claims._thresholds import VISIBLE
+from ntk_atlas.claims import VISIBLE, Claim
 from ntk_atlas.study.claim_needs import own_widths, predictor, several, sizes_of_a_law
 
 CLAIM = Claim(

@@ -1,7 +1,6 @@
 """B4: exponent of the network minus that of kernels trained on m samples, both over n ≥ m, in every cell."""
 
-from ntk_atlas.claims import Claim
-from ntk_atlas.claims._thresholds import EXPONENTS
+from ntk_atlas.claims import EXPONENTS, Claim
 from ntk_atlas.study.claim_needs import own_curves, pretrained_kernels, sizes_above_pretrained
 
 CLAIM = Claim(

@@ -1,7 +1,6 @@
 """B5: the kernel of the trained network improves with the data it was trained on, and does not explain it all."""
 
-from ntk_atlas.claims import Claim, Threshold
-from ntk_atlas.claims._thresholds import EXPONENTS
+from ntk_atlas.claims import EXPONENTS, Claim, Threshold
 from ntk_atlas.study.claim_needs import own_curves, predictor, pretrained_kernels, sizes_of_a_law
 
 CLAIM = Claim(

@@ -1,7 +1,6 @@
 """C5: networks against kernel regression with the infinite NTK, in error and as functions, at the largest width."""
 
-from ntk_atlas.claims import Claim, Threshold
-from ntk_atlas.claims._thresholds import THIRD
+from ntk_atlas.claims import THIRD, Claim, Threshold
 from ntk_atlas.study.claim_needs import predictor
 
 CLAIM = Claim(

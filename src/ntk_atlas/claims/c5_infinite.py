@@ -1,7 +1,6 @@
 """C5∞: the limit of the squared distance as the width goes to ∞, and the exponent of the distance in the width."""
 
-from ntk_atlas.claims import Claim, Threshold
-from ntk_atlas.claims._thresholds import THIRD
+from ntk_atlas.claims import THIRD, Claim, Threshold
 from ntk_atlas.study.claim_needs import kept_predictions, predictor, theorem, widths_of_a_law
 
 CLAIM = Claim(

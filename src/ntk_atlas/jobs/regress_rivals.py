@@ -47,8 +47,7 @@ from ntk_atlas.datasets.draws import Draw, make_draw
 from ntk_atlas.jobs import Given, Slice
 from ntk_atlas.jobs.parts.regression_arrays import regression_arrays, regression_targets
 from ntk_atlas.jobs.parts.row_networks import as_tensor
-from ntk_atlas.kernels.rival_kernel import Rival
-from ntk_atlas.kernels.rivals import rival
+from ntk_atlas.kernels.rivals import Rival, rival
 from ntk_atlas.kernels.user_kernel import UserKernel, check_user_kernel, load_user_kernel
 from ntk_atlas.regression.length_scale import NoLengthScaleError, RivalRegression, regress_rival
 

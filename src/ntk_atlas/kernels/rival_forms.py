@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from ntk_atlas.kernels.rival_kernel import Rival
+from ntk_atlas.kernels.rivals import Rival
 
 if TYPE_CHECKING:
     from torch import Tensor

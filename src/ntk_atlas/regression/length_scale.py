@@ -13,7 +13,7 @@ from ntk_atlas.arrays import Status
 from ntk_atlas.config.regression import RivalSettings
 from ntk_atlas.folds import N_FOLDS
 from ntk_atlas.kernels.pairwise_distances import median_distance
-from ntk_atlas.kernels.rival_kernel import Rival
+from ntk_atlas.kernels.rivals import Rival
 from ntk_atlas.kernels.user_kernel import UserKernel
 from ntk_atlas.numerics import real_tensor
 from ntk_atlas.regression.arguments import check_distinct, checked_sizes

@@ -6,7 +6,7 @@ Cho & Saul 2009, eq. 5; up to a factor the NNGP of one ReLU layer.
 import math
 
 from ntk_atlas.kernels.rival_forms import InnerProductKernel
-from ntk_atlas.kernels.rival_kernel import Look
+from ntk_atlas.kernels.rivals import Look
 
 
 def _value(pairs):

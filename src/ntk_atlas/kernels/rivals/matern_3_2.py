@@ -3,7 +3,7 @@
 import math
 
 from ntk_atlas.kernels.rival_forms import StationaryKernel
-from ntk_atlas.kernels.rival_kernel import Look
+from ntk_atlas.kernels.rivals import Look
 
 
 def _value(r):
