@@ -77,6 +77,7 @@ function defaults() {
   state.cell = null;
   state.chosen = [];
 }
+const is = (v, text) => (typeof v === "number" ? text !== "" && Number(text) === v : v === text);
 function from_hash() {
   const given = new URLSearchParams(location.hash.slice(1));
   experiment = contents.experiments.find((e) => e.name === given.get("experiment")) ?? contents.experiments[0];
@@ -85,12 +86,12 @@ function from_hash() {
   if (experiment.layers[given.get("colour")]) state.colour = given.get("colour");
   if (given.has("frontier") && (given.get("frontier") === "" || experiment.frontiers[given.get("frontier")])) state.frontier = given.get("frontier");
   for (const [dim, axis] of Object.entries(experiment.axes)) {
-    const place = axis.values.findIndex((v) => String(v) === given.get(dim));
+    const place = given.has(dim) ? axis.values.findIndex((v) => is(v, given.get(dim))) : -1;
     if (place >= 0) state.at[dim] = place;
   }
   const cell = (text) => {
     const parts = (text ?? "").split("_");
-    const place = Object.fromEntries(PLACE.map((d, i) => [d, experiment.axes[d]?.values.findIndex((v) => String(v) === parts[i]) ?? -1]));
+    const place = Object.fromEntries(PLACE.map((d, i) => [d, experiment.axes[d]?.values.findIndex((v) => is(v, parts[i])) ?? -1]));
     return PLACE.every((d) => place[d] >= 0) ? place : null;
   };
   state.cell = cell(given.get("cell"));
@@ -702,7 +703,7 @@ async function draw_card() {
   const host = $("card");
   if (!state.cell) { host.replaceChildren(...overview()); return null; }
   const place = full(state.cell), flags = Object.entries(experiment.layers).filter(([, one]) => one.kind === "flags");
-  const words = flags.map(([key, one]) => experiment.flags[key].find((f) => f.value === value(one, place))?.words).filter(Boolean);
+  const words = flags.map(([key, one]) => [name_of(key), experiment.flags[key].find((f) => f.value === value(one, place))?.words]).filter(([, w]) => w);
   let charts = host.querySelector(".charts");
   const keep = charts && host.dataset.experiment === experiment.name;
   if (!keep) charts = element("div", {class: "charts"});
@@ -713,8 +714,8 @@ async function draw_card() {
   add.addEventListener("click", () => { toggle(state.cell); draw_card(); });
   const opened = [...host.querySelectorAll("details[open] summary")].map((s) => s.textContent);
   const parts = [
-    element("div", {class: "card-head"}, element("h2", {"data-regime": ""}, sentence(words[0] ?? "Cell")), add, close),
-    element("p", {class: "place"}, [place_words(place), ...words.slice(1)].join("; ")),
+    element("div", {class: "card-head"}, element("h2", {"data-regime": ""}, sentence(words[0]?.[1] ?? "Cell")), add, close),
+    element("p", {class: "place"}, [place_words(place), ...words.slice(1).map(([key, w]) => `${key}: ${w}`)].join("; ")),
     why_table(place),
     element("ul", {class: "place counts"}, ...counts_of(place)),
     error_table(place),

@@ -281,6 +281,7 @@ def _flags(key: str, regimes: xr.Dataset | None) -> list[dict[str, Any]]:
             regime = Regime[meaning.upper()]
             words, (color, letters) = regime.words, LOOKS[regime]
         open_ = "undecided" in meaning
+        color = "#ffffff" if open_ and not is_regime else color
         found.append({"value": value, "words": words, "color": color, "letters": letters, "hatched": open_})
     return found
 
