@@ -11,7 +11,7 @@ from ntk_atlas.arrays import LabelledArrays, write_labelled
 from ntk_atlas.config import ExperimentSettings, StudySettings
 from ntk_atlas.figures import FIGURES
 from ntk_atlas.jobs import job_slice
-from ntk_atlas.jobs.parts import RESULTS, Row
+from ntk_atlas.jobs.parts import RESULTS, Row, regime_notices
 from ntk_atlas.study import (
     cubes_of,
     earlier_results_told,
@@ -212,3 +212,14 @@ def test_a_cube_of_another_study_is_foreign_unless_snakemake_knows_it(tmp_path):
     records.mkdir()
     (records / "cmVzdWx0cy9vbmUvY3ViZS5uYw==").touch()  # as Snakemake names its record of results/one/cube.nc
     assert list(foreign_results(here, tmp_path, records)) == []
+
+
+def test_a_study_says_which_experiments_have_no_regimes_and_which_keys_add_them():
+    without = experiment(regression={"predictors": ["laplace"]})
+    around_zero = experiment(regression={"predictors": ["infinite_ntk"]}, training={"initial_output": "keep"})
+    there = experiment(regression={"predictors": ["linearized"]})
+    first, second = regime_notices({"a": without, "b": there, "c": without, "d": around_zero})
+    assert (
+        first.startswith("no regimes of a, c: ") and "add linearized, ntk_init or infinite_ntk to regression" in first
+    )
+    assert second.startswith("no regimes of d: ") and "set training.initial_output: subtract" in second

@@ -339,7 +339,7 @@ def test_kernels_of_networks_with_their_initial_output_say_nothing_of_them():
 @pytest.mark.parametrize(
     ("predictors", "kept", "message"),
     [
-        (["nngp"], "subtract", "no predictor is of NTK theory; add linearized, ntk_init or infinite_ntk to regression"),
+        (["nngp"], "subtract", "no predictor is of NTK theory: add linearized, ntk_init or infinite_ntk to regression"),
         (["ntk_init"], "keep", "set training.initial_output: subtract, or add linearized .*predictor_center: both"),
         (["ntk_init"], "subtract", "an older version wrote it; run its study again"),
     ],

@@ -1,4 +1,5 @@
 # What the workflow says: the plan before it starts, and what to do after a kill.
+from ntk_atlas.jobs.parts.results import regime_notices
 from ntk_atlas.study.claim_needs import claim_notices
 from ntk_atlas.study.estimates import disk_estimate
 from ntk_atlas.study.estimates import all_seconds, study_estimate, time_estimate
@@ -42,6 +43,8 @@ def tell_the_plan():
     the study cannot judge."""
     for line in plan_of_the_study():
         logger.info(line)
+    for notice in regime_notices(STUDY.active()):
+        logger.info(notice)
     for name in EXPERIMENTS:
         for notice in START.notices(name):
             logger.warning(f"{name}: {notice}")

@@ -7,9 +7,10 @@ from enum import IntEnum
 import numpy as np
 import xarray as xr
 
-from ntk_atlas.config.predictors import DISTANCES, distance_predictors
+from ntk_atlas.config.predictors import DISTANCES
 from ntk_atlas.config.study import ExperimentSettings
 from ntk_atlas.config.thresholds import RegimeThresholds
+from ntk_atlas.jobs.parts.results import lacking_for_regimes
 from ntk_atlas.regimes.distances import ERROR_RATIO, ratio_interval, shares, squared_distances
 
 
@@ -126,7 +127,8 @@ def regimes(cube: xr.Dataset, settings: ExperimentSettings, thresholds: RegimeTh
     """
     squares = squared_distances(cube, settings)
     if not set(DISTANCES) & set(squares.data_vars):
-        raise ValueError(f"no regime can be told: {lacking_for_regimes(settings)}")
+        older = "the cube has no distances of networks from predictors: an older version wrote it; run its study again"
+        raise ValueError(f"no regime can be told: {lacking_for_regimes(settings) or older}")
     found = shares(cube)
     asked = {"confidence": thresholds.confidence, "uneven": thresholds.uneven.value}
     for name in (*DISTANCES, ERROR_RATIO):
@@ -136,19 +138,6 @@ def regimes(cube: xr.Dataset, settings: ExperimentSettings, thresholds: RegimeTh
     found["regime"] = decide(found, thresholds)
     found["breaks_first"] = first_break(found, thresholds)
     return found
-
-
-def lacking_for_regimes(settings: ExperimentSettings) -> str:
-    """Why an experiment has no regimes, and the keys that add them."""
-    predictors = set(settings.regression.predictors)
-    if not {"linearized", "ntk_init", "infinite_ntk"} & predictors:
-        return "no predictor is of NTK theory; add linearized, ntk_init or infinite_ntk to regression.predictors"
-    if not distance_predictors(settings):
-        return (
-            "networks keep their initial output, and kernels predict around zero; set training.initial_output: "
-            "subtract, or add linearized to regression.predictors, or ntk_init with regression.predictor_center: both"
-        )
-    return "the cube has no distances of networks from predictors, so an older version wrote it; run its study again"
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@ from ntk_atlas.datasets.read import draws_in_words as draws_in_words
 from ntk_atlas.jobs.parts.finished import training_digests as training_digests
 from ntk_atlas.jobs.parts.results import RESULTS as RESULTS
 from ntk_atlas.jobs.parts.results import all_jobs as all_jobs
+from ntk_atlas.jobs.parts.results import regime_notices as regime_notices
 from ntk_atlas.jobs.parts.results import rules_after as rules_after
 from ntk_atlas.jobs.parts.results import rules_before as rules_before
 from ntk_atlas.jobs.parts.results import rules_of as rules_of

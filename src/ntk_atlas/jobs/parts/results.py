@@ -4,7 +4,7 @@ These rules compute nothing that takes long and keep no units. Each is declared 
 the table of what runs again follow from the same words.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from ntk_atlas.config.predictors import distance_predictors, predictors_of
 from ntk_atlas.config.study import ExperimentSettings
@@ -22,6 +22,27 @@ def has_scaling_laws(experiment: ExperimentSettings) -> bool:
 def has_regimes(experiment: ExperimentSettings) -> bool:
     """Whether networks are compared, as functions, with a predictor of NTK theory."""
     return bool(distance_predictors(experiment))
+
+
+def lacking_for_regimes(experiment: ExperimentSettings) -> str:
+    """Why an experiment has no regimes, and the keys that add them; empty if it has."""
+    if has_regimes(experiment):
+        return ""
+    if not {"linearized", "ntk_init", "infinite_ntk"} & set(experiment.regression.predictors):
+        return "no predictor is of NTK theory: add linearized, ntk_init or infinite_ntk to regression.predictors"
+    return (
+        "networks keep their initial output, and kernels predict around zero: set training.initial_output: subtract, "
+        "or add linearized to regression.predictors, or ntk_init with regression.predictor_center: both"
+    )
+
+
+def regime_notices(experiments: Mapping[str, ExperimentSettings]) -> list[str]:
+    """A sentence for each reason why experiments of a study have no regimes, with the keys that add them."""
+    lacking: dict[str, list[str]] = {}
+    for name, experiment in experiments.items():
+        if reason := lacking_for_regimes(experiment):
+            lacking.setdefault(reason, []).append(name)
+    return [f"no regimes of {', '.join(names)}: {reason}" for reason, names in lacking.items()]
 
 
 def _without(*sections: str) -> tuple[str, ...]:
