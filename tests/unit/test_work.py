@@ -59,7 +59,7 @@ def test_the_estimate_in_words():
     more = sum(all_seconds(experiment(), claims=True).values()) - sum(all_seconds(experiment()).values())
     assert more == pytest.approx(START["judge_claims"] + START["plot_claims"], rel=0.1)
     both = [all_seconds(experiment()), None]
-    total = sum(both[0].values()) + START["tabulate_costs"]
+    total = sum(both[0].values()) + START["tabulate_costs"] + START["write_page"]
     words = study_estimate(both, claims=False, layers=0)
     assert words == f"all 2 experiments: about {total:.0f} s of CPU time, and 1 of unknown time"
     long = time_estimate(experiment(max_epochs=300_000, batch_size=8))

@@ -11,7 +11,9 @@ import yaml
 from conftest import copy_repository
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]  # they share a finished study
-AFTER_CUBE = {"fit_scaling_laws": 1, "summarize_cube": 1, "plot_figure": 6, "tabulate_costs": 1, "all": 1}
+AFTER_CUBE = {
+    "fit_scaling_laws": 1, "summarize_cube": 1, "plot_figure": 6, "write_page": 1, "tabulate_costs": 1, "all": 1,
+}  # fmt: skip
 
 
 def change(project, experiment, section, key, value):
@@ -142,7 +144,7 @@ def test_a_figure_option_redraws_and_nothing_else(finished):
     config = finished.config
     config["figures"]["dpi"] = 60
     finished.config = config
-    assert finished.plan() == {"plot_figure": 10, "all": 1}
+    assert finished.plan() == {"plot_figure": 10, "write_page": 1, "all": 1}
 
 
 def test_a_ridge_regresses_again_and_trains_nothing(finished):
@@ -224,7 +226,7 @@ def test_an_edit_in_figures_redraws_only(finished):
     finished.edit("src/ntk_atlas/figures/kernel_drift.py", "\nimport ", "\nEXTRA = 1\nimport ")
     assert finished.plan() == {"plot_figure": 2, "all": 1}
     finished.edit("src/ntk_atlas/figures/parts/look.py", "\nimport ", "\nEXTRA = 1\nimport ")
-    assert finished.plan() == {"plot_figure": 10, "all": 1}
+    assert finished.plan() == {"plot_figure": 10, "write_page": 1, "all": 1}
 
 
 def test_an_edit_in_the_kernel_module_reaches_what_computes_kernels(finished):
