@@ -16,8 +16,8 @@ CLAIM = Claim(
         ),
     ),
     source=(
-        "Lee et al. 2019 ([1902.06720](https://arxiv.org/abs/1902.06720)), abstract and theorem 2.1, of wide networks; "
-        "Chizat et al. 2019 ([1812.07956](https://arxiv.org/abs/1812.07956)), theorem 2.3, of scaled ones: both bound "
+        "Lee et al. 2019 ([1902.06720](https://arxiv.org/abs/1902.06720)), abstract, of wide networks; "
+        "Chizat et al. 2019 ([1812.07956](https://arxiv.org/abs/1812.07956)), section 2, of scaled ones: both bound "
         "the distance; how small it must be is our reading"
     ),
     thresholds={
