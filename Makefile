@@ -18,10 +18,11 @@ run: .venv/.done  ## build the environment, run the default study (another: STUD
 	$(BIN)/python workflow/run.py $(STUDY_ARGS) $(RUN_ARGS)
 
 # From any folder: make -C path/to/ntk-atlas card NETWORK=my_net.py:build DATA=my_data.csv TARGET=price
-card: .venv/.done  ## in which regime is one model? NETWORK=my_net.py:build DATA=my_data.csv TARGET=price (TASK= WIDTH= DEPTH= N= MINUTES=)
+card: .venv/.done  ## in which regime is one model? NETWORK=my_net.py:build DATA=my_data.csv TARGET=price (also TASK= WIDTH= DEPTH= N= MINUTES=)
 	@$(BIN)/python workflow/card.py $(if $(NETWORK),--network "$(NETWORK)") $(if $(DATA),--data "$(DATA)") \
 	  $(if $(TARGET),--target "$(TARGET)") $(if $(TASK),--task $(TASK)) $(if $(WIDTH),--width $(WIDTH)) \
 	  $(if $(DEPTH),--depth $(DEPTH)) $(if $(INIT_SCALE),--init-scale $(INIT_SCALE)) $(if $(ACTIVATION),--activation "$(ACTIVATION)") \
+	  $(if $(INITIAL_STATE),--initial-state "$(INITIAL_STATE)") $(if $(TRAINABLE),--trainable "$(TRAINABLE)") \
 	  $(if $(N),--n-train $(N)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(NAME),--name $(NAME)) $(RUN_ARGS)
 
 report: .venv/.done  ## write the report of what is finished (STUDY=, MINE=), run nothing

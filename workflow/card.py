@@ -39,15 +39,26 @@ def request_of_the_call() -> tuple[CardRequest, str, list[str]]:
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--init-scale", type=float, default=2.0, help="σ_w²")
     parser.add_argument("--activation", default="relu", help="of a built-in family")
+    parser.add_argument("--initial-state", help="weights to start from, as in fine-tuning: a file of a state_dict")
+    parser.add_argument("--trainable", default="", help="patterns of names of the parameters that train, with spaces")
     parser.add_argument("--n-train", type=int, help="training samples (default: as many as the time allows)")
     parser.add_argument("--minutes", type=float, default=3.0, help="that it may take (default: %(default)g)")
     parser.add_argument("--name", help="of the study (default: of data and network)")
     given, passed_on = parser.parse_known_args()
     request = CardRequest(
-        data=_found(given.data), network=_own(given.network), target=given.target, task=given.task, depth=given.depth,
-        width=given.width, init_scale=given.init_scale, activation=given.activation, n_train=given.n_train,
+        data=_found(given.data),
+        network=_own(given.network),
+        target=given.target,
+        task=given.task,
+        depth=given.depth,
+        width=given.width,
+        init_scale=given.init_scale,
+        activation=given.activation,
+        initial_state=None if given.initial_state is None else _found(given.initial_state),
+        trainable=tuple(given.trainable.split()),
+        n_train=given.n_train,
         minutes=given.minutes,
-    )  # fmt: skip
+    )
     parts = [Path(request.network.partition(":")[0]).stem, Path(request.data).name.partition(".")[0]]
     name = given.name or re.sub(r"\W+", "_", "_".join(["card", *parts])).strip("_").lower()
     return request, name, passed_on

@@ -94,3 +94,15 @@ def test_few_samples_are_told_and_few_more_are_used(tmp_path):
     request = CardRequest(data=table(tmp_path, [0.5, 1.5, 2.25], 60), target="price", n_train=50)
     with pytest.raises(DataError, match="a card needs 50; give more data or a smaller N"):
         next(iter(card_experiments(request, [8])))
+
+
+def test_fine_tuning_starts_from_its_file_at_its_own_width():
+    request = CardRequest(
+        data="diabetes", network="net.py:build", width=24, initial_state="weights.pt", trainable=("head.*",)
+    )
+    assert widths_around(request) == [24]
+    experiment = next(iter(card_experiments(request, [24])))
+    assert experiment["network"] == {
+        "factory": "net.py:build", "initial_state": "weights.pt", "trainable": ["head.*"],
+    }  # fmt: skip
+    assert "infinite_ntk" not in experiment["regression"]["predictors"]

@@ -39,6 +39,8 @@ class CardRequest:
         width: of the model that the card is about; others are trained around it.
         init_scale: σ_w².
         activation: of a built-in family.
+        initial_state: file of weights that a network of the user's own starts from, as in fine-tuning.
+        trainable: patterns of names of its parameters that train; empty for those that the factory leaves trainable.
         n_train: training samples; None takes as many as the time allows.
         minutes: that the study may take.
     """
@@ -51,6 +53,8 @@ class CardRequest:
     width: int = 128
     init_scale: float = 2.0
     activation: str = "relu"
+    initial_state: str | None = None
+    trainable: tuple[str, ...] = ()
     n_train: int | None = None
     minutes: float = 3.0
 
@@ -168,6 +172,10 @@ def card_experiments(request: CardRequest, widths: Sequence[int]) -> Iterator[di
             f"{asked or LEAST_TRAINED:,}; give more data" + (" or a smaller N" if asked else "")
         )
     network: dict[str, Any] = {"factory": request.network}
+    if request.initial_state is not None:
+        network["initial_state"] = request.initial_state
+    if request.trainable:
+        network["trainable"] = list(request.trainable)
     predictors = ["linearized", "ntk_init", "ntk_final"]
     if not request.is_own:
         network = {"architecture": request.network, "activation": request.activation, "parameterization": "ntk"}
@@ -207,7 +215,12 @@ def _held_out(n_samples: int) -> dict[str, int]:
 
 
 def widths_around(request: CardRequest) -> list[int]:
-    """Widths from a quarter of the model's to four times it, whose law says how wide it would have to be."""
+    """Widths from a quarter of the model's to four times it, whose law says how wide it would have to be.
+
+    Weights that were trained before have one width.
+    """
+    if request.initial_state is not None:
+        return [request.width]
     return sorted({max(1, request.width // 4), request.width, 2 * request.width, 4 * request.width})
 
 
