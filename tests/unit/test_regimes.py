@@ -419,6 +419,7 @@ def test_a_network_without_an_infinite_kernel_has_the_frontier_of_its_own():
     found = regime_map(cube_of(said), experiment(), THRESHOLDS)
     (line,) = [line for line in said_of(found) if "holds from width" in line]
     assert "each network's own NTK holds from width" in line and "in theory −1" in line
+    assert not any("infinite" in each for each in said_of(found)), "there is none"
     assert f"{float(found['frontier_own_ntk'].squeeze()):.0f} [" in line and "infinite NTK holds from" not in line
 
 

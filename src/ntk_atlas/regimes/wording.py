@@ -52,10 +52,9 @@ def _shares(found: xr.Dataset, _: xr.Dataset, thresholds: RegimeThresholds, __: 
     infinite = number.get(Regime.INFINITE_NTK, 0)
     others = [f"{regime.words} in {n}" for regime, n in number.items() if not regime.holds]
     within = f"networks are within {thresholds.distance.value:.2g} of the kernel's own error"
-    yield (
-        f"NTK theory holds in {holds} of {total} cells ({within}), in {infinite} of them already with the infinite "
-        f"NTK{'; ' + ', '.join(others) if others else ''}."
-    )
+    already = f", in {infinite} of them already with the infinite NTK" if "distance_infinite_ntk" in found else ""
+    rest = f"; {', '.join(others)}" if others else ""
+    yield f"NTK theory holds in {holds} of {total} cells ({within}){already}{rest}."
 
 
 def _frontiers(_: xr.Dataset, frontiers: xr.Dataset, __: RegimeThresholds, ___: int) -> Iterator[str]:
@@ -78,14 +77,21 @@ def _frontiers(_: xr.Dataset, frontiers: xr.Dataset, __: RegimeThresholds, ___: 
 
 
 def _breaks(found: xr.Dataset, _: xr.Dataset, thresholds: RegimeThresholds, __: int) -> Iterator[str]:
-    """What breaks first where the infinite NTK does not hold."""
-    broken = (found["regime"] != int(Regime.INFINITE_NTK)) & (found["regime"] >= 0)
+    """What breaks first where the infinite NTK does not hold, or each network's own where there is no infinite one."""
+    if "distance_own_ntk" not in found:
+        return
+    infinite = "distance_infinite_ntk" in found
+    of = [regime for regime in Regime if regime is Regime.INFINITE_NTK or (regime.holds and not infinite)]
+    broken = ~found["regime"].isin([int(regime) for regime in of]) & (found["regime"] >= 0)
     total = int(broken.sum())
-    if not total or "distance_own_ntk" not in found:
+    if not total:
         return
     random = int((broken & (found["distance_own_ntk_high"] < thresholds.distance.value)).sum())
     moved = found.get("distance_linearized_low", found["distance_own_ntk_low"]) > thresholds.distance.value
     n_moved = int((broken & moved).sum())
+    if not infinite:
+        yield f"Where the own NTK does not hold, networks leave their linearization in {n_moved} of {total} cells."
+        return
     yield (
         f"Where the infinite NTK does not hold, the kernel at initialization is what is off in {random} of {total} "
         f"cells (each network is its own NTK), and networks leave their linearization in {n_moved}."
