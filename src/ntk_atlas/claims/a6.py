@@ -178,13 +178,13 @@ def measure(evidence: Evidence, thresholds: ClaimSettings) -> Measurement:
             f"{fewest} finite networks in a cell, {thresholds.least_networks.value:g} are needed: add grid.seeds",
         )
     confidence = evidence.interval_confidence("output_variance")
-    of = {"replicates": "draws" if data.sizes["draw"] >= _ENOUGH_DRAWS else "networks"}
+    of = "draws" if data.sizes["draw"] >= _ENOUGH_DRAWS else "networks"
     comparisons = [
         Comparison(
             f"variance of networks over theory at {cell_text(data, cell)}",
             _ratio(data, RATIO, cell, confidence),
             region,
-            **of,
+            replicates=of,
         )
         for cell, region in cells
     ]
@@ -193,10 +193,10 @@ def measure(evidence: Evidence, thresholds: ClaimSettings) -> Measurement:
     beyond = deep[largest.place]
     where = f"{cell_text(data, beyond)}{_phase_text(data, beyond['init_scale'])}"
     label = f"largest factor between variance of networks and theory, {len(deep)} init scales, at {where}"
-    comparisons.append(Comparison(label, largest, Region(lower=factor), **of))
+    comparisons.append(Comparison(label, largest, Region(lower=factor), replicates=of))
     trend = _trend(data, beyond["init_scale"], np.sign(ratios[largest.place].value), confidence)
     label = f"slope in L/M of the logarithm of that factor at {cell_text(data, {'init_scale': beyond['init_scale']})}"
-    comparisons.append(Comparison(label, trend, Region(lower=0.0), decides=False, **of))
+    comparisons.append(Comparison(label, trend, Region(lower=0.0), decides=False, replicates=of))
     variables = [name for name in (RATIO, OWN, MIDDLE) if name in data]
     parts = [
         f"{words} {_ratio(data, name, beyond, confidence).interval(confidence)[0]:.3g}"

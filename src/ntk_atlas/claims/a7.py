@@ -61,7 +61,8 @@ def join(
         found.append(
             Verdict(
                 "A7", f"all experiments, {TARGETS[scale]}", CLAIM.statement, settings.statistic, n_supported,
-                *[math.nan] * 5, f"{n_parts} of {n_parts} supported", word, f"{reason}; {TARGETS[scale]}",
+                math.nan, math.nan, math.nan, math.nan, math.nan, f"{n_parts} of {n_parts} supported", word,
+                f"{reason}; {TARGETS[scale]}",
                 "verdicts of A2 A3 A4", n_experiments, thresholds=thresholds.digest(), source=CLAIM.source,
             )
         )  # fmt: skip

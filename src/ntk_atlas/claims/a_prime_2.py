@@ -60,4 +60,4 @@ def measure(evidence: Evidence, thresholds: ClaimSettings) -> Measurement:
     if not settled:
         reason = unsettled_reason(thresholds.unsettled.value, "dispersion.depth")
         raise NotJudgedError("not run", f"a slope needs two settled depths; {reason}")
-    return Measurement([*comparisons, *settled], [LOG_VARIANCE], inputs_text(evidence.dispersion))
+    return Measurement([*comparisons, *settled], [LOG_VARIANCE], inputs_text(need_dispersion(evidence)))

@@ -106,7 +106,7 @@ def first_below(epochs: np.ndarray, training: np.ndarray, target: float) -> np.n
     known = np.isfinite(training)
     last = np.where(known, epochs, 0).max(-1, initial=0)
     below = known & (np.where(known, training, np.inf) <= target)
-    return np.where(below.any(-1), epochs[below.argmax(-1)], last)
+    return np.asarray(np.where(below.any(-1), epochs[below.argmax(-1)], last))
 
 
 def last_slopes(epochs: np.ndarray, errors: np.ndarray, until: np.ndarray, part: float) -> np.ndarray:
@@ -123,7 +123,7 @@ def last_slopes(epochs: np.ndarray, errors: np.ndarray, until: np.ndarray, part:
     """
     slopes = np.full(errors.shape[:-1], np.nan)
     for place in np.ndindex(slopes.shape):
-        inside = _last_part(epochs, until[place], part)
+        inside = _last_part(epochs, float(until[place]), part)
         there = inside & np.isfinite(errors[place]) & (np.nan_to_num(errors[place]) > 0.0)
         if there.sum() >= _LEAST_CHECKPOINTS:
             slopes[place] = np.polyfit(np.log(epochs[there]), np.log(errors[place][there]), 1)[0]
@@ -149,7 +149,7 @@ def last_turn(epochs: np.ndarray, velocity: np.ndarray, until: np.ndarray, part:
     for place in np.ndindex(turns.shape):
         known = np.flatnonzero(np.isfinite(velocity[place]))
         before, after = known[:-1], known[1:]
-        counted = _last_part(epochs, until[place], part)
+        counted = _last_part(epochs, float(until[place]), part)
         inside = counted[before] & counted[after]
         if inside.sum() + 1 >= _LEAST_CHECKPOINTS:
             distance = velocity[place][after] * (epochs[after] - epochs[before])
@@ -173,7 +173,7 @@ def _training_text(epochs: np.ndarray, training: np.ndarray, fit: np.ndarray, pa
     """When networks fit, and their training error where the last part begins."""
     starts, reached = [], 0
     for place in np.ndindex(fit.shape):
-        inside = np.flatnonzero(_last_part(epochs, fit[place], part) & np.isfinite(training[place]))
+        inside = np.flatnonzero(_last_part(epochs, float(fit[place]), part) & np.isfinite(training[place]))
         if len(inside):
             starts.append(training[place][inside[0]])
             reached += bool(training[place][inside[-1]] <= target)

@@ -76,11 +76,11 @@ def needed(estimate: Estimate, clears: Callable[[Estimate], bool]) -> Needed:
         return Needed(float(high), 1.0, value, most)
     if estimate.common == 0.0 or not clears(_with_data(estimate, MOST_DATA)):
         return Needed(math.inf, math.inf, value, most)
-    low, high = 1.0, MOST_DATA
-    while high / low > 1.01:
-        middle = math.sqrt(low * high)
-        low, high = (low, middle) if clears(_with_data(estimate, middle)) else (middle, high)
-    return Needed(math.inf, high, value, most)
+    smaller, larger = 1.0, MOST_DATA
+    while larger / smaller > 1.01:
+        between = math.sqrt(smaller * larger)
+        smaller, larger = (smaller, between) if clears(_with_data(estimate, between)) else (between, larger)
+    return Needed(math.inf, larger, value, most)
 
 
 def with_replicates(estimate: Estimate, n: float) -> Estimate:

@@ -178,9 +178,10 @@ def _rows(name: str, cube: xr.Dataset, confidence: float) -> Iterator[LayerChang
             for scale in range(cube.sizes["init_scale"]):
                 values = [v.isel(change=place, init_scale=scale) for v in (network, other, network - other)]
                 estimates = [cell_estimate(seeded(v)) for v in values]
-                ends = [end for estimate in estimates for end in estimate.interval(confidence)]
+                of_network, of_other, of_both = (estimate.interval(confidence) for estimate in estimates)
                 cell = (float(cube["init_scale"][scale]), int(cube["width"]), int(cube["n_train"]))
                 signs = signs_of(*estimates[:2])
+                ends = (*of_network, *of_other, *of_both)
                 yield LayerChange(name, *cell, *depths, predictor, ridge, *ends, signs, estimates[2].n)
 
 
@@ -199,7 +200,8 @@ def width_law(share: xr.DataArray) -> xr.DataArray:
     width = share["width"].values.astype(float)
     columns = np.stack([width, np.ones_like(width), 1.0 / width], axis=1)
     weights = xr.DataArray(np.linalg.pinv(columns) * width, {"width": share["width"]}, ("constant", "width"))
-    return (weights * share.mean("seed")).sum("width", skipna=False)
+    law: xr.DataArray = (weights * share.mean("seed")).sum("width", skipna=False)
+    return law
 
 
 def width_exponent(share: xr.DataArray) -> xr.DataArray:
@@ -207,7 +209,8 @@ def width_exponent(share: xr.DataArray) -> xr.DataArray:
     width = np.log(share["width"].astype(float))
     centred = width - width.mean()
     logarithms = np.log(share.mean("seed").clip(min=1e-16))
-    return 0.5 * (centred * logarithms).sum("width", skipna=False) / (centred**2).sum()
+    exponent: xr.DataArray = 0.5 * (centred * logarithms).sum("width", skipna=False) / (centred**2).sum()
+    return exponent
 
 
 def squared_share(cube: xr.Dataset, functions: xr.Dataset, pair: tuple[str, str], ridge: str) -> xr.DataArray:

@@ -12,6 +12,7 @@ from ntk_atlas.judging.evidence import (
     cell_text,
     final_values,
     need,
+    need_dispersion,
     replicate_remark,
     scales_of,
     settled_depths,
@@ -48,7 +49,7 @@ def growth_in_lambda(
     evidence: Evidence, width: int, phases: list[str], region: Region, unsettled: float | None = None
 ) -> list[Comparison]:
     """Slopes in λ of the init scales in some phases, over all depths or those where the phase has settled."""
-    dispersion = evidence.dispersion
+    dispersion = need_dispersion(evidence)
     comparisons = []
     for scale in scales_of(dispersion, *phases):
         depths = (
@@ -67,7 +68,7 @@ def growth_in_lambda(
 
 
 def _stored(evidence: Evidence, name: str, place: dict[str, int], *, logarithmic: bool) -> Estimate:
-    dispersion = evidence.dispersion
+    dispersion = need_dispersion(evidence)
     values = [stored_value(dispersion, f"{name}{suffix}", place) for suffix in ("", "_low", "_high")]
     need(dispersion, "n_finite")
     n, confidence = int(dispersion["n_finite"].isel(place)), evidence.interval_confidence("dispersion")

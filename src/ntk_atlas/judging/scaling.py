@@ -10,7 +10,6 @@ The two curves are masked to the sizes that both have in every draw, each may en
 * the largest size, held out, misses what the law says of it from the others: the curves do not follow the law.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -166,8 +165,8 @@ class PairedLaws:
         if found is None:
             return Estimate(np.nan, np.nan, np.nan, self.n_draws)
         quantile = float(t_critical(self.n_draws, _CONFIDENCE))
-        errors = [(found.value - found.low) / quantile, (found.high - found.value) / quantile]
-        return Estimate(found.value, *errors, n=self.n_draws, freedom=float(self.n_draws - 1), common=self.common)
+        low, high = (found.value - found.low) / quantile, (found.high - found.value) / quantile
+        return Estimate(found.value, low, high, self.n_draws, float(self.n_draws - 1), common=self.common)
 
     @property
     def held_out(self) -> dict[str, HeldOutSize]:
@@ -219,7 +218,7 @@ class PairedLaws:
 
 
 def paired_laws(
-    evidence: Evidence, kernel: str, cell: Cell, sizes: Sequence[int], thresholds: ClaimSettings,
+    evidence: Evidence, kernel: str, cell: Cell, sizes: np.ndarray, thresholds: ClaimSettings,
     *, network: xr.Dataset | None = None, field: str = "test_mse",
 ) -> PairedLaws:  # fmt: skip
     """Fits the laws of the network and of a kernel in one cell.
@@ -236,14 +235,14 @@ def paired_laws(
     Returns:
         The laws.
     """
-    sizes, cube = np.asarray(sizes), evidence.cube if network is None else network
-    pair = [
+    cube = evidence.cube if network is None else network
+    above, below = (
         curve(source, name, cell, evidence.settings, field).sel(n_train=list(sizes)).values
         for source, name in ((cube, "network"), (evidence.cube, kernel))
-    ]
+    )
     names = ("network", predictor_label(kernel, stand_ins_of(evidence.cube)))
-    missing = _missing_text(names[1], *pair, sizes)
-    pair = np.broadcast_arrays(*on_common_sizes(*pair))
+    missing = _missing_text(names[1], above, below, sizes)
+    pair = list(np.broadcast_arrays(*on_common_sizes(above, below)))
     if len(pair[0]) == 1:  # of one draw, seeds are the replicates
         pair = [np.swapaxes(errors, 0, 1) for errors in pair]
     (first, kept), (second, _) = (balanced_curves(errors) for errors in pair)
@@ -270,7 +269,7 @@ def _common(
     for source, name in ((network, "network"), (evidence.cube, kernel)):
         errors = errors_without_folds(source, name, ridge=ridge).sel(n_train=sizes)
         errors = errors.isel({dim: place for dim, place in cell.items() if dim in errors.dims})
-        errors = np.log(errors.where(errors > 0.0))
+        errors = errors.where(errors > 0.0).pipe(np.log)
         logs.append(errors if "seed" in errors.dims else errors.expand_dims("seed"))
     found = []
     for weights in difference.weights:
