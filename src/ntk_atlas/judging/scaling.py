@@ -269,7 +269,7 @@ def _common(
     for source, name in ((network, "network"), (evidence.cube, kernel)):
         errors = errors_without_folds(source, name, ridge=ridge).sel(n_train=sizes)
         errors = errors.isel({dim: place for dim, place in cell.items() if dim in errors.dims})
-        errors = errors.where(errors > 0.0).pipe(np.log)
+        errors = xr.DataArray(np.log(errors.where(errors > 0.0)))
         logs.append(errors if "seed" in errors.dims else errors.expand_dims("seed"))
     found = []
     for weights in difference.weights:
