@@ -8,7 +8,8 @@ from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.files import read_netcdf
 from ntk_atlas.job_log import job_log
 from ntk_atlas.judging.verdicts import read_verdicts
-from ntk_atlas.page import experiment_contents, page_of, study_contents
+from ntk_atlas.page.contents import experiment_contents, study_contents
+from ntk_atlas.page.html import page_of
 
 
 def main(
