@@ -182,7 +182,7 @@ function build_map() {
   const left = 46, top = 26, bottom = 38, right = 14;
   const every = Math.ceil(34 / cw);
   for (const scale of scales) {
-    const width = left + columns * cw + right, height = top + rows * ch + bottom;
+    const width = Math.max(left + columns * cw + right, 190), height = top + rows * ch + bottom;
     const svg = element("svg", {viewBox: `0 0 ${width} ${height}`, width, height, role: "grid", "aria-label": panel_title(scale), class: "panel"});
     const title = element("text", {x: left, y: 15, "font-size": 13, "font-weight": 600}, panel_title(scale));
     svg.append(title);
@@ -685,10 +685,14 @@ function other_numbers(place) {
   return rows.length ? element("details", {}, element("summary", {}, "Other numbers, means over networks"), element("div", {class: "table"}, element("table", {class: "plain"}, element("tbody", {}, ...rows)))) : null;
 }
 function counts_of(place) {
-  return Object.entries(experiment.counts).map(([key, count]) => {
+  const lines = [], fine = [];
+  for (const [key, count] of Object.entries(experiment.counts)) {
     const parts = count.flags.map((flag, k) => [flag, at(count.value, count.dims, {...place, flag: k})]).filter(([, n]) => n > 0);
-    return parts.length ? element("li", {"data-counts": key}, `${sentence(count.label)}: ${parts.map(([flag, n]) => `${n} ${flag}`).join(", ")}`) : null;
-  }).filter(Boolean);
+    if (key !== "status" && parts.length === 1 && parts[0][0] === "converged") fine.push(count.label);
+    else if (parts.length) lines.push(element("li", {"data-counts": key}, `${sentence(count.label)}: ${parts.map(([flag, n]) => `${n} ${flag}`).join(", ")}`));
+  }
+  if (fine.length) lines.push(element("li", {"data-counts": "fine"}, `All solves converged: ${fine.join(", ")}`));
+  return lines;
 }
 function snippet(place) {
   if (!experiment.config) return "";
