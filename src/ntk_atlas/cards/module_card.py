@@ -113,7 +113,7 @@ class RegimeCard:
         ratio = "" if self.error_ratio is None else f", ratio {self.error_ratio}"
         said = [f"Regime: {self.regime.words}.", *self._why(tau)]
         numbers = [
-            f"{name:<46}{value!s:<26}{tau:g}"
+            f"{name:<46}{value!s:<30}{tau:g}"
             for name, value in (
                 ("to regression with its own initial NTK", self.distance_own_ntk),
                 ("to its linearization", self.distance_linearized),
@@ -122,7 +122,7 @@ class RegimeCard:
             if value is not None
         ]
         if numbers:
-            said += ["", f"{'distance':<46}{'value [95 %]':<26}holds below", *numbers]
+            said += ["", f"{'distance':<46}{'value [95 %]':<30}holds below", *numbers]
         if self.kernel_drift is not None:
             said.append(f"{'the kernel moved by':<46}{self.kernel_drift:.3g} of its norm")
         said += [

@@ -242,14 +242,14 @@ def card_lines(found: xr.Dataset, cube: xr.Dataset, request: CardRequest, thresh
     one = cell.sel(width=width)
     regime, tau = Regime(int(one["regime"])), thresholds.distance.value
     said = [f"Regime at width {width}, depth {request.depth}, σ_w² = {request.init_scale:g}, n = {n}: {regime.words}."]
-    said += [_why(regime), "", f"{'distance':<44}{'value [95 %]':<26}holds below"]
+    said += [_why(regime), "", f"{'distance':<44}{'value [95 %]':<30}holds below"]
     for name, words in (
         ("distance_infinite_ntk", "to the infinite NTK"),
         ("distance_own_ntk", "to its own initial NTK"),
         ("distance_linearized", "to its linearization, trained alike"),
     ):
         if name in one and np.isfinite(one[name]):
-            said.append(f"{words:<44}{_three(one, name):<26}{tau:g}")
+            said.append(f"{words:<44}{_three(one, name):<30}{tau:g}")
     if "kernel_drift" in cube:
         drift = cube["kernel_drift"].sel(depth=request.depth, width=width, init_scale=request.init_scale, n_train=n)
         said.append(f"{'its kernel moved by':<44}{float(drift.isel(epoch=-1).mean()):.3g} of its norm")
@@ -266,7 +266,7 @@ def card_lines(found: xr.Dataset, cube: xr.Dataset, request: CardRequest, thresh
             for w in found["width"].values
             if w != width
         ]
-    said += _how_wide(found, request, n)
+        said += _how_wide(found, request, n)
     said += ["", *_advice(regime, request)]
     return said
 

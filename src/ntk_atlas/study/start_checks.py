@@ -183,6 +183,7 @@ def trial_digest(experiment: ExperimentSettings, source: str) -> str:
         dataset.canonical_json(),
         experiment.network.canonical_json(),
         [grid.depth, grid.width, grid.init_scale, max(grid.n_train), grid.draws],
+        [] if experiment.network.initial_state is None else grid.seeds,
         [experiment.training.dtype, experiment.training.seed],
         experiment.training.optimizer,
         user_file_digest(experiment.network, experiment.training.optimizer),

@@ -317,17 +317,18 @@ def _called_only(experiment: ExperimentSettings) -> Iterator[Finding]:
 def _tried(
     experiment: ExperimentSettings, dataset: Dataset | None, cell: dict, x: Tensor, n_outputs: int, name: str
 ) -> StackedNetwork:
-    """Two seeds of a cell, whose outputs and gradients are finite on the samples.
+    """Two seeds of a cell, or the one there is of weights from a file, whose outputs and gradients are finite on the samples.
 
     Raises:
         FactoryError: with the cell, if they are not, or the network cannot be built.
     """
     row = Row(cell["depth"], cell["width"], (cell["init_scale"],))
+    seeds = (0,) if experiment.network.initial_state is not None and experiment.grid.seeds == 1 else (0, 1)
     try:
         if dataset is not None:
-            network = row_networks(job_slice("train_networks", experiment, row.name), dataset, 0, (0, 1))
+            network = row_networks(job_slice("train_networks", experiment, row.name), dataset, 0, seeds)
         else:
-            generators = [torch_stream("trial", seed) for seed in (0, 1)]
+            generators = [torch_stream("trial", seed) for seed in seeds]
             shapes = {"input_shape": x.shape[1:], "n_outputs": n_outputs}
             samples = x[:SAMPLES].to(torch.float64)
             network = build_networks(
