@@ -92,8 +92,12 @@ def main() -> int:
     thresholds = load_regime_thresholds(REPOSITORY / "config" / "regimes.yaml")
     with xr.open_dataset(folder / "regimes.nc") as found, open_cube(folder / "cube.nc") as cube:
         print("", *card_lines(found, cube, request, thresholds), sep="\n")
-    print("", f"Page: results/atlas_{name}.html; report: results/{name}.html; map: {folder}/figures/regime_map.png", f"Keep, change, run again: "
-          f"make run MINE={overlay}", sep="\n")  # fmt: skip
+    print(
+        "",
+        f"Page: results/atlas_{name}.html; report: results/{name}.html; map: {folder}/figures/regime_map.png",
+        sep="\n",
+    )
+    print(f"Keep, change, run again: make run MINE={overlay}")
     return 0
 
 

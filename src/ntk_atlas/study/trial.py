@@ -317,7 +317,7 @@ def _called_only(experiment: ExperimentSettings) -> Iterator[Finding]:
 def _tried(
     experiment: ExperimentSettings, dataset: Dataset | None, cell: dict, x: Tensor, n_outputs: int, name: str
 ) -> StackedNetwork:
-    """Two seeds of a cell, or the one there is of weights from a file, whose outputs and gradients are finite on the samples.
+    """Two seeds of a cell (of weights from a file, one), whose outputs and gradients are finite on the samples.
 
     Raises:
         FactoryError: with the cell, if they are not, or the network cannot be built.
