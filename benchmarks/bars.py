@@ -87,6 +87,30 @@ _CURVE = {
 }
 _CURVE_SIZE = {"n": 4000, "n_test": 1000, "n_outputs": 10, "n_sizes": 100}
 
+_MODULE = {"ours": "empirical_of_module", "theirs": "torch_peers:jacobians_of_module", "quantity": "speedup"} | _FUNC
+
+
+def _module(row: int, title: str, name: str, n: int, hold: float, stretch: float, chunks: list[int]) -> Bar:
+    size = {"name": name, "n": n, "chunks": chunks}
+    return Bar(
+        row,
+        title,
+        size=size,
+        quick={"n": 2, "chunks": [2]},
+        hold=hold,
+        stretch=stretch,
+        clock="cpu",
+        threads=1,
+        **_MODULE,
+    )
+
+
+_CATALOGUE = (
+    "U-Net", "depthwise separable", "squeeze-excite", "MLP-Mixer", "GRU", "LSTM", "plain RNN", "transformer encoder",
+    "residual, dense", "group norm", "dilated", "circular padding", "one-dimensional", "weight norm", "PReLU",
+    "tied embedding", "embedding bag", "bilinear", "shared layer", "3-D convolution",
+)  # fmt: skip
+
 # fmt: off
 BARS = (
     Bar(1, "NTK trace, w 256, depth 3, 10 outputs, n 2000", ours="empirical_dense", quantity="speedup",
@@ -141,6 +165,12 @@ BARS = (
          "n_epochs": 20, "dtype": "float32"},
         {"n": 128, "n_seeds": 2, "n_epochs": 2}, threads=1,
         tolerance=1e-10, check={"dtype": "float64"}),
+    _module(18, "NTK trace, ResNet-18 w 16, 10 outputs, n 64", "resnet18 w16", 64, 3, 6, [16, 64]),
+    _module(18, "NTK trace, ResNet-18 w 64, 10 outputs, n 16", "resnet18 w64", 16, 3, 8, [4]),
+    _module(19, "NTK trace, ViT d 64, 4 blocks, 65 tokens, 10 outputs, n 64", "vit", 64, 2, 4, [16, 64]),
+    _module(20, "NTK trace, GPT-like d 64, 3 blocks, 32 tokens, 5 outputs, n 64", "gpt", 64, 1.5, 3, [16, 64]),
+    _module(20, "NTK trace, LSTM h 64, 2 layers, 20 steps, 3 outputs, n 64", "lstm", 64, 1.5, 3, [16, 64]),
+    *(_module(21, f"NTK trace, {name}, n 256", name, 256, 0.95, 1.5, [32, 256]) for name in _CATALOGUE),
 )
 # fmt: on
 

@@ -57,6 +57,20 @@ def empirical_convolutional(*, n: int, width: int, n_outputs: int, image: int) -
     )
 
 
+def empirical_of_module(*, name: str, n: int, chunks: list[int], output_reduction: str = "trace") -> Case:
+    """Empirical NTK of a network of `modules.py`; `chunks` are the rival's."""
+    from ntk_atlas.kernels import empirical_ntk
+    from sides.modules import built
+
+    network, x = built(name, n)
+    return Case(
+        run=lambda _: empirical_ntk(network, x, output_reduction=output_reduction),
+        arrays=lambda kernel: {"ntk": kernel},
+        warm_up=lambda: empirical_ntk(network, x[:2], output_reduction=output_reduction),
+        result_bytes=4 * n**2,
+    )
+
+
 def convolutional_network(width: int, n_outputs: int, image: int) -> nn.Sequential:
     """Returns the network of `problems.convolutional_weights`: images are pooled to a half, a quarter, one."""
     layers = problems.convolutional_weights(width, n_outputs)

@@ -30,6 +30,10 @@ EXPECTED = {
     15: [("speedup", "wall", 6, 12), ("speedup", "wall", 13, 25)],
     16: [("speedup", "wall", 6, 9)],
     17: [("speedup", "wall", 1.7, 2.4)],
+    18: [("speedup", "cpu", 3, 6), ("speedup", "cpu", 3, 8)],
+    19: [("speedup", "cpu", 2, 4)],
+    20: [("speedup", "cpu", 1.5, 3)] * 2,
+    21: [("speedup", "cpu", 0.95, 1.5)] * 20,
 }
 """Quantity, clock, hold and stretch of each row's cases."""
 
@@ -50,7 +54,7 @@ def test_every_row_has_its_bars(load):
     for bar in bars:
         found.setdefault(bar.row, []).append((bar.quantity, bar.clock, bar.hold, bar.stretch))
     assert found == EXPECTED
-    assert {bar.row for bar in bars if bar.threads != 2} == {17}
+    assert {bar.row for bar in bars if bar.threads != 2} == {17, 18, 19, 20, 21}
 
 
 def test_every_case_exists_on_both_sides(load):

@@ -20,7 +20,17 @@ from torch.autograd.graph import GradientEdge, Node
 from ntk_atlas.kernels.empirical.evaluation import twins
 from ntk_atlas.kernels.empirical.gram import Factors, FactorStore
 from ntk_atlas.kernels.empirical.network_checks import kernel_dtype, n_samples, run, sample_axis
-from ntk_atlas.kernels.empirical.parts import Graph, Meeting, Part, Summed, anchor_of, pulled_back, shape_of
+from ntk_atlas.kernels.empirical.parts import (
+    Graph,
+    Matrix,
+    Meeting,
+    Part,
+    Summed,
+    anchor_of,
+    product_gradients,
+    pulled_back,
+    shape_of,
+)
 from ntk_atlas.kernels.empirical.structure import Item, Layer, LayerRecorder, NetworkStructure, Record
 from ntk_atlas.kernels.errors import StructureChangedError
 from ntk_atlas.networks.stacked import StackedLinear
@@ -135,7 +145,7 @@ class _Pass:
         for part in store.parts:
             if store.form[part] != "gradients":
                 self._add_kept_inputs(part)
-            elif part.products:
+            elif part.direct and not all(isinstance(meeting.rule, Summed) for meeting in part.meetings):
                 self._add_gradients(part)
 
     def _add_chain(self) -> None:
@@ -212,23 +222,25 @@ class _Pass:
                 found = product.signals(meeting.axis, signals[self.graph.nodes[meeting.node]])
                 place[:, start : start + product.positions, c] = found[: len(place)]
                 start += product.positions
-        elif part.products:
+        elif not part.direct:
+            self._put(part, self._pulled_back(part, signals), c, n_outputs)
+        elif all(isinstance(meeting.rule, Summed) for meeting in part.meetings):
+            several = [self._summed(meeting, signals) for meeting in part.meetings]
+            self._put(part, several[0] if len(several) == 1 else torch.stack(several).sum(0), c, n_outputs)
+        else:
             for node in {self.graph.nodes[meeting.node] for meeting in part.meetings}:
                 kept = self.signals.setdefault(node, [])
                 if len(kept) == c:
                     kept.append(signals[node])
-        elif part.direct:
-            for meeting in part.meetings:
-                node, rule = self.graph.nodes[meeting.node], meeting.rule
-                if isinstance(rule, Summed):
-                    if meeting not in self.factors:
-                        self.factors[meeting] = rule.factor_of(node)
-                    found = rule.summed(meeting.axis, [signals[node]], store.dtype, self.factors[meeting])
-                else:
-                    found = rule.gradients(node, meeting.axis, [signals[node]], store.dtype)
-                self._put(part, found, c, n_outputs)
-        else:
-            self._put(part, self._pulled_back(part, signals), c, n_outputs)
+
+    def _summed(self, meeting: Meeting, signals: dict[Node, Tensor]) -> Tensor:
+        node, rule = self.graph.nodes[meeting.node], meeting.rule
+        assert isinstance(rule, Summed)
+        if meeting.turned:
+            return meeting.gradients(node, [signals[node]], self.store.dtype)
+        if meeting not in self.factors:
+            self.factors[meeting] = rule.factor_of(node)
+        return rule.summed(meeting.axis, [signals[node]], self.store.dtype, self.factors[meeting])
 
     def _pulled_back(self, part: Part, signals: dict[Node, Tensor]) -> Tensor:
         anchors: dict[tuple[Node, int], Tensor] = {}
@@ -252,16 +264,24 @@ class _Pass:
     @torch.no_grad()
     def _add_gradients(self, part: Part) -> None:
         """Per-sample gradients of all outputs at once."""
+        dtype, met = self.store.dtype, [(m, self.graph.nodes[m.node]) for m in part.meetings]
+        place = self._place_of(part, len(self.signals[met[0][1]]), part.n_parameters)
+        matrices = [product for product in part.products if isinstance(product, Matrix)]
+        if matrices:
+            # Further meetings are further positions of one product, which is formed where it stays.
+            products = list(zip(matrices, met, strict=True))
+            a = torch.cat([product.inputs(node, m.axis) for product, (m, node) in products], 1)
+            signals = [
+                torch.stack([product.signals(m.axis, s) for s in self.signals[node]], 2)
+                for product, (m, node) in products
+            ]
+            kept = slice(len(place))
+            product_gradients(a[kept].to(dtype), torch.cat(signals, 1)[kept].to(dtype), place)
+            return
         found = None
-        for meeting, product in zip(part.meetings, part.products, strict=True):
-            node = self.graph.nodes[meeting.node]
-            signals = self.signals[node]
-            place = self._place_of(part, len(signals), part.n_parameters)
-            alone = len(part.meetings) == 1 and len(place) == self.output.shape[0]
-            one = product.unordered(node, meeting.axis, signals, self.store.dtype, place if alone else None)
+        for meeting, node in met:
+            one = meeting.gradients(node, self.signals[node], dtype)
             found = one if found is None else found + one
-            if alone and found.data_ptr() == place.data_ptr():
-                return
         assert found is not None
         self._put(part, found, 0, found.shape[1])
 

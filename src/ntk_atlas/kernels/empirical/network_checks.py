@@ -451,7 +451,9 @@ def gradients_add_up(network: nn.Module, x: Tensor, accumulates: bool) -> bool:
         return gradients((output * u).sum(), parameters, accumulates=accumulates), u
 
     together, u = pulled_back(x, None)
-    alone = [pulled_back(x[i : i + 1], u[i : i + 1])[0] for i in range(len(x))]
+    # Of two equal samples, gradients of both directions at once.
+    half = len(x) // 2
+    alone = [pulled_back(x[i : i + 1], u[i : i + 1] + u[half + i : half + i + 1])[0] for i in range(half)]
     eps = rounding(u, *parameters)
     sizes = [torch.stack(samples).abs().sum(0) for samples in zip(*alone, strict=True)]
     # Gradients that are zero but for rounding, as of the biases before a norm, are compared with the others.

@@ -22,7 +22,7 @@ import math
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -165,16 +165,10 @@ class Product(Rule):
 
     def gradients(self, node: Any, axis: SampleAxis, signals: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
         """See `Rule.gradients`."""
-        found = self.unordered(node, axis, signals, dtype)
-        return found.unflatten(2, (self.fan_out, self.fan_in)).mT.flatten(2) if self.by_columns else found
-
-    def unordered(
-        self, node: Any, axis: SampleAxis, signals: Sequence[Tensor], dtype: torch.dtype, out: Tensor | None = None
-    ) -> Tensor:
-        """Returns `gradients` with the entries of the anchor in some order; in `out`, `(n, C, P)`, if that is given."""
         a = self.unfolded(self.inputs(node, axis).to(dtype))
         deltas = torch.stack([self.signals(axis, s) for s in signals], 2).to(dtype)
-        return product_gradients(a, deltas, out).flatten(2)
+        found = product_gradients(a, deltas)
+        return (found.mT if self.by_columns else found).flatten(2)
 
 
 def product_gradients(a: Tensor, deltas: Tensor, out: Tensor | None = None) -> Tensor:
@@ -256,13 +250,11 @@ class Convolution(Product):
         """See `Product.unfolded`."""
         return windows_of(inputs.flatten(0, 1), self).view(len(inputs), self.positions, -1)
 
-    def unordered(
-        self, node: Any, axis: SampleAxis, signals: Sequence[Tensor], dtype: torch.dtype, out: Tensor | None = None
-    ) -> Tensor:
-        """See `Product.unordered`."""
+    def gradients(self, node: Any, axis: SampleAxis, signals: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+        """See `Rule.gradients`."""
         if len(self.size) > 2:
             if self.groups == 1:
-                return super().unordered(node, axis, signals, dtype, out)
+                return super().gradients(node, axis, signals, dtype)
             return self._by_groups(node, axis, signals, dtype)
         x = axis.images(node._saved_input).to(dtype)
         deltas = _outputs_beside_samples([axis.images(s).to(dtype) for s in signals])
@@ -307,11 +299,9 @@ class TransposedConvolution(Convolution):
         """See `Product.unfolded`."""
         return inputs
 
-    def unordered(
-        self, node: Any, axis: SampleAxis, signals: Sequence[Tensor], dtype: torch.dtype, out: Tensor | None = None
-    ) -> Tensor:
-        """See `Product.unordered`."""
-        return Product.unordered(self, node, axis, signals, dtype, out)
+    def gradients(self, node: Any, axis: SampleAxis, signals: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+        """See `Rule.gradients`."""
+        return Product.gradients(self, node, axis, signals, dtype)
 
 
 def _two(values: tuple[int, ...]) -> tuple[int, int]:
@@ -392,12 +382,6 @@ class Embedded(Product):
 
     def gradients(self, node: Any, axis: SampleAxis, signals: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
         """See `Rule.gradients`."""
-        return self.unordered(node, axis, signals, dtype)
-
-    def unordered(
-        self, node: Any, axis: SampleAxis, signals: Sequence[Tensor], dtype: torch.dtype, out: Tensor | None = None
-    ) -> Tensor:
-        """See `Product.unordered`."""
         deltas = torch.stack([self.signals(axis, s) for s in signals], 2).to(dtype)
         return self.scattered(self.inputs(node, axis), deltas).flatten(2)
 
@@ -519,12 +503,21 @@ class Meeting:
         argument: which of its arguments the tensor is.
         axis: of samples in the operation's output.
         rule: what it gives to the tensor.
+        turned: whether the tensor is the transpose of a parameter that other meetings have as it is.
     """
 
     node: int
     argument: int
     axis: SampleAxis
     rule: Rule
+    turned: bool = False
+
+    def gradients(self, node: Node, signals: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+        """Per-sample gradients of the parameter, see `Rule.gradients`."""
+        found = self.rule.gradients(node, self.axis, signals, dtype)
+        if not self.turned:
+            return found
+        return found.view(*found.shape[:2], *shape_of(*anchor_of(node, self.argument))).mT.flatten(2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -556,7 +549,8 @@ class Part:
         if not self.direct or any(isinstance(r, Convolution) and r.groups > 1 for r in rules):
             return ()
         products = tuple(r for r in rules if isinstance(r, Product))
-        same = len({(type(r), r.fan_in) for r in products}) == 1 and len(products) == len(rules)
+        same = len({(type(r), r.fan_in, r.by_columns) for r in products}) == 1 and len(products) == len(rules)
+        same = same and len({m.turned for m in self.meetings}) == 1
         return products if same else ()
 
     @property
@@ -711,15 +705,14 @@ def _parameters_below(graph: Graph, node: Node, names: Mapping[int, str]) -> set
 
 def _part(graph: Graph, parameters: dict[str, nn.Parameter], meetings: tuple[Meeting, ...]) -> Part:
     anchors = [anchor_of(graph.nodes[m.node], m.argument) for m in meetings]
-    paths = [_path(graph, node) for node, _ in anchors]
-    same = len(set(anchors)) == 1 or all(
-        path == paths[0] and path[0] in ((), ("TBackward0",)) for path in paths if path
-    )
-    direct = len(parameters) == 1 and all(paths) and same
-    part = Part(parameters, meetings, direct, paths[0][1] if direct and paths[0] else 1.0)
-    if direct and len(meetings) > 1 and not part.products:
-        return Part(parameters, meetings, False)
-    return part
+    paths = [path for path in (_path(graph, node) for node, _ in anchors) if path is not None]
+    if len(parameters) == 1 and len(paths) == len(meetings):
+        if len(set(anchors)) == 1:
+            return Part(parameters, meetings, True, paths[0][1])
+        if all(views in ((), ("TBackward0",)) for views, _ in paths):
+            turned = [replace(m, turned=bool(views)) for m, (views, _) in zip(meetings, paths, strict=True)]
+            return Part(parameters, tuple(turned), True)
+    return Part(parameters, meetings, False)
 
 
 def _path(graph: Graph, node: Any) -> tuple[tuple[str, ...], float] | None:
