@@ -89,10 +89,10 @@ class Tokens(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         ids = (x.abs() * 100).long() % 7
-        h = self.ids(ids) + self.places(torch.arange(4)) - self.shift[1:]
+        h = self.ids(ids) + self.places(torch.arange(4, device=x.device)) - self.shift[1:]
         h = torch.cat([self.token.expand(len(h), -1, -1), h], 1)
         h = self.layer(h.transpose(0, 1)).transpose(0, 1)
-        keys = x.unsqueeze(-1) * torch.arange(1.0, 4.0, dtype=x.dtype)
+        keys = x.unsqueeze(-1) * torch.arange(1.0, 4.0, dtype=x.dtype, device=x.device)
         return self.head(h[:, 0] + self.memory(h[:, :1], keys, keys)[0][:, 0])
 
 

@@ -89,6 +89,14 @@ def test_forms_of_a_part_give_the_same(case):
                 torch.testing.assert_close(cross, kernels[0][1], **CLOSE)
 
 
+def test_every_tensor_is_made_on_the_device_of_the_inputs(case):
+    _, network, x1, x2, *_ = case
+    expected = empirical_ntk(network, x1, x2, output_reduction="trace")
+    with torch.device("meta"):  # what is made without a device has no numbers
+        found = empirical_ntk(network, x1, x2, output_reduction="trace")
+    torch.testing.assert_close(found, expected, **CLOSE)
+
+
 def test_trace_is_the_sum_of_squared_gradients(case):
     _, network, x1, *_ = case
     norms = (gradients(network, x1) ** 2).sum((1, 2))

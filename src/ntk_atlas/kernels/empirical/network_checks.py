@@ -305,7 +305,7 @@ def compared_samples(network: nn.Module, x: Tensor, most: int = _SAMPLES) -> Ten
     """Returns up to `most` samples from all over `x`."""
     axis = sample_axis(network, x)
     n = x.shape[axis]
-    chosen = torch.linspace(0, n - 1, min(n, most), dtype=torch.float64).long().to(x.device)
+    chosen = torch.linspace(0, n - 1, min(n, most), dtype=torch.float64, device=x.device).long()
     return x.index_select(axis, chosen)
 
 
