@@ -161,7 +161,9 @@ def _draw_strip(ax: Axes, column: int, row: int, link: FirstBreak) -> None:
         Rectangle((left, row - 0.5), _STRIP_WIDTH, 1, facecolor=color, edgecolor="#b8b8b8", linewidth=0.8, zorder=1.5)
     )
     ink = "white" if _luminance(color) < _DARK else INK
-    ax.text(left + 0.5 * _STRIP_WIDTH, row, letter, ha="center", va="center", color=ink, fontweight="bold")
+    ax.text(
+        left + 0.5 * _STRIP_WIDTH, row + 0.3, letter, ha="center", va="center", color=ink, fontsize=7, fontweight="bold"
+    )
 
 
 def _strip_handles(shown: xr.Dataset) -> list[Patch]:
