@@ -113,7 +113,9 @@ def by_kernel_rows(x: Tensor, signals: Tensor, windows: Windows, groups: int) ->
 
 
 def _backend_is_fast(x: Tensor) -> bool:
-    return x.device.type == "cpu" and x.dtype == torch.float32 and torch.backends.mkldnn.is_available()
+    # Beside recurrent layers the backend is off (`evaluation`).
+    usable = torch.backends.mkldnn.is_available() and torch._C._get_mkldnn_enabled()
+    return x.device.type == "cpu" and x.dtype == torch.float32 and usable
 
 
 def _symmetric(x: Tensor, signals: Tensor, windows: Windows) -> tuple[Tensor, tuple[int, int]]:
