@@ -1,4 +1,6 @@
 # Which files an experiment has: what its cube is made of, and everything that is made of it.
+import hashlib
+
 from ntk_atlas.datasets.dataset import DataError
 from ntk_atlas.datasets.official_files import (
     CACHE,
@@ -80,6 +82,14 @@ def inputs_of(job):
         return found
 
     return of
+
+
+def page_parts():
+    """Digest of the template, style and script of the page, which are no Python."""
+    files = sorted((PACKAGE / "page").glob("atlas.*"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[
+        :16
+    ]
 
 
 def page_files():

@@ -1,15 +1,4 @@
 # The page of the study: findings, maps, cells, claims and experiments, as one file that asks for nothing else.
-import hashlib
-
-
-def page_parts():
-    """Digest of the template, style and script of the page, which are no Python."""
-    files = sorted((PACKAGE / "page").glob("atlas.*"))
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[
-        :16
-    ]
-
-
 localrules:
     write_page,
 
