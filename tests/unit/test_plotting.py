@@ -13,6 +13,7 @@ from matplotlib.colors import to_hex
 from scipy.stats import t
 from synthetic_cube import diverge, synthetic_cube, synthetic_laws
 
+from ntk_atlas.arrays import Status
 from ntk_atlas.figures import (
     FigureSettings,
     classification_curves,
@@ -62,6 +63,14 @@ def one_cell(**changes):
 
 def lines(ax):
     return {line.get_gid(): line for line in ax.lines if line.get_gid()}
+
+
+def said(figure):
+    return " ".join(figure.texts[-1].get_text().split())
+
+
+def heading(figure):
+    return " ".join(figure.get_suptitle().split())
 
 
 def is_outer(ax, axes, axis):
@@ -115,8 +124,9 @@ def test_a_cube_without_one_finite_network(module):
         cube[f"test_mse_{name}"][:] = np.nan
     figure = draw(module, cube, synthetic_laws(cube))
     check_layout(figure)
-    said = any(text.get_text().startswith(("no finite value", "no fit", "no value")) for text in figure.axes[0].texts)
-    assert said or module in (error_map, kernel_alignment)
+    empty = any(text.get_text().startswith(("no finite value", "no fit", "no value")) for text in figure.axes[0].texts)
+    assert empty or module in (error_map, kernel_alignment)
+    assert "nan" not in heading(figure)
 
 
 @pytest.mark.parametrize("module", [error_map, scaling_exponents], ids=["error_map", "scaling_exponents"])
@@ -133,17 +143,19 @@ def test_a_large_cube_in_large_letters(module):
 
 def test_learning_curves_draw_the_cube():
     cube, laws, figure = plain_cube(), plain_laws(), plain_figure(learning_curves)
+    factors = learning_curves.side_by_side([str(name) for name in cube["predictor"].values], cube["n_train"].values)
     for i, ax in enumerate(figure.axes):
         depth, scale = divmod(i, 2)
         drawn = lines(ax)
         expected = cube["test_mse_network"].values[depth, -1, scale]
         geometric = np.exp(np.log(expected).mean((-1, -2)))
         np.testing.assert_allclose(drawn["points network"].get_ydata(), geometric, rtol=1e-12)
+        np.testing.assert_array_equal(drawn["points network"].get_xdata(), cube["n_train"].values)
         kernel = cube["test_mse_laplace"].values[..., 1]
         np.testing.assert_allclose(drawn["points laplace"].get_ydata(), np.exp(np.log(kernel).mean(-1)), rtol=1e-12)
         law = laws.sel(predictor="laplace").isel(depth=depth, width=-1, init_scale=scale)
-        n = drawn["law laplace"].get_xdata()
-        np.testing.assert_array_equal(n, cube["n_train"].values)
+        n = drawn["law laplace"].get_xdata() / factors["laplace"]
+        np.testing.assert_allclose(n, cube["n_train"].values)
         np.testing.assert_allclose(
             drawn["law laplace"].get_ydata(), law["amplitude"].item() * n ** -law["exponent"].item()
         )
@@ -157,17 +169,41 @@ def test_law_covers_the_fit_range_only_and_is_absent_without_a_fit():
     cube = one_cell()
     laws = synthetic_laws(cube, n_train_min=100)
     laws["law_error"].loc[{"predictor": "rbf"}] = np.nan
-    drawn = lines(draw(learning_curves, cube, laws).axes[0])
+    figure = draw(learning_curves, cube, laws)
+    drawn = lines(figure.axes[0])
     np.testing.assert_array_equal(drawn["law network"].get_xdata(), [128, 256, 512])
     assert "points rbf" in drawn and "law rbf" not in drawn
+    assert "Laws are fitted from n = 100 on: points at 32, 64 have no line." in said(figure)
+    assert "no line" not in said(plain_figure(learning_curves))
+
+
+def test_no_kernel_hides_another_and_none_is_moved_to_where_the_next_size_is():
+    names = [str(name) for name in plain_cube()["predictor"].values]
+    for some in (names, names[:2], names[1:], names[:1]):
+        factors = learning_curves.side_by_side(some, np.array([32, 64, 256]))
+        assert list(factors) == some and factors.get("network", 1.0) == 1.0
+        assert len({round(factor, 9) for factor in factors.values()}) == len(some)
+        assert all(2**-0.5 < factor < 2**0.5 for factor in factors.values())
+    for ax in plain_figure(learning_curves).axes:
+        first, last = (lines(ax)[f"points {name}"].get_xdata() for name in ("ntk_init", "ntk_final"))
+        assert (first < last).all()
+
+
+def test_the_title_of_learning_curves_compares_networks_with_their_own_kernel():
+    cube = plain_cube().isel(width=-1, n_train=-1)
+    ratio = np.log(cube["test_mse_network"] / cube["test_mse_ntk_init"].sel(ridge="tuned")).mean(["draw", "seed"])
+    low, high = np.exp([ratio.min(), ratio.max()])
+    title = f"at n = 512 networks err {low:.2f} to {high:.2f} times as much as their own initial NTK"
+    assert title in heading(plain_figure(learning_curves))
 
 
 def test_bands_are_the_intervals_of_the_laws():
     cube = one_cell(draws=3)
     laws = synthetic_laws(cube, n_train_min=100)
     ax = draw(learning_curves, cube, laws).axes[0]
-    (band,) = [band for band in ax.collections if band.get_gid() == "band laplace"]
-    law = laws.sel(predictor="laplace", n_train=[128, 256, 512]).squeeze()
+    (band,) = [band for band in ax.collections if str(band.get_gid()).startswith("band ")]
+    assert band.get_gid() == "band network"
+    law = laws.sel(predictor="network", n_train=[128, 256, 512]).squeeze()
     corners = band.get_paths()[0].vertices
     for end in ("low", "high"):
         for n, edge in zip(law["n_train"].values, law[f"law_error_{end}"].values, strict=True):
@@ -192,7 +228,7 @@ def test_learning_curves_follow_the_metric_and_ridge_of_the_laws():
     figure = draw(learning_curves, cube, laws)
     drawn = lines(figure.axes[0])["points rbf"].get_ydata()
     np.testing.assert_allclose(drawn, cube["test_error_rbf"].values[:, 0, 0])
-    assert "wrong classes" in figure.axes[0].get_ylabel() and "zero ridge" in figure.texts[-1].get_text()
+    assert "wrong classes" in figure.axes[0].get_ylabel() and "Kernels with ridge → 0" in said(figure)
 
 
 def test_predictors_differ_by_colour_marker_and_dash_and_agree_between_figures():
@@ -237,47 +273,130 @@ def test_one_draw_has_no_interval():
     assert "nan" not in words and "One draw gives no interval." in words.replace("\n", " ")
 
 
-def test_drift_starts_after_epoch_zero_and_alignment_at_it():
-    cube = plain_cube()
-    for module, name, first in ((kernel_drift, "kernel_drift", 1), (kernel_alignment, "kernel_alignment", 0)):
-        figure = plain_figure(module)
-        for depth, ax in enumerate(figure.axes):
-            drawn = lines(ax)["3.0 128"]
-            values = cube[name].values[depth, 1, 1, -1, :, :, first:]
-            values = values if first else values / values[..., :1]
-            mean = np.exp(np.log(values).mean((0, 1))) if first else values.mean((0, 1))
-            np.testing.assert_array_equal(drawn.get_xdata(), cube["epoch"].values[first:])
-            np.testing.assert_allclose(drawn.get_ydata(), mean, rtol=1e-12)
-            assert len(lines(ax)) == 4 and len(ax.collections) == 4  # a band for each line
-            assert len({lines(ax)[f"{s} 32"].get_color() for s in (2.0, 3.0)}) == 2
-            assert lines(ax)["2.0 32"].get_linestyle() != lines(ax)["2.0 128"].get_linestyle()
+def test_drift_starts_after_epoch_zero():
+    cube, figure = plain_cube(), plain_figure(kernel_drift)
+    for depth, ax in enumerate(figure.axes):
+        drawn = lines(ax)["3.0 128"]
+        values = cube["kernel_drift"].values[depth, 1, 1, -1, :, :, 1:]
+        np.testing.assert_array_equal(drawn.get_xdata(), cube["epoch"].values[1:])
+        np.testing.assert_allclose(drawn.get_ydata(), np.exp(np.log(values).mean((0, 1))), rtol=1e-12)
+        assert len(lines(ax)) == 4 and len(ax.collections) == 4  # a band for each line
+        assert len({lines(ax)[f"{s} 32"].get_color() for s in (2.0, 3.0)}) == 2
+        assert lines(ax)["2.0 32"].get_linestyle() != lines(ax)["2.0 128"].get_linestyle()
 
 
-def test_error_map_holds_the_cube_with_one_shared_scale():
+def ends_of(values, width):
+    """Smallest and largest geometric mean over draws and seeds, over depths and init scales, at one width."""
+    means = np.exp(np.log(values.sel(width=width)).mean(["draw", "seed"]))
+    return float(means.min()), float(means.max())
+
+
+def test_the_title_of_the_drift_has_its_range_at_the_narrowest_and_the_widest():
+    last = plain_cube()["kernel_drift"].isel(n_train=-1, epoch=-1)
+    (a, b), (c, d) = ends_of(last, 32), ends_of(last, 128)
+    expected = (
+        f"by {a:.2g} to {b:.2g} of its norm at width 32, by {c:.2g} to {d:.2g} of its norm at width 128 (n = 512)"
+    )
+    assert heading(plain_figure(kernel_drift)) == f"Training moves the kernel {expected}"
+
+
+def test_alignment_has_two_lines_a_panel_from_epoch_zero_on():
+    cube, figure = plain_cube(), plain_figure(kernel_alignment)
+    for panel, ax in enumerate(figure.axes):
+        depth, scale = divmod(panel, 2)
+        assert set(lines(ax)) == {"width 32", "width 128"}
+        values = cube["kernel_alignment"].values[depth, 1, scale, -1]
+        drawn = lines(ax)["width 128"]
+        np.testing.assert_array_equal(drawn.get_xdata(), cube["epoch"].values)
+        ratio = values / values[..., :1]
+        np.testing.assert_allclose(drawn.get_ydata(), np.exp(np.log(ratio).mean((0, 1))), rtol=1e-12)
+        assert drawn.get_linestyle() != lines(ax)["width 32"].get_linestyle()
+    last = cube["kernel_alignment"].isel(n_train=-1)
+    last = last.isel(epoch=-1) / last.isel(epoch=0)
+    (a, b), (c, d) = ends_of(last, 32), ends_of(last, 128)
+    assert f"{a:.2f} to {b:.2f} times at width 32, {c:.2f} to {d:.2f} times at width 128" in heading(figure)
+
+
+def ratio_of(cube, kernel):
+    """log(network / kernel) at the largest n_train, and its t interval over draws, by hand."""
+    here = cube.isel(n_train=-1)
+    error = here[f"test_mse_{kernel}"].sel(ridge="tuned")
+    logs = np.log(here["test_mse_network"] / error).mean("seed").transpose("depth", "width", "init_scale", "draw")
+    half = t.ppf(0.975, logs.sizes["draw"] - 1) * logs.std("draw", ddof=1) / np.sqrt(logs.sizes["draw"])
+    return logs.mean("draw").values, half.values
+
+
+def test_error_map_has_the_networks_error_and_its_ratio_to_each_kernel():
     cube, figure = plain_cube(), plain_figure(error_map)
-    titles = [ax.get_title(loc="left") for ax in figure.axes[:-1]]
-    maps = {title.partition(" (any")[0]: ax for title, ax in zip(titles, figure.axes, strict=False)}
-    network = maps["network"].collections[0].get_array()
+    maps = {ax.get_title(loc="left").replace("\n", " "): ax for ax in figure.axes[:-1]}
+    network = maps["network: test MSE (target²)"].collections[0]
     expected = np.exp(np.log(cube["test_mse_network"].values[:, :, :, -1]).mean((-1, -2)))
-    np.testing.assert_allclose(np.asarray(network).reshape(4, 2), expected.reshape(4, 2), rtol=1e-12)
-    nngp = np.asarray(maps["NNGP"].collections[0].get_array()).reshape(2, 2, 2)
-    expected = np.exp(np.log(cube["test_mse_nngp"].values[:, :, -1, :, 1]).mean(-1))
-    np.testing.assert_allclose(nngp, np.repeat(expected[:, None], 2, axis=1), rtol=1e-12)
-    assert {"infinite NTK (any width)", "RBF (any network)"} <= set(titles)
-    assert [len(maps[name].texts) for name in ("network", "NNGP", "RBF")] == [8, 4, 1]
-    limits = {ax.collections[0].get_clim() for ax in maps.values()}
-    assert len(limits) == 1 and not figure.legends
+    np.testing.assert_allclose(np.asarray(network.get_array()).reshape(4, 2), expected.reshape(4, 2), rtol=1e-12)
+    assert len(maps) == len(cube["predictor"])
+    for kernel, title in (("ntk_init", "empirical NTK, initial"), ("nngp", "NNGP"), ("rbf", "RBF")):
+        ax = maps[f"network / {title}"]
+        mean, half = ratio_of(cube, kernel)
+        drawn = np.asarray(ax.collections[0].get_array()).reshape(4, 2)
+        np.testing.assert_allclose(drawn, np.exp(mean).reshape(4, 2), rtol=1e-12)
+        assert [text.get_text() for text in ax.texts] == [error_map.short_number(value) for value in drawn.ravel()]
+        bold = [text.get_fontweight() == "bold" for text in ax.texts]
+        np.testing.assert_array_equal(bold, (np.abs(mean) > half).ravel())
+    limits = {ax.collections[0].get_clim() for title, ax in maps.items() if title.startswith("network /")}
+    ((low, high),) = limits
+    assert low == pytest.approx(1.0 / high) and high <= error_map.MOST_RATIO and not figure.legends
+
+
+def test_the_title_of_the_error_map_counts_cells_on_either_side():
+    cube = plain_cube().copy(deep=True)
+    cube["test_mse_network"].loc[{"depth": 1, "width": 32}] *= 0.25  # of two cells
+    cube["test_mse_network"].loc[{"depth": 3, "width": 128, "init_scale": 3.0}] *= 9.0
+    mean, half = ratio_of(cube, "ntk_init")
+    better, worse = np.exp(mean[mean + half < 0.0]), np.exp(mean[mean - half > 0.0])
+    assert len(better) >= 2 and len(worse) >= 1
+    times = [error_map.short_number(value) for value in (1.0 / better.min(), worse.max())]
+    assert heading(draw(error_map, cube, None)) == (
+        f"Networks err less than their own initial NTK in {len(better)} of 8 cells (by up to {times[0]} times), "
+        f"more in {len(worse)} (by up to {times[1]} times)"
+    )
+    assert heading(draw(error_map, one_cell(), None)).endswith("; one draw gives no interval")
+
+
+def test_a_kernel_that_explodes_has_no_panel_and_does_not_take_the_colours():
+    cube = plain_cube().copy(deep=True)
+    cube["test_mse_rbf"] *= 1e6
+    figure = draw(error_map, cube, None)
+    assert "network / RBF" not in [ax.get_title(loc="left") for ax in figure.axes]
+    most = np.exp(ratio_of(cube, "rbf")[0].max())
+    assert f"in every cell: RBF (network / kernel at most {error_map.short_number(most)})." in said(figure)
+    assert figure.axes[1].collections[0].get_clim()[1] < error_map.MOST_RATIO
+    cube["test_mse_rbf"].loc[{"n_train": 512}] *= 1e-5  # bad, but not everywhere more than ten times as bad
+    cube["test_mse_rbf"] *= 0.5
+    figure = draw(error_map, cube, None)
+    (panel,) = [ax for ax in figure.axes if ax.get_title(loc="left") == "network / RBF"]
+    low, high = panel.collections[0].get_clim()
+    assert (low, high) == pytest.approx((1.0 / error_map.MOST_RATIO, error_map.MOST_RATIO))
+    assert np.asarray(panel.collections[0].get_array()).max() < low
+
+
+def test_error_map_stars_cells_whose_networks_were_mostly_not_trained_to_the_end():
+    cube = plain_cube().copy(deep=True)
+    cube["status"].loc[{"depth": 3, "width": 32, "init_scale": 2.0, "draw": [0, 1]}] = int(Status.BUDGET_SPENT)
+    cube["status"].loc[{"depth": 1, "width": 32, "init_scale": 2.0, "draw": 0}] = int(Status.BUDGET_SPENT)
+    figure = draw(error_map, cube, None)
+    for ax in figure.axes[:-1]:
+        assert [text.get_text().endswith("*") for text in ax.texts] == [False] * 4 + [True] + [False] * 3
+    assert "at least half" in figure.legends[0].texts[0].get_text()
 
 
 def test_error_map_hatches_what_is_missing_and_says_so():
     cube = diverge(diverge(plain_cube(), depth=3, width=32), depth=1, width=32, seed=0)
     figure = draw(error_map, cube, plain_laws())
-    ax = figure.axes[0]
-    mask = np.ma.getmaskarray(ax.collections[0].get_array()).reshape(4, 2)
-    np.testing.assert_array_equal(mask, [[False] * 2, [False] * 2, [True] * 2, [False] * 2])
-    assert ax.patch.get_hatch() and len(ax.texts) == 6
-    corners = [patch for patch in ax.patches if isinstance(patch, matplotlib.patches.Polygon)]
-    assert len(corners) == 2
+    for ax in figure.axes[:-1]:
+        mask = np.ma.getmaskarray(ax.collections[0].get_array()).reshape(4, 2)
+        np.testing.assert_array_equal(mask, [[False] * 2, [False] * 2, [True] * 2, [False] * 2])
+        assert ax.patch.get_hatch() and len(ax.texts) == 6
+        corners = [patch for patch in ax.patches if isinstance(patch, matplotlib.patches.Polygon)]
+        assert len(corners) == 2
     labels = " ".join(text.get_text() for text in figure.legends[0].texts)
     assert "no value" in labels and "some diverged" in labels
 
@@ -298,14 +417,31 @@ def test_numbers_in_cells(value, text):
     assert error_map.short_number(value) == text
 
 
-def test_spectra_are_medians_of_networks_with_their_range():
+def test_spectra_and_ratios_are_medians_of_networks():
     cube, figure = plain_cube(), plain_figure(kernel_spectra)
-    values = cube["kernel_spectrum"].values[1, -1, 0, -1].astype(float)  # (draw, seed, epoch, mode)
-    drawn = lines(figure.axes[2])
-    for name, epoch in (("initialization", 0), ("last checkpoint", -1)):
-        networks = values[:, :, epoch].reshape(-1, values.shape[-1])
-        np.testing.assert_allclose(drawn[name].get_ydata(), np.median(networks, axis=0), rtol=1e-12)
-        np.testing.assert_array_equal(drawn[name].get_xdata(), np.arange(1, values.shape[-1] + 1))
+    values = cube["kernel_spectrum"].values[:, :, :, -1].astype(float)  # (depth, width, scale, draw, seed, epoch, mode)
+    values = values.reshape(*values.shape[:3], -1, *values.shape[5:])
+    ratios = np.median(values[..., -1, :] / values[..., 0, :], axis=3)
+    spectra, narrow, wide = figure.axes[3:]  # of the second depth
+    for scale, label in enumerate(("2", "3")):
+        first = np.median(values[1, 1, scale, :, 0], axis=0)
+        np.testing.assert_allclose(lines(spectra)[f"initial {label}"].get_ydata(), first, rtol=1e-12)
+        for width, ax in enumerate((narrow, wide)):
+            drawn = lines(ax)[f"ratio {label}"]
+            np.testing.assert_allclose(drawn.get_ydata(), ratios[1, width, scale], rtol=1e-12)
+            np.testing.assert_array_equal(drawn.get_xdata(), np.arange(1, values.shape[-1] + 1))
+    assert narrow.get_ylim() == wide.get_ylim() == figure.axes[1].get_ylim()
+    (a, b), (c, d) = ((ratios[:, i].min(), ratios[:, i].max()) for i in (0, 1))
+    expected = f"by the factors {a:.2g} to {b:.2g} at width 32, {c:.2g} to {d:.2g} at width 128 (n = 512)"
+    assert heading(figure) == f"Training changes eigenvalues of the NTK {expected}"
+
+
+def test_eigenvalues_that_are_rounding_have_no_ratio():
+    cube = one_cell()
+    cube["kernel_spectrum"].loc[{"mode": cube["mode"].values[-2:]}] *= 1e-8
+    for ax in draw(kernel_spectra, cube, None).axes:
+        (line,) = lines(ax).values()
+        assert len(line.get_xdata()) == cube.sizes["mode"] - 2
 
 
 def test_last_checkpoint_of_each_network_is_its_own():
@@ -315,7 +451,7 @@ def test_last_checkpoint_of_each_network_is_its_own():
     np.testing.assert_array_equal(last, [spectra[0, 2], spectra[1, 1], [np.nan] * 3])  # the third never trained
     bands = kernel_spectra.network_quantiles(np.array([[2.0, 0.0], [4.0, -1.0], [np.nan, 1.0]]))
     np.testing.assert_allclose(bands[:, 0], [2.2, 3.0, 3.8])
-    assert np.isnan(bands[:, 1]).all()
+    assert np.isnan(bands[:, 1]).all()  # one network of three has a value
 
 
 def test_exponents_and_differences_with_their_whiskers():
@@ -348,6 +484,29 @@ def test_uncertain_exponents_are_hollow_and_stay_in_the_axes():
     assert far.get_markerfacecolor() == "white" and far.get_marker() == ">" and far.get_xdata() == [ax.get_xlim()[1]]
     assert ax.get_xlim()[1] < 2.0
     assert [text.get_text() for text in ax.texts] == ["no fit"]
+
+
+def test_the_figure_of_exponents_says_what_hollow_is_only_where_something_is():
+    cube = one_cell(draws=3)
+    laws = synthetic_laws(cube)
+    laws["floor_identifiable"] = xr.ones_like(laws["exponent"])
+    sure = draw(scaling_exponents, cube, laws)
+    laws["floor_identifiable"] *= 0.0
+    open_ones = draw(scaling_exponents, cube, laws)
+    for figure, there in ((sure, False), (open_ones, True)):
+        assert any("hollow" in text.get_text() for text in figure.legends[0].texts) == there
+        assert ("Hollow and grey: no interval to trust" in said(figure)) == there
+
+
+def test_the_title_of_exponents_counts_cells_in_which_they_differ():
+    law = plain_laws().isel(width=-1).sel(predictor="ntk_init")
+    more, less = int((law["exponent_difference_low"] > 0).sum()), int((law["exponent_difference_high"] < 0).sum())
+    values = law["exponent_difference"].values
+    assert heading(plain_figure(scaling_exponents)).endswith(
+        f"higher for networks than for their own initial NTK in {more}, lower in {less} of 4 cells "
+        f"(differences {values.min():+.3f} to {values.max():+.3f})"
+    )
+    assert more > 0
 
 
 def test_interval_is_over_draws_of_the_mean_of_seeds():
@@ -456,12 +615,12 @@ def test_figures_say_what_their_cube_says_and_draw_the_same_networks_once():
         figure = kernel_drift.draw(shown, STYLE)
     assert shown["width"].values.tolist() == [32]
     text = " ".join(figure.texts[-1].get_text().split())
-    for said in (
+    for sentence in (
         "3 BatchNorm2d, which are off",
         "ignores width",
         "The widths 32, 128 have the same networks: drawn is 32.",
     ):
-        assert said in text
-    assert {line.get_gid() for line in figure.axes[0].lines} == {"2.0 32", "3.0 32"}
+        assert sentence in text
+    assert set(lines(figure.axes[0])) == {"2.0 32", "3.0 32"}
     check_layout(figure)
     assert "BatchNorm2d" not in kernel_drift.draw(cube, STYLE).texts[-1].get_text()

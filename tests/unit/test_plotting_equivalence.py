@@ -14,6 +14,7 @@ from synthetic_cube import synthetic_cube as make_cube
 from ntk_atlas.config import ExperimentSettings, FigureSettings
 from ntk_atlas.cubes import GAP_TERMS, gap_terms, pair_name, with_distances
 from ntk_atlas.figures import function_fits, gap_waterfall, layer_errors, nngp_against_ntk, width_limit
+from ntk_atlas.figures.error_map import short_number
 from ntk_atlas.figures.parts import verdicts
 from ntk_atlas.judging import layer_change_table
 
@@ -92,7 +93,10 @@ def test_errors_over_layers_are_means_over_draws_and_rivals_are_points(cube):
         network = np.exp(np.log(here["test_mse_network"]).mean("seed").mean("draw"))
         np.testing.assert_allclose(lines["network"].get_ydata(), network, rtol=2e-3)
     assert set(drawn(figure.axes[2])) == {"laplace", "user_my_kernel_k"}
-    assert "From 1 to 3 layers errors change by the factors: network" in notes(figure)
+    logs = np.log(here["test_mse_network"].mean("seed"))
+    factor = float(np.exp((logs.isel(depth=-1) - logs.isel(depth=0)).mean("draw")))
+    title = " ".join(figure.get_suptitle().split())
+    assert f"From 1 to 3 layers errors change by the factors: network {factor:.2f} [" in title
 
 
 def test_kernels_that_explode_at_ridge_zero_leave_the_axis_to_the_others(cube):
@@ -100,14 +104,19 @@ def test_kernels_that_explode_at_ridge_zero_leave_the_axis_to_the_others(cube):
     wild["test_mse_infinite_ntk"].loc[{"ridge": "zero"}] *= 1e6
     figure = layer_errors.draw(wild, STYLE)
     plain = max(line.get_ydata().max() for line in layer_errors.draw(cube, STYLE).axes[1].lines)
-    assert figure.axes[0].get_ylim()[1] <= 40 * plain
+    assert figure.axes[0].get_ylim()[1] <= 3.01 * plain
     lines = drawn(figure.axes[0])
     edge = lines["beyond infinite_ntk"]
     np.testing.assert_array_equal(edge.get_xdata(), lines["infinite_ntk"].get_xdata())
     assert (edge.get_ydata() < figure.axes[0].get_ylim()[1]).all()
     largest = lines["infinite_ntk"].get_ydata().max()
-    assert f"Triangles at the upper edge stand for larger errors: infinite NTK up to {largest:.2g}." in notes(figure)
-    assert not any(name.startswith("beyond") for name in drawn(figure.axes[1]))
+    assert (
+        f"Triangles at the upper edge, with their numbers, stand for larger errors: infinite NTK up to {largest:.2g}."
+        in notes(figure)
+    )
+    numbers = [short_number(value) for value in lines["infinite_ntk"].get_ydata()]
+    assert [text.get_text() for text in figure.axes[0].texts] == numbers
+    assert not any(name.startswith("beyond") for name in drawn(figure.axes[1])) and not figure.axes[1].texts
 
 
 def test_layers_of_which_nothing_is_finite_are_drawn_and_said(cube):

@@ -180,6 +180,10 @@ def test_the_title_of_movement_says_in_words_where_no_network_got_to_the_equal_t
     cube["kernel_drift_at_equal_loss"][:] = np.nan
     text = " ".join(heading(draw(kernel_movement, cube)).split())
     assert text.endswith("at the end of training; none got to the equal training error") and "–" not in text
+    text = " ".join(heading(draw(kernel_movement, diverge(cube, init_scale=3.0))).split())
+    assert "at the end of training (of chaotic none was trained to the end); none got" in text and "–" not in text
+    text = " ".join(heading(draw(kernel_movement, diverge(cube))).split())
+    assert text.endswith("no network was trained to the end; none got to the equal training error")
 
 
 # --- kernel_heat_maps and class_blocks --------------------------------------------------------------------------------

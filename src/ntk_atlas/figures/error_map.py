@@ -1,12 +1,14 @@
-"""Heat maps of the test error over depth, width and init scale, one panel a predictor."""
+"""Heat maps over depth, width and init scale: the networks' error, and its ratio to each kernel's."""
 
 from ntk_atlas.figures import AtlasFigure
 
 FIGURE = AtlasFigure(
     caption=(
-        "The atlas: test error of every predictor over depth, width and init scale at the largest n_train, on one "
-        "colour scale. Hatched cells are missing or diverged. Predictors that do not depend on an axis repeat along "
-        "it."
+        "Networks beside kernels at the largest n_train: the networks' test error over depth, width and init scale, "
+        "and its ratio to the error of each kernel, paired by draw. Below 1 networks err less. Bold: the interval of "
+        "the ratio over draws excludes 1. Colours of ratios end where they say; the number in the cell does not. A "
+        "star marks cells in which at least half of the networks ended above the training error asked; hatched cells "
+        "are missing or diverged. A kernel that errs more than ten times as much in every cell is named, not drawn."
     ),
     possible=lambda shown: bool(shown.predictors),
 )
@@ -23,12 +25,13 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Patch
 
+from ntk_atlas.arrays import Status
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.predictors import predictor_label
 from ntk_atlas.cubes.files import predictor_values, scaling_settings, stand_ins_of
-from ntk_atlas.figures.learning_curves import present_predictors
+from ntk_atlas.figures.learning_curves import kernel_compared, kernel_words, present_predictors
 from ntk_atlas.figures.parts.curves import draw_interval, networks_left_out
 from ntk_atlas.figures.parts.look import (
     FAINT,
@@ -46,71 +49,130 @@ from ntk_atlas.figures.parts.look import (
     themed,
 )
 
+_NAMES = {"mse": "Test MSE", "error": "Share of test samples classified wrongly"}
 AXES = ("depth", "width", "init_scale")
 MAX_COLUMNS = 4
-TITLES = {"mse": "Test MSE", "error": "Share of test samples classified wrongly"}
-_NAMES = {"depth": "depth", "width": "width", "init_scale": "init scale"}
+RATIO_COLORS = "PuOr"
+"""Orange where networks err less, as features learned are in the map of regimes; purple where they err more. The two
+differ for readers who see no red or green; without colours the number in the cell says the side."""
+MOST_RATIO = 4.0
+"""Ratios beyond have the last colour: one kernel that explodes must not take the colours of the others."""
+HOPELESS = 0.1
+"""A kernel has no panel where the ratio is below this everywhere."""
 
 
-def plot_error_map(cube: xr.Dataset, style: FigureSettings, *, metric: str = "mse", ridge: str = "tuned") -> Figure:
-    """Test error at the largest n_train; rows are depth × width, columns init scales, all panels share one scale.
+def plot_error_map(
+    cube: xr.Dataset, style: FigureSettings, *, metric: str = "mse", ridge: str = "tuned", confidence: float = 0.95
+) -> Figure:
+    """The networks' test error at the largest n_train, and its ratio to that of each kernel, a panel a kernel.
 
-    Numbers are geometric means over networks. A predictor that does not depend on an axis has one block, with one
-    number, along it.
+    Rows are depth × width, columns init scales. Numbers are geometric means over draws and seeds; ratios are
+    paired by draw, and by seed where the kernel is of the network.
 
     Args:
         cube: a cube.
         style: look.
         metric: `mse` or `error`.
         ridge: `tuned` or `zero`.
+        confidence: coverage of the intervals that say whether a ratio is bold.
 
     Returns:
-        The figure.
+        The figure; its title says in how many cells networks do better than the kernel nearest to them.
     """
     selection = readable_subset(cube.isel(n_train=-1), {"depth": 3, "width": 4, "init_scale": 5})
-    shown = selection.cube
-    fields = {
-        name: predictor_values(shown, name, f"test_{metric}", ridge=ridge)
-        for name in present_predictors(shown, f"test_{metric}")
-    }
-    means = {name: draw_interval(values, logarithmic=True)[0] for name, values in fields.items()}
-    norm = _shared_norm(list(means.values()))
-    n_columns = _column_count(len(fields), style)
-    n_rows = -(-len(fields) // n_columns)
+    shown, field = selection.cube, f"test_{metric}"
+    error = predictor_values(shown, "network", field)
+    kernels = [name for name in present_predictors(shown, field) if name != "network"]
+    ratios = {name: error_ratio(shown, name, field=field, ridge=ridge) for name in kernels}
+    found = {name: draw_interval(ratio, logarithmic=True, confidence=confidence) for name, ratio in ratios.items()}
+    hopeless = [name for name, (mean, _, _) in found.items() if mean.notnull().any() and float(mean.max()) < HOPELESS]
+    drawn = [name for name in kernels if name not in hopeless]
+    mean = draw_interval(error, logarithmic=True)[0]
+    unfinished = mostly_unfinished(shown)
+    n_columns = _column_count(1 + len(drawn), style)
+    n_rows = -(-(1 + len(drawn)) // n_columns)
     height = 0.3 * shown.sizes["depth"] * shown.sizes["width"] + 1.1
+    norms = _error_norm(mean), _ratio_norm([found[name][0] for name in drawn])
     with themed(style):
         figure, grid = panel_grid(
             n_rows, n_columns, panel=(_title_width(), max(height, 1.9)), sharex=False, sharey=False
         )
-        used = grid.ravel()[: len(fields)]
-        for ax, name in zip(used, fields, strict=True):
-            _draw_map(ax, means[name], networks_left_out(fields[name]), shown, norm, color_map(style))
-            ax.set_title(_panel_title(name, fields[name], shown))
-        for ax in grid.ravel()[len(fields) :]:
+        used = grid.ravel()[: 1 + len(drawn)]
+        never = xr.zeros_like(mean, dtype=bool)
+        _draw_map(used[0], mean, networks_left_out(error), never, unfinished, norms[0], color_map(style))
+        used[0].set_title(textwrap.fill(f"network: {METRIC_LABELS[metric]}", 27))
+        for ax, name in zip(used[1:], drawn, strict=True):
+            ratio, low, high = found[name]
+            _draw_map(
+                ax, ratio, networks_left_out(ratios[name]), (low > 1.0) | (high < 1.0), unfinished, norms[1],
+                RATIO_COLORS,
+            )  # fmt: skip
+            label = predictor_label(name, stand_ins_of(shown))
+            ax.set_title(textwrap.fill(f"network / {label}", 27, break_on_hyphens=False))
+        for ax in grid.ravel()[1 + len(drawn) :]:
             ax.remove()
         _label_axes(used, n_columns, shown)
-        bar = figure.colorbar(used[0].collections[0], ax=list(used), shrink=0.9, aspect=40, fraction=0.03, pad=0.015)
-        bar.set_label(METRIC_LABELS[metric])
-        bar.outline.set_visible(False)
-        log_ticks(bar.ax.yaxis, (norm.vmin, norm.vmax))
-        outside_legend(figure, _handles(means, fields))
-        title = f"{TITLES[metric]} at n = {shown['n_train'].item()}"
-        note = f"Geometric mean over draws and seeds; kernels with {ridge} ridge."
-        if any("(any " in ax.get_title(loc="left") for ax in used):
-            note += " “Any”: the predictor does not depend on it."
-        return finish(figure, title, note, selection.note)
+        if drawn:
+            _color_bar(figure, used, norms[1])
+        outside_legend(
+            figure, _handles([mean, *[found[name][0] for name in drawn]], [error, *ratios.values()], unfinished)
+        )
+        return finish(
+            figure,
+            _finding(cube, field=field, ridge=ridge, confidence=confidence),
+            f"{_NAMES[metric]} at n = {shown['n_train'].item()}: geometric means over draws and seeds; kernels with "
+            f"{'tuned ridge' if ridge == 'tuned' else 'ridge → 0'}. Ratios are paired by draw: below 1 networks err "
+            f"less. Bold: the {confidence:.0%} t interval over draws excludes 1.",
+            _hopeless_note(hopeless, found, shown),
+            selection.note,
+        )
 
 
 def draw(cube: xr.Dataset, style: FigureSettings) -> Figure:
-    """The figure with the metric and the ridge that the experiment's laws are about."""
+    """The figure with the metric, the ridge and the confidence that the experiment's laws are about."""
     scaling = scaling_settings(cube)
-    return plot_error_map(cube, style, metric=scaling.metric, ridge=scaling.ridge)
+    return plot_error_map(cube, style, metric=scaling.metric, ridge=scaling.ridge, confidence=scaling.confidence)
 
 
-def error_table(values: xr.DataArray, shown: xr.Dataset) -> np.ndarray:
-    """Returns values over depth × width and init_scale, `(n_depths · n_widths, n_init_scales)`, repeated as needed."""
-    full = values.broadcast_like(xr.Dataset(coords={dim: shown[dim] for dim in AXES})).transpose(*AXES)
-    return full.values.reshape(-1, shown.sizes["init_scale"])
+def error_ratio(cube: xr.Dataset, kernel: str, *, field: str, ridge: str) -> xr.DataArray:
+    """Error of each network over that of a kernel in the same draw; NaN where either is missing or zero."""
+    ratio = predictor_values(cube, "network", field) / predictor_values(cube, kernel, field, ridge=ridge)
+    return ratio.where(np.isfinite(ratio) & (ratio > 0.0))
+
+
+def mostly_unfinished(cube: xr.Dataset) -> xr.DataArray:
+    """Whether at least half of the networks of a cell ended their budget above the training error asked."""
+    return (cube["status"] == int(Status.BUDGET_SPENT)).mean(["draw", "seed"]) >= 0.5
+
+
+def _finding(cube: xr.Dataset, *, field: str, ridge: str, confidence: float) -> str:
+    """In how many cells of the largest n_train networks do better and worse than the kernel nearest to them."""
+    cube = cube.isel(n_train=-1)
+    kernel = kernel_compared([name for name in present_predictors(cube, field) if name != "network"])
+    if not kernel:
+        return f"Test error of networks at n = {cube['n_train'].item()}"
+    ratio = error_ratio(cube, kernel, field=field, ridge=ridge)
+    mean, low, high = (end.values.ravel() for end in draw_interval(ratio, logarithmic=True, confidence=confidence))
+    told, name = np.isfinite(mean), kernel_words(kernel, cube)
+    if not told.any():
+        return f"No cell has errors of both networks and {name} at n = {cube['n_train'].item()}"
+    sure = np.isfinite(low) & np.isfinite(high)
+    high, low = np.where(sure, high, mean), np.where(sure, low, mean)
+    better, worse = mean[high < 1.0], mean[low > 1.0]
+    less = f" (by up to {short_number(1.0 / better.min())} times)" if len(better) else ""
+    more = f" (by up to {short_number(worse.max())} times)" if len(worse) else ""
+    alone = "" if sure.any() else "; one draw gives no interval"
+    return (
+        f"Networks err less than {name} in {len(better)} of {told.sum()} cells{less}, more in {len(worse)}{more}{alone}"
+    )
+
+
+def _hopeless_note(names: list[str], found: dict[str, tuple], cube: xr.Dataset) -> str:
+    if not names:
+        return ""
+    most = {predictor_label(name, stand_ins_of(cube)): float(found[name][0].max()) for name in names}
+    said = ", ".join(f"{label} (network / kernel at most {short_number(value)})" for label, value in most.items())
+    return f"Without a panel, as they err more than ten times as much in every cell: {said}."
 
 
 def _column_count(n_panels: int, style: FigureSettings) -> int:
@@ -125,64 +187,59 @@ def _title_width() -> float:
     return max(3.6, 28 * 0.55 * rcParams["axes.titlesize"] / 72.0 + 0.7)
 
 
-def _shared_norm(means: list[xr.DataArray]) -> LogNorm:
-    values = np.concatenate([mean.values.ravel() for mean in means])
-    values = values[np.isfinite(values)]
+def _error_norm(mean: xr.DataArray) -> LogNorm:
+    values = mean.values[np.isfinite(mean.values)]
     low, high = (values.min(), values.max()) if len(values) else (0.1, 1.0)
     return LogNorm(low, high) if high > low else LogNorm(low / 1.1, high * 1.1)
 
 
+def _ratio_norm(means: list[xr.DataArray]) -> LogNorm:
+    """Logarithmic and even around 1."""
+    logs = np.abs(np.log(np.concatenate([mean.values.ravel() for mean in means] or [np.array([])])))
+    most = np.exp(np.max(logs, initial=0.0, where=np.isfinite(logs)))
+    most = min(max(most, 1.25), MOST_RATIO)
+    return LogNorm(1.0 / most, most)
+
+
+def _color_bar(figure: Figure, used: np.ndarray, norm: LogNorm) -> None:
+    bar = figure.colorbar(
+        used[1].collections[0], ax=list(used), shrink=0.9, aspect=40, fraction=0.03, pad=0.015, extend="both"
+    )
+    bar.set_label("network / kernel")
+    bar.outline.set_visible(False)
+    log_ticks(bar.ax.yaxis, (norm.vmin, norm.vmax))
+
+
+def _table(values: xr.DataArray) -> np.ndarray:
+    """Values over depth × width and init_scale, `(n_depths · n_widths, n_init_scales)`."""
+    return values.transpose(*AXES).values.reshape(-1, values.sizes["init_scale"])
+
+
 def _draw_map(
-    ax: Axes, mean: xr.DataArray, left_out: xr.DataArray, shown: xr.Dataset, norm: LogNorm, cmap: str
-) -> None:
-    table, lost = error_table(mean, shown), error_table(left_out, shown)
+    ax: Axes, mean: xr.DataArray, left_out: xr.DataArray, bold: xr.DataArray, unfinished: xr.DataArray,
+    norm: LogNorm, cmap: str,
+) -> None:  # fmt: skip
+    table, lost, sure, starred = (_table(values) for values in (mean, left_out, bold, unfinished))
     ax.grid(False)
     ax.patch.set(facecolor="#f4f4f4", hatch="////", edgecolor=FAINT)
     seaborn.heatmap(
         table, mask=~np.isfinite(table), norm=norm, vmin=norm.vmin, vmax=norm.vmax, cmap=cmap, cbar=False,
-        ax=ax, xticklabels=False, yticklabels=False,
+        ax=ax, xticklabels=False, yticklabels=False, linewidths=1.2, linecolor="white",
     )  # fmt: skip
-    ax.collections[0].set(edgecolor="face", linewidth=0.7)  # else vector viewers show seams within a block
-    for row, column, n_rows, n_columns in _blocks(mean, shown):
-        edge = Rectangle((column, row), n_columns, n_rows, fill=False, edgecolor="white", linewidth=1.2, clip_on=False)
-        ax.add_patch(edge)
-        value = table[row, column]
+    for (row, column), value in np.ndenumerate(table):
         if not np.isfinite(value):
             continue
         ink = contrasting_ink(colormaps[cmap](norm(value)))
-        middle = (column + n_columns / 2, row + n_rows / 2)
         ax.text(
-            *middle,
-            short_number(value),
-            color=ink,
-            ha="center",
-            va="center",
-            fontsize=rcParams["xtick.labelsize"] * 0.88,
-        )
+            column + 0.5, row + 0.5, short_number(value) + ("*" if starred[row, column] else ""), color=ink,
+            ha="center", va="center", fontsize=rcParams["xtick.labelsize"] * 0.88,
+            fontweight="bold" if sure[row, column] else "normal",
+        )  # fmt: skip
         if lost[row, column]:
-            corner = [(column + n_columns, row), (column + n_columns - 0.16, row), (column + n_columns, row + 0.34)]
+            corner = [(column + 1, row), (column + 0.84, row), (column + 1, row + 0.34)]
             ax.fill(*zip(*corner, strict=True), color=ink, linewidth=0)
-    for boundary in range(shown.sizes["width"], table.shape[0], shown.sizes["width"]):
-        if "depth" in mean.dims:
-            ax.axhline(boundary, color="white", linewidth=3.5)
-
-
-def _blocks(mean: xr.DataArray, shown: xr.Dataset) -> list[tuple[int, int, int, int]]:
-    """Row, column, height and width of each block that holds one value."""
-    n_depths, n_widths, n_scales = (shown.sizes[dim] for dim in AXES)
-    high = (1 if "width" in mean.dims else n_widths) if "depth" in mean.dims else n_depths * n_widths
-    if "width" in mean.dims and "depth" not in mean.dims:
-        high = 1
-    wide = 1 if "init_scale" in mean.dims else n_scales
-    return [
-        (row, column, high, wide) for row in range(0, n_depths * n_widths, high) for column in range(0, n_scales, wide)
-    ]
-
-
-def _panel_title(name: str, values: xr.DataArray, shown: xr.Dataset) -> str:
-    constant = [_NAMES[dim] for dim in AXES if dim not in values.dims and shown.sizes[dim] > 1]
-    scope = "network" if len(constant) == len(AXES) else " or ".join(constant)
-    return textwrap.fill(predictor_label(name, stand_ins_of(shown)) + (f" (any {scope})" if scope else ""), 28)
+    for boundary in range(mean.sizes["width"], table.shape[0], mean.sizes["width"]):
+        ax.axhline(boundary, color="white", linewidth=3.5)
 
 
 def _label_axes(used: np.ndarray, n_columns: int, shown: xr.Dataset) -> None:
@@ -224,13 +281,16 @@ def contrasting_ink(color: tuple[float, ...]) -> str:
     return INK if 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] > 0.21 else "white"
 
 
-def _handles(means: dict[str, xr.DataArray], fields: dict[str, xr.DataArray]) -> list[Artist]:
-    """Explains hatches and corners, if the figure has any."""
+def _handles(means: list[xr.DataArray], fields: list[xr.DataArray], unfinished: xr.DataArray) -> list[Artist]:
+    """Explains hatches, corners and stars, if the figure has any."""
     handles: list[Artist] = []
-    if any(not np.isfinite(mean).all() for mean in means.values()):
+    if bool(unfinished.any()):
+        label = "at least half of the networks ended above the training error asked"
+        handles.append(Line2D([], [], marker="$*$", color=INK, linestyle="", label=label))
+    if any(not np.isfinite(mean).all() for mean in means):
         label = "no value: all diverged, failed or missing"
         handles.append(Patch(facecolor="#f4f4f4", hatch="////", edgecolor=FAINT, label=label))
-    if any((np.isfinite(means[name]) & (networks_left_out(fields[name]) > 0)).any() for name in means):
+    if any((networks_left_out(values) > 0).any() and np.isfinite(values).any() for values in fields):
         label = "corner: some diverged, failed or missing; mean of the others"
         handles.append(Line2D([], [], marker=[(-1, 1), (1, 1), (1, -1)], color=INK, linestyle="", label=label))
     return handles

@@ -245,10 +245,12 @@ def _finding(shown: xr.Dataset, moments: Mapping[_Moment, xr.DataArray], interva
         at_equal += (
             f", which no {' or '.join(n for n, v in zip(names, equal, strict=True) if v == NOT_THERE)} network got to"
         )
-    at_end = ", ".join(f"{name}: {value}" for name, value in zip(names, end, strict=True))
-    return (
-        f"Kernel drift at depth {place['depth']}, width {place['width']}: {at_end} at the end of training; {at_equal}"
-    )
+    trained = [f"{name}: {value}" for name, value in zip(names, end, strict=True) if value != NOT_THERE]
+    at_end = f"{', '.join(trained)} at the end of training" if trained else "no network was trained to the end"
+    if trained and len(trained) < len(names):
+        lost = " or ".join(name for name, value in zip(names, end, strict=True) if value == NOT_THERE)
+        at_end += f" (of {lost} none was trained to the end)"
+    return f"Kernel drift at depth {place['depth']}, width {place['width']}: {at_end}; {at_equal}"
 
 
 def _number(mean: float, values: xr.DataArray) -> str:

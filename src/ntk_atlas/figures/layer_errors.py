@@ -5,8 +5,9 @@ from ntk_atlas.figures import AtlasFigure
 FIGURE = AtlasFigure(
     caption=(
         "Test error against hidden layers, for networks and every predictor beside them, at ridge → 0 and at the tuned "
-        "ridge; rivals have no layers and stand at the right. Theory says that the network's line is the infinite "
-        "NTK's at ridge → 0, at any depth. Whiskers are t intervals over draws."
+        "ridge; errors too large for the axis are triangles at its edge, with their number. Rivals have no layers and "
+        "stand at the right. Theory says that the network's line is the infinite NTK's at ridge → 0, at any depth. "
+        "Whiskers are t intervals over draws."
     ),
     possible=lambda shown: bool(shown.predictors),
     by_default=lambda shown: shown.several("depth"),
@@ -24,6 +25,7 @@ from matplotlib.lines import Line2D
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.predictors import predictor_label
 from ntk_atlas.cubes.files import predictor_values, scaling_settings, stand_ins_of
+from ntk_atlas.figures.error_map import short_number
 from ntk_atlas.figures.learning_curves import present_predictors
 from ntk_atlas.figures.parts.curves import draw_interval, interval_words
 from ntk_atlas.figures.parts.look import (
@@ -38,12 +40,13 @@ from ntk_atlas.figures.parts.look import (
     predictor_styles,
     readable_subset,
     scale_label,
+    scale_names,
     themed,
 )
 from ntk_atlas.kernels.infinite.variants import VARIANTS
 
 _RIDGES = {"zero": "ridge → 0", "tuned": "tuned ridge"}
-_MOST_ABOVE = 30.0
+_MOST_ABOVE = 3.0
 """How many times the largest error at the tuned ridge the axis may reach."""
 _DODGE = 0.5
 """Share of the step between depths over which predictors stand side by side."""
@@ -92,6 +95,8 @@ def plot_layer_errors(
                 fields = {name: predictor_values(here, name, f"test_{metric}") for name in rivals}
                 _draw_rivals(row[-1], fields, styles, confidence, shown)
             row[0].set_ylabel(METRIC_LABELS[metric])
+        for ax in axes[-1, : len(columns)]:
+            ax.set_xlabel("hidden layers")
         axes[0, 0].set_yscale("log")
         longer = hold_to_lines(axes)
         above = _hold_to_tuned(axes, columns)
@@ -101,12 +106,11 @@ def plot_layer_errors(
         outside_legend(figure, handles)
         return finish(
             figure,
-            f"Test error as layers are added, n = {shown['n_train'].item()}, width {shown['width'].item()}",
-            _finding(shown.isel(init_scale=-1), own, metric, confidence),
-            f"Geometric means over draws of the mean over seeds; whiskers: {confidence:.0%} t intervals over draws "
-            "of this data set. "
+            _finding(cube.isel(n_train=-1, width=-1), own, metric, confidence),
+            f"n = {shown['n_train'].item()}, width {shown['width'].item()}. Geometric means over draws and seeds; "
+            f"whiskers: {confidence:.0%} t intervals over draws of this data set. "
             "Networks have no ridge." + (" Whiskers that leave a panel are longer than drawn." if longer else ""),
-            above and f"Triangles at the upper edge stand for larger errors: {above}.",
+            above and f"Triangles at the upper edge, with their numbers, stand for larger errors: {above}.",
             selection.note,
         )
 
@@ -134,7 +138,13 @@ def _hold_to_tuned(axes: np.ndarray, columns: Sequence[tuple[str, Sequence[str],
                 name = line.get_gid()
                 largest[name] = max(largest.get(name, 0.0), line.get_ydata()[beyond].max())
                 x = np.asarray(line.get_xdata())[beyond]
-                ax.plot(x, np.full(len(x), upper / 1.25), "^", color=line.get_color(), gid=f"beyond {name}")
+                edge = np.full(len(x), upper / 1.1)
+                ax.plot(x, edge, "^", color=line.get_color(), gid=f"beyond {name}")
+                for at, top, value in zip(x, edge, line.get_ydata()[beyond], strict=True):
+                    ax.annotate(
+                        short_number(value), (at, top), xytext=(0, -6), textcoords="offset points", rotation=90,
+                        color=line.get_color(), fontsize="x-small", ha="center", va="top",
+                    )  # fmt: skip
     return ", ".join(f"{predictor_label(name)} up to {value:.2g}" for name, value in largest.items())
 
 
@@ -155,18 +165,19 @@ def deepest_over_shallowest(
     return tuple(float(end) for end in draw_interval(ratio, logarithmic=True, confidence=confidence))
 
 
-def _finding(here: xr.Dataset, names: Sequence[str], metric: str, confidence: float) -> str:
+def _finding(cube: xr.Dataset, names: Sequence[str], metric: str, confidence: float) -> str:
     told = [name for name in ("network", "infinite_ntk", "nngp") if name in names]
-    depths = here["depth"].values
-    if len(depths) < 2 or not told:
-        return ""
-    parts = []
-    for name in told:
+    here, depths, parts = cube.isel(init_scale=-1), cube["depth"].values, []
+    for name in told if len(depths) > 1 else ():
         value, low, high = deepest_over_shallowest(
             here, name, field=f"test_{metric}", ridge="tuned", confidence=confidence
         )
-        parts.append(f"{predictor_label(name)} {interval_words(value, low, high)}")
-    return f"From {depths[0]} to {depths[-1]} layers errors change by the factors: {', '.join(parts)} (tuned ridge)."
+        if np.isfinite(value):
+            parts.append(f"{predictor_label(name)} {interval_words(value, low, high)}")
+    if not parts:
+        return f"Test error of networks with {' and '.join(map(str, depths))} layers"
+    at = f" ({scale_names(cube)[-1]})" if cube.sizes["init_scale"] > 1 else ""
+    return f"From {depths[0]} to {depths[-1]} layers errors{at} change by the factors: {', '.join(parts)} (tuned ridge)"
 
 
 def _draw_depths(
@@ -188,7 +199,6 @@ def _draw_depths(
         there = np.isfinite(low) & np.isfinite(high)
         ax.vlines(x[there], low[there], high[there], color=look.color, linewidth=1.1, alpha=0.75)
     ax.set_xticks(range(len(depths)), [str(depth) for depth in depths])
-    ax.set_xlabel("hidden layers")
     ax.grid(visible=False, axis="x")
 
 

@@ -5,8 +5,10 @@ from ntk_atlas.figures import AtlasFigure
 FIGURE = AtlasFigure(
     caption=(
         "Test error against the number of training samples for the network and all kernels, at the largest width. "
-        "Points are means over seeds and draws, bars t intervals over draws; lines are the fitted power laws over "
-        "their fit range."
+        "Kernels are moved left and right of the networks, in the order of the legend, each with its law, so that no "
+        "line hides another; all are at the same n. Points are geometric means over draws and seeds, bars t intervals "
+        "over draws; lines are the fitted power laws over the sizes they were fitted to, the band the interval of the "
+        "network's law."
     ),
     files=("cube", "scaling_laws"),
 )
@@ -58,8 +60,9 @@ def plot_learning_curves(
 ) -> Figure:
     """Test error of every predictor against n, at the largest width; panels are depth × init_scale.
 
-    Points are geometric means over draws of the mean over seeds, whiskers t intervals over draws, lines the
-    fitted law A n^−α over the sizes that were fitted, bands its t interval over draws (one law a draw).
+    Points are geometric means over draws and seeds, whiskers t intervals over draws, lines the fitted law A n^−α over
+    the sizes that were fitted, the band the network law's t interval over draws (one law a draw). Predictors stand
+    side by side: points and law of a predictor are drawn at n times one factor of its own, see `side_by_side`.
 
     Args:
         cube: a cube.
@@ -87,14 +90,17 @@ def plot_learning_curves(
         )
         for name in styles
     }
+    factors = side_by_side(list(styles), shown["n_train"].values)
     with themed(style):
         figure, axes = panel_grid(shown.sizes["depth"], shown.sizes["init_scale"], panel=(4.4, 3.3))
         for ax, place in cell_panels(shown, axes):
             for name, look in styles.items():
                 missed = above_target(select(shown, place)) if name == "network" else None
-                _draw_points(ax, [select(values, place) for values in averages[name]], look, name, missed)
+                interval = [select(values, place) for values in averages[name]]
+                _draw_points(ax, interval, look, name, factors[name], missed)
                 if name in laws["predictor"].values:
-                    _draw_law(ax, select(laws, {"predictor": name, "width": width} | place), look, name)
+                    law = select(laws, {"predictor": name, "width": width} | place)
+                    _draw_law(ax, law, look, name, factors[name])
             missing = [name for name in styles if not np.isfinite(select(averages[name][0], place)).any()]
             _name_missing(ax, missing, cube)
         _set_scales(axes, cube)
@@ -102,13 +108,55 @@ def plot_learning_curves(
         outside_legend(figure, [_handle(name, look, cube) for name, look in styles.items()])
         return finish(
             figure,
-            f"{title} at width {width}",
-            f"Points: geometric mean over draws; whiskers: {confidence:.0%} t interval over draws "
-            "of this data set; lines and bands: "
-            f"fitted power law with its interval over draws. Kernels with {ridge} ridge."
+            _finding(cube, list(styles), title, field=f"test_{metric}", ridge=ridge),
+            f"Points: geometric mean over draws; whiskers: {confidence:.0%} t interval over draws of this data set; "
+            "lines: fitted power laws; band: interval of the network's law over draws. Kernels with "
+            f"{'tuned ridge' if ridge == 'tuned' else 'ridge → 0'}. Kernels stand left and right of the networks, "
+            "in the order of the legend, all at the same n."
             + (" Hollow: some networks ended above the training error asked." if above_target(shown).any() else ""),
+            _unfitted_note(shown["n_train"].values, laws),
             selection.note,
         )
+
+
+def side_by_side(names: Sequence[str], n_train: np.ndarray) -> dict[str, float]:
+    """Factor on n of each predictor: networks stand at n, kernels left and right of them in their order.
+
+    Together they fill somewhat more than half of the smallest step between sizes. A line moved to the right looks
+    higher; with kernels on both sides none of that is in favour of networks.
+    """
+    step = float(np.min(np.diff(np.log(n_train)))) if len(n_train) > 1 else 0.5
+    kernels = [name for name in names if name != "network"]
+    left = len(kernels) // 2
+    places = {name: place - left + (place >= left) for place, name in enumerate(kernels)} | {"network": 0}
+    most = max(1, *(abs(place) for place in places.values()))
+    return {name: float(np.exp(0.28 * step * places[name] / most)) for name in names}
+
+
+def _unfitted_note(n_train: np.ndarray, laws: xr.Dataset) -> str:
+    """Why a point has no line."""
+    start = laws.attrs.get("n_train_min", 0)
+    before = [str(n) for n in n_train if n < start]
+    return f"Laws are fitted from n = {start} on: points at {', '.join(before)} have no line." if before else ""
+
+
+def _finding(cube: xr.Dataset, names: Sequence[str], title: str, *, field: str, ridge: str) -> str:
+    """The networks' error at the largest width and n_train over that of the kernel nearest to them."""
+    width, n_train = cube["width"].values[-1], cube["n_train"].values[-1]
+    kernel = kernel_compared([name for name in names if name != "network"])
+    if "network" not in names or not kernel:
+        return f"{title} at width {width}"
+    here = cube.isel(width=-1, n_train=-1)
+    ratio = predictor_values(here, "network", field) / predictor_values(here, kernel, field, ridge=ridge)
+    mean = draw_interval(ratio, logarithmic=True)[0].values
+    mean = mean[np.isfinite(mean)]
+    if not mean.size:
+        return f"{title} at width {width}: no error of both networks and {kernel_words(kernel, cube)} at n = {n_train}"
+    low, high = f"{mean.min():.2f}", f"{mean.max():.2f}"
+    times = low if low == high else f"{low} to {high}"
+    return (
+        f"{title} at width {width}: at n = {n_train} networks err {times} times as much as {kernel_words(kernel, cube)}"
+    )
 
 
 def draw(cube: xr.Dataset, laws: xr.Dataset, style: FigureSettings) -> Figure:
@@ -122,6 +170,20 @@ def present_predictors(cube: xr.Dataset, field: str) -> list[str]:
     return [name for name in names if f"{field}_{name}" in cube.data_vars]
 
 
+_COMPARED = {"ntk_init": "their own initial NTK", "infinite_ntk": "the infinite NTK"}
+"""Kernels that networks are compared with first, in the words of a sentence about networks."""
+
+
+def kernel_compared(kernels: Sequence[str]) -> str:
+    """The kernel of a figure that is nearest to the networks: their own, the infinite one, else the first."""
+    return next((name for name in (*_COMPARED, *kernels) if name in kernels), "")
+
+
+def kernel_words(kernel: str, cube: xr.Dataset) -> str:
+    """A kernel in a sentence about networks."""
+    return _COMPARED.get(kernel) or predictor_label(kernel, stand_ins_of(cube))
+
+
 def above_target(cube: xr.Dataset) -> np.ndarray:
     """Whether any network of each n_train ended above the training error that it should reach, or diverged."""
     missed = cube["status"].isin([int(Status.BUDGET_SPENT), int(Status.DIVERGED)])
@@ -129,10 +191,15 @@ def above_target(cube: xr.Dataset) -> np.ndarray:
 
 
 def _draw_points(
-    ax: Axes, interval: list[xr.DataArray], look: PredictorStyle, name: str, missed: np.ndarray | None = None
+    ax: Axes,
+    interval: list[xr.DataArray],
+    look: PredictorStyle,
+    name: str,
+    factor: float,
+    missed: np.ndarray | None = None,
 ) -> None:
     mean, low, high = (values.values for values in interval)
-    n_train = interval[0]["n_train"].values
+    n_train = factor * interval[0]["n_train"].values
     there = np.isfinite(mean)
     ax.plot(
         n_train[there], mean[there], look.marker, color=look.color, gid=f"points {name}",
@@ -148,19 +215,20 @@ def _draw_points(
     ax.vlines(n_train[there], low[there], high[there], color=look.color, linewidth=1.1, alpha=0.75, zorder=2.5)
 
 
-def _draw_law(ax: Axes, law: xr.Dataset, look: PredictorStyle, name: str) -> None:
-    """The line through the mean of the logarithms, and the interval over draws around it."""
+def _draw_law(ax: Axes, law: xr.Dataset, look: PredictorStyle, name: str, factor: float) -> None:
+    """The line through the mean of the logarithms, and the interval over draws around the network's."""
     law = law[list(LAW_ERRORS)].dropna("n_train", subset=["law_error"])
     if law.sizes["n_train"] > 1:
-        n_train = law["n_train"].values
+        n_train = factor * law["n_train"].values
         ax.plot(
             n_train, law["law_error"].values, color=look.color, linestyle=look.dash, gid=f"law {name}",
             linewidth=look.line_width, alpha=0.9,
         )  # fmt: skip
-        ax.fill_between(
-            n_train, law["law_error_low"].values, law["law_error_high"].values, color=look.color, alpha=0.09,
-            linewidth=0.0, gid=f"band {name}", zorder=1,
-        )  # fmt: skip
+        if name == "network":  # bands of all predictors lie on each other and say nothing
+            ax.fill_between(
+                n_train, law["law_error_low"].values, law["law_error_high"].values, color=look.color, alpha=0.09,
+                linewidth=0.0, gid=f"band {name}", zorder=1,
+            )  # fmt: skip
 
 
 def _name_missing(ax: Axes, names: list[str], cube: xr.Dataset) -> None:
@@ -175,7 +243,7 @@ def _set_scales(axes: np.ndarray, cube: xr.Dataset) -> None:
     ax = axes[0, 0]
     ax.set_xscale("log")
     n_train = cube["n_train"].values
-    ax.set_xlim(n_train[0] / 1.25, n_train[-1] * 1.25)
+    ax.set_xlim(n_train[0] / 1.3, n_train[-1] * 1.3)
     value_ticks(ax.xaxis, n_train)
     log_y_axis(axes)
 

@@ -5,8 +5,8 @@ from ntk_atlas.figures import AtlasFigure
 FIGURE = AtlasFigure(
     caption=(
         "Scaling exponents with their intervals, predictor by predictor, and the differences between the network and "
-        "each kernel. To the right of zero the network gains more from data. Hollow marks are not identifiable from "
-        "this study's draws and sizes."
+        "each kernel. To the right of zero the network gains more from data. Hollow grey marks are values without an "
+        "interval to trust: too few draws or sizes, or a decay that the data cannot tell from a floor E."
     ),
     files=("cube", "scaling_laws"),
 )
@@ -22,6 +22,7 @@ from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.config.predictors import predictor_label
 from ntk_atlas.cubes.files import stand_ins_of
 from ntk_atlas.cubes.scaling import laws_of
+from ntk_atlas.figures.learning_curves import kernel_compared, kernel_words
 from ntk_atlas.figures.parts.look import (
     FAINT,
     INK,
@@ -41,6 +42,7 @@ from ntk_atlas.figures.parts.look import (
 PURE_OFFSET, FLOOR_OFFSET = -0.14, 0.2
 """Where the two laws of one predictor stand beside its line; rows count downwards."""
 ENDS = ("", "_low", "_high", "_new_data_low", "_new_data_high")
+_HOLLOW = "no interval to trust"
 EXPONENT_LABEL = r"$\alpha$ (pure number)"
 DIFFERENCE_LABEL = r"$\Delta\alpha$ (pure number)"
 
@@ -83,16 +85,22 @@ def draw(cube: xr.Dataset, laws: xr.Dataset, style: FigureSettings) -> Figure:
                 _draw_differences(differences[i, j], here, styles, kernels)
                 for ax, symbol in ((exponents[i, j], r"$\alpha$"), (differences[i, j], r"$\Delta\alpha$")):
                     ax.set_title(f"{symbol}, depth {depth}\n{scale_label(shown, init_scale)}")
-        outside_legend(figure, _handles())
+        hollow = [line for ax in axes.ravel() for line in ax.lines if line.get_gid() and _is_hollow(line)]
+        outside_legend(figure, _handles(floors="floor_exponent" in shown, hollow=bool(hollow)))
         confidence = laws.attrs.get("confidence", 0.95)
         start = max(laws.attrs.get("n_train_min", 0), cube["n_train"].values[0])
         metric = {"mse": "test MSE", "error": "test error"}[laws.attrs.get("metric", "mse")]
         return finish(
             figure,
-            f"Scaling exponents of the {metric} at width {shown['width'].item()}",
+            _finding(laws.isel(width=-1), kernels, metric, cube),
             r"$\alpha$: exponent; $\Delta\alpha$: exponent of the network minus that of the kernel, paired by draw.",
             f"Whiskers: {confidence:.0%} intervals, thick over draws of this data set, thin for new data of its kind; "
-            f"fitted from n = {start} on. Arrows: beyond the axis.",
+            f"fitted from n = {start} on. Arrows: beyond the axis."
+            + (
+                f" Hollow and grey: {_HOLLOW}, as draws or sizes are too few, or E cannot be told from a slower decay."
+                if hollow
+                else ""
+            ),
             selection.note,
         )
 
@@ -102,6 +110,31 @@ def is_identifiable(law: xr.Dataset) -> tuple[bool, bool]:
     pure = bool(np.isfinite([law["exponent_low"].item(), law["exponent_high"].item()]).all())
     floor = float(law["floor_identifiable"].item()) == 1.0 if "floor_identifiable" in law else False
     return pure, floor
+
+
+def _finding(laws: xr.Dataset, kernels: list[str], metric: str, cube: xr.Dataset) -> str:
+    """In how many cells of the largest width the network's exponent differs from that of the kernel nearest to it."""
+    title = f"Scaling exponents of the {metric} at width {laws['width'].item()}"
+    kernel = kernel_compared(kernels)
+    if not kernel or "exponent_difference" not in laws:
+        return title
+    law = laws.sel(predictor=kernel)
+    value, low, high = (law[f"exponent_difference{end}"].values.ravel() for end in ("", "_low", "_high"))
+    judged = np.isfinite(low) & np.isfinite(high)
+    if not np.isfinite(value).any():
+        return f"{title}: networks and {kernel_words(kernel, cube)} have no law in the same cell"
+    if not judged.any():
+        return f"{title}: no interval for the difference between networks and {kernel_words(kernel, cube)}"
+    more, less = int((low[judged] > 0.0).sum()), int((high[judged] < 0.0).sum())
+    least, most = f"{value[judged].min():+.3f}", f"{value[judged].max():+.3f}"
+    return (
+        f"{title}: higher for networks than for {kernel_words(kernel, cube)} in {more}, lower in {less} of "
+        f"{judged.sum()} cells (differences {least} to {most})"
+    )
+
+
+def _is_hollow(line: Line2D) -> bool:
+    return line.get_color() == FAINT and line.get_markerfacecolor() == "white"
 
 
 def _draw_exponents(ax: Axes, here: xr.Dataset, styles: dict[str, PredictorStyle]) -> None:
@@ -197,21 +230,15 @@ def _label_axes(
         ax.set_xlabel(DIFFERENCE_LABEL)
 
 
-def _handles() -> list[Line2D]:
+def _handles(*, floors: bool, hollow: bool) -> list[Line2D]:
     def handle(marker: str, size: float, label: str, **kwargs: object) -> Line2D:
         markersize = rcParams["lines.markersize"] * size
-        return Line2D([], [], color=INK, marker=marker, markersize=markersize, label=label, **kwargs)
+        return Line2D([], [], marker=marker, markersize=markersize, label=label, **({"color": INK} | kwargs))
 
-    return [
-        handle("o", 1.15, "law A n$^{-α}$ (marker by predictor)"),
-        handle("s", 0.75, "law E + A n$^{-α}$", linewidth=1.1),
-        Line2D(
-            [],
-            [],
-            color=FAINT,
-            marker="s",
-            markerfacecolor="white",
-            linestyle="",
-            label="hollow: no usable interval",
-        ),
-    ]
+    handles = [handle("o", 1.15, "law A n$^{-α}$ (marker by predictor)")]
+    if floors:
+        handles.append(handle("s", 0.75, "law E + A n$^{-α}$", linewidth=1.1))
+    if hollow:
+        look = {"color": FAINT, "markerfacecolor": "white", "linestyle": ""}
+        handles.append(handle("s", 0.75, f"hollow: {_HOLLOW}", **look))
+    return handles

@@ -5,34 +5,24 @@ depth. A coordinate check shows whether layers keep their size, and what they le
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.figures.parts.look import (
-    DASHES,
-    EPOCH_LABEL,
     FAINT,
-    INK,
     MARKERS,
     finish,
     label_outer_axes,
     log_ticks,
     log_y_axis,
-    mark_empty_panels,
     number_label,
     outside_legend,
     panel_grid,
-    probe_note,
-    readable_subset,
-    scale_label,
-    select,
     sequential_colors,
     themed,
 )
@@ -119,61 +109,6 @@ def networks_left_out(values: xr.DataArray) -> xr.DataArray:
     return (~np.isfinite(values)).sum(dims)
 
 
-@dataclass(frozen=True)
-class Measure:
-    """What is drawn along training."""
-
-    variable: str
-    """Name in the cube, with the dimensions of a network and `epoch`."""
-    title: str
-    label: str
-    """Label of its axis."""
-    logarithmic: bool
-    """A log axis for it, and epochs on a log axis from the first one on; else epoch 0 is shown too."""
-    note: str = ""
-    """What the reader has to know about it."""
-
-
-def plot_epoch_curves(cube: xr.Dataset, measure: Measure, style: FigureSettings, *, confidence: float) -> Figure:
-    """Draws `measure` against the epoch at the largest n_train; bands are t intervals over draws, or over seeds.
-
-    Seeds are the replicates where there is one draw only.
-    """
-    selection = readable_subset(cube.isel(n_train=-1), {"depth": 3, "width": 3, "init_scale": 3})
-    shown = selection.cube
-    values = shown[measure.variable]
-    if measure.logarithmic:
-        values = values.sel(epoch=shown["epoch"].values > 0)
-    interval, over = replicate_interval(values, logarithmic=measure.logarithmic, confidence=confidence)
-    colors = sequential_colors(shown.sizes["init_scale"], style)
-    with themed(style):
-        figure, axes = panel_grid(1, shown.sizes["depth"], panel=(4.4, 3.9))
-        for ax, depth in zip(axes[0], shown["depth"].values, strict=True):
-            ax.set_title(f"depth {depth}")
-            for j, init_scale in enumerate(shown["init_scale"].values):
-                for k, width in enumerate(shown["width"].values):
-                    place = {"depth": depth, "init_scale": init_scale, "width": width}
-                    curve = [select(part, place) for part in interval]
-                    draw_curve(
-                        ax, curve, color=colors[j], marker=MARKERS[j], dash=DASHES[k], gid=f"{init_scale} {width}"
-                    )
-        set_epoch_scale(axes, values["epoch"].values, logarithmic=measure.logarithmic)
-        if measure.logarithmic:
-            log_y_axis(axes)
-        mark_empty_panels(axes)
-        label_outer_axes(axes, x=EPOCH_LABEL, y=measure.label)
-        outside_legend(figure, *_handles(shown, colors))
-        return finish(
-            figure,
-            f"{measure.title} during training, n = {cube['n_train'].values[-1]}",
-            f"Lines: {'geometric ' if measure.logarithmic else ''}mean over {over}; bands: {confidence:.0%} t "
-            f"interval over {over}. {measure.note}".rstrip(),
-            probe_note(cube),
-            zeros_note(values) if measure.logarithmic else "",
-            selection.note,
-        )
-
-
 def draw_curve(
     ax: Axes, interval: Sequence[xr.DataArray], *, color: str, marker: str, dash: object, gid: str, **look: object
 ) -> None:
@@ -206,18 +141,6 @@ def set_epoch_scale(axes: np.ndarray, epochs: np.ndarray, *, logarithmic: bool) 
         ticks = np.unique([0.0, *(decades if len(decades) > 1 else (first, last))])
         ax.set_xticks(ticks, [number_label(tick) for tick in ticks])
         ax.set_xticks([], minor=True)
-
-
-def _handles(shown: xr.Dataset, colors: list[str]) -> tuple[list[Line2D], list[Line2D]]:
-    scales = [
-        Line2D([], [], color=color, marker=marker, linewidth=2.0, label=scale_label(shown, init_scale))
-        for init_scale, color, marker in zip(shown["init_scale"].values, colors, MARKERS, strict=False)
-    ]
-    widths = [
-        Line2D([], [], color=INK, linestyle=dash, label=f"width {width}")
-        for width, dash in zip(shown["width"].values, DASHES, strict=False)
-    ]
-    return scales, widths
 
 
 def plot_coordinate_check(checks: Mapping[str, "CoordinateCheck"], style: FigureSettings) -> Figure:
