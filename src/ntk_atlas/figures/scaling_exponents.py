@@ -86,7 +86,13 @@ def draw(cube: xr.Dataset, laws: xr.Dataset, style: FigureSettings) -> Figure:
                 for ax, symbol in ((exponents[i, j], r"$\alpha$"), (differences[i, j], r"$\Delta\alpha$")):
                     ax.set_title(f"{symbol}, depth {depth}\n{scale_label(shown, init_scale)}")
         hollow = [line for ax in axes.ravel() for line in ax.lines if line.get_gid() and _is_hollow(line)]
-        outside_legend(figure, _handles(floors="floor_exponent" in shown, hollow=bool(hollow)))
+        outside_legend(
+            figure,
+            _handles(
+                floors="floor_exponent" in shown and bool(np.isfinite(shown["floor_exponent"]).any()),
+                hollow=bool(hollow),
+            ),
+        )
         confidence = laws.attrs.get("confidence", 0.95)
         start = max(laws.attrs.get("n_train_min", 0), cube["n_train"].values[0])
         metric = {"mse": "test MSE", "error": "test error"}[laws.attrs.get("metric", "mse")]
