@@ -113,7 +113,7 @@ def draw(cube: xr.Dataset, style: FigureSettings) -> Figure:
             _finding(shown, moments, intervals),
             f"n = {shown['n_train'].item()}. Geometric means over networks that did not diverge; whiskers: "
             f"{confidence:.0%} t interval over {over}. Equal training error: first checkpoint with train MSE at most "
-            f"{share:g} × that of predicting zero; a/b: a of b networks got there, – none.",
+            f"{share:g} × that of predicting zero; a/b: a of b networks got there.",
             probe_note(cube),
             zeros_note(moments[END]),
             LONGER if cut else "",
