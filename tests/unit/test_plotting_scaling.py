@@ -62,7 +62,9 @@ def test_the_family_of_kernels_is_in_order_and_starts_at_m(cube):
     ]  # fmt: skip
     lines = drawn(pretrained_kernels.draw(cube, synthetic_laws(cube), STYLE))
     assert "points laplace" not in lines
-    assert lines["points ntk_pretrained_128"].get_xdata().tolist() == [128, 256, 512]
+    shifts = lines["points ntk_pretrained_128"].get_xdata() / [128, 256, 512]  # beside the networks, by one factor
+    np.testing.assert_allclose(shifts, shifts[0])
+    assert 0.7 < shifts[0] < 1.4
 
 
 def test_points_of_networks_that_did_not_get_there_are_hollow(cube):

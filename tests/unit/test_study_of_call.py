@@ -62,7 +62,7 @@ def test_what_a_file_of_ones_own_does_not_say_is_that_of_the_default_config(call
     (tmp_path / "my.yaml").write_text("experiments: {digits: {training: {max_epochs: 3}}}")
     study = call("--mine", "my.yaml")[0].study()
     assert list(study.active()) == ["digits"]
-    assert (study.active()["digits"].training.max_epochs, study.active()["digits"].grid.draws) == (3, 3)
+    assert (study.active()["digits"].training.max_epochs, study.active()["digits"].grid.draws) == (3, 4)
     (tmp_path / "my.yaml").write_text("figures: {dpi: 90}")
     made, _ = call("--mine", "my.yaml")
     assert (made.values, active(made)) == ((), ["digits"])
@@ -200,7 +200,7 @@ def test_every_command_says_what_is_wrong_from_any_folder(script, tmp_path):
 
 
 def test_make_hands_the_file_on():
-    for target, script in (("run", "run.py"), ("status", "arrays.py"), ("why", "why.py"), ("report", "run.py"),
+    for target, script in (("run", "run.py"), ("status", "status.py"), ("why", "why.py"), ("report", "run.py"),
                            ("clean-orphans", "clean_orphans.py")):  # fmt: skip
         command = ["make", "-n", "-C", str(WORKFLOW.parent), target, "MINE=my.yaml", "PRESET=full"]
         said = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout

@@ -343,7 +343,8 @@ def assemble_cube(
 
 def _rate_lambda_max(cube: xr.Dataset, suffix: str) -> xr.DataArray:
     """η λ_max(Θ_t)/P on the P probe samples, along training; beside the limit of stability in its attributes."""
-    return (cube["learning_rate"] * cube[f"kernel_spectrum{suffix}"].isel(mode=0, drop=True)).transpose(*CELL, "epoch")
+    largest = cube[f"kernel_spectrum{suffix}"].isel(mode=0, drop=True)
+    return (cube["learning_rate"] * largest).transpose(*CELL, "epoch").astype(np.float64)
 
 
 def probe_parts(experiment: ExperimentSettings) -> dict[str, slice]:
