@@ -53,7 +53,7 @@ def test_the_tiny_study_ends_in_a_report(fresh):
     assert "System Message" not in text
     report = (fresh.folder / "results/report.html").read_text()
     assert "System Message" not in report
-    for caption in ("The atlas: test error of every predictor", "What the study cost", "relative drift"):
+    for caption in ("Networks beside kernels at the largest n_train", "What the study cost", "relative drift"):
         assert caption in report
     cube = xr.open_dataset(fresh.folder / "results/tiny/cube.nc").load()
     study = yaml.safe_load(overlay.read_text())["experiments"]["tiny"]
