@@ -794,6 +794,7 @@ function save(name, text, type) {
   said(`saved ${name}`);
 }
 async function copy(text, what) {
+  window.atlas.copied = text; // at once: the clipboard answers when it likes
   try { await navigator.clipboard.writeText(text); }
   catch {
     const area = element("textarea", {});
@@ -803,7 +804,6 @@ async function copy(text, what) {
     document.execCommand("copy");
     area.remove();
   }
-  window.atlas.copied = text;
   said(`copied ${what}`);
 }
 const csv = (rows) => rows.map((row) => row.map((v) => (typeof v === "string" && /[",\n]/.test(v) ? `"${v.replaceAll('"', '""')}"` : v === undefined || Number.isNaN(v) ? "" : String(v))).join(",")).join("\n") + "\n";
