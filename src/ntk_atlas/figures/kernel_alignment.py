@@ -19,7 +19,13 @@ from matplotlib.lines import Line2D
 
 from ntk_atlas.config.figures import FigureSettings
 from ntk_atlas.cubes.files import scaling_settings
-from ntk_atlas.figures.parts.curves import at_last_checkpoint, draw_interval, replicate_interval, set_epoch_scale
+from ntk_atlas.figures.parts.curves import (
+    at_last_checkpoint,
+    draw_interval,
+    ranges_at_widths,
+    replicate_interval,
+    set_epoch_scale,
+)
 from ntk_atlas.figures.parts.look import (
     EPOCH_LABEL,
     FAINT,
@@ -115,13 +121,7 @@ def _finding(relative: xr.Dataset, widths: np.ndarray) -> str:
     """The range over depths and init scales, at the end of training, of each of the widths."""
     at = f"n = {relative['n_train'].item()}"
     last = draw_interval(at_last_checkpoint(relative["kernel_alignment"]), logarithmic=True)[0]
-    parts = []
-    for width in widths:
-        values = last.sel(width=width).values
-        values = values[np.isfinite(values)]
-        if values.size:
-            low, high = f"{values.min():.2f}", f"{values.max():.2f}"
-            parts.append(f"{low if low == high else f'{low} to {high}'} times at width {width}")
+    parts = ranges_at_widths(last, widths, "{:.2f}", "times")
     if not parts:
         return f"No network at {at} has an alignment of its kernel with the targets"
     return f"Training changes the kernel's alignment with the targets {', '.join(parts)} ({at})"

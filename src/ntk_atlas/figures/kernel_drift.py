@@ -22,6 +22,7 @@ from ntk_atlas.figures.parts.curves import (
     at_last_checkpoint,
     draw_curve,
     draw_interval,
+    ranges_at_widths,
     replicate_interval,
     set_epoch_scale,
     zeros_note,
@@ -107,13 +108,8 @@ def draw(cube: xr.Dataset, style: FigureSettings) -> Figure:
 def _finding(cube: xr.Dataset) -> str:
     """The range over depths and init scales at the end of training, at the smallest and the largest width."""
     last = draw_interval(at_last_checkpoint(cube["kernel_drift"]), logarithmic=True)[0]
-    at, parts = f"n = {cube['n_train'].item()}", []
-    for width in np.unique(cube["width"].values[[0, -1]]):
-        values = last.sel(width=width).values
-        values = values[np.isfinite(values)]
-        if values.size:
-            low, high = f"{values.min():.2g}", f"{values.max():.2g}"
-            parts.append(f"{low if low == high else f'{low} to {high}'} of its norm at width {width}")
+    at = f"n = {cube['n_train'].item()}"
+    parts = ranges_at_widths(last, np.unique(cube["width"].values[[0, -1]]), "{:.2g}", "of its norm")
     if not parts:
         return f"The kernel of no network at {at} has moved"
     return f"Training moves the kernel by {', by '.join(parts)} ({at})"
