@@ -361,6 +361,7 @@ function build_controls() {
 }
 let waiting = null;
 function moved() {
+  document.querySelectorAll(".charts").forEach((charts) => delete charts.dataset.drawn); // of the view before
   update_map();
   to_hash();
   clearTimeout(waiting);
